@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from model.blocks import Blocks
 from model.plan import BranchSize, Chunk, Plan
 
+# Tokens of a step below which a GPU reads its weights for too few, and half of a tile of its products.
+_LEAST_PACE = 1024
+_PACE_STEP = 64
+
 
 @dataclass(eq=False, kw_only=True)
 class _Sequence:
@@ -25,6 +29,8 @@ class _Sequence:
     """Tokens known, and those that planned steps sample."""
     limit: int | None
     """None for a prefix."""
+    prompt: int = 0
+    """Tokens that it began with."""
     computed: int = 0
     table: list[int] = field(default_factory=list)
     order: int = 0
@@ -49,6 +55,9 @@ class _Step:
     """A plan in the making."""
 
     budget: int
+    """Tokens that it still has room for."""
+    whole: int
+    """Tokens that it has room for in all."""
     chunks: list[Chunk] = field(default_factory=list)
     copies: list[tuple[int, int]] = field(default_factory=list)
     computed: list[_Group] = field(default_factory=list)
@@ -88,6 +97,7 @@ class Scheduler:
         self._seats = seats
         self._reserve = reserve
         self._admitted = 0
+        self._written: float | None = None  # tokens of an answer, as the last ones were
         self._groups: dict[Hashable, _Group] = {}
         self._branches: dict[Hashable, _Sequence] = {}
         self._queue: list[_Group] = []  # their prefix holds no blocks
@@ -98,6 +108,11 @@ class Scheduler:
     def pending(self) -> int:
         """Branches added and not removed."""
         return len(self._branches)
+
+    @property
+    def queued(self) -> int:
+        """Tokens of the prefixes that wait to be admitted."""
+        return sum(group.prefix.length for group in self._queue)
 
     @property
     def queue(self) -> Iterator[Hashable]:
@@ -126,7 +141,9 @@ class Scheduler:
             assert branch.key not in self._branches, branch
             assert tokens < branch.tokens < branch.limit, (tokens, branch)
             assert self.fits(branch.limit), branch
-            sequence = _Sequence(key=branch.key, group=group, length=branch.tokens, limit=branch.limit)
+            sequence = _Sequence(
+                key=branch.key, group=group, length=branch.tokens, limit=branch.limit, prompt=branch.tokens
+            )
             group.waiting.append(sequence)
             self._branches[branch.key] = sequence
         self._groups[key] = group
@@ -136,6 +153,9 @@ class Scheduler:
         """Forget a branch, finished or not; its group goes with its last branch."""
         sequence = self._branches.pop(key)
         group = sequence.group
+        if sequence.length > sequence.prompt:
+            written = sequence.length - sequence.prompt
+            self._written = written if self._written is None else 0.9 * self._written + 0.1 * written
         if sequence in self._running:
             self._running.remove(sequence)
             self._blocks.release(sequence.table)
@@ -151,7 +171,8 @@ class Scheduler:
 
     def plan(self) -> Plan:
         """The next step, on the assumption that those before it are done when it runs."""
-        step = _Step(self._budget)
+        budget = min(self._budget, self._pace())
+        step = _Step(budget, budget)
         self._decode(step)
         for sequence in self._running:
             if sequence.wanted > 1 or sequence.limit is None:
@@ -164,6 +185,24 @@ class Scheduler:
             self._running.remove(group.prefix)
             self._ready.append(group)
         return Plan(tuple(step.chunks), tuple(step.copies))
+
+    def _pace(self) -> int:
+        """Tokens of a step with which the cache fills as fast as finished answers empty it.
+
+        The faster prompts are computed, the longer the steps that follow have nothing but decoding to do, in
+        which the weights are read for a token a sequence. With room for 300,000 tokens, prompts of 3,200 and
+        answers of 256, there are 87 sequences, and 1,085 tokens of prompts a step replace those that end.
+        Answers are taken to be as long as the last ones were, the first ones as long as they may.
+        """
+        branches = [branch for group in self._queue[:1] for branch in group.waiting]
+        written = self._written
+        if written is None:
+            written = max((one.limit - one.prompt for one in branches if one.limit is not None), default=1)
+        prompts = sum(branch.prompt for branch in branches)
+        share = prompts / (prompts + len(branches) * written) if branches else 1.0
+        decoding = sum(one.limit is not None for one in self._running)
+        pace = int(share * self._blocks.count * self._blocks.size / max(1.0, written)) + decoding
+        return max(pace // _PACE_STEP * _PACE_STEP, _LEAST_PACE)
 
     def commit(self, plan: Plan) -> None:
         """The plan's step has run, or runs before all others: what it computed can now be found."""
@@ -305,6 +344,9 @@ class Scheduler:
                 continue  # an equal page is being computed: wait and share it
             idle = sum(self._blocks.is_idle(block) for block in found)
             private = self._private(group)
+            left = group.prefix.length - len(found) * self._blocks.size
+            if left > step.budget and 2 * step.budget < step.whole:
+                return  # begun in the next step it is computed at once, and its keys need not be read again
             if self._blocks.free < len(missing) + idle + self._kept(promised + private):
                 return
             promised += private

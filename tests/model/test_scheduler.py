@@ -266,3 +266,52 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 TestSchedulerMachine = SchedulerMachine.TestCase
 TestSchedulerMachine.settings = settings(max_examples=200, stateful_step_count=40)
+
+
+def with_group(*, blocks: int, budget: int, prompt: int, answer: int, groups: int = 1) -> Scheduler:
+    """Groups of one branch each, in blocks of 64 tokens."""
+    scheduler = Scheduler(Blocks(blocks, 64), budget=budget, seats=64)
+    for key in range(groups):
+        names = [bytes([key, block]) for block in range(-(-(prompt - 20) // 64))]
+        size = BranchSize(key=f"{key}", tokens=prompt, limit=prompt + answer)
+        scheduler.add(key, tokens=prompt - 20, names=names, branches=[size])
+    return scheduler
+
+
+@pytest.mark.parametrize(
+    ("answer", "tokens"),
+    [
+        (16, 8192),  # the cache could be filled faster than a step computes
+        (100, 2432),  # 256,000 tokens hold 79.5 of 3,220: their prompts in 100 steps are 2,480 a step
+        (250, 1024),  # 960 a step would fill it, but a GPU would read its weights for too few
+    ],
+)
+def test_prompts_are_computed_as_fast_as_answers_make_room(answer: int, tokens: int) -> None:
+    scheduler = with_group(blocks=4000, budget=8192, prompt=3120, answer=answer, groups=9)
+    assert scheduler._pace() >= tokens
+    assert sum(chunk.count for chunk in scheduler.plan().chunks) in range(tokens - 3120, tokens + 1)
+
+
+def test_short_answers_let_prompts_be_computed_faster() -> None:
+    scheduler = with_group(blocks=4000, budget=8192, prompt=3120, answer=250, groups=9)
+    slow = scheduler._pace()
+    while not (sampled := [chunk.key for chunk in scheduler.plan().chunks if chunk.samples]):
+        pass
+    scheduler.remove(sampled[0])  # ended after its first token, not its 250th
+    assert scheduler._pace() > 20 * slow
+
+
+def test_a_prefix_that_the_rest_of_a_step_cannot_hold_waits_for_the_next() -> None:
+    """Then it is computed at once, and what is computed of it need not be read again."""
+    scheduler = with_group(blocks=4000, budget=8192, prompt=3120, answer=16, groups=3)
+    assert [(chunk.key, chunk.start, chunk.count) for chunk in scheduler.plan().chunks] == [
+        (0, 0, 3100),
+        (1, 0, 3100),
+    ]
+    assert (2, 0, 3100) in [(chunk.key, chunk.start, chunk.count) for chunk in scheduler.plan().chunks]
+
+
+def test_a_prefix_longer_than_a_step_is_computed_in_pieces() -> None:
+    scheduler = with_group(blocks=4000, budget=2048, prompt=3120, answer=16)
+    assert [chunk.count for chunk in scheduler.plan().chunks] == [2048]
+    assert [chunk.count for chunk in scheduler.plan().chunks] == [1052]
