@@ -56,4 +56,5 @@ $(VENV)/installed: pyproject.toml
 
 $(VENV)/installed-test: $(VENV)/installed
 	@echo "Installing the test tools into $(VENV)."
+	@$(PYTHON) -c 'import triton' 2>/dev/null || $(PYTHON) -m pip install --disable-pip-version-check -q '.[triton]'
 	$(call install,'.[test]')

@@ -17,6 +17,7 @@ class Answer:
         self.branch = branch
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
+        self.has_ended = False
         self.matcher: Matcher | None = None
         if branch.grammar is not None:
             if grammars is None:
@@ -35,6 +36,15 @@ class Answer:
 
         The token means nothing when the grammar's last mask allowed none.
         """
+        try:
+            reason = self._take(token, logprob)
+        except ValueError:
+            self.has_ended = True
+            raise
+        self.has_ended = reason is not None
+        return reason
+
+    def _take(self, token: int, logprob: float) -> FinishReason | None:
         if math.isnan(logprob):
             raise ValueError(
                 "the model's logits are not finite: its weights or its dtype do not fit this prompt"

@@ -1,10 +1,13 @@
 """The batch engine: many groups at once, each token computed once, each step as full as its budget.
 
-Who runs is the scheduler's decision; this file turns its plan into tensors, runs the model on it and hands
-the tokens back. One bad request comes back as a completion with finish_reason "error"; `step` never raises
-for it. What must be equal to what: NaiveEngine's answers, whatever else is in the batch.
+Who runs is the scheduler's decision; this file finds what its plan is computed from, has the runner compute
+it and hands the tokens back. On a GPU it works one step ahead: while the device computes a step, the host
+plans and launches the next, whose newest tokens only the device knows, and then reads what the step before
+has sampled. One bad request comes back as a completion with finish_reason "error"; `step` never raises for
+it. What must be equal to what: NaiveEngine's answers, whatever else is in the batch.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -19,19 +22,23 @@ from model.features import Picture, Prefix, encode
 from model.grammar import Grammars
 from model.paged import PagedCache, cache_tokens
 from model.pixtral import Pixtral
+from model.plain import PlainNetwork
 from model.plan import BranchSize, Chunk, Plan
 from model.repetition import RepetitionLimit
-from model.requests import Branch, Completion, FinishReason, Group, check_branch, check_prefix, failed
-from model.runner import REQUEST_ERRORS, Job, Outcome, Runner
+from model.requests import Branch, Completion, Group, check_branch, check_prefix, failed
+from model.runner import REQUEST_ERRORS, Flight, Job, Network, Runner, Sampled
 from model.scheduler import Scheduler
+
+# Patches with which a GPU's encoder is busy: some five pages of A4.
+_GPU_ENCODE_PATCHES = 16384
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
     """How much an engine does at a time, and how much it remembers."""
 
-    step_tokens: int = 8192
-    """Tokens computed in a step, of all sequences together."""
+    step_tokens: int | None = None
+    """Most tokens computed in a step, of all sequences together; None: 16,384 on a GPU, 8,192 on a CPU."""
     sequences: int = 256
     """Sequences that run at a time."""
     block_size: int = 64
@@ -41,8 +48,19 @@ class EngineConfig:
     reserve: float = 1.0
     """Share of what the admitted may still write that admission keeps free: below 1, more run at a time, and
     the latest is computed again when they do write it."""
-    encode_patches: int = 0
-    """Patches up to which the encoder goes on with the pages of waiting groups once it has to run."""
+    encode_patches: int | None = None
+    """Patches up to which the encoder goes on with the pages of waiting groups once it has to run; None: on a
+    GPU as many as fill it, on a CPU only what the step needs."""
+    ahead: bool | None = None
+    """Launch a step before the one before it is read; None: on a GPU, whose time it saves."""
+    fused: bool | None = None
+    """Compute with a GPU's kernels instead of plain torch; None: on a GPU."""
+    fp8_weights: bool = False
+    """Multiply in FP8 in the decoder; needs the kernels."""
+    fp8_cache: bool = False
+    """Keep keys and values in FP8: half the memory and half the reading; needs the kernels."""
+    graphs: bool = True
+    """On a GPU, replay steps in which all decode as CUDA graphs."""
     repetition: RepetitionLimit = field(default=RepetitionLimit())
     """When an answer counts as a loop."""
 
@@ -66,6 +84,15 @@ class _Asked:
             self.cached[branch] = self.found or 0 if paid else len(self.prefix.ids)
 
 
+def _check_fp8(device: torch.device, fused: bool) -> None:
+    """ValueError where the kernels that compute in FP8 cannot run."""
+    if not fused:
+        raise ValueError("FP8 needs a GPU's kernels: run on a Hopper GPU (H100, H200), or leave FP8 out")
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < (9, 0):
+        name = torch.cuda.get_device_name(device)
+        raise ValueError(f"FP8 needs a Hopper GPU (H100, H200) or newer, and this is {name}: leave FP8 out")
+
+
 class BatchEngine:
     """Answers all branches of all submitted groups, as many at a time as its cache and its budget hold."""
 
@@ -82,31 +109,56 @@ class BatchEngine:
         config = config or EngineConfig()
         weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
         head_dim = model.config.head_dim
-        tokens = config.cache_tokens or cache_tokens(
-            model.config, weight, config.step_tokens, config.sequences
-        )
-        blocks = Blocks(tokens // config.block_size, config.block_size)
-        self._model = model
+        heads = len(weight) // head_dim
+        on_gpu = weight.is_cuda
+        fused = on_gpu if config.fused is None else config.fused
+        self._step_tokens = config.step_tokens or (16384 if on_gpu else 8192)
+        if config.fp8_weights or config.fp8_cache:
+            _check_fp8(weight.device, fused)
+        self._like = weight.new_empty(0)
+        self._vision = model.config.vision
+        self._model_config = model.config
         self._eos_id = eos_id
         self._grammars = grammars
         self._config = config
+        self._ahead = on_gpu if config.ahead is None else config.ahead
+        self._encode_patches = (
+            (_GPU_ENCODE_PATCHES if on_gpu else 0) if config.encode_patches is None else config.encode_patches
+        )
+        if fused:
+            from model.decoder import FusedNetwork  # Triton, which torch brings for GPUs alone
+
+            # Before the cache is sized: FP8 weights leave more memory for it.
+            fused_network = FusedNetwork(
+                model, fp8=config.fp8_weights, replayed=config.sequences if config.graphs and on_gpu else 0
+            )
+        tokens = config.cache_tokens or cache_tokens(
+            model.config, self._like, self._step_tokens, config.sequences, fp8=config.fp8_cache
+        )
+        blocks = Blocks(tokens // config.block_size, config.block_size)
         cache = PagedCache(
             layers=len(model.layers),
             blocks=blocks.count,
             size=blocks.size,
-            heads=len(weight) // head_dim,
+            heads=heads,
             width=head_dim,
-            like=weight,
+            like=self._like,
+            fp8=config.fp8_cache,
         )
-        self._runner = Runner(model, cache, grammars)
+        self._network: Network = fused_network.over(cache) if fused else PlainNetwork(model, cache)
+        self._runner = Runner(self._network, cache, grammars, self._like.device)
         self._scheduler = Scheduler(
-            blocks, budget=config.step_tokens, seats=config.sequences, reserve=config.reserve
+            blocks, budget=self._step_tokens, seats=config.sequences, reserve=config.reserve
         )
         self._cache_tokens = blocks.count * blocks.size
         self._keys = count()
         self._groups: dict[int, _Asked] = {}
         self._asked: dict[str, tuple[int, _Asked]] = {}  # by branch, with its group's key
+        self._later: OrderedDict[int, _Asked] = OrderedDict()  # groups that the scheduler does not know yet
         self._refused: list[Completion] = []
+        self._flight = Flight()
+        self.timeline: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = None
+        """On a GPU, if a list: when each step's work began and ended there."""
 
     @property
     def pending(self) -> int:
@@ -122,7 +174,7 @@ class BatchEngine:
         taken = {*self._asked, *(completion.id for completion in self._refused)}
         if len(set(ids)) < len(ids) or not taken.isdisjoint(ids):
             raise ValueError(f"branch ids must be unique among those pending: {ids}")
-        config = self._model.config
+        config = self._model_config
         try:
             sizes = check_prefix(config, group)
         except ValueError as error:
@@ -145,7 +197,7 @@ class BatchEngine:
     def abort(self, id: str) -> None:
         self._refused = [completion for completion in self._refused if completion.id != id]
         branches = [id] if id in self._asked else []
-        for asked in self._groups.values():
+        for asked in [*self._groups.values(), *self._later.values()]:
             if asked.group.id == id:
                 branches += list(asked.answers)
         for branch in dict.fromkeys(branches):
@@ -154,14 +206,51 @@ class BatchEngine:
     @torch.inference_mode()
     def step(self) -> list[Completion]:
         done, self._refused = self._refused, []
+        self._schedule()
         plan = self._scheduler.plan()
+        began = self._mark() if plan.chunks else None
         self._runner.copy(plan.copies)
         done += self._encode(plan)
         jobs = [job for chunk in plan.chunks if (job := self._job(chunk)) is not None]
-        for job, outcome in zip(jobs, self._runner.run(jobs), strict=True):
-            done += self._settle(job, outcome)
+        launched = self._runner.launch(jobs, self._flight)
+        for job, error in launched.failed:
+            done += self._fail(job, error)
         self._scheduler.commit(plan)
+        for job in jobs:
+            self._pass_images(job)
+        done += self._land()
+        self._flight = self._runner.sample(launched)
+        if began is not None and self.timeline is not None and (ended := self._mark()) is not None:
+            self.timeline.append((began, ended))
+        if not self._ahead:
+            done += self._land()
         return done
+
+    def _mark(self) -> torch.cuda.Event | None:
+        """The moment at which the device comes to what is launched from here on."""
+        if self.timeline is None:
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _schedule(self) -> None:
+        """Tells the scheduler of as many groups as the next steps may need: what it is told, it looks at."""
+        while self._later and self._scheduler.queued < 2 * max(self._step_tokens, self._encode_patches):
+            key, asked = self._later.popitem(last=False)
+            self._groups[key] = asked
+            sizes = []
+            for branch, answer in asked.answers.items():
+                tokens = len(asked.prefix.ids) + len(answer.branch.ids)
+                limit = tokens + answer.branch.max_new_tokens
+                sizes.append(BranchSize(key=branch, tokens=tokens, limit=limit))
+            names = asked.prefix.names(self._config.block_size)
+            self._scheduler.add(key, tokens=len(asked.prefix.ids), names=names, branches=sizes)
+
+    def _land(self) -> list[Completion]:
+        """Hands on what the last launched step has sampled."""
+        flight, self._flight = self._flight, Flight()
+        return [completion for job, sampled in flight.wait() for completion in self._take(job, sampled)]
 
     def _check_room(self, group: Group, branch: Branch) -> None:
         tokens = len(group.prefix_ids) + len(branch.ids) + branch.max_new_tokens
@@ -176,22 +265,17 @@ class BatchEngine:
 
     def _add(self, group: Group, prefix: Prefix, answers: dict[str, Answer]) -> None:
         key = next(self._keys)
-        self._groups[key] = asked = _Asked(group, prefix, answers)
+        self._later[key] = asked = _Asked(group, prefix, answers)
         self._asked |= dict.fromkeys(answers, (key, asked))
-        sizes = []
-        for branch, answer in answers.items():
-            tokens = len(prefix.ids) + len(answer.branch.ids)
-            limit = tokens + answer.branch.max_new_tokens
-            sizes.append(BranchSize(key=branch, tokens=tokens, limit=limit))
-        names = prefix.names(self._config.block_size)
-        self._scheduler.add(key, tokens=len(prefix.ids), names=names, branches=sizes)
 
     def _forget(self, branch: str) -> None:
         key, asked = self._asked.pop(branch)
-        self._scheduler.remove(branch)
+        if key in self._groups:
+            self._scheduler.remove(branch)
         del asked.answers[branch]
         if not asked.answers:
-            del self._groups[key]
+            self._groups.pop(key, None)
+            self._later.pop(key, None)
 
     def _encode(self, plan: Plan) -> list[Completion]:
         """Features of the images that the plan's prefixes need; failures of groups whose images have none."""
@@ -203,16 +287,16 @@ class BatchEngine:
         if not needed:
             return []
         try:
-            encode(self._model, [*needed, *self._ahead(needed)])
+            encode(self._network.encode, [*needed, *self._encoded_ahead(needed)], self._like)
             return []
         except torch.AcceleratorError:
             raise
         except REQUEST_ERRORS:
             return self._encode_one_by_one(needed)
 
-    def _ahead(self, needed: Iterable[Picture]) -> list[Picture]:
+    def _encoded_ahead(self, needed: Iterable[Picture]) -> list[Picture]:
         """Images of the groups next in the queue, as far as the encoder's batch has room."""
-        room = self._config.encode_patches - sum(len(picture.positions) for picture in needed)
+        room = self._encode_patches - sum(len(picture.positions) for picture in needed)
         ahead: list[Picture] = []
         for key in self._scheduler.queue:
             assert isinstance(key, int), key
@@ -230,7 +314,7 @@ class BatchEngine:
         completions = []
         for picture, key in needed.items():
             try:
-                encode(self._model, [picture])
+                encode(self._network.encode, [picture], self._like)
             except torch.AcceleratorError:
                 raise
             except REQUEST_ERRORS as error:
@@ -272,23 +356,32 @@ class BatchEngine:
             tokens = [*answer.branch.ids, *answer.token_ids][chunk.start - first : end - first]
         return Job(chunk, np.array(tokens, np.int32), (), answer if chunk.samples else None)
 
-    def _settle(self, job: Job, outcome: Outcome) -> list[Completion]:
-        """Completions of the branches that end with this outcome of their chunk."""
+    def _pass_images(self, job: Job) -> None:
+        """Features that the step was the last to need are forgotten."""
+        if isinstance(job.chunk.key, int) and job.chunk.key in self._groups:
+            self._groups[job.chunk.key].prefix.drop(job.chunk.start + job.chunk.count)
+
+    def _fail(self, job: Job, error: Exception) -> list[Completion]:
+        """Completions of the branches that end because their chunk cannot be computed."""
         key = job.chunk.key
         if isinstance(key, int):
-            if isinstance(outcome, Exception):
-                return self._fail_group(key, outcome)
-            self._groups[key].prefix.drop(job.chunk.start + job.chunk.count)
-            return []
+            return self._fail_group(key, error)
         assert isinstance(key, str), key
         _, asked = self._asked[key]
-        answer = asked.answers[key]
-        reason: FinishReason | None = None
+        branch = asked.answers[key].branch
+        self._forget(key)
+        return [failed(asked.group, branch, error)]
+
+    def _take(self, job: Job, sampled: Sampled) -> list[Completion]:
+        """The completion of the branch, if it ends with this token."""
+        key, answer = job.chunk.key, job.answer
+        assert isinstance(key, str), key
+        assert answer is not None, key
+        if key not in self._asked or self._asked[key][1].answers[key] is not answer:
+            return []  # it ended, failed or was aborted while this was computed
+        _, asked = self._asked[key]
         try:
-            if isinstance(outcome, Exception):
-                raise outcome
-            if outcome is not None:
-                reason = answer.take(outcome.token, outcome.logprob)
+            reason = answer.take(sampled.token, sampled.logprob)
         except REQUEST_ERRORS as error:
             self._forget(key)
             return [failed(asked.group, answer.branch, error)]

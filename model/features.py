@@ -8,7 +8,7 @@ Shapes: P patches, D width of the decoder, H W pixels of an image.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,8 +18,10 @@ from torch import Tensor
 
 from model.blocks import block_names
 from model.pixels import to_pixels
-from model.pixtral import Pixtral
 from model.requests import Group
+
+Encoder = Callable[[Sequence[Tensor]], Tensor]
+"""Normalised images (3, H, W) -> features (P, D), image after image."""
 
 
 @dataclass(eq=False)
@@ -88,18 +90,15 @@ class Prefix:
                 picture.features_PD = None
 
 
-def encode(model: Pixtral, pictures: Sequence[Picture]) -> None:
-    """Compute the features of all these images in one packed batch of the vision encoder."""
-    weight = model.norm.weight
+def encode(encoder: Encoder, pictures: Sequence[Picture], like: Tensor) -> None:
+    """Compute the features of all these images in one batch, on the device and in the dtype of `like`."""
     images = [
-        to_pixels(picture.pixels, *picture.size, device=weight.device, dtype=weight.dtype)
-        for picture in pictures
+        to_pixels(picture.pixels, *picture.size, device=like.device, dtype=like.dtype) for picture in pictures
     ]
-    features_PD = model.encode_images(images)
-    for picture, part_PD in zip(
-        pictures, features_PD.split([len(one.positions) for one in pictures]), strict=True
-    ):
+    features_PD = encoder(images)
+    lengths = [len(one.positions) for one in pictures]
+    assert sum(lengths) == len(features_PD), (lengths, features_PD.shape)
+    assert not torch.is_grad_enabled()
+    for picture, part_PD in zip(pictures, features_PD.split(lengths), strict=True):
         # A view would keep the whole batch's features alive until the last image is prefilled.
         picture.features_PD = part_PD if len(pictures) == 1 else part_PD.clone()
-    assert sum(len(one.positions) for one in pictures) == len(features_PD), features_PD.shape
-    assert not torch.is_grad_enabled()

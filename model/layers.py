@@ -12,6 +12,7 @@ heads, H head width, P rotated pairs (H / 2), B sequences.
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import accumulate
 from typing import Self
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention.varlen import varlen_attn
 
 from model.attention import softmax_attention
+from model.upload import send
 
 # Rows whose feed-forward a CPU's cache holds: a page at once goes through memory at every operation.
 _PIECE = 512
@@ -49,13 +51,15 @@ class Segments:
     starts_k: Tensor
     longest_q: int
     longest_k: int
+    skipped: int = 0
+    """Queries before the first segment's, which belong to none: what they see is not computed."""
 
     @classmethod
     def of(
         cls, lengths_q: Sequence[int], lengths_k: Sequence[int], *, causal: bool, device: torch.device
     ) -> Self:
         def starts(lengths: Sequence[int]) -> Tensor:
-            return torch.tensor([0, *accumulate(lengths)], dtype=torch.int32).to(device, non_blocking=True)
+            return send(torch.tensor([0, *accumulate(lengths)], dtype=torch.int32), device)
 
         starts_q = starts(lengths_q)
         return cls(
@@ -75,18 +79,45 @@ def packed_attention(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segm
     A causal segment's last query sees its last key, also when keys outnumber queries (a cached prefix).
     """
     if q_TNH.is_cuda and q_TNH.dtype in (torch.bfloat16, torch.float16):
+        if q_TNH.dtype == torch.bfloat16 and not torch.is_grad_enabled() and _is_hopper(q_TNH.device):
+            return _attend_hopper(q_TNH, k_SGH, v_SGH, segments)
         return _attend_varlen(q_TNH, k_SGH, v_SGH, segments)
     return torch.cat(
         [
-            softmax_attention(q, k, v, causal=segments.causal)
-            for q, k, v in zip(
-                q_TNH.split_with_sizes(segments.lengths_q),
-                k_SGH.split_with_sizes(segments.lengths_k),
-                v_SGH.split_with_sizes(segments.lengths_k),
-                strict=True,
-            )
+            torch.empty_like(q_TNH[: segments.skipped]),
+            *(
+                softmax_attention(q, k, v, causal=segments.causal)
+                for q, k, v in zip(
+                    q_TNH[segments.skipped :].split_with_sizes(segments.lengths_q),
+                    k_SGH.split_with_sizes(segments.lengths_k),
+                    v_SGH.split_with_sizes(segments.lengths_k),
+                    strict=True,
+                )
+            ),
         ]
     )
+
+
+@cache
+def _is_hopper(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) == (9, 0)
+
+
+def _attend_hopper(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segments) -> Tensor:
+    """FlashAttention-3, which only Hopper runs."""
+    from fa3_fwd_interface import flash_attn_varlen_func  # loads CUDA's libraries
+
+    out_TNH: Tensor = flash_attn_varlen_func(
+        q_TNH,
+        k_SGH,
+        v_SGH,
+        segments.starts_q,
+        segments.starts_k,
+        segments.longest_q,
+        segments.longest_k,
+        causal=segments.causal,
+    )
+    return out_TNH
 
 
 def _attend_varlen(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segments) -> Tensor:

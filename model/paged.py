@@ -15,32 +15,73 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.attention import softmax_attention
+from model.batch import Batch
 from model.config import PixtralConfig
-from model.plan import Chunk
+from model.upload import send
+
+# The rest is for the encoder, graphs, sampling, and what the allocator cannot use.
+_GPU_SHARE = 0.93
+
+
+@dataclass(frozen=True)
+class CacheLayer:
+    """One layer of the cache, by slots."""
+
+    k_CGH: Tensor
+    v_CGH: Tensor
+    k_scales_CG: Tensor
+    """The factor of each key, where they are in FP8; else empty."""
+    v_scales_CG: Tensor
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.k_CGH.dtype == torch.float8_e4m3fn
 
 
 class PagedCache:
-    """Keys and values (L, C, S, G, H) of all sequences."""
+    """Keys and values (L, C, S, G, H) of all sequences; in FP8 with the factor of each (L, C, S, G)."""
 
-    def __init__(self, *, layers: int, blocks: int, size: int, heads: int, width: int, like: Tensor) -> None:
+    def __init__(
+        self, *, layers: int, blocks: int, size: int, heads: int, width: int, like: Tensor, fp8: bool = False
+    ) -> None:
         shape = (layers, blocks, size, heads, width)
-        self.k_LCSGH, self.v_LCSGH = like.new_empty(shape), like.new_empty(shape)
+        dtype = torch.float8_e4m3fn if fp8 else like.dtype
+        self.k_LCSGH, self.v_LCSGH = like.new_empty(shape, dtype=dtype), like.new_empty(shape, dtype=dtype)
+        scales = shape[:-1] if fp8 else (layers, 0, size, heads)
+        self.k_scales_LCSG = like.new_empty(scales, dtype=torch.float32)
+        self.v_scales_LCSG = like.new_empty(scales, dtype=torch.float32)
         if like.is_cuda:
             # A kernel may multiply what lies behind a sequence's end by 0, and NaN * 0 is NaN. The reference
             # reads nothing there, and memory that is never written is never taken from a CPU's machine.
-            self.k_LCSGH.zero_()
-            self.v_LCSGH.zero_()
+            for tensor in self._tensors():
+                tensor.zero_()
+
+    def layer(self, index: int) -> CacheLayer:
+        """One layer, by slots."""
+        return CacheLayer(
+            k_CGH=self.k_LCSGH[index].flatten(0, 1),
+            v_CGH=self.v_LCSGH[index].flatten(0, 1),
+            k_scales_CG=self.k_scales_LCSG[index].flatten(0, 1),
+            v_scales_CG=self.v_scales_LCSG[index].flatten(0, 1),
+        )
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy whole blocks (from, to), all at once."""
         if pairs:
-            sources, targets = torch.tensor(pairs).to(self.k_LCSGH.device, non_blocking=True).unbind(1)
-            self.k_LCSGH[:, targets] = self.k_LCSGH[:, sources]
-            self.v_LCSGH[:, targets] = self.v_LCSGH[:, sources]
+            sources, targets = send(torch.tensor(pairs), self.k_LCSGH.device).unbind(1)
+            for tensor in self._tensors():
+                tensor[:, targets] = tensor[:, sources]
+
+    def _tensors(self) -> list[Tensor]:
+        """All that a block has; FP8 as bytes, which can be indexed."""
+        keys = [
+            one.view(torch.uint8) if one.dtype.itemsize == 1 else one for one in (self.k_LCSGH, self.v_LCSGH)
+        ]
+        scales = [self.k_scales_LCSG, self.v_scales_LCSG] if self.k_scales_LCSG.numel() else []
+        return keys + scales
 
 
 @dataclass(frozen=True)
@@ -79,30 +120,27 @@ class Spans:
 class Pages:
     """One step's place in the cache."""
 
-    def __init__(self, cache: PagedCache, chunks: Sequence[Chunk]) -> None:
+    def __init__(self, cache: PagedCache, batch: Batch) -> None:
         device = cache.k_LCSGH.device
-        size = cache.k_LCSGH.shape[2]
-        starts = np.cumsum([0, *(chunk.count for chunk in chunks)])
-        slots_T = np.concatenate([_slots(chunk, size) for chunk in chunks])
-        rows = [int(end) - 1 for chunk, end in zip(chunks, starts[1:], strict=True) if chunk.samples]
+        chunks = batch.chunks
         table_BM = np.zeros((len(chunks), max(len(chunk.table) for chunk in chunks)), np.int32)
         for row, chunk in zip(table_BM, chunks, strict=True):
             row[: len(chunk.table)] = chunk.table
         self._cache = cache
-        self._slots_T = torch.from_numpy(slots_T).to(device, non_blocking=True)
+        self._slots_T = send(torch.from_numpy(batch.slots_T(cache.k_LCSGH.shape[2])).long(), device)
         self._all = Spans(
             queries=tuple(chunk.count for chunk in chunks),
             new=tuple(chunk.count for chunk in chunks),
             keys=tuple(chunk.start + chunk.count for chunk in chunks),
-            first=tuple(starts[:-1].tolist()),
-            table_BM=torch.from_numpy(table_BM).to(device, non_blocking=True),
+            first=tuple(batch.starts[:-1].tolist()),
+            table_BM=send(torch.from_numpy(table_BM), device),
             runs=tuple(_run(chunk.table) for chunk in chunks),
         )
         # None when every row samples, as in decoding: nothing to pick.
         self.rows_R = None
         self._sampled = self._all
-        if len(rows) < len(slots_T):
-            self.rows_R = torch.tensor(rows, dtype=torch.int64).to(device, non_blocking=True)
+        if len(batch.rows_R) < len(batch.ids_T):
+            self.rows_R = send(torch.from_numpy(batch.rows_R).long(), device)
             self._sampled = self._all.last_queries([chunk.samples for chunk in chunks])
 
     def attend(self, layer: int, sampled: bool, q_TNH: Tensor, k_TGH: Tensor, v_TGH: Tensor) -> Tensor:
@@ -145,27 +183,23 @@ def _run(table: Sequence[int]) -> slice | None:
     return slice(first, last + 1) if list(table) == list(range(first, last + 1)) else None
 
 
-def _slots(chunk: Chunk, size: int) -> NDArray[np.int64]:
-    """The slots of a chunk's tokens: block * size + offset."""
-    positions = np.arange(chunk.start, chunk.start + chunk.count)
-    slots: NDArray[np.int64] = np.asarray(chunk.table)[positions // size] * size + positions % size
-    return slots
+def cache_tokens(
+    config: PixtralConfig, like: Tensor, step_tokens: int, sequences: int, *, fp8: bool = False
+) -> int:
+    """Tokens for which a cache of `like`'s dtype, or FP8, has memory on its device, once the model is there.
 
-
-def cache_tokens(config: PixtralConfig, like: Tensor, step_tokens: int, sequences: int) -> int:
-    """Tokens for which a cache of `like`'s dtype has memory on its device, once the model is there.
-
-    On a GPU nine tenths of what is free, less what a step computes with. On a CPU, which others use too, a
-    quarter of what is free, and no more than 262,144 tokens, some 80 pages.
+    On a GPU most of what is free, less what a step computes with. On a CPU, which others use too, a quarter
+    of what is free, and no more than 262,144 tokens, some 80 pages.
     """
-    token = 2 * config.n_layers * config.n_kv_heads * config.head_dim * like.dtype.itemsize
+    vector = config.head_dim + 4 if fp8 else config.head_dim * like.dtype.itemsize
+    token = 2 * config.n_layers * config.n_kv_heads * vector
     if like.is_cuda:
         # Live at a time in a layer: the residual stream twice, and queries, keys, values and what attention
         # gives, or the three of the feed-forward; in the end logits in float32, twice.
         attention = 2 * (config.n_heads + config.n_kv_heads) * config.head_dim
         width = 2 * config.dim + max(attention, 3 * config.hidden_dim)
         work = step_tokens * width * like.dtype.itemsize + 8 * sequences * config.vocab_size
-        free = torch.cuda.mem_get_info(like.device)[0] * 9 // 10 - work
+        free = int(torch.cuda.mem_get_info(like.device)[0] * _GPU_SHARE) - work
         tokens = free // token
     else:
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

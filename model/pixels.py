@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from model.upload import send
+
 # From mistral_common's tokens/tokenizers/image.py (they are CLIP's), for pixels in 0..1.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -32,11 +34,11 @@ def to_pixels(
     assert image.dtype == np.uint8, image.dtype
     assert image.ndim == 3, image.shape
     assert image.shape[2] == 3, image.shape
+    there = torch.device(device or "cpu")
     # torch.tensor copies: arrays that travel through Arrow are read-only, and from_numpy warns of those.
-    image_hwC = torch.tensor(np.ascontiguousarray(image), device=device)
+    image_hwC = send(torch.tensor(np.ascontiguousarray(image)), there)
     pixels_CHW = _resize(_resize(image_hwC, 0, height), 1, width).permute(2, 0, 1)
-    mean_C11 = torch.tensor(MEAN, device=device).view(3, 1, 1)
-    std_C11 = torch.tensor(STD, device=device).view(3, 1, 1)
+    mean_C11, std_C11 = send(torch.tensor((MEAN, STD)).view(2, 3, 1, 1), there)
     return (pixels_CHW / 255).sub_(mean_C11).div_(std_C11).to(dtype).contiguous()
 
 
@@ -53,8 +55,8 @@ def _resize(image: Tensor, axis: int, size: int) -> Tensor:
     shape = [-1, 1, 1] if axis == 0 else [1, -1, 1]
     resized: Tensor | None = None
     for tap in range(-1, 3):
-        index = (left + tap).long().clamp(0, image.shape[axis] - 1).to(image.device)
-        weight = _cubic((centre - left - tap).abs()).float().view(shape).to(image.device)
+        index = send((left + tap).long().clamp(0, image.shape[axis] - 1), image.device)
+        weight = send(_cubic((centre - left - tap).abs()).float().view(shape), image.device)
         part = image.index_select(axis, index).float()
         resized = part.mul_(weight) if resized is None else resized.addcmul_(part, weight)
     assert resized is not None

@@ -84,7 +84,7 @@ class Pixtral(nn.Module):
         totals = [before + new for before, new in zip(past, lengths, strict=True)]
         segments = Segments.of(lengths, totals, causal=True, device=x_TD.device)
         spans = [torch.arange(*span) for span in zip(past, totals, strict=True)]
-        rotation_T2P = self._rotation(torch.cat(spans).to(x_TD.device, non_blocking=True), x_TD)
+        rotation_T2P = self.rotation(torch.cat(spans).to(x_TD.device, non_blocking=True), x_TD)
         for index, layer in enumerate(self.layers):
 
             def attend(q_TNH: Tensor, k_TGH: Tensor, v_TGH: Tensor, index: int = index) -> Tensor:
@@ -105,7 +105,7 @@ class Pixtral(nn.Module):
 
         Only the rows that sample are read: in the last layer, all but keys and values is for them alone.
         """
-        rotation_T2P = self._rotation(positions_T, x_TD)
+        rotation_T2P = self.rotation(positions_T, x_TD)
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
             rows_R = pages.rows_R if index == last else None
@@ -113,7 +113,7 @@ class Pixtral(nn.Module):
         logits_RV: Tensor = self.output(self.norm(x_TD))
         return logits_RV
 
-    def _rotation(self, positions_T: Tensor, like: Tensor) -> Tensor:
+    def rotation(self, positions_T: Tensor, like: Tensor) -> Tensor:
         """RoPE table of the tokens' positions in their sequences, in float32 or better."""
         dtype = torch.promote_types(like.dtype, torch.float32)
         step_P = frequencies(self.config.head_dim, self.config.rope_theta, dtype, like.device)

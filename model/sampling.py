@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model.bitmask import mask_logits
+from model.upload import send
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +56,12 @@ def choose(
     tokens_R = allowed_RV.argmax(dim=1)
     drawn = [row for row, (sampling, _) in enumerate(settings) if sampling.temperature]
     if drawn:
-        rows = torch.tensor(drawn).to(logits_RV.device, non_blocking=True)
+        rows = send(torch.tensor(drawn), logits_RV.device)
         columns = [
             (settings[row][0].temperature, settings[row][0].top_p, settings[row][0].draw(settings[row][1]))
             for row in drawn
         ]
-        numbers = torch.tensor(columns, dtype=logits_RV.dtype).to(logits_RV.device, non_blocking=True)
+        numbers = send(torch.tensor(columns, dtype=logits_RV.dtype), logits_RV.device)
         tokens_R = tokens_R.index_copy(0, rows, _drawn(allowed_RV[rows], *numbers.unbind(1)))
     logprobs_R = logits_RV.gather(1, tokens_R[:, None])[:, 0] - logits_RV.logsumexp(dim=1)
     return tokens_R, logprobs_R.where(logits_RV.isfinite().all(dim=1), torch.nan)

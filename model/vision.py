@@ -62,6 +62,13 @@ class VisionEncoder(nn.Module):
 
     def forward(self, images: Sequence[Tensor]) -> Tensor:
         """Each image (channels, height, width), normalised; ValueError when one is off the patch grid."""
+        x_PD, rotation_P2H, lengths = self.embed(images)
+        segments = Segments.of(lengths, lengths, causal=False, device=x_PD.device)
+        out_PD: Tensor = self.transformer(x_PD, rotation_P2H, partial(packed_attention, segments=segments))
+        return out_PD
+
+    def embed(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[int]]:
+        """What the blocks start from: patches (P, D), their RoPE table, and how many each image has."""
         weight_DC = self.patch_conv.weight.flatten(1)
         grids = [self._grid(image) for image in images]
         patches_PC = torch.cat([self._patches(image) for image in images]).to(weight_DC)
@@ -70,10 +77,7 @@ class VisionEncoder(nn.Module):
         x_PD = self.ln_pre(F.linear(patches_PC, weight_DC).to(weight_DC.dtype))
         turns = {grid: self._rotation(*grid, x_PD) for grid in set(grids)}
         lengths = [rows * columns for rows, columns in grids]
-        segments = Segments.of(lengths, lengths, causal=False, device=x_PD.device)
-        attend = partial(packed_attention, segments=segments)
-        out_PD: Tensor = self.transformer(x_PD, torch.cat([turns[grid] for grid in grids]), attend)
-        return out_PD
+        return x_PD, torch.cat([turns[grid] for grid in grids]), lengths
 
     def _grid(self, image: Tensor) -> tuple[int, int]:
         channels, height, width = image.shape

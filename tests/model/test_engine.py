@@ -127,8 +127,22 @@ def expected(model: Pixtral) -> dict[str, Completion]:
     return done
 
 
-def test_a_batch_of_groups_equals_the_plain_loop(model: Pixtral, expected: dict[str, Completion]) -> None:
-    assert_equal(batch(model, mixed_groups()), expected)
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_batch_of_groups_equals_the_plain_loop(
+    model: Pixtral, expected: dict[str, Completion], ahead: bool
+) -> None:
+    assert_equal(batch(model, mixed_groups(), replace(ROOMY, ahead=ahead)), expected)
+
+
+def test_ahead_a_step_is_launched_before_the_last_one_is_read(model: Pixtral) -> None:
+    """So each token comes a step later, and the second is computed from one that the host has not seen."""
+    group = make_group("a", [], [(2, 2)])
+    steps = {}
+    for ahead in (False, True):
+        engine = BatchEngine(model, eos_id=EOS, config=replace(ROOMY, ahead=ahead))
+        engine.submit(group)
+        steps[ahead] = [bool(engine.step()) for _ in range(4)]
+    assert steps == {False: [False, False, True, False], True: [False, False, False, True]}
 
 
 def test_alone_equals_in_company(model: Pixtral, expected: dict[str, Completion]) -> None:
@@ -145,9 +159,12 @@ def test_prefill_in_chunks_equals_prefill_whole(
     assert_equal(batch(model, mixed_groups(), replace(ROOMY, step_tokens=step_tokens)), expected)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("blocks", [13, 14, 17, 23])
-def test_preempted_equals_undisturbed(model: Pixtral, expected: dict[str, Completion], blocks: int) -> None:
-    config = replace(ROOMY, cache_tokens=blocks * SIZE, reserve=0.0, step_tokens=20)
+def test_preempted_equals_undisturbed(
+    model: Pixtral, expected: dict[str, Completion], blocks: int, ahead: bool
+) -> None:
+    config = replace(ROOMY, cache_tokens=blocks * SIZE, reserve=0.0, step_tokens=20, ahead=ahead)
     engine = BatchEngine(model, eos_id=EOS, config=config)
     assert_equal(answers(engine, mixed_groups()), expected)
     assert engine.preemptions > 0
@@ -171,9 +188,10 @@ def test_a_shared_prefix_equals_one_of_its_own(model: Pixtral, expected: dict[st
         assert_equal(run(engine), {group.id: expected[group.id]})
 
 
-def test_aborted_others_change_nothing(model: Pixtral, expected: dict[str, Completion]) -> None:
+@pytest.mark.parametrize("ahead", [False, True])
+def test_aborted_others_change_nothing(model: Pixtral, expected: dict[str, Completion], ahead: bool) -> None:
     for steps in range(8):
-        engine = BatchEngine(model, eos_id=EOS, config=replace(ROOMY, step_tokens=12))
+        engine = BatchEngine(model, eos_id=EOS, config=replace(ROOMY, step_tokens=12, ahead=ahead))
         for group in mixed_groups():
             engine.submit(group)
         done = {completion.id: completion for _ in range(steps) for completion in engine.step()}
@@ -204,6 +222,7 @@ def test_aborted_others_change_nothing(model: Pixtral, expected: dict[str, Compl
     encode_patches=st.sampled_from([0, 10, 1000]),
     temperature=st.sampled_from([0.0, 1.0]),
     late=st.integers(0, 5),
+    ahead=st.booleans(),
 )
 @settings(max_examples=60)
 def test_any_mix_equals_the_plain_loop(
@@ -216,6 +235,7 @@ def test_any_mix_equals_the_plain_loop(
     encode_patches: int,
     temperature: float,
     late: int,
+    ahead: bool,
 ) -> None:
     asked = [
         make_group(str(number), pages, questions, system=system, sampling=Sampling(temperature=temperature))
@@ -228,6 +248,7 @@ def test_any_mix_equals_the_plain_loop(
         cache_tokens=blocks * SIZE,
         reserve=reserve,
         encode_patches=encode_patches,
+        ahead=ahead,
         repetition=LOOPS,
     )
     engine = BatchEngine(model, eos_id=EOS, config=config)
@@ -361,8 +382,9 @@ def test_a_loop_ends_the_answer() -> None:
         assert (completion.finish_reason, completion.token_ids) == ("repetition", [0] * 6)
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_grammars_hold_in_a_batch_as_in_the_plain_loop(temperature: float) -> None:
+def test_grammars_hold_in_a_batch_as_in_the_plain_loop(temperature: float, ahead: bool) -> None:
     """Constrained beside free, preempted in mid-answer, cut and refused."""
     tokenizer = Tokenizer.from_file(Path("model/nano/tekken.json"))
     model = tiny_pixtral(dtype=torch.float64, vocab_size=tokenizer.vocab_size)
@@ -377,8 +399,9 @@ def test_grammars_hold_in_a_batch_as_in_the_plain_loop(temperature: float) -> No
     branches[3] = replace(branches[3], max_new_tokens=4)
     group = replace(group, branches=branches)
     expected = answers(NaiveEngine(model, eos_id=EOS, grammars=grammars), [group])
-    tight = replace(ROOMY, block_size=1, cache_tokens=48, reserve=0.0, step_tokens=9)
-    for config in (ROOMY, tight):
+    roomy = replace(ROOMY, ahead=ahead)
+    tight = replace(roomy, block_size=1, cache_tokens=48, reserve=0.0, step_tokens=9)
+    for config in (roomy, tight):
         engine = BatchEngine(model, eos_id=EOS, grammars=grammars, config=config)
         done = answers(engine, [group])
         assert_equal(done, expected)

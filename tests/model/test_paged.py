@@ -1,9 +1,11 @@
 """Attention over blocks in any order equals attention over what they hold."""
 
+import numpy as np
 import pytest
 import torch
 
 from model.attention import softmax_attention
+from model.batch import Batch
 from model.paged import PagedCache, Pages, cache_tokens
 from model.plan import Chunk
 from tests.model.tiny import CONFIG
@@ -17,6 +19,11 @@ CHUNKS = [
     Chunk("is not read", 4, 4, (0, 6), False),
     Chunk("lies in a row", 14, 2, (11, 12, 13, 14), True),
 ]
+
+
+def batch(chunks: list[Chunk]) -> Batch:
+    ids = np.zeros(sum(chunk.count for chunk in chunks), np.int32)
+    return Batch(chunks, ids, np.zeros((0, 2), np.int32), None, ())
 
 
 def test_every_sequence_attends_to_its_own_tokens() -> None:
@@ -42,7 +49,7 @@ def test_every_sequence_attends_to_its_own_tokens() -> None:
             q[rows], torch.cat((past_k, k[rows])), torch.cat((past_v, v[rows])), causal=True
         )
         first += chunk.count
-    pages = Pages(cache, CHUNKS)
+    pages = Pages(cache, batch(CHUNKS))
     torch.testing.assert_close(pages.attend(1, False, q, k, v), torch.cat([*whole.values()]))
     assert pages.rows_R is not None
     assert pages.rows_R.tolist() == [0, 6, 9, 15]
@@ -55,7 +62,7 @@ def test_every_sequence_attends_to_its_own_tokens() -> None:
 
 def test_no_rows_are_picked_where_all_sample() -> None:
     cache = PagedCache(layers=1, blocks=15, size=SIZE, heads=2, width=8, like=torch.empty(0))
-    assert Pages(cache, CHUNKS[:1]).rows_R is None
+    assert Pages(cache, batch(CHUNKS[:1])).rows_R is None
 
 
 def test_blocks_are_copied_all_at_once() -> None:
@@ -66,6 +73,22 @@ def test_blocks_are_copied_all_at_once() -> None:
     assert cache.k_LCSGH.flatten().tolist() == [1, 1, 2]
     assert cache.v_LCSGH.flatten().tolist() == [4, 4, 5]
     cache.copy([])
+
+
+def test_copied_blocks_in_fp8_take_their_factors_along() -> None:
+    cache = PagedCache(layers=1, blocks=2, size=1, heads=1, width=1, like=torch.empty(0), fp8=True)
+    cache.k_LCSGH.view(torch.uint8).flatten()[:] = torch.tensor([1, 2])
+    cache.k_scales_LCSG.flatten()[:] = torch.tensor([3.0, 4.0])
+    cache.copy([(0, 1)])
+    assert cache.k_LCSGH.view(torch.uint8).flatten().tolist() == [1, 1]
+    assert cache.k_scales_LCSG.flatten().tolist() == [3, 3]
+
+
+def test_a_cache_in_fp8_holds_nearly_twice_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    like = torch.empty(0, dtype=torch.bfloat16)
+    monkeypatch.setattr("os.sysconf", {"SC_AVPHYS_PAGES": 1000, "SC_PAGE_SIZE": 1000}.__getitem__)
+    whole = cache_tokens(CONFIG, like, 8192, 256)
+    assert cache_tokens(CONFIG, like, 8192, 256, fp8=True) == pytest.approx(whole * 32 / 20, rel=0.01)
 
 
 def test_the_cache_takes_a_quarter_of_a_machines_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,157 @@
+"""The network as a GPU computes it best: products over fused weights, and one pass over memory between two.
+
+In: a layer's inputs, or images. Out: its outputs, or features. Equal to `TransformerBlock` and
+`Pixtral.encode_images`, which are the reference. The model's parameters become views of the fused ones, so
+that nothing is kept twice. With `fp8`, products are in FP8: weights by output channel, their inputs by token;
+the separate weights are given up.
+
+Shapes: T tokens, R rows that sample, P patches, D width, N query heads, G key and value heads, H head width,
+F width inside the feed-forward, X a fused product's width, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from model.elementwise import Quantized, norm, quantize, swiglu, turn
+from model.layers import Segments, TransformerBlock, packed_attention
+from model.pixtral import Pixtral
+
+Attend = Callable[[Tensor], Tensor]
+"""Takes a layer's fused queries, keys and values (T, X); what each query sees (T, N * H)."""
+
+
+class Product:
+    """x @ weight.T, of the weights of several products that read the same x."""
+
+    def __init__(self, *weights: Tensor, fp8: bool = False) -> None:
+        fused_XD = weights[0].data if len(weights) == 1 else torch.cat([weight.data for weight in weights])
+        start = 0
+        for weight in weights:
+            weight.data = fused_XD[start : start + len(weight)]
+            start += len(weight)
+        self._weight_XD = fused_XD
+        self._fp8: Quantized | None = None
+        if fp8:
+            self._fp8 = quantize(fused_XD)
+            for weight in weights:  # nobody multiplies with them any more
+                weight.data = weight.data.new_empty(0)
+            self._weight_XD = fused_XD.new_empty(0)
+
+    @property
+    def fp8(self) -> bool:
+        return self._fp8 is not None
+
+    def __call__(self, x_TD: Tensor | Quantized, rows: slice = slice(None)) -> Tensor:
+        """(T, X), or only the output channels `rows`."""
+        if self._fp8 is None:
+            assert isinstance(x_TD, Tensor), "an FP8 input needs FP8 weights"
+            return F.linear(x_TD, self._weight_XD[rows])
+        assert isinstance(x_TD, Quantized), "FP8 weights need an FP8 input"
+        return _scaled_product(x_TD, self._fp8.values[rows], self._fp8.scales[rows])
+
+    def onto(self, x_TD: Tensor, out_TF: Tensor | Quantized) -> Tensor | None:
+        """Adds the product with `out_TF` to x_TD in place; or returns what has still to be added."""
+        if self._fp8 is None:
+            assert isinstance(out_TF, Tensor), "an FP8 input needs FP8 weights"
+            torch.addmm(x_TD, out_TF, self._weight_XD.T, out=x_TD)
+            return None
+        return self(out_TF)
+
+
+def _scaled_product(x_TD: Quantized, values_XD: Tensor, scales_X1: Tensor) -> Tensor:
+    out_TX: Tensor = torch._scaled_mm(
+        x_TD.values,
+        values_XD.T,
+        scale_a=x_TD.scales,
+        scale_b=scales_X1.T.contiguous(),
+        out_dtype=torch.bfloat16,
+        use_fast_accum=True,
+    )
+    return out_TX
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A transformer block's weights, fused."""
+
+    wqkv: Product
+    wo: Product
+    w13: Product
+    w2: Product
+    attention_norm: nn.RMSNorm
+    ffn_norm: nn.RMSNorm
+    queries: int
+    """Query heads."""
+    groups: int
+    """Key and value heads."""
+    width: int
+    """Of a head."""
+
+    @classmethod
+    def of(cls, block: TransformerBlock, *, fp8: bool = False) -> "Layer":
+        attention, feed_forward = block.attention, block.feed_forward
+        width = attention.head_dim
+        queries, groups = len(attention.wq.weight) // width, len(attention.wk.weight) // width
+        wqkv = Product(attention.wq.weight, attention.wk.weight, attention.wv.weight, fp8=fp8)
+        return cls(
+            wqkv=wqkv,
+            wo=Product(attention.wo.weight, fp8=fp8),
+            w13=Product(feed_forward.w1.weight, feed_forward.w3.weight, fp8=fp8),
+            w2=Product(feed_forward.w2.weight, fp8=fp8),
+            attention_norm=block.attention_norm,
+            ffn_norm=block.ffn_norm,
+            queries=queries,
+            groups=groups,
+            width=width,
+        )
+
+    def __call__(self, x_TD: Tensor, late_TD: Tensor | None, attend: Attend) -> Tensor | None:
+        """The block, in place; returns what has still to be added to x_TD, as `late_TD` had before it."""
+        fp8 = self.wqkv.fp8
+        out_TX = attend(self.wqkv(normalized(self.attention_norm, x_TD, late_TD, fp8)))
+        late_TD = self.wo.onto(x_TD, quantize(out_TX) if fp8 else out_TX)
+        return self.feed(x_TD, late_TD)
+
+    def feed(self, x_TD: Tensor, late_TD: Tensor | None) -> Tensor | None:
+        """The feed-forward half."""
+        fp8 = self.wqkv.fp8
+        gate_up_TF = self.w13(normalized(self.ffn_norm, x_TD, late_TD, fp8))
+        return self.w2.onto(x_TD, swiglu(gate_up_TF, quantize=fp8))
+
+
+def normalized(
+    module: nn.RMSNorm, x_TD: Tensor, late_TD: Tensor | None, fp8: bool = False
+) -> Tensor | Quantized:
+    """The norm of x_TD, to which `late_TD` is added in place first."""
+    assert module.eps is not None
+    return norm(x_TD, module.weight, module.eps, add=late_TD, quantize=fp8)
+
+
+class FusedEncoder:
+    """Images to features."""
+
+    def __init__(self, model: Pixtral) -> None:
+        self._model = model
+        self._layers = [Layer.of(block) for block in model.vision_encoder.transformer.layers]  # type: ignore[arg-type]  # a ModuleList of them
+
+    def __call__(self, images: Sequence[Tensor]) -> Tensor:
+        """Normalised images (3, H, W), sides on the patch grid -> (P, D), image after image."""
+        x_PD, rotation_P2H, lengths = self._model.vision_encoder.embed(images)
+        segments = Segments.of(lengths, lengths, causal=False, device=x_PD.device)
+        late_PD: Tensor | None = None
+        for layer in self._layers:
+            heads, width = layer.queries, layer.width
+
+            def attend(qkv_PX: Tensor, heads: int = heads, width: int = width) -> Tensor:
+                turn(qkv_PX, rotation_P2H, 2 * heads)
+                q_PNH, k_PNH, v_PNH = qkv_PX.unflatten(1, (3, heads, width)).unbind(1)
+                return packed_attention(q_PNH, k_PNH, v_PNH, segments).flatten(1)
+
+            late_PD = layer(x_PD, late_PD, attend)
+        assert late_PD is None, "the encoder is not quantised"
+        features_PD: Tensor = self._model.vision_language_adapter(x_PD)
+        return features_PD

@@ -1,0 +1,64 @@
+"""Many small arrays to the device in one copy that nobody waits for.
+
+A copy from ordinary memory makes the host wait until the device has done all its work so far. These go
+through page-locked memory, which torch keeps until the copy is done.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_ALIGNED = 4  # numbers, 16 bytes: what the kernels' wide loads want, and Triton compiles for
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on the device."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def send_numbers(arrays: Sequence[NDArray[np.int32]], device: torch.device) -> list[Tensor]:
+    """int32 arrays as tensors of their shapes on the device."""
+    offsets, flat = _packed(arrays, pinned=device.type == "cuda")
+    there = flat.to(device, non_blocking=True)
+    return _views(arrays, offsets, there)
+
+
+class Slots:
+    """Tensors at fixed places on the device, whose numbers change from step to step: a graph's inputs."""
+
+    def __init__(self, arrays: Sequence[NDArray[np.int32]], device: torch.device) -> None:
+        self._offsets, flat = _packed(arrays, pinned=device.type == "cuda")
+        self._flat = flat.to(device)
+        self._shapes = [array.shape for array in arrays]
+        self.tensors = _views(arrays, self._offsets, self._flat)
+
+    def update(self, arrays: Sequence[NDArray[np.int32]]) -> None:
+        """The numbers from now on, of the same shapes."""
+        assert [array.shape for array in arrays] == self._shapes, self._shapes
+        _, flat = _packed(arrays, pinned=self._flat.is_cuda)
+        self._flat.copy_(flat, non_blocking=True)
+
+
+def _packed(arrays: Sequence[NDArray[np.int32]], *, pinned: bool) -> tuple[list[int], Tensor]:
+    offsets, end = [], 0
+    for array in arrays:
+        assert array.dtype == np.int32, array.dtype
+        offsets.append(end)
+        end += -(-array.size // _ALIGNED) * _ALIGNED
+    flat = torch.zeros(end, dtype=torch.int32, pin_memory=pinned)
+    there = flat.numpy()
+    for array, offset in zip(arrays, offsets, strict=True):
+        there[offset : offset + array.size] = array.ravel()
+    return offsets, flat
+
+
+def _views(arrays: Sequence[NDArray[np.int32]], offsets: Sequence[int], flat: Tensor) -> list[Tensor]:
+    return [
+        flat[offset : offset + array.size].view(array.shape)
+        for array, offset in zip(arrays, offsets, strict=True)
+    ]

@@ -1,0 +1,31 @@
+"""A packed batch says where its tokens are."""
+
+import numpy as np
+
+from model.batch import Batch, slots
+from model.plan import Chunk
+
+CHUNKS = [
+    Chunk("decodes", 9, 1, (7, 2, 5), True),
+    Chunk("goes on", 5, 3, (1, 9), False),
+    Chunk("begins", 0, 2, (3,), True),
+]
+
+
+def make_batch() -> Batch:
+    return Batch(CHUNKS, np.zeros(6, np.int32), np.zeros((0, 2), np.int32), None, ())
+
+
+def test_tokens_have_the_positions_of_their_sequences() -> None:
+    assert make_batch().positions_T.tolist() == [9, 5, 6, 7, 0, 1]
+    assert make_batch().starts.tolist() == [0, 1, 4, 6]
+
+
+def test_rows_are_the_last_tokens_of_the_chunks_that_sample() -> None:
+    assert make_batch().rows_R.tolist() == [0, 5]
+
+
+def test_slots_follow_the_block_tables() -> None:
+    """Position 9 in blocks of 4 is place 1 of the third block, 5: slot 21."""
+    assert make_batch().slots_T(4).tolist() == [21, 37, 38, 39, 12, 13]
+    assert slots(CHUNKS[0], 2, 6, 4).tolist() == [30, 31, 8, 9]

@@ -1,0 +1,156 @@
+"""Every token reads each of its keys once, and what several share they read together."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.plan import Chunk
+from model.split import Work, divide
+
+SIZE = 4
+SYSTEM = tuple(range(100, 105))  # blocks that every page begins with
+
+
+def readers(chunks: Sequence[Chunk], work: Work) -> Counter[tuple[int, int, int]]:
+    """How often each token reads each slot, and for which key: (token, key, slot)."""
+    count: Counter[tuple[int, int, int]] = Counter()
+    for items in work.items:
+        for tokens, (row, start, end) in zip(items.tokens_IQ, items.spans_I3, strict=True):
+            for token in tokens[tokens >= 0].tolist():
+                for key in range(start, min(end, work.limits_T[token])):
+                    count[token, key, chunks[row].table[key // SIZE] * SIZE + key % SIZE] += 1
+    return count
+
+
+def expected(chunks: Sequence[Chunk]) -> Counter[tuple[int, int, int]]:
+    """Token t of a chunk sees the keys of its own sequence up to its own."""
+    count: Counter[tuple[int, int, int]] = Counter()
+    token = 0
+    for chunk in chunks:
+        for place in range(chunk.start, chunk.start + chunk.count):
+            for key in range(place + 1):
+                count[token, key, chunk.table[key // SIZE] * SIZE + key % SIZE] += 1
+            token += 1
+    return count
+
+
+def branch(number: int, page: Sequence[int], computed: int, count: int) -> Chunk:
+    """A sequence that shares the blocks of `page`, has computed so many tokens behind them, and adds some."""
+    start = len(page) * SIZE + computed
+    own = -(-(start + count) // SIZE) - len(page)
+    table = (*page, *(1000 + 50 * number + block for block in range(own)))
+    return Chunk(number, start, count, table, True)
+
+
+pages = st.sampled_from(
+    [(), tuple(range(3)), tuple(range(9)), (*SYSTEM, *range(20, 28)), (*SYSTEM, *range(40, 46)), SYSTEM]
+)
+
+
+@given(
+    branches=st.lists(st.tuples(pages, st.integers(0, 12), st.integers(1, 6)), min_size=1, max_size=9),
+    widths=st.sampled_from([(1,), (2, 4), (4, 8, 16)]),
+    target=st.integers(1, 40),
+)
+def test_each_token_reads_each_of_its_keys_once(
+    branches: list[tuple[tuple[int, ...], int, int]], widths: tuple[int, ...], target: int
+) -> None:
+    chunks = [branch(number, *one) for number, one in enumerate(branches)]
+    work = divide(chunks, size=SIZE, widths=widths, target=target)
+    assert readers(chunks, work) == expected(chunks)
+
+
+@given(
+    branches=st.lists(st.tuples(pages, st.integers(0, 12), st.integers(1, 6)), min_size=1, max_size=9),
+    target=st.integers(1, 40),
+)
+def test_places_are_one_apiece_and_each_tokens_lie_in_a_row(
+    branches: list[tuple[tuple[int, ...], int, int]], target: int
+) -> None:
+    chunks = [branch(number, *one) for number, one in enumerate(branches)]
+    work = divide(chunks, size=SIZE, widths=(2, 4), target=target)
+    owners = {}
+    for items, width in zip(work.items, (2, 4), strict=True):
+        assert items.tokens_IQ.shape == items.places_IQ.shape == (len(items.spans_I3), width)
+        for tokens, places in zip(items.tokens_IQ.tolist(), items.places_IQ.tolist(), strict=True):
+            for token, place in zip(tokens, places, strict=True):
+                if token >= 0:
+                    assert place not in owners
+                    owners[place] = token
+    assert sorted(owners) == list(range(len(owners)))
+    for token, (first, end) in enumerate(work.places_T2.tolist()):
+        assert end > first
+        assert {owners[place] for place in range(first, end)} == {token}
+
+
+def spans(work: Work) -> list[tuple[list[int], int, int]]:
+    """Tokens, first key and key after the last, of all items."""
+    return [
+        (tokens[tokens >= 0].tolist(), int(start), int(end))
+        for items in work.items
+        for tokens, (_, start, end) in zip(items.tokens_IQ, items.spans_I3, strict=True)
+    ]
+
+
+def test_branches_read_their_page_together_and_their_own_blocks_alone() -> None:
+    chunks = [branch(number, tuple(range(6)), 2 + number, 1) for number in range(3)]
+    work = divide(chunks, size=SIZE, widths=(1, 4), target=1)
+    assert spans(work) == [([0], 24, 27), ([1], 24, 28), ([2], 24, 29), ([0, 1, 2], 0, 24)]
+
+
+def test_pages_read_a_common_beginning_together_and_the_rest_page_by_page() -> None:
+    one, other = (*SYSTEM, *range(20, 28)), (*SYSTEM, *range(40, 46))
+    chunks = [branch(number, one if number < 2 else other, 1, 1) for number in range(4)]
+    work = divide(chunks, size=SIZE, widths=(4,), target=1)
+    assert sorted(spans(work)) == [
+        ([0], 52, 54),
+        ([0, 1], 20, 52),
+        ([0, 1, 2, 3], 0, 20),
+        ([1], 52, 54),
+        ([2], 44, 46),
+        ([2, 3], 20, 44),
+        ([3], 44, 46),
+    ]
+
+
+def test_few_shared_blocks_are_not_worth_an_item() -> None:
+    chunks = [branch(number, (0, 1, 2), 1, 1) for number in range(2)]
+    assert spans(divide(chunks, size=SIZE, widths=(4,), target=1)) == [([0], 0, 14), ([1], 0, 14)]
+
+
+def test_a_block_that_the_step_writes_into_is_not_shared() -> None:
+    """Two that decode into what looks like one block: only the blocks before it can be common."""
+    chunks = [Chunk(number, 22, 1, tuple(range(6)), True) for number in range(2)]
+    assert spans(divide(chunks, size=SIZE, widths=(4,), target=1)) == [
+        ([0, 1], 0, 20),
+        ([0], 20, 23),
+        ([1], 20, 23),
+    ]
+
+
+def test_a_question_of_many_tokens_is_cut_by_tokens_and_by_keys() -> None:
+    chunks = [branch(0, tuple(range(4)), 0, 6)]
+    work = divide(chunks, size=SIZE, widths=(4,), target=4)
+    assert spans(work) == [
+        ([0, 1, 2, 3], 0, 12),
+        ([0, 1, 2, 3], 12, 22),
+        ([4, 5], 0, 12),
+        ([4, 5], 12, 22),
+    ]
+
+
+def test_there_are_about_as_many_items_as_were_aimed_at() -> None:
+    chunks = [branch(number, tuple(range(200 * number, 200 * number + 200)), 1, 1) for number in range(8)]
+    for target in (8, 64, 256):
+        items = sum(len(one.spans_I3) for one in divide(chunks, size=SIZE, widths=(4,), target=target).items)
+        assert 0.5 * target <= items <= target + len(chunks)
+
+
+def test_narrow_items_are_for_few_tokens() -> None:
+    chunks = [branch(number, tuple(range(6)), 1, 1) for number in range(3)]
+    work = divide(chunks, size=SIZE, widths=(2, 4), target=1)
+    assert [len(items.spans_I3) for items in work.items] == [3, 1]
+    assert np.array_equal(work.limits_T, [26, 26, 26])
