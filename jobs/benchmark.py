@@ -1,12 +1,19 @@
 """Measures Quire on this machine: python -m jobs.benchmark --help.
 
-`engine` times the engines, and transformers with the same weights, in this process, without Ray: from
-pixels in memory to the answers' tokens, which have a forced length. It prints a table, and one JSON line
-for scripts. Variants take turns within one run, so that a busy machine slows all of them alike. An answer
-is changed if its text is not that of the first engine in the first dtype.
+`engine` runs four workloads through the batch engine, without Ray, from PIL images in memory to the answers'
+tokens, which have a forced length. `--shape pixtral-12b` makes a model of that shape with random weights
+where it runs, so that no checkpoint is needed.
+
+`page` times the engines on one page beside one another, and transformers with the same weights. Variants
+take turns within one run, so that a busy machine slows all of them alike. An answer is changed if its text is
+not that of the first engine in the first dtype.
 
 `reading` asks a checkpoint about synthetic documents that it was not trained on, and prints how many
 answers are exactly right.
+
+`precision` says what FP8 changes in answers.
+
+All but `reading` print a table, and one JSON line for scripts.
 """
 
 from __future__ import annotations
@@ -15,6 +22,8 @@ import argparse
 import json
 import platform
 import sys
+import time
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,16 +31,105 @@ from rich.console import Console
 from rich.table import Table
 
 from jobs.engines import ENGINES, QUESTIONS, measure
-from model.checkpoint import load_model
+from jobs.gpu import kernel_times, matmul_ceiling
+from jobs.precision import WORK, compare
+from jobs.workloads import PIXTRAL_12B, WORKLOADS, draw_pages, random_model, run
+from model.checkpoint import default_dtype, load_model
+from model.engine import BatchEngine, EngineConfig
+from model.pixtral import Pixtral
+from model.repetition import RepetitionLimit
 from model.tokenizer import Tokenizer
-from pipeline.pages import open_document, rasterize
 
 WIDTH = 140  # where the output is no terminal
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SHAPES = {"pixtral-12b": PIXTRAL_12B}
+_NANO = Path("model/nano")
 
 
 def engine(arguments: argparse.Namespace) -> int:
+    """Runs each workload once, after a tenth of it that warms up."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if arguments.profile and device.type == "cpu":
+        raise ValueError("--profile looks at a GPU's kernels, and there is no GPU")
+    if not 0 < arguments.share <= 1:
+        raise ValueError(f"--share {arguments.share}: it must be above 0, and 1 at most")
+    dtype = default_dtype(device) if arguments.dtype is None else DTYPES[arguments.dtype]
+    started = time.perf_counter()
+    model = _model(arguments, device, dtype)
+    tokenizer = _tokenizer(arguments)
+    ceiling = matmul_ceiling(device, dtype) if device.type == "cuda" else None
+    subject = BatchEngine(
+        model,
+        eos_id=-1,
+        config=EngineConfig(
+            step_tokens=arguments.step_tokens,
+            cache_tokens=arguments.cache_tokens,
+            fp8_weights=arguments.fp8,
+            fp8_cache=arguments.fp8_cache,
+            repetition=RepetitionLimit(tokens=10**9),  # random weights repeat themselves
+        ),
+    )
+    print(f"model and engine made in {time.perf_counter() - started:.1f} s", flush=True)
+    rows = []
+    for name in arguments.work:
+        work = WORKLOADS[name].scaled(arguments.share)
+        patch = model.config.vision.patch_size
+        warm = work.scaled(0.1)
+        # No page twice: the engine would find what it has computed of it.
+        run(subject, warm, draw_pages(warm, f"{name} warm"), tokenizer, patch)
+        measured = run(subject, work, draw_pages(work, name), tokenizer, patch)
+        rows.append(measured.row(name, work, model.config, ceiling))
+        print(json.dumps(rows[-1]), flush=True)
+        if arguments.profile:
+            short = work.scaled(0.25)
+            pages = draw_pages(short, f"{name} profile")
+            for kernel, seconds in kernel_times(partial(run, subject, short, pages, tokenizer, patch)):
+                print(f"{1e3 * seconds / short.pages:9.3f} ms a page  {kernel[:100]}", flush=True)
+    machine = _machine(device)
+    _table(f"{arguments.shape or arguments.model} on {machine}", rows, left=("workload",))
+    settings = {
+        "dtype": str(dtype).removeprefix("torch."),
+        "fp8": arguments.fp8,
+        "fp8_cache": arguments.fp8_cache,
+        "share": arguments.share,
+        "ceiling_tflops": None if ceiling is None else round(ceiling, 1),
+    }
+    print(json.dumps({"benchmark": "engine", "machine": machine, **settings, "rows": rows}))
+    return 0
+
+
+def precision(arguments: argparse.Namespace) -> int:
+    """Asks the same in each precision."""
+    if not torch.cuda.is_available():
+        raise ValueError("FP8 needs a GPU, and none is to be seen: run this where there is one")
+    device = torch.device("cuda")
+    rows = compare(
+        partial(_model, arguments, device, torch.bfloat16),
+        _tokenizer(arguments),
+        WORK,
+        draw_pages(WORK, "FP8"),
+    )
+    machine = _machine(device)
+    _table(f"{arguments.shape or arguments.model} on {machine}", rows, left=("precision",))
+    print(json.dumps({"benchmark": "precision", "machine": machine, "rows": rows}))
+    return 0
+
+
+def _model(arguments: argparse.Namespace, device: torch.device, dtype: torch.dtype) -> Pixtral:
+    if arguments.shape is None:
+        return load_model(arguments.model, device=device, dtype=dtype)
+    return random_model(SHAPES[arguments.shape], device=device, dtype=dtype)
+
+
+def _tokenizer(arguments: argparse.Namespace) -> Tokenizer:
+    """The checkpoint's; a shape has none, and nano's tokens are the first of any Tekken."""
+    return Tokenizer.from_file((arguments.model if arguments.shape is None else _NANO) / "tekken.json")
+
+
+def page(arguments: argparse.Namespace) -> int:
     """Times one page, with one question and with several, in each engine and dtype."""
+    from pipeline.pages import open_document, rasterize  # PyMuPDF, which the workloads do not need
+
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = Tokenizer.from_file(arguments.model / "tekken.json")
     models = {
@@ -50,7 +148,11 @@ def engine(arguments: argparse.Namespace) -> int:
         repeats=arguments.repeats,
         max_side=arguments.max_side,
     )
-    _print([timing.row(timings) for timing in timings], device, image.shape[:2])
+    rows = [timing.row(timings) for timing in timings]
+    machine = _machine(device)
+    height, width = image.shape[:2]
+    _table(f"One page of {width} x {height} pixels on {machine}", rows, left=("engine", "dtype"))
+    print(json.dumps({"benchmark": "page", "machine": machine, "rows": rows}))
     return 0
 
 
@@ -69,29 +171,66 @@ def reading(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _print(rows: list[dict[str, object]], device: torch.device, size: tuple[int, ...]) -> None:
+def _machine(device: torch.device) -> str:
     threads = f"{torch.get_num_threads()} threads" if device.type == "cpu" else torch.cuda.get_device_name()
-    machine = f"{platform.machine()}, {threads}, torch {torch.__version__}"
-    table = Table(title=f"One page of {size[1]} x {size[0]} pixels on {machine}")
+    return f"{platform.machine()}, {threads}, torch {torch.__version__}"
+
+
+def _table(title: str, rows: list[dict[str, object]], left: tuple[str, ...]) -> None:
+    table = Table(title=title)
     names = [name for name in rows[0] if name != "answers"]
     for name in names:
-        table.add_column(name.replace("_", " "), justify="left" if name in ("engine", "dtype") else "right")
+        table.add_column(name.replace("_", " "), justify="left" if name in left else "right")
     for row in rows:
         table.add_row(*["" if row[name] is None else str(row[name]) for name in names])
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
-    print(json.dumps({"benchmark": "engine", "machine": machine, "rows": rows}))
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs.benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser(
+    work = commands.add_parser(
         "engine",
+        help="pages a second of the batch engine on four workloads",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_model(work)
+    work.add_argument(
+        "--work",
+        nargs="+",
+        choices=WORKLOADS,
+        default=list(WORKLOADS),
+        help="W1: 256 pages of 784 x 1024 pixels, one question of 20 tokens, answers of 16; W2: 64 pages, 8 "
+        "questions each; W3: 256 pages, answers of 256; W4: 512 charts of 800 x 608 pixels, answers of 128",
+    )
+    work.add_argument("--share", type=float, default=1.0, help="run this share of each workload's pages")
+    work.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
+    work.add_argument("--fp8", action="store_true", help="multiply in FP8 in the decoder (GPU)")
+    work.add_argument("--fp8-cache", action="store_true", help="keep keys and values in FP8 (GPU)")
+    work.add_argument(
+        "--step-tokens",
+        type=int,
+        help="most tokens computed in a step; default: 16384 on a GPU, 8192 on a CPU",
+    )
+    work.add_argument("--cache-tokens", type=int, help="tokens that the cache holds; default: what fits")
+    work.add_argument(
+        "--profile", action="store_true", help="also print what the GPU did with its time, by kernel (GPU)"
+    )
+    work.set_defaults(run=engine)
+    three = commands.add_parser(
+        "precision",
+        help="answers that FP8 changes (GPU)",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_model(three)
+    three.set_defaults(run=precision)
+    one = commands.add_parser(
+        "page",
         help="seconds a page of each engine, and of transformers",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    one.add_argument("--model", type=Path, default=Path("model/nano"), help="checkpoint folder")
+    one.add_argument("--model", type=Path, default=_NANO, help="checkpoint folder")
     one.add_argument(
         "--document",
         type=Path,
@@ -106,17 +245,22 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--tokens", type=int, default=16, help="length of every answer in tokens")
     one.add_argument("--repeats", type=int, default=5, help="timed rounds, after one that warms up")
-    one.set_defaults(run=engine)
+    one.set_defaults(run=page)
     two = commands.add_parser(
         "reading",
         help="right answers about held-out synthetic documents; needs the [train] extra",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    two.add_argument("--model", type=Path, default=Path("model/nano"), help="checkpoint folder")
+    two.add_argument("--model", type=Path, default=_NANO, help="checkpoint folder")
     two.add_argument("--pages", type=int, default=10, help="pages of each kind")
     two.add_argument("--max-side", type=int, default=1024, help="longest edge of the pages in pixels")
     two.set_defaults(run=reading)
     return parser
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", type=Path, default=_NANO, help="checkpoint folder")
+    parser.add_argument("--shape", choices=SHAPES, help="a model of this shape with random weights instead")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from jobs import benchmark
 from jobs.engines import Timing
+from jobs.workloads import PIXTRAL_12B, WORKLOADS, operations_of
 from model.checkpoint import save_model
 from tests.model.tiny import tiny_pixtral
 
@@ -22,7 +25,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_engines_are_timed_beside_one_another_and_answer_alike(
     checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["engine", "--model", str(checkpoint), "--max-side", "64", "--repeats", "1"]
+    arguments = ["page", "--model", str(checkpoint), "--max-side", "64", "--repeats", "1"]
     arguments += ["--tokens", "3", "--dtype", "float32", "--questions", "1", "9"]
     assert benchmark.main(arguments) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
@@ -41,9 +44,45 @@ def test_changed_answers_are_counted() -> None:
     assert other.row([first, other])["times_transformers"] is None
 
 
-def test_a_missing_model_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmark.main(["engine", "--model", "no/such/folder"]) == 2
-    assert "no/such/folder/tekken.json" in capsys.readouterr().err
+@pytest.mark.parametrize("command", ["engine", "page"])
+def test_a_missing_model_is_one_sentence(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main([command, "--model", "no/such/folder"]) == 2
+    assert "no/such/folder" in capsys.readouterr().err
+
+
+def test_a_workload_is_run_and_its_operations_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["engine", "--work", "W2", "--share", "0.001", "--dtype", "float32"]) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (row,) = line["rows"]
+    assert (line["benchmark"], line["share"], row["workload"]) == ("engine", 0.001, "W2")
+    assert row["questions_per_second"] == pytest.approx(8 * row["pages_per_second"], rel=0.1)
+    assert 0 < row["tflops"] < 10
+
+
+def test_a_page_of_pixtral_12b_is_78_tflop() -> None:
+    """77.7 by a count of its own: 70.3 of products, 3.4 of attention, 3.5 of the encoder, and the logits."""
+    work = replace(WORKLOADS["W1"], pages=1, tokens=1)
+    assert operations_of(work, PIXTRAL_12B, 3222) / 1e12 == pytest.approx(77.7, rel=0.01)
+    more = replace(work, questions=8)
+    shared = operations_of(more, PIXTRAL_12B, 3222) - operations_of(work, PIXTRAL_12B, 3222)
+    assert shared / 1e12 == pytest.approx(7 * 20 * (21.8e9 + 2.1e9) / 1e12, rel=0.01)  # not the page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["engine", "--share", "0"], "--share 0.0: it must be above 0"),
+        (["engine", "--profile"], "there is no GPU"),
+        (["engine", "--fp8"], "FP8 needs a GPU's kernels"),
+        (["precision"], "FP8 needs a GPU"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
+def test_what_cannot_be_measured_here_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmark.main(arguments) == 2
+    assert sentence in capsys.readouterr().err
 
 
 def test_reading_scores_every_kind(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

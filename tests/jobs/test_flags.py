@@ -11,11 +11,16 @@ FLAGS = {
     "extract": """
         --input --column --id-column --output
         --question --questions --target --scope --max-pages
-        --model --max-side --max-new-tokens --dtype --replicas --batch-size
+        --model --max-side --max-new-tokens --dtype --cache-dtype --replicas --batch-size
     """,
     "report": "--expected",
     "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",
-    "benchmark engine": "--model --document --max-side --dtype --engine --questions --tokens --repeats",
+    "benchmark engine": """
+        --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile
+    """,
+    "benchmark page": "--model --document --max-side --dtype --engine --questions --tokens --repeats",
+    "benchmark precision": "--model --shape",
+    "benchmark reading": "--model --pages --max-side",
     "cut_tokenizer": "--ranks",
 }
 
@@ -31,5 +36,5 @@ def test_a_job_has_these_flags(job: str, capsys: pytest.CaptureFixture[str]) -> 
     with pytest.raises(SystemExit) as stopped:
         importlib.import_module(f"jobs.{name}").main([*command, "--help"])
     assert stopped.value.code == 0
-    flags = re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", capsys.readouterr().out, re.MULTILINE)
+    flags = re.findall(r"^ +(?:-\w, )?(--[a-z0-9-]+)", capsys.readouterr().out, re.MULTILINE)
     assert set(flags) == {"--help", *FLAGS[job].split()}
