@@ -15,14 +15,14 @@ import torch
 from numpy.typing import NDArray
 
 from model.checkpoint import default_dtype, load_model
-from model.engine import BatchEngine
+from model.engine import BatchEngine, EngineConfig
 from model.grammar import Grammars
 from model.requests import Branch, Completion, Engine, Group
 from model.tokenizer import Tokenizer
 from pipeline.items import Plan, model_folder
 from pipeline.stream import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, inherit, table_of
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}
 CPU_BATCH, GPU_BATCH = 1, 16  # groups; on a CPU a page takes seconds, and progress is seen page by page
 
 
@@ -71,7 +71,7 @@ def plan_fleet(
 class Replica:
     """The model and its engine, for as long as the run lasts."""
 
-    def __init__(self, *, plan: Plan, gpus: int, threads: int, dtype: str) -> None:
+    def __init__(self, *, plan: Plan, gpus: int, threads: int, dtype: str, cache_dtype: str = "auto") -> None:
         device = torch.device("cuda" if gpus else "cpu")
         if not gpus:
             torch.set_num_threads(threads)  # Ray set OMP_NUM_THREADS to the CPUs that it reserved
@@ -80,7 +80,8 @@ class Replica:
         model = load_model(folder, device=device, dtype=chosen)
         tokenizer = Tokenizer.from_file(folder / "tekken.json", plan.vocab_size)
         grammars = Grammars(tokenizer) if plan.grammar else None
-        self._engine: Engine = BatchEngine(model, eos_id=tokenizer.eos, grammars=grammars)
+        config = EngineConfig(fp8_weights=dtype == "fp8", fp8_cache=cache_dtype == "fp8")
+        self._engine: Engine = BatchEngine(model, eos_id=tokenizer.eos, grammars=grammars, config=config)
         self._plan = plan
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:

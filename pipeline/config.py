@@ -56,7 +56,9 @@ class FlowConfig:
     id_column: str | None = None
     """Column of a Parquet input that names its rows."""
     dtype: str = "auto"
-    """auto, float32 or bfloat16: what the model computes in."""
+    """What the model computes in: auto, float32, bfloat16, or fp8 (for products in the decoder)."""
+    cache_dtype: str = "auto"
+    """What keys and values are kept in: auto, as `dtype`, or fp8."""
     batch_size: int | None = None
     """Prompts that a Replica is given at a time. Default: 16 on a GPU, 1 on a CPU."""
     replicas: int | None = None
@@ -123,6 +125,7 @@ def make_plan(config: FlowConfig) -> Plan:
         "max_side": max_side,
         "max_new_tokens": max_new_tokens,
         "dtype": config.dtype,
+        "cache_dtype": config.cache_dtype,
     }
     # A target is one question, which stands in the tables under the target's name.
     asked = (Question(id=target.__name__, text=str(config.target)),) if target else config.questions

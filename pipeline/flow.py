@@ -32,7 +32,13 @@ def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
     """The stages, lazily. `repartition` makes a block what one task, or one call of a Replica, works on."""
     plan = prepared.plan
     size = max(1, min(BLOCK_DOCUMENTS, prepared.sources.num_rows // BLOCKS))
-    for_replica = {"plan": plan, "gpus": fleet.gpus, "threads": fleet.threads, "dtype": prepared.config.dtype}
+    for_replica = {
+        "plan": plan,
+        "gpus": fleet.gpus,
+        "threads": fleet.threads,
+        "dtype": prepared.config.dtype,
+        "cache_dtype": prepared.config.cache_dtype,
+    }
     return (
         ray.data.from_arrow(split(prepared.sources, size))
         .map_batches(partial(open_sources, plan=plan), batch_format="pyarrow")
@@ -105,10 +111,16 @@ def find_fleet(config: FlowConfig) -> Fleet:
     """
     alive: list[dict[str, Any]] = ray.nodes()
     nodes = [node for node in alive if node["Alive"] and node["Resources"].get("CPU")]
-    return plan_fleet(
+    fleet = plan_fleet(
         now=ray.cluster_resources(),
         later=ray_state.get_max_resources_from_cluster_config() or {},
         nodes=max(1, len(nodes)),
         replicas=config.replicas,
         batch_size=config.batch_size,
     )
+    if not fleet.gpus and "fp8" in (config.dtype, config.cache_dtype):
+        raise ValueError(
+            "fp8 needs Hopper GPUs (H100, H200), and the cluster has no GPU: leave --dtype and --cache-dtype "
+            "out"
+        )
+    return fleet

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline import flow
 from pipeline import writer as writing
 from pipeline.batches import Replica
 from pipeline.config import FlowConfig, make_plan, prepare
@@ -96,6 +97,7 @@ def config(checkpoint: Path, **changes: object) -> FlowConfig:
         {"max_new_tokens": 5},
         {"max_side": 64},
         {"dtype": "float32"},
+        {"cache_dtype": "fp8"},
         {"scope": "document"},
         {"scope": "document", "max_pages": 2},
         {"questions": (), "target": "Invoice"},
@@ -178,3 +180,15 @@ def test_versions_name_what_is_installed() -> None:
     found = versions()
     assert found["pyarrow"] == pa.__version__
     assert set(found) >= {"quire", "python", "ray", "torch", "deltalake", "pymupdf"}
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "fp8"}, {"cache_dtype": "fp8"}])
+def test_fp8_without_a_gpu_is_refused_before_a_model_is_loaded(
+    tiny_checkpoint: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("pipeline.flow.ray_state.get_max_resources_from_cluster_config", lambda: None)
+    assert flow.find_fleet(config(tiny_checkpoint)).gpus == 0
+    with pytest.raises(ValueError, match="fp8 needs Hopper GPUs"):
+        flow.find_fleet(config(tiny_checkpoint, **changes))
