@@ -116,7 +116,6 @@ class BatchEngine:
         if config.fp8_weights or config.fp8_cache:
             _check_fp8(weight.device, fused)
         self._like = weight.new_empty(0)
-        self._vision = model.config.vision
         self._model_config = model.config
         self._eos_id = eos_id
         self._grammars = grammars
@@ -213,12 +212,12 @@ class BatchEngine:
         done += self._encode(plan)
         jobs = [job for chunk in plan.chunks if (job := self._job(chunk)) is not None]
         launched = self._runner.launch(jobs, self._flight)
+        done += self._land()
         for job, error in launched.failed:
             done += self._fail(job, error)
         self._scheduler.commit(plan)
         for job in jobs:
             self._pass_images(job)
-        done += self._land()
         self._flight = self._runner.sample(launched)
         if began is not None and self.timeline is not None and (ended := self._mark()) is not None:
             self.timeline.append((began, ended))
@@ -367,6 +366,8 @@ class BatchEngine:
         if isinstance(key, int):
             return self._fail_group(key, error)
         assert isinstance(key, str), key
+        if key not in self._asked:
+            return []  # it had ended with a token that was not known when this was launched
         _, asked = self._asked[key]
         branch = asked.answers[key].branch
         self._forget(key)

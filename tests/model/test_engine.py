@@ -474,6 +474,23 @@ def test_a_sequence_that_cannot_be_computed_fails_alone(
             assert_equal({name: completion}, {name: expected[name]})
 
 
+def test_an_answer_that_had_ended_is_not_lost_with_the_step_after_it(
+    model: Pixtral, expected: dict[str, Completion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ahead, that step is launched before the end is known."""
+    group = mixed_groups()[0]
+    group = replace(group, branches=group.branches[:1])
+    engine = BatchEngine(model, eos_id=expected["a/0"].token_ids[0], config=replace(ROOMY, ahead=True))
+    engine.submit(group)
+    assert [engine.step(), engine.step()] == [[], []]  # the page, then the question
+
+    def run_out(*_: object) -> None:
+        raise RuntimeError("out of something")
+
+    monkeypatch.setattr(model, "step", run_out)
+    assert [(one.id, one.finish_reason, one.error) for one in engine.step()] == [("a/0", "stop", None)]
+
+
 def test_a_lost_device_is_nobodys_error(model: Pixtral, monkeypatch: pytest.MonkeyPatch) -> None:
     def lost(*_: object) -> None:
         raise torch.AcceleratorError("device lost")
