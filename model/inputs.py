@@ -137,13 +137,15 @@ def pad(batch: Batch, size: int, sequences: int, blocks: int) -> list[NDArray[np
 
 def padded_inputs(there: Slots, blocks: int) -> Inputs:
     """The inputs that such arrays are once they have a place on the device."""
-    ids_T, positions_T, slots_T, table_BM, limits_T, places_T2, *items = there.tensors
+    ids_T, positions_T, slots_T, table_BM, limits_T, places_T2, *rest = there.tensors
+    items = _triples(rest)
     work = Queries(
         table_BM=table_BM,
-        items=_triples(items),
+        items=items,
         limits_T=limits_T,
         places_T2=places_T2,
-        partials=len(ids_T) * blocks,  # a token has no more spans than blocks
+        # A token has no more spans than blocks, and an item no more places than tokens.
+        partials=min(len(ids_T) * blocks, sum(tokens_IQ.numel() for tokens_IQ, _, _ in items)),
     )
     return Inputs(
         ids_T=ids_T,
