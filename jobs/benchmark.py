@@ -23,6 +23,7 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -77,7 +78,8 @@ def engine(arguments: argparse.Namespace) -> int:
         warm = work.scaled(0.1)
         # No page twice: the engine would find what it has computed of it.
         run(subject, warm, draw_pages(warm, f"{name} warm"), tokenizer, patch)
-        measured = run(subject, work, draw_pages(work, name), tokenizer, patch)
+        report = _every_10_seconds(f"{name}: {{:,}} of {work.pages * work.questions:,} answers")
+        measured = run(subject, work, draw_pages(work, name), tokenizer, patch, report)
         rows.append(measured.row(name, work, model.config, ceiling))
         print(json.dumps(rows[-1]), flush=True)
         if arguments.profile:
@@ -169,6 +171,19 @@ def reading(arguments: argparse.Namespace) -> int:
         rows.append({"kind": score.kind, "asked": score.asked, "right": score.right})
     print(json.dumps({"benchmark": "reading", "pages": arguments.pages, "rows": rows}))
     return 0
+
+
+def _every_10_seconds(line: str) -> Callable[[int], None]:
+    """Prints the line with the number that it is called with, now and then."""
+    last = time.perf_counter()
+
+    def report(number: int) -> None:
+        nonlocal last
+        if time.perf_counter() - last >= 10:
+            last = time.perf_counter()
+            print(line.format(number), file=sys.stderr, flush=True)
+
+    return report
 
 
 def _machine(device: torch.device) -> str:

@@ -6,7 +6,7 @@ what an engine computes beyond them makes it slower and nothing else.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -143,9 +143,14 @@ def draw_pages(work: Workload, seed: str) -> list[Image.Image]:
 
 
 def run(
-    engine: BatchEngine, work: Workload, pages: Sequence[Image.Image], tokenizer: Tokenizer, patch_size: int
+    engine: BatchEngine,
+    work: Workload,
+    pages: Sequence[Image.Image],
+    tokenizer: Tokenizer,
+    patch_size: int,
+    report: Callable[[int], None] = lambda answered: None,
 ) -> Measured:
-    """Answers all questions of all pages."""
+    """Answers all questions of all pages; `report` is told after each step how many there are so far."""
     groups = _groups(work, pages, tokenizer, patch_size)
     before = engine.preemptions
     engine.timeline = [] if torch.cuda.is_available() else None
@@ -158,6 +163,7 @@ def run(
                 engine.submit(group)
                 left -= 1
             done += engine.step()
+            report(len(done))
         seconds = time.perf_counter() - started
     assert len(done) == work.pages * work.questions, len(done)
     bad = [one for one in done if one.error or len(one.token_ids) != work.tokens]

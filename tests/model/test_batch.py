@@ -29,3 +29,9 @@ def test_slots_follow_the_block_tables() -> None:
     """Position 9 in blocks of 4 is place 1 of the third block, 5: slot 21."""
     assert make_batch().slots_T(4).tolist() == [21, 37, 38, 39, 12, 13]
     assert slots(CHUNKS[0], 2, 6, 4).tolist() == [30, 31, 8, 9]
+
+
+def test_all_numbers_are_of_the_type_that_is_sent() -> None:
+    packed = make_batch()
+    arrays = (packed.positions_T, packed.rows_R, packed.slots_T(4))
+    assert [array.dtype for array in arrays] == [np.int32] * 3

@@ -315,3 +315,100 @@ def test_a_prefix_longer_than_a_step_is_computed_in_pieces() -> None:
     scheduler = with_group(blocks=4000, budget=2048, prompt=3120, answer=16)
     assert [chunk.count for chunk in scheduler.plan().chunks] == [2048]
     assert [chunk.count for chunk in scheduler.plan().chunks] == [1052]
+
+
+def with_prompts(
+    *prompts: int, budget: int, answer: int = 16, each: int = 1, blocks: int = 4000
+) -> Scheduler:
+    """Groups "0", "1", ... of prefixes of so many tokens, with `each` branches of one token more."""
+    scheduler = Scheduler(Blocks(blocks, 64), budget=budget, seats=64)
+    for group, prompt in enumerate(prompts):
+        names = [bytes([group, block]) for block in range(-(-prompt // 64))]
+        sizes = [
+            BranchSize(key=(group, number), tokens=prompt + 1, limit=prompt + 1 + answer)
+            for number in range(each)
+        ]
+        scheduler.add(f"{group}", tokens=prompt, names=names, branches=sizes)
+    return scheduler
+
+
+def counts(plan: Plan) -> list[tuple[Hashable, int]]:
+    return [(chunk.key, chunk.count) for chunk in plan.chunks]
+
+
+def test_a_prefix_is_begun_in_a_step_that_is_half_full() -> None:
+    scheduler = with_prompts(1024, 3000, budget=2048)
+    assert counts(scheduler.plan()) == [("0", 1024), ("1", 1024)]
+
+
+def test_a_prefix_that_just_fits_is_begun_in_a_fuller_step() -> None:
+    scheduler = with_prompts(1500, 548, budget=2048)
+    assert counts(scheduler.plan()) == [("0", 1500), ("1", 548)]
+
+
+def test_what_the_cache_holds_of_a_prefix_needs_no_room_in_a_step() -> None:
+    scheduler = with_prompts(1024, budget=2048)
+    scheduler.commit(scheduler.plan())
+    scheduler.remove((0, 0))
+    scheduler.add(
+        "long", tokens=1500, names=[b"new"] * 24, branches=[BranchSize(key=1, tokens=1501, limit=1502)]
+    )
+    names = [bytes([0, block]) for block in range(16)] + [b"further"]
+    scheduler.add("known", tokens=1060, names=names, branches=[BranchSize(key=2, tokens=1061, limit=1062)])
+    assert counts(scheduler.plan()) == [("long", 1500), ("known", 36)]
+
+
+def test_a_short_prefix_does_not_overtake_one_that_waits_for_the_next_step() -> None:
+    scheduler = with_prompts(1500, 1500, 100, budget=2048)
+    assert counts(scheduler.plan()) == [("0", 1500)]
+
+
+def test_beside_branches_that_decode_a_prefix_is_begun_at_the_pace_of_answers() -> None:
+    """Half full means half of what the step computes at that pace, not of what it may."""
+    scheduler = with_prompts(1000, 3000, budget=8192, answer=250)
+    assert scheduler._pace() == 1024
+    assert counts(scheduler.plan()) == [("0", 1000)]
+    assert counts(scheduler.plan()) == [((0, 0), 1), ("1", 1023)]
+
+
+def test_branches_that_decode_take_nothing_from_the_pace_of_prompts() -> None:
+    scheduler = with_prompts(2000, 2000, budget=2048, answer=100, each=64, blocks=8000)
+    before = scheduler._pace()
+    while len(scheduler.plan().chunks) < 64:
+        pass
+    assert list(scheduler.queue) == ["1"]
+    assert scheduler._pace() == before + 64
+
+
+def test_the_pace_is_that_of_the_next_group() -> None:
+    paces = [
+        with_prompts(*prompts, budget=8192, answer=100)._pace() for prompts in ((3000, 200), (3000,), (200,))
+    ]
+    assert paces[0] == paces[1] > paces[2]
+
+
+def test_each_branch_brings_an_answer() -> None:
+    """Of 1,280,000 tokens about a half are answers of 500, which end in 500 steps: some 1,300 a step."""
+    scheduler = Scheduler(Blocks(20_000, 64), budget=8192, seats=64)
+    branches = [BranchSize(key=number, tokens=564, limit=1064) for number in range(4)]
+    scheduler.add("page", tokens=64, names=[b"page"], branches=branches)
+    assert scheduler._pace() in range(1216, 1409)
+
+
+def test_an_answer_longer_than_the_last_ones_slows_the_pace_by_a_tenth_of_its_length() -> None:
+    scheduler = with_prompts(3000, budget=8192, each=2)
+    while not any(chunk.samples for chunk in scheduler.plan().chunks):
+        pass
+    scheduler.remove((0, 0))  # 1 token
+    fast = scheduler._pace()
+    for _ in range(9):
+        scheduler.plan()
+    scheduler.remove((0, 1))  # 10 tokens: 0.9 * 1 + 0.1 * 10
+    assert fast / scheduler._pace() == pytest.approx(1.9, rel=0.01)
+
+
+def test_a_branch_that_ends_before_it_writes_changes_no_pace() -> None:
+    scheduler = with_prompts(3000, 3000, budget=8192, answer=100)
+    before = scheduler._pace()
+    scheduler.remove((1, 0))
+    assert scheduler._pace() == before

@@ -154,3 +154,96 @@ def test_narrow_items_are_for_few_tokens() -> None:
     work = divide(chunks, size=SIZE, widths=(2, 4), target=1)
     assert [len(items.spans_I3) for items in work.items] == [3, 1]
     assert np.array_equal(work.limits_T, [26, 26, 26])
+
+
+def test_four_shared_blocks_are_worth_an_item() -> None:
+    chunks = [branch(number, (0, 1, 2, 3), 1, 1) for number in range(2)]
+    work = divide(chunks, size=SIZE, widths=(4,), target=1)
+    assert spans(work) == [([0, 1], 0, 16), ([0], 16, 18), ([1], 16, 18)]
+
+
+def test_an_equal_block_behind_different_ones_is_not_shared() -> None:
+    chunks = [Chunk("one", 20, 1, (0, 1, 2, 3, 4, 5), True), Chunk("other", 20, 1, (0, 8, 2, 3, 4, 9), True)]
+    assert spans(divide(chunks, size=SIZE, widths=(4,), target=1)) == [([0], 0, 21), ([1], 0, 21)]
+
+
+trees = st.lists(
+    st.tuples(st.lists(st.integers(0, 2), max_size=4), st.integers(0, 12), st.integers(1, 6)),
+    min_size=1,
+    max_size=9,
+)
+"""Sequences: the way to each through a tree of shared blocks, tokens computed behind it, and to compute."""
+
+
+def planted(tree: Sequence[tuple[list[int], int, int]], size: int, blocks: int) -> list[Chunk]:
+    """Sequences whose tables share so many blocks for each step that they go together from the root."""
+    numbers: dict[tuple[object, ...], int] = {}
+
+    def block(*name: object) -> int:
+        return numbers.setdefault(name, len(numbers))
+
+    chunks = []
+    for index, (way, computed, count) in enumerate(tree):
+        shared = [block(*way[: depth + 1], at) for depth in range(len(way)) for at in range(blocks)]
+        start = len(shared) * size + computed
+        own = -(-(start + count) // size) - len(shared)
+        table = (*shared, *(block("own", index, at) for at in range(own)))
+        chunks.append(Chunk(index, start, count, table, True))
+    return chunks
+
+
+@given(tree=trees, blocks=st.integers(1, 9), size=st.integers(1, 5), target=st.integers(1, 40))
+def test_each_token_reads_each_of_its_keys_once_however_deep_they_are_shared(
+    tree: list[tuple[list[int], int, int]], blocks: int, size: int, target: int
+) -> None:
+    chunks = planted(tree, size, blocks)
+    read: Counter[tuple[int, int, int]] = Counter()
+    work = divide(chunks, size=size, widths=(2, 4), target=target)
+    for items in work.items:
+        for tokens, (row, start, end) in zip(items.tokens_IQ, items.spans_I3, strict=True):
+            for token in tokens[tokens >= 0].tolist():
+                for key in range(start, min(end, work.limits_T[token])):
+                    read[token, key, chunks[row].table[key // size]] += 1
+    ends = [(one, one.start + more) for one in chunks for more in range(1, one.count + 1)]
+    assert read == Counter(
+        (token, key, one.table[key // size]) for token, (one, end) in enumerate(ends) for key in range(end)
+    )
+
+
+@given(tree=trees, blocks=st.integers(1, 9), size=st.integers(1, 5), target=st.integers(1, 40))
+def test_an_item_names_no_token_that_sees_none_of_its_keys(
+    tree: list[tuple[list[int], int, int]], blocks: int, size: int, target: int
+) -> None:
+    """The kernel divides by what a token has seen: nothing would be NaN, and stay it in the merge."""
+    work = divide(planted(tree, size, blocks), size=size, widths=(2, 4), target=target)
+    for items in work.items:
+        for tokens, (_, start, _) in zip(items.tokens_IQ, items.spans_I3, strict=True):
+            assert (work.limits_T[tokens[tokens >= 0]] > start).all()
+
+
+@given(tree=trees, blocks=st.integers(4, 9), size=st.integers(1, 5), target=st.integers(1, 40))
+def test_shared_blocks_are_read_once_for_all(
+    tree: list[tuple[list[int], int, int]], blocks: int, size: int, target: int
+) -> None:
+    chunks = planted(tree, size, blocks)
+    tokens = sum(chunk.count for chunk in chunks)
+    (items,) = divide(chunks, size=size, widths=(tokens,), target=target).items
+    read = Counter(
+        (chunks[row].table[key // size], key % size)
+        for row, start, end in items.spans_I3.tolist()
+        for key in range(start, end)
+    )
+    assert set(read.values()) == {1}
+
+
+@given(tree=trees, blocks=st.integers(1, 9), size=st.integers(1, 5), target=st.integers(1, 40))
+def test_items_are_no_more_than_aimed_at_and_one_a_span(
+    tree: list[tuple[list[int], int, int]], blocks: int, size: int, target: int
+) -> None:
+    """Where one item is aimed at, each span is one."""
+    chunks = planted(tree, size, blocks)
+    items, whole = (
+        sum(len(one.spans_I3) for one in divide(chunks, size=size, widths=(2, 4), target=aim).items)
+        for aim in (target, 1)
+    )
+    assert items <= target + whole

@@ -40,3 +40,8 @@ def test_slots_of_another_shape_are_a_mistake() -> None:
 def test_a_tensor_is_sent_whole() -> None:
     tensor = torch.randn(3, 4)
     assert torch.equal(send(tensor, DEVICE).cpu(), tensor)
+
+
+def test_numbers_of_another_type_are_a_mistake() -> None:
+    with pytest.raises(AssertionError, match="int64"):
+        send_numbers([np.arange(5)], DEVICE)
