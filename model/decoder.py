@@ -70,7 +70,9 @@ class FusedDecoder:
         """Logits (R, V). The batch's shorter chunks come first."""
         size = next((size for size in self._graph_sizes if size >= len(batch.chunks)), None)
         if size is not None and all(chunk.samples and chunk.count == 1 for chunk in batch.chunks):
-            return self._replay(batch, size)
+            logits_RV = self._replay(batch, size)
+            if logits_RV is not None:
+                return logits_RV
         inputs = pack(batch, self._size, self.device)
         self._fill_in(inputs.ids_T, batch)
         return self.forward(inputs, batch)
@@ -140,11 +142,14 @@ class FusedDecoder:
             split_attention(q_TNH[short], cache, inputs.short, self._size, out_TNH[short])
         return out_TNH.flatten(1)
 
-    def _replay(self, batch: Batch, size: int) -> Tensor:
-        """A decode step through the graph of its size, captured at its first use."""
+    def _replay(self, batch: Batch, size: int) -> Tensor | None:
+        """A decode step through the graph of its size, captured at its first use; None if it does not fit."""
         blocks = -(-max(len(chunk.table) for chunk in batch.chunks) // _TABLE_STEP) * _TABLE_STEP
+        arrays = pad(batch, self._size, size, blocks)
+        if arrays is None:
+            return None
         graph = self._graph(size, blocks)
-        graph.slots.update(pad(batch, self._size, size, blocks))
+        graph.slots.update(arrays)
         self._fill_in(graph.slots.tensors[0], batch)
         return graph.replay()[: len(batch.chunks)]
 
@@ -155,6 +160,7 @@ class FusedDecoder:
             token = Chunk(None, 0, 1, (0,), True)
             empty = Batch([token], np.zeros(1, np.int32), np.zeros((0, 2), np.int32), None, ())
             arrays = pad(empty, self._size, size, blocks)
+            assert arrays is not None, (size, blocks)
             arrays[2][:] = -1  # not even into the first block
             graph = self._graphs[size, blocks] = _Graph(self, arrays, blocks)
         return graph

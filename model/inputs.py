@@ -113,12 +113,15 @@ def pack(batch: Batch, size: int, device: torch.device) -> Inputs:
     )
 
 
-def pad(batch: Batch, size: int, sequences: int, blocks: int) -> list[NDArray[np.int32]]:
+def pad(batch: Batch, size: int, sequences: int, blocks: int) -> list[NDArray[np.int32]] | None:
     """A batch in which all decode as arrays of the shapes that every such batch has, up to so many sequences
-    of so many blocks: what is filled up belongs to no sequence."""
+    of so many blocks: what is filled up belongs to no sequence. None for one of too many work items."""
     work = _divide(batch.chunks, size)
-    # A span adds at most a part of an item to what was aimed at, and there are not two a token.
+    # A span adds at most a part of an item to what was aimed at; only prefixes that grow step by step, each
+    # shared by some, make more than two a token.
     items = _ITEMS + 2 * sequences
+    if any(len(item.spans_I3) > items for item in work.items):
+        return None
     filled = [
         _filled(array, (items, *array.shape[1:]), -1 if index == 0 else 0)
         for item in work.items

@@ -198,7 +198,9 @@ class Scheduler:
         written = self._written
         if written is None:
             written = max((one.limit - one.prompt for one in branches if one.limit is not None), default=1)
-        prompts = sum(branch.prompt for branch in branches)
+        # Of what a group fills, the share that its prompts are; their prefix is computed and kept once.
+        prefix = self._queue[0].prefix.length if branches else 0
+        prompts = prefix + sum(branch.prompt - prefix for branch in branches)
         share = prompts / (prompts + len(branches) * written) if branches else 1.0
         decoding = sum(one.limit is not None for one in self._running)
         pace = int(share * self._blocks.count * self._blocks.size / max(1.0, written)) + decoding

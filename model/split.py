@@ -62,16 +62,16 @@ def divide(chunks: Sequence[Chunk], *, size: int, widths: Sequence[int], target:
     tokens for which there are kernels, ascending: an item has as many as the narrowest that holds its tokens.
     """
     first = np.cumsum([0, *(chunk.count for chunk in chunks)])
+    limits_T = np.concatenate(
+        [np.arange(chunk.start, chunk.start + chunk.count, dtype=np.int32) + 1 for chunk in chunks]
+    )
     spans = [
-        _Span(rows[0], part, start, end)
+        _Span(rows[0], part, start, min(end, int(limits_T[part[-1]])))  # no further than its last token sees
         for rows, start, end in _shared(chunks, range(len(chunks)), 0, size)
         for part in _parts([token for row in rows for token in range(first[row], first[row + 1])], widths[-1])
     ]
     keys = sum(span.end - span.start for span in spans)
     length = max(1, -(-keys // (target * size))) * size
-    limits_T = np.concatenate(
-        [np.arange(chunk.start, chunk.start + chunk.count, dtype=np.int32) + 1 for chunk in chunks]
-    )
     by_width: list[list[_Span]] = [[] for _ in widths]
     for span in spans:
         pieces = by_width[int(np.searchsorted(widths, len(span.tokens)))]

@@ -110,12 +110,26 @@ def test_a_step_filled_up_to_a_graphs_size_is_the_same_step() -> None:
     decoder = FusedNetwork(model, fp8=False, replayed=0).over(cache)
     eager = decoder.step(batch)
     before = cache.k_LCSGH.clone()
-    there = Slots(pad(batch, SIZE, 8, 16), DEVICE)
+    arrays = pad(batch, SIZE, 8, 16)
+    assert arrays is not None
+    there = Slots(arrays, DEVICE)
     filled = decoder.forward(padded_inputs(there, 16), None)
     torch.testing.assert_close(filled[:3], eager)
     torch.testing.assert_close(cache.k_LCSGH, before)
     if plain is not None:
         torch.testing.assert_close(eager, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_step_of_too_many_items_fits_no_graph() -> None:
+    """256 sequences, each of which leaves the common beginning four blocks after the one before it."""
+    depths = [4 * min(row, 56) for row in range(256)]
+    chunks = [
+        Chunk(row, 64 * depth + 3, 1, (*range(depth), 1000 + row), True) for row, depth in enumerate(depths)
+    ]
+    batch = Batch(chunks, np.zeros(256, np.int32), np.zeros((0, 2), np.int32), None, ())
+    assert pad(batch, 64, 256, 256) is None
+    few = Batch(chunks[:16], np.zeros(16, np.int32), np.zeros((0, 2), np.int32), None, ())
+    assert pad(few, 64, 16, 64) is not None
 
 
 def test_fp8_needs_the_kernels() -> None:

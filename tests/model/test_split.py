@@ -136,10 +136,15 @@ def test_a_question_of_many_tokens_is_cut_by_tokens_and_by_keys() -> None:
     work = divide(chunks, size=SIZE, widths=(4,), target=4)
     assert spans(work) == [
         ([0, 1, 2, 3], 0, 12),
-        ([0, 1, 2, 3], 12, 22),
+        ([0, 1, 2, 3], 12, 20),
         ([4, 5], 0, 12),
         ([4, 5], 12, 22),
     ]
+
+
+def test_the_first_tokens_of_a_question_read_no_further_than_they_see() -> None:
+    work = divide([Chunk(0, 0, 16, tuple(range(4)), True)], size=SIZE, widths=(4,), target=1)
+    assert [(tokens[-1], end) for tokens, _, end in spans(work)] == [(3, 4), (7, 8), (11, 12), (15, 16)]
 
 
 def test_there_are_about_as_many_items_as_were_aimed_at() -> None:
