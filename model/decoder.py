@@ -151,7 +151,8 @@ class FusedDecoder:
         graph = self._graph(size, blocks)
         graph.slots.update(arrays)
         self._fill_in(graph.slots.tensors[0], batch)
-        return graph.replay()[: len(batch.chunks)]
+        # A copy: a step whose jobs are tried one by one replays before it samples.
+        return graph.replay()[: len(batch.chunks)].clone()
 
     @torch.inference_mode()
     def _graph(self, size: int, blocks: int) -> "_Graph":
