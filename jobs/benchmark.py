@@ -34,11 +34,10 @@ from rich.table import Table
 from jobs.engines import ENGINES, QUESTIONS, measure
 from jobs.gpu import kernel_times, matmul_ceiling
 from jobs.precision import WORK, compare
-from jobs.workloads import PIXTRAL_12B, WORKLOADS, draw_pages, random_model, run
+from jobs.workloads import NO_GUARD, PIXTRAL_12B, WORKLOADS, draw_pages, random_model, run
 from model.checkpoint import default_dtype, load_model
 from model.engine import BatchEngine, EngineConfig
 from model.pixtral import Pixtral
-from model.repetition import RepetitionLimit
 from model.tokenizer import Tokenizer
 
 WIDTH = 140  # where the output is no terminal
@@ -67,7 +66,7 @@ def engine(arguments: argparse.Namespace) -> int:
             cache_tokens=arguments.cache_tokens,
             fp8_weights=arguments.fp8,
             fp8_cache=arguments.fp8_cache,
-            repetition=RepetitionLimit(tokens=10**9),  # random weights repeat themselves
+            repetition=NO_GUARD,
         ),
     )
     print(f"model and engine made in {time.perf_counter() - started:.1f} s", flush=True)

@@ -11,10 +11,9 @@ from dataclasses import replace
 import torch
 from PIL import Image
 
-from jobs.workloads import Workload, run
+from jobs.workloads import NO_GUARD, Workload, run
 from model.engine import BatchEngine, EngineConfig
 from model.pixtral import Pixtral
-from model.repetition import RepetitionLimit
 from model.tokenizer import Tokenizer
 
 WORK = Workload(pages=16, width=784, height=1024, questions=8, tokens=16)
@@ -35,7 +34,7 @@ def compare(
     for name, config in PRECISIONS.items():
         model = make_model()
         patch = model.config.vision.patch_size
-        config = replace(config, cache_tokens=65536, repetition=RepetitionLimit(tokens=10**9))
+        config = replace(config, cache_tokens=65536, repetition=NO_GUARD)
         engine = BatchEngine(model, eos_id=-1, config=config)
         done = {one.id: one for one in run(engine, work, pages, tokenizer, patch).completions}
         del model, engine

@@ -18,11 +18,14 @@ from jobs.drawing import draw_page
 from jobs.gpu import Monitor
 from model.config import PixtralConfig, VisionConfig
 from model.engine import BatchEngine
+from model.paged import free_memory
 from model.pixtral import Pixtral
+from model.repetition import RepetitionLimit
 from model.requests import Branch, Completion, Group
 from model.sampling import Sampling
 from model.tokenizer import Tokenizer
 
+NO_GUARD = RepetitionLimit(tokens=10**9)  # random weights repeat themselves
 QUESTION = 19  # tokens of a question; [/INST] makes it 20
 _AHEAD = 12  # groups handed over before a step: their pixels are taken out while the device computes
 
@@ -166,8 +169,10 @@ def run(
             report(len(done))
         seconds = time.perf_counter() - started
     assert len(done) == work.pages * work.questions, len(done)
-    bad = [one for one in done if one.error or len(one.token_ids) != work.tokens]
-    assert not bad, (len(bad), bad[0].error, len(bad[0].token_ids))
+    errors = [one.error for one in done if one.error]
+    if errors:
+        raise ValueError(f"{len(errors)} of {len(done)} questions could not be asked: {errors[0]}")
+    assert all(len(one.token_ids) == work.tokens for one in done), work
     measured = Measured(seconds=seconds, completions=done, preemptions=engine.preemptions - before)
     if engine.timeline:
         ends = [end for _, end in engine.timeline]
@@ -183,19 +188,26 @@ def run(
 def random_model(
     config: PixtralConfig, *, device: torch.device, dtype: torch.dtype, seed: int = 0
 ) -> Pixtral:
-    """A model of this shape, made where it is used: normal weights of deviation 0.02, norms of 1."""
+    """A model of this shape, made where it is used: normal weights of deviation 0.02, norms of 1, no biases.
+
+    ValueError where there is no memory for it.
+    """
     with torch.device("meta"):
         model = Pixtral(config)
+    needed = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
+    free = free_memory(device)
+    if needed > free:
+        raise ValueError(
+            f"the weights need {needed >> 30} GiB and {free >> 30} GiB are free on this {device.type}: take "
+            "a larger GPU, or another model"
+        )
     model = model.to(dtype).to_empty(device=device).eval().requires_grad_(False)
     generator = torch.Generator(device).manual_seed(seed)
-    for parameter in model.parameters():
+    for name, parameter in model.named_parameters():
         if parameter.dim() > 1:
             parameter.normal_(std=0.02, generator=generator)
         else:
-            parameter.fill_(1.0)
-    for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
-            parameter.zero_()
+            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     return model
 
 

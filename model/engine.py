@@ -64,6 +64,12 @@ class EngineConfig:
     repetition: RepetitionLimit = field(default=RepetitionLimit())
     """When an answer counts as a loop."""
 
+    def __post_init__(self) -> None:
+        for name in ("step_tokens", "sequences", "block_size", "cache_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}: it must be at least 1")
+
 
 @dataclass(eq=False)
 class _Asked:
@@ -112,7 +118,7 @@ class BatchEngine:
         heads = len(weight) // head_dim
         on_gpu = weight.is_cuda
         fused = on_gpu if config.fused is None else config.fused
-        self._step_tokens = config.step_tokens or (16384 if on_gpu else 8192)
+        self._step_tokens = (16384 if on_gpu else 8192) if config.step_tokens is None else config.step_tokens
         if config.fp8_weights or config.fp8_cache:
             _check_fp8(weight.device, fused)
         self._like = weight.new_empty(0)
@@ -131,9 +137,11 @@ class BatchEngine:
             fused_network = FusedNetwork(
                 model, fp8=config.fp8_weights, replayed=config.sequences if config.graphs and on_gpu else 0
             )
-        tokens = config.cache_tokens or cache_tokens(
-            model.config, self._like, self._step_tokens, config.sequences, fp8=config.fp8_cache
-        )
+        tokens = config.cache_tokens
+        if tokens is None:
+            tokens = cache_tokens(
+                model.config, self._like, self._step_tokens, config.sequences, fp8=config.fp8_cache
+            )
         blocks = Blocks(tokens // config.block_size, config.block_size)
         cache = PagedCache(
             layers=len(model.layers),

@@ -183,6 +183,13 @@ def _run(table: Sequence[int]) -> slice | None:
     return slice(first, last + 1) if list(table) == list(range(first, last + 1)) else None
 
 
+def free_memory(device: torch.device) -> int:
+    """Bytes that nobody uses."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def cache_tokens(
     config: PixtralConfig, like: Tensor, step_tokens: int, sequences: int, *, fp8: bool = False
 ) -> int:
@@ -199,10 +206,10 @@ def cache_tokens(
         attention = 2 * (config.n_heads + config.n_kv_heads) * config.head_dim
         width = 2 * config.dim + max(attention, 3 * config.hidden_dim)
         work = step_tokens * width * like.dtype.itemsize + 8 * sequences * config.vocab_size
-        free = int(torch.cuda.mem_get_info(like.device)[0] * _GPU_SHARE) - work
+        free = int(free_memory(like.device) * _GPU_SHARE) - work
         tokens = free // token
     else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        free = free_memory(like.device)
         tokens = min(free // 4 // token, 262_144)
     if tokens < 1:
         raise ValueError(

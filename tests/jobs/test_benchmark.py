@@ -75,6 +75,12 @@ def test_a_page_of_pixtral_12b_is_78_tflop() -> None:
         (["engine", "--profile"], "there is no GPU"),
         (["engine", "--fp8"], "FP8 needs a GPU's kernels"),
         (["precision"], "FP8 needs a GPU"),
+        (["engine", "--step-tokens", "0"], "step_tokens is 0: it must be at least 1"),
+        (["engine", "--cache-tokens", "0"], "cache_tokens is 0: it must be at least 1"),
+        (
+            ["engine", "--work", "W1", "--share", "0.001", "--cache-tokens", "640"],
+            "1 of 1 questions could not be asked: ValueError: prompt and answer may need",
+        ),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")
@@ -99,3 +105,11 @@ def test_reading_scores_every_kind(checkpoint: Path, capsys: pytest.CaptureFixtu
         "report",
     }
     assert all(0 == row["right"] < row["asked"] for row in rows)
+
+
+def test_a_shape_without_memory_for_it_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("jobs.workloads.free_memory", lambda device: 3 << 30)
+    assert benchmark.main(["engine", "--shape", "pixtral-12b", "--dtype", "bfloat16"]) == 2
+    assert "the weights need 23 GiB and 3 GiB are free" in capsys.readouterr().err
