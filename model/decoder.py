@@ -2,8 +2,9 @@
 
 Long chunks go through FlashAttention, over their own keys and values where they begin a sequence, else over
 gathered ones; short ones (decoding, questions) through `split_attention`, over the cache as it lies. Steps in
-which all decode are replayed as CUDA graphs, of a few sizes; a smaller step fills its size up with tokens of
-no sequence. Nothing here waits for the device.
+which all decode are replayed as CUDA graphs, of a few sizes, and on Hopper so are all others that are small
+enough for the host to take longer than the device; a smaller step fills its size up with tokens of no
+sequence. Nothing here waits for the device.
 
 Shapes: T tokens, R rows that sample, D width, N query heads, G key and value heads, H head width, X width of
 fused queries, keys and values, S tokens whose keys are gathered, V vocabulary, K tokens that only the device
@@ -20,8 +21,9 @@ from torch import Tensor
 from model.batch import Batch
 from model.elementwise import gather, quantize, turn, turn_and_store
 from model.fused import FusedEncoder, Layer, normalized
-from model.inputs import Inputs, pack, pad, padded_inputs
-from model.layers import packed_attention
+from model.inputs import Inputs, pack
+from model.layers import is_capturable, packed_attention
+from model.padding import Room, pad, padded_inputs
 from model.paged import CacheLayer, PagedCache
 from model.pixtral import Pixtral
 from model.plan import Chunk
@@ -32,6 +34,10 @@ from model.upload import Slots, send
 # decodes 80 sequences of a page; a replay is one launch.
 GRAPH_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256)
 _TABLE_STEP = 64  # blocks by which a graph's table grows
+# Tokens of other steps that are replayed. With prompts a step is some 650 launches, which took 42 ms of
+# a virtual machine's host: as long as an H100 takes for 1,100 tokens.
+_MIXED_SIZES = tuple(range(128, 2049, 128))
+_MIXED_SHORT, _MIXED_KEYS, _MIXED_SEGMENTS = 512, 16384, 16
 
 
 class FusedNetwork:
@@ -60,36 +66,65 @@ class FusedDecoder:
         self._layers = network.layers
         self._cache = [cache.layer(index) for index in range(len(self._layers))]
         self.device = cache.k_LCSGH.device
-        self._graph_sizes = network.graph_sizes
-        self._graphs: dict[tuple[int, int], _Graph] = {}
-        self.pool = torch.cuda.graph_pool_handle() if self._graph_sizes else None
-        for size in reversed(self._graph_sizes):  # the largest takes the memory that the others use too
-            self._graph(size, _TABLE_STEP)
+        self._decode_sizes = network.graph_sizes
+        like = network.model.norm.weight
+        mixed = bool(self._decode_sizes) and is_capturable(self.device, like.dtype)
+        self._mixed_sizes = _MIXED_SIZES if mixed else ()
+        self._graphs: dict[Room, _Graph] = {}
+        # What graphs read and write, one at a time.
+        rows = max(self._decode_sizes, default=0)
+        self.x_TD = like.new_zeros(max(self._mixed_sizes, default=rows), len(like))
+        self.logits_RV = like.new_zeros(rows, network.model.config.vocab_size)
+        self.pool = torch.cuda.graph_pool_handle() if self._decode_sizes else None
+        # The largest takes the memory that the others use too.
+        for size in reversed(self._mixed_sizes):
+            self._graph(self._mixed_room(size, _TABLE_STEP))
+        for size in reversed(self._decode_sizes):
+            self._graph(_decode_room(size, _TABLE_STEP))
 
     def step(self, batch: Batch) -> Tensor:
         """Logits (R, V). The batch's shorter chunks come first."""
-        size = next((size for size in self._graph_sizes if size >= len(batch.chunks)), None)
-        if size is not None and all(chunk.samples and chunk.count == 1 for chunk in batch.chunks):
-            logits_RV = self._replay(batch, size)
-            if logits_RV is not None:
-                return logits_RV
+        room = self._room(batch)
+        arrays = None if room is None else pad(batch, self._size, room)
+        if room is not None and arrays is not None:
+            return self._replay(batch, room, arrays)
         inputs = pack(batch, self._size, self.device)
-        self._fill_in(inputs.ids_T, batch)
-        return self.forward(inputs, batch)
+        return self.forward(self._embed(inputs.ids_T, batch), inputs)
 
-    def _fill_in(self, ids_T: Tensor, batch: Batch) -> None:
-        """The tokens that the step before has sampled."""
+    def _room(self, batch: Batch) -> Room | None:
+        """Of the graph for such batches, if there is one."""
+        blocks = -(-max(len(chunk.table) for chunk in batch.chunks) // _TABLE_STEP) * _TABLE_STEP
+        tokens = len(batch.ids_T)
+        if all(chunk.samples and chunk.count == 1 for chunk in batch.chunks):
+            sizes = (size for size in self._decode_sizes if size >= tokens)
+            return next((_decode_room(size, blocks) for size in sizes), None)
+        sizes = (size for size in self._mixed_sizes if size >= tokens)
+        return next((self._mixed_room(size, blocks) for size in sizes), None)
+
+    def _mixed_room(self, size: int, blocks: int) -> Room:
+        return Room(
+            tokens=size,
+            short=min(size, _MIXED_SHORT),
+            rows=min(size, self._decode_sizes[-1]),
+            blocks=blocks,
+            keys=_MIXED_KEYS,
+            segments=_MIXED_SEGMENTS,
+        )
+
+    def _embed(self, ids_T: Tensor, batch: Batch) -> Tensor:
+        """(T, D): embeddings, of what the step before has sampled too, and patches in their places."""
         if len(batch.unknown_K2):
             assert batch.sampled_before is not None, batch.unknown_K2
             unknown_K2 = send(torch.from_numpy(batch.unknown_K2).long(), self.device)
             ids_T[unknown_K2[:, 0]] = batch.sampled_before[unknown_K2[:, 1]].to(ids_T.dtype)
-
-    def forward(self, inputs: Inputs, batch: Batch | None) -> Tensor:
-        """The network; without a batch nothing is read but the inputs, as in a graph."""
-        model = self._model
-        x_TD: Tensor = model.tok_embeddings(inputs.ids_T)
-        for positions, features_PD in batch.patches if batch else ():
+        x_TD: Tensor = self._model.tok_embeddings(ids_T)
+        for positions, features_PD in batch.patches:
             x_TD.index_copy_(0, send(torch.from_numpy(positions), self.device), features_PD.to(x_TD.dtype))
+        return x_TD
+
+    def forward(self, x_TD: Tensor, inputs: Inputs) -> Tensor:
+        """Logits (R, V) of embedded tokens, in whose place the layers compute."""
+        model = self._model
         rotation_T2P = model.rotation(inputs.positions_T, x_TD)
         late_TD: Tensor | None = None
         for layer, cache in zip(self._layers[:-1], self._cache[:-1], strict=True):
@@ -142,43 +177,46 @@ class FusedDecoder:
             split_attention(q_TNH[short], cache, inputs.short, self._size, out_TNH[short])
         return out_TNH.flatten(1)
 
-    def _replay(self, batch: Batch, size: int) -> Tensor | None:
-        """A decode step through the graph of its size, captured at its first use; None if it does not fit."""
-        blocks = -(-max(len(chunk.table) for chunk in batch.chunks) // _TABLE_STEP) * _TABLE_STEP
-        arrays = pad(batch, self._size, size, blocks)
-        if arrays is None:
-            return None
-        graph = self._graph(size, blocks)
+    def _replay(self, batch: Batch, room: Room, arrays: Sequence[NDArray[np.int32]]) -> Tensor:
+        """The step through the graph of its room, captured at its first use."""
+        graph = self._graph(room)
         graph.slots.update(arrays)
-        self._fill_in(graph.slots.tensors[0], batch)
+        tokens = len(batch.ids_T)
+        self.x_TD[:tokens] = self._embed(graph.slots.tensors[0][:tokens], batch)
+        graph.replay()
         # A copy: a step whose jobs are tried one by one replays before it samples.
-        return graph.replay()[: len(batch.chunks)].clone()
+        return self.logits_RV[: len(batch.rows_R)].clone()
 
     @torch.inference_mode()
-    def _graph(self, size: int, blocks: int) -> "_Graph":
-        graph = self._graphs.get((size, blocks))
+    def _graph(self, room: Room) -> "_Graph":
+        graph = self._graphs.get(room)
         if graph is None:
             token = Chunk(None, 0, 1, (0,), True)
             empty = Batch([token], np.zeros(1, np.int32), np.zeros((0, 2), np.int32), None, ())
-            arrays = pad(empty, self._size, size, blocks)
-            assert arrays is not None, (size, blocks)
+            arrays = pad(empty, self._size, room)
+            assert arrays is not None, room
             arrays[2][:] = -1  # not even into the first block
-            graph = self._graphs[size, blocks] = _Graph(self, arrays, blocks)
+            graph = self._graphs[room] = _Graph(self, arrays, room)
         return graph
 
 
-class _Graph:
-    """A decode step of one size, recorded once."""
+def _decode_room(size: int, blocks: int) -> Room:
+    return Room(tokens=size, short=size, rows=size, blocks=blocks)
 
-    def __init__(self, decoder: FusedDecoder, arrays: Sequence[NDArray[np.int32]], blocks: int) -> None:
+
+class _Graph:
+    """A step of one size, recorded once."""
+
+    def __init__(self, decoder: FusedDecoder, arrays: Sequence[NDArray[np.int32]], room: Room) -> None:
         self.slots = Slots(arrays, decoder.device)
-        inputs = padded_inputs(self.slots, blocks)
-        decoder.forward(inputs, None)  # compiles what has yet to be compiled, which a capture cannot
+        inputs = padded_inputs(self.slots, room)
+        x_TD = decoder.x_TD[: room.tokens]
+        decoder.forward(x_TD, inputs)  # compiles what has yet to be compiled, which a capture cannot
         self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self._graph, pool=decoder.pool):
-            self._logits_RV = decoder.forward(inputs, None)
+            logits_RV = decoder.forward(x_TD, inputs)
+            decoder.logits_RV[: len(logits_RV)] = logits_RV
 
-    def replay(self) -> Tensor:
-        """The logits, which the next replay overwrites."""
+    def replay(self) -> None:
+        """Computes the logits of what `x_TD` and the slots hold."""
         self._graph.replay()
-        return self._logits_RV

@@ -214,7 +214,7 @@ def _gather_kernel(
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     slot = tl.load(slots + row, mask=row < count, other=0).to(tl.int64)[:, None]
     at = tl.arange(0, BLOCK)[None, :]
-    inside = (at < G * H) & (row < count)[:, None]
+    inside = (at < G * H) & (row < count)[:, None] & (slot >= 0)
     k = tl.load(k_cache + slot * (G * H) + at, mask=inside, other=0.0)
     v = tl.load(v_cache + slot * (G * H) + at, mask=inside, other=0.0)
     if QUANT:
@@ -226,7 +226,7 @@ def _gather_kernel(
 
 
 def gather(layer: CacheLayer, slots_S: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Keys and values (S, G, H) of the slots, in `dtype`."""
+    """Keys and values (S, G, H) of the slots, in `dtype`; anything at those below 0."""
     _, groups, width = layer.k_CGH.shape
     k_SGH = layer.k_CGH.new_empty(len(slots_S), groups, width, dtype=dtype)
     v_SGH = torch.empty_like(k_SGH)

@@ -1,7 +1,7 @@
 """A step's numbers on a GPU: which token goes where, and the work items of its attention.
 
-In: a packed batch. Out: tensors, sent in one copy, for the layers of `decoder`; or arrays of a fixed shape,
-for a graph whose inputs stay where they are. No weights and no activations here.
+In: a packed batch. Out: tensors, sent in one copy, for the layers of `decoder`. No weights and no activations
+here, and no fixed shapes: those that a graph needs are `padding`'s.
 
 Shapes: T tokens, R rows that sample, S tokens whose keys are gathered, B sequences, M blocks of the longest.
 """
@@ -19,14 +19,14 @@ from model.layers import Segments
 from model.plan import Chunk
 from model.split import Work, divide
 from model.split_attention import Queries
-from model.upload import Slots, send_numbers
+from model.upload import send_numbers
 
 # Tokens up to which a chunk is short: from there on FlashAttention's tiles are full.
 SHORT = 64
 # Tokens of a work item: 4 query heads a key head make them tiles of 16, 32 and 64 rows.
-_WIDTHS = (4, 8, 16)
+WIDTHS = (4, 8, 16)
 # Work items that keep a GPU of 132 multiprocessors busy evenly, times its 8 key heads.
-_ITEMS = 256
+ITEMS = 256
 
 
 @dataclass(frozen=True)
@@ -57,22 +57,18 @@ class Inputs:
 def pack(batch: Batch, size: int, device: torch.device) -> Inputs:
     """The batch, whose shorter chunks come first, over a cache of blocks of `size` tokens."""
     chunks = batch.chunks
-    short = [chunk for chunk in chunks if chunk.count <= SHORT]
-    long = list(chunks[len(short) :])
-    assert all(chunk.count > SHORT for chunk in long), "the short chunks come first"
+    short, long = parted(chunks)
     arrays = [batch.ids_T, batch.positions_T, batch.slots_T(size)]
     all_sample = len(batch.rows_R) == len(batch.ids_T)
     # Every kind of attention gets its arrays; which of them are there is known without looking at them.
     kinds: list[Work] = []
     if short:
-        kinds.append(_divide(short, size))
-        arrays += [_table(short), *_arrays(kinds[-1])]
-    sampling = [
-        Chunk(one.key, one.start + one.count - 1, 1, one.table, True) for one in chunks if one.samples
-    ]
+        kinds.append(divided(short, size))
+        arrays += [table_of(short), *_arrays(kinds[-1])]
+    sampling = last_tokens(chunks)
     if sampling and not all_sample:
-        kinds.append(_divide(sampling, size))
-        arrays += [_table(sampling), *_arrays(kinds[-1])]
+        kinds.append(divided(sampling, size))
+        arrays += [table_of(sampling), *_arrays(kinds[-1])]
     if not all_sample:
         arrays.append(batch.rows_R)
     if long:
@@ -85,7 +81,7 @@ def pack(batch: Batch, size: int, device: torch.device) -> Inputs:
             arrays.append(np.concatenate(keys))
     there = iter(send_numbers(arrays, device))
     ids_T, positions_T, slots_T = next(there), next(there), next(there)
-    works = [_queries(work, [next(there) for _ in range(3 + 3 * len(_WIDTHS))]) for work in kinds]
+    works = [_queries(work, [next(there) for _ in range(3 + 3 * len(WIDTHS))]) for work in kinds]
     rows_R = None if all_sample else next(there).long()
     return Inputs(
         ids_T=ids_T,
@@ -113,60 +109,24 @@ def pack(batch: Batch, size: int, device: torch.device) -> Inputs:
     )
 
 
-def pad(batch: Batch, size: int, sequences: int, blocks: int) -> list[NDArray[np.int32]] | None:
-    """A batch in which all decode as arrays of the shapes that every such batch has, up to so many sequences
-    of so many blocks: what is filled up belongs to no sequence. None for one of too many work items."""
-    work = _divide(batch.chunks, size)
-    # A span adds at most a part of an item to what was aimed at; only prefixes that grow step by step, each
-    # shared by some, make more than two a token.
-    items = _ITEMS + 2 * sequences
-    if any(len(item.spans_I3) > items for item in work.items):
-        return None
-    filled = [
-        _filled(array, (items, *array.shape[1:]), -1 if index == 0 else 0)
-        for item in work.items
-        for index, array in enumerate((item.tokens_IQ, item.places_IQ, item.spans_I3))
-    ]
-    return [
-        _filled(batch.ids_T, (sequences,), 0),
-        _filled(batch.positions_T, (sequences,), 0),
-        _filled(batch.slots_T(size), (sequences,), -1),
-        _filled(_table(batch.chunks), (sequences, blocks), 0),
-        _filled(work.limits_T, (sequences,), 0),
-        _filled(work.places_T2, (sequences, 2), 0),
-        *filled,
-    ]
+def parted(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:
+    """The short chunks and the long ones behind them."""
+    short = [chunk for chunk in chunks if chunk.count <= SHORT]
+    long = list(chunks[len(short) :])
+    assert all(chunk.count > SHORT for chunk in long), "the short chunks come first"
+    return short, long
 
 
-def padded_inputs(there: Slots, blocks: int) -> Inputs:
-    """The inputs that such arrays are once they have a place on the device."""
-    ids_T, positions_T, slots_T, table_BM, limits_T, places_T2, *rest = there.tensors
-    items = _triples(rest)
-    work = Queries(
-        table_BM=table_BM,
-        items=items,
-        limits_T=limits_T,
-        places_T2=places_T2,
-        # A token has no more spans than blocks, and an item no more places than tokens.
-        partials=min(len(ids_T) * blocks, sum(tokens_IQ.numel() for tokens_IQ, _, _ in items)),
-    )
-    return Inputs(
-        ids_T=ids_T,
-        positions_T=positions_T,
-        slots_T=slots_T,
-        short=work,
-        short_tokens=len(ids_T),
-        long=None,
-        rows_R=None,
-        last=work,
-    )
+def last_tokens(chunks: Sequence[Chunk]) -> list[Chunk]:
+    """Of the chunks that sample, the tokens after which they do."""
+    return [Chunk(one.key, one.start + one.count - 1, 1, one.table, True) for one in chunks if one.samples]
 
 
-def _divide(chunks: Sequence[Chunk], size: int) -> Work:
-    return divide(chunks, size=size, widths=_WIDTHS, target=_ITEMS)
+def divided(chunks: Sequence[Chunk], size: int) -> Work:
+    return divide(chunks, size=size, widths=WIDTHS, target=ITEMS)
 
 
-def _table(chunks: Sequence[Chunk]) -> NDArray[np.int32]:
+def table_of(chunks: Sequence[Chunk]) -> NDArray[np.int32]:
     """(B, M): each chunk's blocks, 0 behind its last; M in steps, so that kernels are compiled once."""
     table_BM = np.zeros((len(chunks), -(-max(len(one.table) for one in chunks) // 16) * 16), np.int32)
     for row, chunk in zip(table_BM, chunks, strict=True):
@@ -185,17 +145,10 @@ def _queries(work: Work, there: Sequence[Tensor]) -> Queries:
         table_BM=there[0],
         limits_T=there[1],
         places_T2=there[2],
-        items=_triples(there[3:]),
+        items=triples(there[3:]),
         partials=int(work.places_T2[-1, 1]),
     )
 
 
-def _triples(tensors: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
+def triples(tensors: Sequence[Tensor]) -> list[tuple[Tensor, Tensor, Tensor]]:
     return list(zip(tensors[::3], tensors[1::3], tensors[2::3], strict=True))
-
-
-def _filled(array: NDArray[np.int32], shape: tuple[int, ...], value: int) -> NDArray[np.int32]:
-    """The array in the corner of a larger one of `value`."""
-    larger = np.full(shape, value, np.int32)
-    larger[tuple(slice(length) for length in array.shape)] = array
-    return larger

@@ -79,7 +79,7 @@ def packed_attention(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segm
     A causal segment's last query sees its last key, also when keys outnumber queries (a cached prefix).
     """
     if q_TNH.is_cuda and q_TNH.dtype in (torch.bfloat16, torch.float16):
-        if q_TNH.dtype == torch.bfloat16 and not torch.is_grad_enabled() and _is_hopper(q_TNH.device):
+        if not torch.is_grad_enabled() and is_capturable(q_TNH.device, q_TNH.dtype):
             return _attend_hopper(q_TNH, k_SGH, v_SGH, segments)
         return _attend_varlen(q_TNH, k_SGH, v_SGH, segments)
     return torch.cat(
@@ -99,8 +99,14 @@ def packed_attention(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segm
 
 
 @cache
-def _is_hopper(device: torch.device) -> bool:
-    return torch.cuda.get_device_capability(device) == (9, 0)
+def is_capturable(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `packed_attention` is FlashAttention-3's, which takes its lengths from the device: a graph that
+    has captured it computes segments of any lengths."""
+    return (
+        device.type == "cuda"
+        and dtype == torch.bfloat16
+        and torch.cuda.get_device_capability(device) == (9, 0)
+    )
 
 
 def _attend_hopper(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segments) -> Tensor:

@@ -16,7 +16,7 @@ from model.plan import BranchSize, Chunk, Plan
 
 # Tokens of a step below which a GPU reads its weights for too few, and half of a tile of its products.
 _LEAST_PACE = 1024
-_PACE_STEP = 64
+_PACE_STEP = 128  # as the sizes of the graphs that steps are replayed as
 
 
 @dataclass(eq=False, kw_only=True)

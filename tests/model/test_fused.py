@@ -6,16 +6,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 pytest.importorskip("triton", reason="torch has brought no Triton; `make test` installs one")
 
-from model import inputs
+from model import decoder, elementwise, inputs, padding
 from model.batch import Batch
-from model.decoder import FusedNetwork
+from model.decoder import FusedDecoder, FusedNetwork
 from model.engine import BatchEngine, EngineConfig
-from model.inputs import pad, padded_inputs
 from model.naive import NaiveEngine
-from model.paged import PagedCache
+from model.padding import Room, pad, padded_inputs
+from model.paged import CacheLayer, PagedCache
 from model.pixtral import Pixtral
 from model.plain import PlainNetwork
 from model.plan import Chunk
@@ -96,40 +97,112 @@ def decoding(counts: Sequence[int]) -> Batch:
     return Batch(chunks, ids, np.zeros((0, 2), np.int32), None, ())
 
 
-@torch.inference_mode()
-def test_a_step_filled_up_to_a_graphs_size_is_the_same_step() -> None:
-    """What a graph is captured from: tokens of no sequence change nothing and write nowhere."""
-    model, batch = make_model(), decoding([9, 5, 14])
+def noisy_cache(model: Pixtral, blocks: int) -> PagedCache:
     cache = PagedCache(
-        layers=len(model.layers), blocks=12, size=SIZE, heads=2, width=16, like=model.norm.weight
+        layers=len(model.layers), blocks=blocks, size=SIZE, heads=2, width=16, like=model.norm.weight
     )
     noise = torch.randn(cache.k_LCSGH.shape, generator=torch.Generator().manual_seed(0)).to(DEVICE)
     cache.k_LCSGH.copy_(noise)
     cache.v_LCSGH.copy_(noise.flip(0))
-    plain = PlainNetwork(model, cache).step(batch) if DEVICE.type == "cpu" else None
-    decoder = FusedNetwork(model, fp8=False, replayed=0).over(cache)
-    eager = decoder.step(batch)
-    before = cache.k_LCSGH.clone()
-    arrays = pad(batch, SIZE, 8, 16)
+    return cache
+
+
+def replayed(fused: FusedDecoder, batch: Batch, room: Room) -> Tensor:
+    """What a graph of this room would compute."""
+    arrays = pad(batch, SIZE, room)
     assert arrays is not None
-    there = Slots(arrays, DEVICE)
-    filled = decoder.forward(padded_inputs(there, 16), None)
-    torch.testing.assert_close(filled[:3], eager)
+    inputs = padded_inputs(Slots(arrays, DEVICE), room)
+    if inputs.long is not None:
+        # Plain attention has to know the lengths on the host; what fills up is a sequence of its own.
+        starts_q, starts_k = inputs.long.segments.starts_q.tolist(), inputs.long.segments.starts_k.tolist()
+        lengths_q = [*np.diff(starts_q).tolist(), room.tokens - starts_q[-1]]
+        lengths_k = [*np.diff(starts_k).tolist(), room.keys - starts_k[-1]]
+        segments = replace(
+            inputs.long.segments,
+            lengths_q=tuple(lengths_q),
+            lengths_k=tuple(lengths_k),
+            skipped=starts_q[0],
+        )
+        inputs = replace(inputs, long=replace(inputs.long, segments=segments))
+    tokens = len(batch.ids_T)
+    embedded_TD = fused._embed(inputs.ids_T[:tokens], batch)
+    x_TD = torch.cat([embedded_TD, embedded_TD.new_zeros(room.tokens - tokens, embedded_TD.shape[1])])
+    return fused.forward(x_TD, inputs)[: len(batch.rows_R)]
+
+
+@torch.inference_mode()
+def test_a_step_filled_up_to_a_graphs_size_is_the_same_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a graph is captured from: tokens of no sequence change nothing and write nowhere."""
+    monkeypatch.setattr(padding, "ITEMS", 8)
+    model, batch = make_model(), decoding([9, 5, 14])
+    cache = noisy_cache(model, 12)
+    plain = PlainNetwork(model, cache).step(batch) if DEVICE.type == "cpu" else None
+    fused = FusedNetwork(model, fp8=False, replayed=0).over(cache)
+    eager = fused.step(batch)
+    before = cache.k_LCSGH.clone()
+    filled = replayed(fused, batch, Room(tokens=8, short=8, rows=8, blocks=16))
+    torch.testing.assert_close(filled, eager)
     torch.testing.assert_close(cache.k_LCSGH, before)
     if plain is not None:
         torch.testing.assert_close(eager, plain, rtol=1e-4, atol=1e-4)
 
 
-def test_a_step_of_too_many_items_fits_no_graph() -> None:
-    """256 sequences, each of which leaves the common beginning four blocks after the one before it."""
+MIXES = {
+    "decode, question, prompts": [(9, 1, True), (4, 3, True), (6, 8, False), (0, 7, True)],
+    "decode, question": [(9, 1, True), (4, 3, False)],
+    "prompts alone": [(0, 6, False), (5, 9, False)],
+}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("mix", MIXES)
+def test_a_mixed_step_filled_up_is_the_same_step(mix: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "SHORT", 4)
+    monkeypatch.setattr(padding, "ITEMS", 8)  # an interpreted kernel takes its time for empty items too
+
+    def gather(layer: CacheLayer, slots_S: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Without what memory held where nothing is gathered: plain attention would compute with it."""
+        k_SGH, v_SGH = elementwise.gather(layer, slots_S, dtype)
+        nothing_S11 = (slots_S < 0)[:, None, None]
+        return k_SGH.masked_fill(nothing_S11, 0.0), v_SGH.masked_fill(nothing_S11, 0.0)
+
+    monkeypatch.setattr(decoder, "gather", gather)
+    model = make_model()
+    chunks, taken = [], 0
+    for start, count, samples in MIXES[mix]:
+        blocks = -(-(start + count) // SIZE)
+        chunks.append(Chunk(taken, start, count, tuple(range(taken, taken + blocks)), samples))
+        taken += blocks
+    ids = np.arange(20, 20 + sum(chunk.count for chunk in chunks), dtype=np.int32)
+    patches = [(np.array([1, 2]), torch.ones(2, len(model.norm.weight), device=DEVICE))]
+    batch = Batch(chunks, ids, np.zeros((0, 2), np.int32), None, patches)
+    cache = noisy_cache(model, taken + 2)
+    fused = FusedNetwork(model, fp8=False, replayed=0).over(cache)
+    eager = fused.step(batch)
+    written = cache.k_LCSGH.clone()
+    cache.k_LCSGH.copy_(noisy_cache(model, taken + 2).k_LCSGH)
+    filled = replayed(fused, batch, Room(tokens=32, short=8, rows=4, blocks=16, keys=64, segments=3))
+    torch.testing.assert_close(filled, eager, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(cache.k_LCSGH, written)
+
+
+def test_what_is_too_large_fits_no_graph() -> None:
+    """256 sequences, each of which leaves the common beginning four blocks after the one before it, are too
+    many work items; and each of the other bounds."""
     depths = [4 * min(row, 56) for row in range(256)]
     chunks = [
         Chunk(row, 64 * depth + 3, 1, (*range(depth), 1000 + row), True) for row, depth in enumerate(depths)
     ]
     batch = Batch(chunks, np.zeros(256, np.int32), np.zeros((0, 2), np.int32), None, ())
-    assert pad(batch, 64, 256, 256) is None
+    assert pad(batch, 64, Room(tokens=256, short=256, rows=256, blocks=256)) is None
     few = Batch(chunks[:16], np.zeros(16, np.int32), np.zeros((0, 2), np.int32), None, ())
-    assert pad(few, 64, 16, 64) is not None
+    assert pad(few, 64, Room(tokens=16, short=16, rows=16, blocks=64)) is not None
+    long = [Chunk(0, 5, 1, (0,), True), Chunk(1, 60, 70, (1, 2, 3), True), Chunk(2, 0, 80, (4, 5), False)]
+    mixed = Batch(long, np.zeros(151, np.int32), np.zeros((0, 2), np.int32), None, ())
+    room = Room(tokens=151, short=1, rows=2, blocks=3, keys=210, segments=2)
+    assert pad(mixed, 64, room) is not None
+    for name in ("tokens", "short", "rows", "blocks", "keys", "segments"):
+        assert pad(mixed, 64, replace(room, **{name: getattr(room, name) - 1})) is None, name
 
 
 def test_fp8_needs_the_kernels() -> None:
@@ -144,6 +217,26 @@ def test_a_graph_decodes_as_eager_launches_do() -> None:
         return answers(BatchEngine(make_model(), eos_id=EOS, config=config), GROUPS)
 
     assert_alike(run(True), run(False), 1e-4)
+
+
+@pytest.mark.gpu
+@torch.inference_mode()
+def test_a_graph_computes_a_mixed_step_as_eager_launches_do() -> None:
+    """Prompts that begin and that go on, beside tokens that decode: in bfloat16, up to its rounding."""
+    model = make_model(torch.bfloat16)
+    like = model.norm.weight
+    cache = PagedCache(layers=len(model.layers), blocks=32, size=64, heads=2, width=16, like=like)
+    chunks = [
+        Chunk(0, 90, 1, (0, 1), True),
+        Chunk(1, 3, 20, (2,), True),
+        Chunk(2, 0, 100, (3, 4), False),
+        Chunk(3, 200, 300, tuple(range(5, 13)), True),
+    ]
+    batch = Batch(chunks, np.arange(20, 441, dtype=np.int32) % 64, np.zeros((0, 2), np.int32), None, ())
+    eager = FusedNetwork(model, fp8=False, replayed=0).over(cache).step(batch)
+    replaying = FusedNetwork(model, fp8=False, replayed=16).over(cache)
+    assert replaying._room(batch) is not None
+    torch.testing.assert_close(replaying.step(batch).float(), eager.float(), rtol=0.05, atol=0.05)
 
 
 @pytest.mark.gpu

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from model import scheduler as scheduling
 from model.blocks import Blocks, block_names
 from model.plan import BranchSize, Plan
 from model.scheduler import Scheduler
@@ -371,7 +372,8 @@ def test_beside_branches_that_decode_a_prefix_is_begun_at_the_pace_of_answers() 
     assert counts(scheduler.plan()) == [((0, 0), 1), ("1", 1023)]
 
 
-def test_branches_that_decode_take_nothing_from_the_pace_of_prompts() -> None:
+def test_branches_that_decode_take_nothing_from_the_pace_of_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduling, "_PACE_STEP", 64)
     scheduler = with_prompts(2000, 2000, budget=2048, answer=100, each=64, blocks=8000)
     before = scheduler._pace()
     while len(scheduler.plan().chunks) < 64:
