@@ -20,7 +20,7 @@ from torch import Tensor
 
 from model.batch import Batch
 from model.elementwise import gather, quantize, turn, turn_and_store
-from model.fused import FusedEncoder, Layer, normalized
+from model.fused import FusedEncoder, Layer, Pauses, in_turn, normalized
 from model.inputs import Inputs, pack
 from model.layers import is_capturable, packed_attention
 from model.padding import Room, pad, padded_inputs
@@ -47,7 +47,10 @@ class FusedNetwork:
         """Steps of up to `replayed` sequences that decode are replayed as graphs."""
         self.model = model
         self.encode = FusedEncoder(model)
-        self.layers = [Layer.of(block, fp8=fp8) for block in model.layers]  # type: ignore[arg-type]  # a ModuleList of them
+        self.layers = [
+            Layer.of(block, fp8=fp8, reduce=model.reduce)  # type: ignore[arg-type]  # a ModuleList of them
+            for block in model.layers
+        ]
         self.graph_sizes = [size for size in GRAPH_SIZES if size <= replayed]
         if model.norm.weight.is_cuda:
             torch.cuda.empty_cache()  # what is left of the separate weights shall be free for the cache
@@ -61,8 +64,9 @@ class FusedDecoder:
 
     def __init__(self, network: FusedNetwork, cache: PagedCache) -> None:
         self.encode = network.encode
+        self.cache = cache
         self._model = network.model
-        self._size = cache.k_LCSGH.shape[2]
+        self._size = cache.size
         self._layers = network.layers
         self._cache = [cache.layer(index) for index in range(len(self._layers))]
         self.device = cache.k_LCSGH.device
@@ -82,6 +86,9 @@ class FusedDecoder:
         for size in reversed(self._decode_sizes):
             self._graph(_decode_room(size, _TABLE_STEP))
 
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        self.cache.copy(pairs)
+
     def step(self, batch: Batch) -> Tensor:
         """Logits (R, V). The batch's shorter chunks come first."""
         room = self._room(batch)
@@ -89,7 +96,8 @@ class FusedDecoder:
         if room is not None and arrays is not None:
             return self._replay(batch, room, arrays)
         inputs = pack(batch, self._size, self.device)
-        return self.forward(self._embed(inputs.ids_T, batch), inputs)
+        [logits_RV] = in_turn(self.forward(self._embed(inputs.ids_T, batch), inputs))
+        return logits_RV
 
     def _room(self, batch: Batch) -> Room | None:
         """Of the graph for such batches, if there is one."""
@@ -117,12 +125,9 @@ class FusedDecoder:
             assert batch.sampled_before is not None, batch.unknown_K2
             unknown_K2 = send(torch.from_numpy(batch.unknown_K2).long(), self.device)
             ids_T[unknown_K2[:, 0]] = batch.sampled_before[unknown_K2[:, 1]].to(ids_T.dtype)
-        x_TD: Tensor = self._model.tok_embeddings(ids_T)
-        for positions, features_PD in batch.patches:
-            x_TD.index_copy_(0, send(torch.from_numpy(positions), self.device), features_PD.to(x_TD.dtype))
-        return x_TD
+        return self._model.embed_packed(ids_T, batch.patches)
 
-    def forward(self, x_TD: Tensor, inputs: Inputs) -> Tensor:
+    def forward(self, x_TD: Tensor, inputs: Inputs) -> Pauses[Tensor]:
         """Logits (R, V) of embedded tokens, in whose place the layers compute."""
         model = self._model
         rotation_T2P = model.rotation(inputs.positions_T, x_TD)
@@ -133,14 +138,14 @@ class FusedDecoder:
                 turn_and_store(qkv_TX, rotation_T2P, inputs.slots_T, cache, layer.queries)
                 return self._attend(qkv_TX, layer, cache, inputs)
 
-            late_TD = layer(x_TD, late_TD, attend)
-        x_RD, late_RD = self._last_layer(x_TD, late_TD, rotation_T2P, inputs)
+            late_TD = yield from layer(x_TD, late_TD, attend)
+        x_RD, late_RD = yield from self._last_layer(x_TD, late_TD, rotation_T2P, inputs)
         logits_RV: Tensor = model.output(normalized(model.norm, x_RD, late_RD))
         return logits_RV
 
     def _last_layer(
         self, x_TD: Tensor, late_TD: Tensor | None, rotation_T2P: Tensor, inputs: Inputs
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> Pauses[tuple[Tensor, Tensor | None]]:
         """Keys and values of all tokens, the rest of the rows that sample."""
         layer, cache = self._layers[-1], self._cache[-1]
         queries = layer.queries * layer.width
@@ -158,8 +163,9 @@ class FusedDecoder:
         turn(q_RX, rotation_R2P, layer.queries)
         out_RNH = torch.zeros_like(q_RX).unflatten(1, (layer.queries, layer.width))
         split_attention(q_RX.unflatten(1, (layer.queries, -1)), cache, inputs.last, self._size, out_RNH)
-        late_RD = layer.wo.onto(x_RD, quantize(out_RNH.flatten(1)) if fp8 else out_RNH.flatten(1))
-        return x_RD, layer.feed(x_RD, late_RD)
+        out_RX = out_RNH.flatten(1)
+        late_RD = yield from layer.wo.onto(x_RD, quantize(out_RX) if fp8 else out_RX)
+        return x_RD, (yield from layer.feed(x_RD, late_RD))
 
     def _attend(self, qkv_TX: Tensor, layer: Layer, cache: CacheLayer, inputs: Inputs) -> Tensor:
         heads = (layer.queries, layer.groups, layer.groups)
@@ -211,10 +217,11 @@ class _Graph:
         self.slots = Slots(arrays, decoder.device)
         inputs = padded_inputs(self.slots, room)
         x_TD = decoder.x_TD[: room.tokens]
-        decoder.forward(x_TD, inputs)  # compiles what has yet to be compiled, which a capture cannot
+        in_turn(decoder.forward(x_TD, inputs))  # compiles what has yet to be compiled, which a capture cannot
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=decoder.pool):
-            logits_RV = decoder.forward(x_TD, inputs)
+        # Not "global": NCCL's watchdog, another thread, looks at its events all the time.
+        with torch.cuda.graph(self._graph, pool=decoder.pool, capture_error_mode="thread_local"):
+            [logits_RV] = in_turn(decoder.forward(x_TD, inputs))
             decoder.logits_RV[: len(logits_RV)] = logits_RV
 
     def replay(self) -> None:

@@ -8,7 +8,7 @@ it. What must be equal to what: NaiveEngine's answers, whatever else is in the b
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -90,6 +90,50 @@ class _Asked:
             self.cached[branch] = self.found or 0 if paid else len(self.prefix.ids)
 
 
+def make_network(
+    model: Pixtral, config: EngineConfig, agree: Callable[[int], int] = lambda tokens: tokens
+) -> Network:
+    """What computes this model's batches, over a new cache.
+
+    `agree` is told how many tokens there is memory for, and says how many the cache shall hold.
+    """
+    weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
+    like = weight.new_empty(0)
+    head_dim = model.config.head_dim
+    heads = len(weight) // head_dim  # of this rank, if the model is shared out
+    fused = weight.is_cuda if config.fused is None else config.fused
+    if config.fp8_weights or config.fp8_cache:
+        _check_fp8(weight.device, fused)
+    if fused:
+        from model.decoder import FusedNetwork  # Triton, which torch brings for GPUs alone
+
+        # Before the cache is sized: FP8 weights leave more memory for it.
+        replayed = config.sequences if config.graphs and weight.is_cuda else 0
+        fused_network = FusedNetwork(model, fp8=config.fp8_weights, replayed=replayed)
+    tokens = config.cache_tokens
+    if tokens is None:
+        ranks = model.config.n_kv_heads // heads
+        step_tokens = _step_tokens(config, weight)
+        free = cache_tokens(
+            model.config, like, step_tokens, config.sequences, fp8=config.fp8_cache, ranks=ranks
+        )
+        tokens = agree(free)
+    cache = PagedCache(
+        layers=len(model.layers),
+        blocks=tokens // config.block_size,
+        size=config.block_size,
+        heads=heads,
+        width=head_dim,
+        like=like,
+        fp8=config.fp8_cache,
+    )
+    return fused_network.over(cache) if fused else PlainNetwork(model, cache)
+
+
+def _step_tokens(config: EngineConfig, weight: Tensor) -> int:
+    return (16384 if weight.is_cuda else 8192) if config.step_tokens is None else config.step_tokens
+
+
 def _check_fp8(device: torch.device, fused: bool) -> None:
     """ValueError where the kernels that compute in FP8 cannot run."""
     if not fused:
@@ -109,18 +153,15 @@ class BatchEngine:
         eos_id: int,
         grammars: Grammars | None = None,
         config: EngineConfig | None = None,
+        network: Network | None = None,
     ) -> None:
-        """`grammars` over the model's tokens are needed for branches with a JSON schema."""
+        """`grammars` over the model's tokens are needed for branches with a JSON schema; `network` is what
+        computes instead of this process alone, made with the same config."""
         check_grammars(grammars, model.config.vocab_size)
         config = config or EngineConfig()
         weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
-        head_dim = model.config.head_dim
-        heads = len(weight) // head_dim
         on_gpu = weight.is_cuda
-        fused = on_gpu if config.fused is None else config.fused
-        self._step_tokens = (16384 if on_gpu else 8192) if config.step_tokens is None else config.step_tokens
-        if config.fp8_weights or config.fp8_cache:
-            _check_fp8(weight.device, fused)
+        self._step_tokens = _step_tokens(config, weight)
         self._like = weight.new_empty(0)
         self._model_config = model.config
         self._eos_id = eos_id
@@ -130,30 +171,9 @@ class BatchEngine:
         self._encode_patches = (
             (_GPU_ENCODE_PATCHES if on_gpu else 0) if config.encode_patches is None else config.encode_patches
         )
-        if fused:
-            from model.decoder import FusedNetwork  # Triton, which torch brings for GPUs alone
-
-            # Before the cache is sized: FP8 weights leave more memory for it.
-            fused_network = FusedNetwork(
-                model, fp8=config.fp8_weights, replayed=config.sequences if config.graphs and on_gpu else 0
-            )
-        tokens = config.cache_tokens
-        if tokens is None:
-            tokens = cache_tokens(
-                model.config, self._like, self._step_tokens, config.sequences, fp8=config.fp8_cache
-            )
-        blocks = Blocks(tokens // config.block_size, config.block_size)
-        cache = PagedCache(
-            layers=len(model.layers),
-            blocks=blocks.count,
-            size=blocks.size,
-            heads=heads,
-            width=head_dim,
-            like=self._like,
-            fp8=config.fp8_cache,
-        )
-        self._network: Network = fused_network.over(cache) if fused else PlainNetwork(model, cache)
-        self._runner = Runner(self._network, cache, grammars, self._like.device)
+        self._network = make_network(model, config) if network is None else network
+        blocks = Blocks(self._network.cache.blocks, self._network.cache.size)
+        self._runner = Runner(self._network, grammars, self._like.device)
         self._scheduler = Scheduler(
             blocks, budget=self._step_tokens, seats=config.sequences, reserve=config.reserve
         )

@@ -5,12 +5,16 @@ In: a layer's inputs, or images. Out: its outputs, or features. Equal to `Transf
 that nothing is kept twice. With `fp8`, products are in FP8: weights by output channel, their inputs by token;
 the separate weights are given up.
 
+Of a model that is shared out, `wo` and `w2` give partial sums. What computes with them is a generator, which
+yields when the ranks' sum is under way: `in_turn` computes something else in the meantime, if there is any.
+
 Shapes: T tokens, R rows that sample, P patches, D width, N query heads, G key and value heads, H head width,
 F width inside the feed-forward, X a fused product's width, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -18,22 +22,41 @@ from torch import Tensor, nn
 
 from model.elementwise import Quantized, norm, quantize, swiglu, turn
 from model.layers import Segments, TransformerBlock, packed_attention
-from model.pixtral import Pixtral
+from model.pixtral import Pixtral, Reduce
 
 Attend = Callable[[Tensor], Tensor]
 """Takes a layer's fused queries, keys and values (T, X); what each query sees (T, N * H)."""
+
+T = TypeVar("T")
+Pauses = Generator[None, None, T]
+"""A computation that pauses while ranks sum up."""
+
+
+def in_turn(*parts: Pauses[T]) -> list[T]:
+    """What the parts give, of which each goes on while the others' sums are under way."""
+    results: dict[int, T] = {}
+    while len(results) < len(parts):
+        for index, part in enumerate(parts):
+            if index not in results:
+                try:
+                    next(part)
+                except StopIteration as end:
+                    results[index] = end.value
+    return [results[index] for index in range(len(parts))]
 
 
 class Product:
     """x @ weight.T, of the weights of several products that read the same x."""
 
-    def __init__(self, *weights: Tensor, fp8: bool = False) -> None:
+    def __init__(self, *weights: Tensor, fp8: bool = False, reduce: Reduce | None = None) -> None:
+        """With `reduce`, the weights are columns of the whole ones, and a product is a part of the sum."""
         fused_XD = weights[0].data if len(weights) == 1 else torch.cat([weight.data for weight in weights])
         start = 0
         for weight in weights:
             weight.data = fused_XD[start : start + len(weight)]
             start += len(weight)
         self._weight_XD = fused_XD
+        self._reduce = reduce
         self._fp8: Quantized | None = None
         if fp8:
             self._fp8 = quantize(fused_XD)
@@ -53,13 +76,18 @@ class Product:
         assert isinstance(x_TD, Quantized), "FP8 weights need an FP8 input"
         return _scaled_product(x_TD, self._fp8.values[rows], self._fp8.scales[rows])
 
-    def onto(self, x_TD: Tensor, out_TF: Tensor | Quantized) -> Tensor | None:
+    def onto(self, x_TD: Tensor, out_TF: Tensor | Quantized) -> Pauses[Tensor | None]:
         """Adds the product with `out_TF` to x_TD in place; or returns what has still to be added."""
-        if self._fp8 is None:
+        if self._fp8 is None and self._reduce is None:
             assert isinstance(out_TF, Tensor), "an FP8 input needs FP8 weights"
             torch.addmm(x_TD, out_TF, self._weight_XD.T, out=x_TD)
             return None
-        return self(out_TF)
+        late_TD = self(out_TF)
+        if self._reduce is not None:
+            pending = self._reduce(late_TD)
+            yield
+            pending.wait()
+        return late_TD
 
 
 def _scaled_product(x_TD: Quantized, values_XD: Tensor, scales_X1: Tensor) -> Tensor:
@@ -92,16 +120,16 @@ class Layer:
     """Of a head."""
 
     @classmethod
-    def of(cls, block: TransformerBlock, *, fp8: bool = False) -> "Layer":
+    def of(cls, block: TransformerBlock, *, fp8: bool = False, reduce: Reduce | None = None) -> "Layer":
         attention, feed_forward = block.attention, block.feed_forward
         width = attention.head_dim
         queries, groups = len(attention.wq.weight) // width, len(attention.wk.weight) // width
         wqkv = Product(attention.wq.weight, attention.wk.weight, attention.wv.weight, fp8=fp8)
         return cls(
             wqkv=wqkv,
-            wo=Product(attention.wo.weight, fp8=fp8),
+            wo=Product(attention.wo.weight, fp8=fp8, reduce=reduce),
             w13=Product(feed_forward.w1.weight, feed_forward.w3.weight, fp8=fp8),
-            w2=Product(feed_forward.w2.weight, fp8=fp8),
+            w2=Product(feed_forward.w2.weight, fp8=fp8, reduce=reduce),
             attention_norm=block.attention_norm,
             ffn_norm=block.ffn_norm,
             queries=queries,
@@ -109,18 +137,18 @@ class Layer:
             width=width,
         )
 
-    def __call__(self, x_TD: Tensor, late_TD: Tensor | None, attend: Attend) -> Tensor | None:
+    def __call__(self, x_TD: Tensor, late_TD: Tensor | None, attend: Attend) -> Pauses[Tensor | None]:
         """The block, in place; returns what has still to be added to x_TD, as `late_TD` had before it."""
         fp8 = self.wqkv.fp8
         out_TX = attend(self.wqkv(normalized(self.attention_norm, x_TD, late_TD, fp8)))
-        late_TD = self.wo.onto(x_TD, quantize(out_TX) if fp8 else out_TX)
-        return self.feed(x_TD, late_TD)
+        late_TD = yield from self.wo.onto(x_TD, quantize(out_TX) if fp8 else out_TX)
+        return (yield from self.feed(x_TD, late_TD))
 
-    def feed(self, x_TD: Tensor, late_TD: Tensor | None) -> Tensor | None:
+    def feed(self, x_TD: Tensor, late_TD: Tensor | None) -> Pauses[Tensor | None]:
         """The feed-forward half."""
         fp8 = self.wqkv.fp8
         gate_up_TF = self.w13(normalized(self.ffn_norm, x_TD, late_TD, fp8))
-        return self.w2.onto(x_TD, swiglu(gate_up_TF, quantize=fp8))
+        return (yield from self.w2.onto(x_TD, swiglu(gate_up_TF, quantize=fp8)))
 
 
 def normalized(
@@ -151,7 +179,7 @@ class FusedEncoder:
                 q_PNH, k_PNH, v_PNH = qkv_PX.unflatten(1, (3, heads, width)).unbind(1)
                 return packed_attention(q_PNH, k_PNH, v_PNH, segments).flatten(1)
 
-            late_PD = layer(x_PD, late_PD, attend)
-        assert late_PD is None, "the encoder is not quantised"
+            [late_PD] = in_turn(layer(x_PD, late_PD, attend))
+        assert late_PD is None, "the encoder is neither quantised nor shared out"
         features_PD: Tensor = self._model.vision_language_adapter(x_PD)
         return features_PD

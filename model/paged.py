@@ -59,6 +59,15 @@ class PagedCache:
             for tensor in self._tensors():
                 tensor.zero_()
 
+    @property
+    def blocks(self) -> int:
+        return self.k_LCSGH.shape[1]
+
+    @property
+    def size(self) -> int:
+        """Tokens of a block."""
+        return self.k_LCSGH.shape[2]
+
     def layer(self, index: int) -> CacheLayer:
         """One layer, by slots."""
         return CacheLayer(
@@ -191,20 +200,27 @@ def free_memory(device: torch.device) -> int:
 
 
 def cache_tokens(
-    config: PixtralConfig, like: Tensor, step_tokens: int, sequences: int, *, fp8: bool = False
+    config: PixtralConfig,
+    like: Tensor,
+    step_tokens: int,
+    sequences: int,
+    *,
+    fp8: bool = False,
+    ranks: int = 1,
 ) -> int:
-    """Tokens for which a cache of `like`'s dtype, or FP8, has memory on its device, once the model is there.
+    """Tokens for which a cache of `like`'s dtype, or FP8, has memory on its device, once the model is there,
+    or this one's share of it among `ranks`.
 
     On a GPU most of what is free, less what a step computes with. On a CPU, which others use too, a quarter
     of what is free, and no more than 262,144 tokens, some 80 pages.
     """
     vector = config.head_dim + 4 if fp8 else config.head_dim * like.dtype.itemsize
-    token = 2 * config.n_layers * config.n_kv_heads * vector
+    token = 2 * config.n_layers * (config.n_kv_heads // ranks) * vector
     if like.is_cuda:
         # Live at a time in a layer: the residual stream twice, and queries, keys, values and what attention
         # gives, or the three of the feed-forward; in the end logits in float32, twice.
         attention = 2 * (config.n_heads + config.n_kv_heads) * config.head_dim
-        width = 2 * config.dim + max(attention, 3 * config.hidden_dim)
+        width = 2 * config.dim + max(attention, 3 * config.hidden_dim) // ranks
         work = step_tokens * width * like.dtype.itemsize + 8 * sequences * config.vocab_size
         free = int(free_memory(like.device) * _GPU_SHARE) - work
         tokens = free // token

@@ -7,17 +7,32 @@ Shapes: T tokens of all sequences, P patches of all images, D width, R rows whos
 V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from model.cache import KVCache, extend
 from model.config import PixtralConfig
 from model.layers import Segments, TransformerBlock, frequencies, packed_attention, rotation
 from model.paged import Pages
+from model.upload import send
 from model.vision import VisionEncoder, VisionLanguageAdapter
+
+
+class Pending(Protocol):
+    """A sum on its way."""
+
+    def wait(self) -> object:
+        """Lets what is launched from here on see the sum."""
+
+
+Reduce = Callable[[Tensor], Pending]
+"""Begins to sum the ranks' partial results, in place."""
 
 
 class Pixtral(nn.Module):
@@ -26,6 +41,8 @@ class Pixtral(nn.Module):
     def __init__(self, config: PixtralConfig) -> None:
         super().__init__()
         self.config = config
+        self.reduce: Reduce | None = None
+        """Of a model that is one rank's shard, whose embeddings are a part of the sum; None: it is whole."""
         self.vision_encoder = VisionEncoder(config.vision)
         self.vision_language_adapter = VisionLanguageAdapter(config.vision.hidden_size, config.dim)
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
@@ -53,7 +70,7 @@ class Pixtral(nn.Module):
 
         ValueError when there are not as many image tokens as patches.
         """
-        x_TD: Tensor = self.tok_embeddings(ids_T)
+        x_TD = self.embed_packed(ids_T)
         is_patch_T = ids_T == self.config.vision.image_token_id
         expected = int(is_patch_T.sum())
         patches = 0 if image_features_PD is None else len(image_features_PD)
@@ -65,6 +82,19 @@ class Pixtral(nn.Module):
         if image_features_PD is None:
             return x_TD
         return x_TD.masked_scatter(is_patch_T[:, None], image_features_PD.to(x_TD.dtype))
+
+    def embed_packed(self, ids_T: Tensor, patches: Sequence[tuple[NDArray[np.int64], Tensor]] = ()) -> Tensor:
+        """(T, D): embeddings, with the rows at each part's positions replaced by its features (P, D).
+
+        Not by token: an image token outside a prefix is text, and a chunk may hold part of an image. Of
+        several ranks one is given the patches, and all the id -1 in their place, which embeds to zeros.
+        """
+        x_TD: Tensor = self.tok_embeddings(ids_T)
+        for positions, features_PD in patches:
+            x_TD.index_copy_(0, send(torch.from_numpy(positions), x_TD.device), features_PD.to(x_TD.dtype))
+        if self.reduce is not None:
+            self.reduce(x_TD).wait()
+        return x_TD
 
     def forward(
         self,

@@ -17,11 +17,14 @@ class PlainNetwork:
     """The model over its cache."""
 
     def __init__(self, model: Pixtral, cache: PagedCache) -> None:
+        self.cache = cache
         self._model = model
-        self._cache = cache
 
     def encode(self, images: Sequence[Tensor]) -> Tensor:
         return self._model.encode_images(images)
+
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        self.cache.copy(pairs)
 
     def step(self, batch: Batch) -> Tensor:
         ids_T = torch.from_numpy(batch.ids_T).long()
@@ -29,8 +32,5 @@ class PlainNetwork:
             assert batch.sampled_before is not None, batch.unknown_K2
             unknown_K2 = torch.from_numpy(batch.unknown_K2).long()
             ids_T[unknown_K2[:, 0]] = batch.sampled_before[unknown_K2[:, 1]]
-        # Not `embed`: an image token outside a prefix is text, and a chunk may hold part of an image.
-        x_TD = self._model.tok_embeddings(ids_T)
-        for positions, features_PD in batch.patches:
-            x_TD.index_copy_(0, torch.from_numpy(positions), features_PD.to(x_TD.dtype))
-        return self._model.step(x_TD, torch.from_numpy(batch.positions_T), Pages(self._cache, batch))
+        x_TD = self._model.embed_packed(ids_T, batch.patches)
+        return self._model.step(x_TD, torch.from_numpy(batch.positions_T), Pages(self.cache, batch))

@@ -30,10 +30,17 @@ REQUEST_ERRORS = (ValueError, RuntimeError, MemoryError)
 
 
 class Network(Protocol):
-    """What computes batches: the plain network, or a GPU's."""
+    """What computes batches: the plain network, a GPU's, or several ranks' together."""
+
+    @property
+    def cache(self) -> PagedCache:
+        """Where keys and values are."""
 
     def encode(self, images: Sequence[Tensor]) -> Tensor:
         """Normalised images (3, H, W) -> features (P, D), image after image."""
+
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copy cache blocks (from, to), all at once."""
 
     def step(self, batch: Batch) -> Tensor:
         """Logits (R, V) of a batch whose shorter chunks come first."""
@@ -92,19 +99,16 @@ class Flight:
 
 
 class Runner:
-    """A network and its cache."""
+    """A network, and what its tokens are chosen by."""
 
-    def __init__(
-        self, network: Network, cache: PagedCache, grammars: Grammars | None, device: torch.device
-    ) -> None:
+    def __init__(self, network: Network, grammars: Grammars | None, device: torch.device) -> None:
         self._network = network
         self._grammars = grammars
-        self._cache = cache
         self._device = device
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy cache blocks, before the step that the plan gives them with."""
-        self._cache.copy(pairs)
+        self._network.copy(pairs)
 
     def launch(self, jobs: Sequence[Job], before: Flight) -> Launched:
         """Computes the jobs; `before` holds the tokens that are still missing in them."""

@@ -14,6 +14,7 @@ from model import decoder, elementwise, inputs, padding
 from model.batch import Batch
 from model.decoder import FusedDecoder, FusedNetwork
 from model.engine import BatchEngine, EngineConfig
+from model.fused import in_turn
 from model.naive import NaiveEngine
 from model.padding import Room, pad, padded_inputs
 from model.paged import CacheLayer, PagedCache
@@ -127,7 +128,8 @@ def replayed(fused: FusedDecoder, batch: Batch, room: Room) -> Tensor:
     tokens = len(batch.ids_T)
     embedded_TD = fused._embed(inputs.ids_T[:tokens], batch)
     x_TD = torch.cat([embedded_TD, embedded_TD.new_zeros(room.tokens - tokens, embedded_TD.shape[1])])
-    return fused.forward(x_TD, inputs)[: len(batch.rows_R)]
+    [logits_RV] = in_turn(fused.forward(x_TD, inputs))
+    return logits_RV[: len(batch.rows_R)]
 
 
 @torch.inference_mode()
