@@ -15,9 +15,9 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -112,27 +112,57 @@ def check_checkpoint(folder: Path) -> PixtralConfig:
     return config
 
 
+@dataclass(frozen=True)
+class Cut:
+    """The part of a tensor that one rank holds: `start` to `end` of dimension `dim`, 0 or 1."""
+
+    dim: int
+    start: int
+    end: int
+
+
 def load_model(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> Pixtral:
     """The model in evaluation mode, its tensors read straight to `device` and `dtype`."""
-    config = load_config(folder)
     with torch.device("meta"):
-        model = Pixtral(config)
-    model.eval().requires_grad_(False)
-    expected = model.state_dict()
+        model = Pixtral(load_config(folder))
+    model.load_state_dict(load_tensors(folder, model, {}, device=device, dtype=dtype), assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def load_tensors(
+    folder: Path,
+    whole: Pixtral,
+    cuts: Mapping[str, Cut],
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+) -> dict[str, Tensor]:
+    """The tensors of `whole`, which need hold none itself; of those in `cuts` only that part is read.
+
+    Query and key projections must be cut between heads, since Hugging Face permutes rows within each.
+    """
+    expected = whole.state_dict()
     mistral = _is_mistral(folder)
+    state = {}
     with ExitStack() as stack:
-        found = _open_tensors(_tensor_files(folder), stack, str(device))
+        # A file opened for a GPU would bring the whole tensor there to cut it.
+        opened_for = "cpu" if cuts else str(device)
+        found = _open_tensors(_tensor_files(folder), stack, opened_for)
         sources = _sources(folder, expected)
         _check(folder, expected, found, sources)
-        state = {}
         for name, source in sources.items():
             file, name_there = found[source]
-            tensor: Tensor = file.get_tensor(name_there).to(dtype)
+            tensor: Tensor
+            if (cut := cuts.get(name)) is None:
+                tensor = file.get_tensor(name_there)
+            else:
+                part = slice(cut.start, cut.end)
+                tensor = file.get_slice(name_there)[part if cut.dim == 0 else (slice(None), part)]
+            tensor = tensor.contiguous().to(device).to(dtype)
             if not mistral and name.endswith((".wq.weight", ".wk.weight")):
-                tensor = _unpermute(tensor, _head_dim(name, config))
+                tensor = _unpermute(tensor, _head_dim(name, whole.config))
             state[name] = tensor
-    model.load_state_dict(state, assign=True)
-    return model.requires_grad_(False)
+    return state
 
 
 def save_model(model: Pixtral, folder: Path) -> None:

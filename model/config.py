@@ -154,6 +154,24 @@ class PixtralConfig:
         )
 
 
+def check_size(config: PixtralConfig, size: int) -> None:
+    """ValueError unless `size` ranks can share the model: each takes as many heads, as much of the
+    feed-forward and as many tokens of the vocabulary as the others, which are powers of two wherever a
+    Pixtral is published."""
+    counts = {
+        "key and value heads": config.n_kv_heads,
+        "feed-forward channels": config.hidden_dim,
+        "tokens of the vocabulary": config.vocab_size,
+    }
+    valid = [n for n in range(1, config.n_kv_heads + 1) if not any(count % n for count in counts.values())]
+    if size not in valid:
+        raise ValueError(
+            f"tensor parallel over {size} ranks: they must divide "
+            + ", ".join(f"{count} {name}" for name, count in counts.items())
+            + f"; choose one of {', '.join(map(str, valid))}"
+        )
+
+
 _Config = TypeVar("_Config", PixtralConfig, VisionConfig)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from model.config import PixtralConfig, VisionConfig
+from model.config import PixtralConfig, VisionConfig, check_size
 from tests.model.tiny import CONFIG, VISION
 
 
@@ -132,3 +132,21 @@ def test_another_network_is_refused(tmp_path: Path, part: str | None, name: str,
     (values[part] if part else values)[name] = value
     with pytest.raises(ValueError, match=name.replace("_parameters", "_t")):
         PixtralConfig.from_hugging_face(write(tmp_path, values))
+
+
+PIXTRAL_12B = replace(CONFIG, n_heads=32, n_kv_heads=8, hidden_dim=14336, vocab_size=131072)
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_as_many_ranks_as_divide_the_model_can_share_it(size: int) -> None:
+    check_size(PIXTRAL_12B, size)
+
+
+@pytest.mark.parametrize("size", [0, 3, 5, 6, 7, 16, 32])
+def test_other_sizes_are_refused_with_those_that_fit(size: int) -> None:
+    expected = (
+        f"tensor parallel over {size} ranks: they must divide 8 key and value heads, "
+        "14336 feed-forward channels, 131072 tokens of the vocabulary; choose one of 1, 2, 4, 8"
+    )
+    with pytest.raises(ValueError, match=f"^{expected}$"):
+        check_size(PIXTRAL_12B, size)

@@ -33,10 +33,13 @@ CONFIG = PixtralConfig(
 )
 
 
-def tiny_pixtral(seed: int = 0, dtype: torch.dtype = torch.float32, vocab_size: int = 64) -> Pixtral:
+def tiny_pixtral(
+    seed: int = 0, dtype: torch.dtype = torch.float32, vocab_size: int = 64, n_kv_heads: int = 2
+) -> Pixtral:
     """A model whose logits differ clearly between tokens: every weight is drawn, the norms' too."""
     generator = torch.Generator().manual_seed(seed)
-    model = Pixtral(replace(CONFIG, vocab_size=vocab_size))
+    heads = replace(CONFIG, n_kv_heads=n_kv_heads, n_heads=3 * n_kv_heads)
+    model = Pixtral(replace(heads, vocab_size=vocab_size))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)

@@ -1,0 +1,97 @@
+"""A checkpoint to one rank's shard of a model, by DeepSpeed's tensor-parallel inference.
+
+In: a folder and a World. Out: a Pixtral whose decoder computes with this rank's heads and channels, whose
+vocabulary is this rank's tokens, and whose encoder and adapter are whole. Each rank reads only its slices.
+What is refused: a size that does not divide the model (`config.check_size`), and whatever `load_model`
+refuses. This is the only file that knows DeepSpeed; what is odd about it stands beside the line.
+"""
+
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import torch.distributed as dist
+
+from model.checkpoint import Cut, load_config, load_tensors
+from model.config import check_size
+from model.layers import TransformerBlock
+from model.pixtral import Pixtral
+from model.shards import EmbeddingShard, OutputShard
+from model.world import World
+
+# Their products are sums over channels that ranks share out; every other projection gives its own channels.
+_SUMMED = ("attention.wo", "feed_forward.w2")
+
+
+def load_parallel(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
+    """This rank's shard, on its device, in evaluation mode; all ranks must call it.
+
+    CheckpointError and ValueError as `load_model` and `check_size` raise them, on all ranks alike.
+    """
+    config = load_config(folder)
+    check_size(config, world.size)
+    with torch.device("meta"):
+        whole, model = Pixtral(config), Pixtral(config)
+    _cut_layers(model, world, dtype)
+    model.add_module("tok_embeddings", EmbeddingShard(model.tok_embeddings, world))
+    model.add_module("output", OutputShard(model.output, world))
+    model.reduce = world.sum
+    cuts = _cuts(whole, world)
+    _check_shapes(model, whole, cuts)
+    state = load_tensors(folder, whole, cuts, device=world.device, dtype=dtype)
+    model.load_state_dict(state, assign=True)
+    world.meet()
+    return model.eval().requires_grad_(False)
+
+
+def _cut_layers(model: Pixtral, world: World, dtype: torch.dtype) -> None:
+    """Has DeepSpeed replace the projections of the decoder's blocks, on meta, by ones that are cut."""
+    # Here, since it takes seconds to import and chooses an accelerator then, which `join` names.
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # DeepSpeed would compile a shared-memory all-reduce for minutes; a dead rank hangs the others in it, and
+    # a process killed while it compiles leaves a lock that hangs all later runs.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(verbose=False)
+    world.meet()
+    # A group of DeepSpeed's own making would have a time-out of 30 minutes, not the world's: it is given one.
+    everyone = dist.group.WORLD
+    deepspeed.init_inference(
+        model,
+        tensor_parallel={
+            "tp_size": world.size,
+            "tp_grain_size": 1,  # the default of 64 gives rank 0 all of a narrow feed-forward
+            "tp_group": everyone,
+            "mpu": SimpleNamespace(get_model_parallel_group=lambda: everyone),
+        },
+        injection_policy={TransformerBlock: _SUMMED},
+        # It knows no float64, the tests' type. Nothing has a type yet that matters: all is on meta,
+        dtype=torch.float32 if dtype == torch.float64 else dtype,
+        keep_module_on_host=True,  # and stays there, until the slices are read.
+    )
+
+
+def _cuts(whole: Pixtral, world: World) -> dict[str, Cut]:
+    """This rank's slice of each tensor that is shared out."""
+    cuts = {}
+    for name, tensor in whole.state_dict().items():
+        module = name.removesuffix(".weight")
+        if module in ("tok_embeddings", "output") or (module.startswith("layers.") and tensor.ndim == 2):
+            dim = 1 if module.endswith(_SUMMED) else 0
+            length = tensor.shape[dim] // world.size
+            cuts[name] = Cut(dim, world.rank * length, (world.rank + 1) * length)
+    return cuts
+
+
+def _check_shapes(model: Pixtral, whole: Pixtral, cuts: dict[str, Cut]) -> None:
+    """Whether DeepSpeed has cut what we read, and nothing else: how it does is not documented."""
+    expected = {name: list(tensor.shape) for name, tensor in whole.state_dict().items()}
+    for name, cut in cuts.items():
+        expected[name][cut.dim] = cut.end - cut.start
+    chosen = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = {name: shape for name, shape in chosen.items() if shape != expected.get(name)}
+    assert chosen.keys() == expected.keys(), sorted(chosen.keys() ^ expected.keys())
+    assert not wrong, wrong
+    assert not list(model.buffers()), "a buffer that is no checkpoint's would be garbage"
