@@ -47,6 +47,23 @@ class Batch:
         ends = self.starts[1:] - 1
         return ends[[chunk.samples for chunk in self.chunks]].astype(np.int32)
 
+    def part(self, kept: Sequence[int]) -> "Batch":
+        """The chunks `kept`, in that order; none needs what another one computes."""
+        tokens = np.concatenate([np.arange(self.starts[one], self.starts[one + 1]) for one in kept])
+        places_T = np.full(len(self.ids_T), -1, np.int64)
+        places_T[tokens] = np.arange(len(tokens))
+        unknown_K2 = self.unknown_K2[places_T[self.unknown_K2[:, 0]] >= 0].copy()
+        unknown_K2[:, 0] = places_T[unknown_K2[:, 0]]
+        # An image's part lies in one chunk.
+        patches = [(places_T[places], features) for places, features in self.patches]
+        return Batch(
+            chunks=[self.chunks[one] for one in kept],
+            ids_T=self.ids_T[tokens],
+            unknown_K2=unknown_K2,
+            sampled_before=self.sampled_before,
+            patches=[(places, features) for places, features in patches if places[0] >= 0],
+        )
+
     def slots_T(self, size: int) -> NDArray[np.int32]:
         """Each token's slot in a cache of blocks of `size`."""
         return np.concatenate([slots(one, one.start, one.start + one.count, size) for one in self.chunks])

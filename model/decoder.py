@@ -26,7 +26,7 @@ from model.layers import is_capturable, packed_attention
 from model.padding import Room, pad, padded_inputs
 from model.paged import CacheLayer, PagedCache
 from model.pixtral import Pixtral
-from model.plan import Chunk
+from model.plan import Chunk, share_out
 from model.split_attention import split_attention
 from model.upload import Slots, send
 
@@ -43,9 +43,11 @@ _MIXED_SHORT, _MIXED_KEYS, _MIXED_SEGMENTS = 512, 16384, 16
 class FusedNetwork:
     """A model whose weights are fused for a GPU; `over` a cache it computes batches."""
 
-    def __init__(self, model: Pixtral, *, fp8: bool, replayed: int) -> None:
-        """Steps of up to `replayed` sequences that decode are replayed as graphs."""
+    def __init__(self, model: Pixtral, *, fp8: bool, replayed: int, halved: int | None = None) -> None:
+        """Steps of up to `replayed` sequences that decode are replayed as graphs; others from `halved` tokens
+        on are computed in halves, if the model is shared out."""
         self.model = model
+        self.halved = None if model.reduce is None else halved
         self.encode = FusedEncoder(model)
         self.layers = [
             Layer.of(block, fp8=fp8, reduce=model.reduce)  # type: ignore[arg-type]  # a ModuleList of them
@@ -70,6 +72,7 @@ class FusedDecoder:
         self._layers = network.layers
         self._cache = [cache.layer(index) for index in range(len(self._layers))]
         self.device = cache.k_LCSGH.device
+        self._halved = network.halved
         self._decode_sizes = network.graph_sizes
         like = network.model.norm.weight
         mixed = bool(self._decode_sizes) and is_capturable(self.device, like.dtype)
@@ -95,9 +98,22 @@ class FusedDecoder:
         arrays = None if room is None else pad(batch, self._size, room)
         if room is not None and arrays is not None:
             return self._replay(batch, room, arrays)
-        inputs = pack(batch, self._size, self.device)
-        [logits_RV] = in_turn(self.forward(self._embed(inputs.ids_T, batch), inputs))
+        if self._halved is not None and len(batch.ids_T) >= self._halved and len(batch.chunks) > 1:
+            return self._step_in_halves(batch)
+        [logits_RV] = in_turn(self._forward(batch))
         return logits_RV
+
+    def _step_in_halves(self, batch: Batch) -> Tensor:
+        """Each half is computed while the ranks sum up the other's partial products."""
+        halves = share_out([chunk.count for chunk in batch.chunks], 2)
+        logits = in_turn(*(self._forward(batch.part(half)) for half in halves))
+        sampling = [index for half in halves for index in half if batch.chunks[index].samples]
+        order_R = send(torch.from_numpy(np.argsort(sampling)), self.device)
+        return torch.cat(logits)[order_R]
+
+    def _forward(self, batch: Batch) -> Pauses[Tensor]:
+        inputs = pack(batch, self._size, self.device)
+        return self.forward(self._embed(inputs.ids_T, batch), inputs)
 
     def _room(self, batch: Batch) -> Room | None:
         """Of the graph for such batches, if there is one."""

@@ -61,11 +61,14 @@ class EngineConfig:
     """Keep keys and values in FP8: half the memory and half the reading; needs the kernels."""
     graphs: bool = True
     """On a GPU, replay steps in which all decode as CUDA graphs."""
+    overlap: int | None = None
+    """Tokens of a step from which on several GPUs that share the model compute it in two halves, each while
+    they sum up the other's partial results; None: never. Needs the kernels."""
     repetition: RepetitionLimit = field(default=RepetitionLimit())
     """When an answer counts as a loop."""
 
     def __post_init__(self) -> None:
-        for name in ("step_tokens", "sequences", "block_size", "cache_tokens"):
+        for name in ("step_tokens", "sequences", "block_size", "cache_tokens", "overlap"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: it must be at least 1")
@@ -100,7 +103,7 @@ def make_network(
     weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
     like = weight.new_empty(0)
     head_dim = model.config.head_dim
-    heads = len(weight) // head_dim  # of this rank, if the model is shared out
+    heads = len(weight) // head_dim  # of this rank, if several share the model
     fused = weight.is_cuda if config.fused is None else config.fused
     if config.fp8_weights or config.fp8_cache:
         _check_fp8(weight.device, fused)
@@ -109,11 +112,10 @@ def make_network(
 
         # Before the cache is sized: FP8 weights leave more memory for it.
         replayed = config.sequences if config.graphs and weight.is_cuda else 0
-        fused_network = FusedNetwork(model, fp8=config.fp8_weights, replayed=replayed)
+        fused_network = FusedNetwork(model, fp8=config.fp8_weights, replayed=replayed, halved=config.overlap)
     tokens = config.cache_tokens
     if tokens is None:
-        ranks = model.config.n_kv_heads // heads
-        step_tokens = _step_tokens(config, weight)
+        step_tokens, ranks = _step_tokens(config, weight), _ranks(model)
         free = cache_tokens(
             model.config, like, step_tokens, config.sequences, fp8=config.fp8_cache, ranks=ranks
         )
@@ -128,6 +130,12 @@ def make_network(
         fp8=config.fp8_cache,
     )
     return fused_network.over(cache) if fused else PlainNetwork(model, cache)
+
+
+def _ranks(model: Pixtral) -> int:
+    """How many share the model: its shapes say it."""
+    weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
+    return model.config.n_kv_heads * model.config.head_dim // len(weight)
 
 
 def _step_tokens(config: EngineConfig, weight: Tensor) -> int:
@@ -169,7 +177,9 @@ class BatchEngine:
         self._config = config
         self._ahead = on_gpu if config.ahead is None else config.ahead
         self._encode_patches = (
-            (_GPU_ENCODE_PATCHES if on_gpu else 0) if config.encode_patches is None else config.encode_patches
+            (_GPU_ENCODE_PATCHES * _ranks(model) if on_gpu else 0)
+            if config.encode_patches is None
+            else config.encode_patches
         )
         self._network = make_network(model, config) if network is None else network
         blocks = Blocks(self._network.cache.blocks, self._network.cache.size)

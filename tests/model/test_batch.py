@@ -1,6 +1,7 @@
 """A packed batch says where its tokens are."""
 
 import numpy as np
+import torch
 
 from model.batch import Batch, slots
 from model.plan import Chunk
@@ -35,3 +36,24 @@ def test_all_numbers_are_of_the_type_that_is_sent() -> None:
     packed = make_batch()
     arrays = (packed.positions_T, packed.rows_R, packed.slots_T(4))
     assert [array.dtype for array in arrays] == [np.int32] * 3
+
+
+def test_a_part_has_its_chunks_tokens_and_patches() -> None:
+    features = torch.ones(1, 4), torch.ones(2, 4)
+    whole = Batch(
+        CHUNKS,
+        np.arange(20, 26, dtype=np.int32),
+        np.array([[0, 2], [5, 7]], np.int32),
+        torch.arange(9),
+        [(np.array([2]), features[0]), (np.array([4, 5]), features[1])],
+    )
+    part = whole.part([1, 2])
+    assert part.chunks == CHUNKS[1:]
+    assert part.ids_T.tolist() == [21, 22, 23, 24, 25]
+    assert part.unknown_K2.tolist() == [[4, 7]]
+    assert [(places.tolist(), rows) for places, rows in part.patches] == [
+        ([1], features[0]),
+        ([3, 4], features[1]),
+    ]
+    other = whole.part([0])
+    assert (other.ids_T.tolist(), other.unknown_K2.tolist(), list(other.patches)) == ([20], [[0, 2]], [])

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from model import scheduler as scheduling
 from model.blocks import Blocks, block_names
-from model.plan import BranchSize, Plan
+from model.plan import BranchSize, Plan, share_out
 from model.scheduler import Scheduler
 
 SIZE = 4
@@ -174,16 +174,11 @@ def test_a_group_may_fill_the_whole_cache() -> None:
     assert [len(world.tokens[branch]) for branch in branches] == [16, 16, 16]
 
 
-def test_a_plan_splits_into_halves_of_like_size() -> None:
-    world = World(count=100, budget=100)
-    for number in range(5):
-        world.add(str(number), [number] * (4 + 2 * number), [([20], 2)])
-    plan = world.scheduler.plan()
-    one, other = plan.split()
-    assert sorted([*one.chunks, *other.chunks], key=lambda chunk: chunk.table) == list(plan.chunks)
-    assert (one.tokens, other.tokens) == (22, 18)  # of 12, 10, 8, 6 and 4
-    assert one.copies == other.copies == ()
-    assert Plan().split() == (Plan(), Plan())
+def test_shares_are_of_like_size() -> None:
+    assert share_out([30, 10, 20, 10], 2) == [[0, 3], [1, 2]]
+    assert share_out([4, 6, 8, 10, 12], 2) == [[0, 1, 4], [2, 3]]
+    assert share_out([5], 3) == [[0], [], []]
+    assert share_out([], 2) == [[], []]
 
 
 def test_limits_of_the_scheduler_are_checked() -> None:
