@@ -1,12 +1,11 @@
 """Prompt groups in, completions out: the Replica, one copy of the model as a Ray Data actor.
 
-It drives an engine over a batch of groups and knows nothing of documents. How many Replicas a cluster runs,
-and what each of them gets, is decided here too (`plan_fleet`).
+Several batches are in work at a time, each in a thread of its own, and one engine answers all of them. The
+Replica knows nothing of documents.
 """
 
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -17,55 +16,14 @@ from numpy.typing import NDArray
 from model.checkpoint import default_dtype, load_model
 from model.engine import BatchEngine, EngineConfig
 from model.grammar import Grammars
-from model.requests import Branch, Completion, Engine, Group
+from model.requests import Branch, Completion, Group
 from model.tokenizer import Tokenizer
+from pipeline.desk import Desk, Worker
 from pipeline.items import Plan, model_folder
+from pipeline.stepper import Stepper
 from pipeline.stream import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, inherit, table_of
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}
-CPU_BATCH, GPU_BATCH = 1, 16  # groups; on a CPU a page takes seconds, and progress is seen page by page
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fleet:
-    """How many Replicas run, and what each gets."""
-
-    replicas: int
-    """At most this many."""
-    ready: int
-    """With so many the run starts: a cluster that grows on demand has no GPU yet."""
-    gpus: int
-    """GPUs of one Replica: 1, or 0 for Replicas on CPUs."""
-    threads: int
-    """Threads of torch in one Replica on CPUs."""
-    batch_size: int
-    """Groups that a Replica is given at a time."""
-
-
-def plan_fleet(
-    now: Mapping[str, float],
-    later: Mapping[str, float],
-    nodes: int,
-    replicas: int | None,
-    batch_size: int | None,
-) -> Fleet:
-    """One Replica a GPU; without GPUs one a node, with all of its cores.
-
-    `now` and `later` are the resources of the cluster as it is and as it may grow; `replicas` and
-    `batch_size` are what the user asked for, if at all.
-    """
-    gpus_now, gpus = int(now.get("GPU", 0)), int(max(now.get("GPU", 0), later.get("GPU", 0)))
-    if not gpus:
-        replicas = replicas or nodes
-        threads = max(1, int(max(now.get("CPU", 0), later.get("CPU", 0))) // replicas)
-        return Fleet(
-            replicas=replicas, ready=replicas, gpus=0, threads=threads, batch_size=batch_size or CPU_BATCH
-        )
-    if replicas is not None and replicas > gpus:
-        raise ValueError(f"--replicas {replicas}: the cluster has {gpus} GPUs, and a Replica needs one")
-    replicas = replicas or gpus
-    ready = min(max(gpus_now, 1), replicas)
-    return Fleet(replicas=replicas, ready=ready, gpus=1, threads=1, batch_size=batch_size or GPU_BATCH)
 
 
 class Replica:
@@ -81,32 +39,38 @@ class Replica:
         tokenizer = Tokenizer.from_file(folder / "tekken.json", plan.vocab_size)
         grammars = Grammars(tokenizer) if plan.grammar else None
         config = EngineConfig(fp8_weights=dtype == "fp8", fp8_cache=cache_dtype == "fp8")
-        self._engine: Engine = BatchEngine(model, eos_id=tokenizer.eos, grammars=grammars, config=config)
+        engine = BatchEngine(model, eos_id=tokenizer.eos, grammars=grammars, config=config)
         self._plan = plan
+        self._numbers = count()
+        self._desk = Desk()
+        self._worker: Worker = Stepper(engine, self._desk.deliver, self._desk.fail)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_worker"):
+            self._worker.close()
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """GROUP rows -> a COMPLETION row for each of their questions."""
-        groups, others = hand_on(table, GROUP, COMPLETIONS)
+        """GROUP rows -> a COMPLETION row for each of their questions. Several threads may be in here."""
+        rows, others = hand_on(table, GROUP, COMPLETIONS)
         if others.num_rows:
             yield others
-        if not groups.num_rows:
+        if not rows.num_rows:
             return
-        started = time.perf_counter()
-        rows = groups.drop_columns(["pixels"]).to_pylist()
-        for index, row in enumerate(rows):
-            pixels = np.frombuffer(groups["pixels"][index].as_buffer(), np.uint8)
-            self._engine.submit(self._group(index, row, pixels))
-        completions: dict[str, Completion] = {}
-        while self._engine.pending:
-            completions |= {completion.id: completion for completion in self._engine.step()}
-        rows[0]["generate_seconds"] = time.perf_counter() - started
-        for index, row in enumerate(rows):
-            yield table_of(list(inherit(row, _completion_rows(index, row, completions))), COMPLETIONS)
+        waiting = rows.drop_columns(["pixels"]).to_pylist()
+        groups = []
+        for index, row in enumerate(waiting):
+            pixels = np.frombuffer(rows["pixels"][index].as_buffer(), np.uint8)
+            groups.append(self._group(row, pixels))
+        completions, waiting[0]["generate_seconds"] = self._desk.ask(groups, self._worker)
+        for row, group in zip(waiting, groups, strict=True):
+            written = [completions[branch.id] for branch in group.branches]
+            yield table_of(list(inherit(row, _completion_rows(row, written))), COMPLETIONS)
 
-    def _group(self, index: int, row: Row, pixels: NDArray[np.uint8]) -> Group:
+    def _group(self, row: Row, pixels: NDArray[np.uint8]) -> Group:
+        name = str(next(self._numbers))  # a call that Ray repeats asks again, under new names
         branches = [
             Branch(
-                id=f"{index}.{number}",
+                id=f"{name}.{number}",
                 ids=ids,
                 max_new_tokens=self._plan.max_new_tokens,
                 grammar=self._plan.grammar,
@@ -114,7 +78,7 @@ class Replica:
             for number, ids in enumerate(row["branch_ids"])
         ]
         return Group(
-            id=str(index),
+            id=name,
             prefix_ids=row["prefix_ids"],
             images=_images(pixels, row["heights"], row["widths"]),
             branches=branches,
@@ -133,12 +97,11 @@ def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) ->
     return images
 
 
-def _completion_rows(index: int, row: Row, completions: dict[str, Completion]) -> Iterator[Row]:
+def _completion_rows(row: Row, completions: Sequence[Completion]) -> Iterator[Row]:
     names = ("source_key", "uri", "content_key", "page_first", "page_last")
     origin: dict[str, Any] = {"kind": COMPLETION, **{name: row[name] for name in names}}
-    items = zip(row["item_keys"], row["question_ids"], row["questions"], strict=True)
-    for number, (item_key, question_id, question) in enumerate(items):
-        completion = completions[f"{index}.{number}"]
+    items = zip(row["item_keys"], row["question_ids"], row["questions"], completions, strict=True)
+    for item_key, question_id, question, completion in items:
         yield origin | {
             "item_key": item_key,
             "question_id": question_id,

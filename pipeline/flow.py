@@ -15,9 +15,10 @@ import ray
 import ray.data
 from ray._private.state import state as ray_state  # nothing public says how far a cluster may grow
 
-from pipeline.batches import Fleet, Replica, plan_fleet
+from pipeline.batches import Replica
 from pipeline.config import FlowConfig, Prepared
 from pipeline.documents import split
+from pipeline.fleet import Fleet, plan_fleet
 from pipeline.ledger import Counts, Ledger
 from pipeline.record import versions, write_record
 from pipeline.stages import draw_groups, open_sources, read_answers
@@ -48,7 +49,13 @@ def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
         .map_batches(
             Replica,
             fn_constructor_kwargs=for_replica,
-            compute=ray.data.ActorPoolStrategy(min_size=fleet.ready, max_size=fleet.replicas),
+            compute=ray.data.ActorPoolStrategy(
+                min_size=fleet.ready,
+                max_size=fleet.replicas,
+                max_concurrent_calls_per_actor=fleet.calls,
+                max_tasks_in_flight_per_actor=fleet.calls + 1,  # the next batch is fetched in advance
+                enable_true_multi_threading=True,  # the calls wait, and one thread steps the engine
+            ),
             num_cpus=0,  # the CPUs are for the other stages: whatever their number, one of them can run
             num_gpus=fleet.gpus,
             batch_size=fleet.batch_size,
@@ -64,9 +71,10 @@ def run(prepared: Prepared, fleet: Fleet, observe: Callable[[Counts], None]) -> 
     plan = prepared.plan
     ledger = Ledger(documents=prepared.sources.num_rows, run_id=plan.run_id, settings_key=plan.settings_key)
     seconds = dict.fromkeys(SECONDS, 0.0)
-    ray.data.DataContext.get_current().enable_progress_bars = (
-        False  # `observe` shows the progress of the items
-    )
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # `observe` shows the progress of the items
+    # A pool that may grow does so once all of its Replicas have as many calls as they work on at a time.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     with Writer(prepared.tables) as writer:
         observe(ledger.counts)
         # Without prefetching, which holds every batch back until the next one is there.
@@ -110,11 +118,11 @@ def find_fleet(config: FlowConfig) -> Fleet:
     Raises ValueError if the cluster cannot hold those that were asked for.
     """
     alive: list[dict[str, Any]] = ray.nodes()
-    nodes = [node for node in alive if node["Alive"] and node["Resources"].get("CPU")]
+    nodes = [node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")]
     fleet = plan_fleet(
         now=ray.cluster_resources(),
         later=ray_state.get_max_resources_from_cluster_config() or {},
-        nodes=max(1, len(nodes)),
+        nodes=nodes,
         replicas=config.replicas,
         batch_size=config.batch_size,
     )

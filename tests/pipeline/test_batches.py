@@ -1,6 +1,5 @@
-"""The Replica answers as the engine does alone, whatever the batch; and a cluster gets the right Replicas."""
+"""The Replica answers as the engine does alone, whatever the batch and whatever runs beside it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ import torch
 from model.checkpoint import load_model
 from model.naive import NaiveEngine
 from model.requests import Branch, Group
-from pipeline.batches import Fleet, Replica, plan_fleet
+from pipeline.batches import Replica
 from pipeline.documents import list_sources
 from pipeline.stages import draw_groups, open_sources
 from pipeline.stream import COMPLETION, COMPLETIONS, FAILED
@@ -107,35 +106,3 @@ def test_a_group_that_the_engine_refuses_fails_alone(groups: pa.Table, replica: 
     assert reasons[2:4] == ["error", "error"]
     assert "error" not in reasons[:2] + reasons[4:]
     assert "image tokens" in found[2]["error"]
-
-
-@pytest.mark.parametrize(
-    ("now", "later", "nodes", "replicas", "batch_size", "expected"),
-    [
-        ({"CPU": 2}, {}, 1, None, None, (1, 1, 0, 2, 1)),
-        ({"CPU": 1}, {}, 1, None, 8, (1, 1, 0, 1, 8)),
-        ({"CPU": 8}, {}, 1, 2, None, (2, 2, 0, 4, 1)),
-        ({"CPU": 8}, {}, 1, 16, None, (16, 16, 0, 1, 1)),
-        ({"CPU": 64}, {}, 4, None, None, (4, 4, 0, 16, 1)),
-        ({"CPU": 16, "GPU": 1}, {}, 1, None, None, (1, 1, 1, 1, 16)),
-        ({"CPU": 128, "GPU": 8}, {}, 1, 3, None, (3, 3, 1, 1, 16)),
-        ({"CPU": 0}, {"CPU": 192, "GPU": 8}, 0, None, None, (8, 1, 1, 1, 16)),  # all is yet to be started
-        ({"CPU": 32, "GPU": 2}, {"GPU": 8}, 2, None, 4, (8, 2, 1, 1, 4)),
-    ],
-)
-def test_replicas_for_a_cluster(
-    now: Mapping[str, float],
-    later: Mapping[str, float],
-    nodes: int,
-    replicas: int | None,
-    batch_size: int | None,
-    expected: tuple[int, ...],
-) -> None:
-    fleet = plan_fleet(now, later, nodes, replicas, batch_size)
-    count, ready, gpus, threads, size = expected
-    assert fleet == Fleet(replicas=count, ready=ready, gpus=gpus, threads=threads, batch_size=size)
-
-
-def test_more_replicas_than_gpus_are_refused() -> None:
-    with pytest.raises(ValueError, match="the cluster has 2 GPUs"):
-        plan_fleet({"GPU": 2, "CPU": 8}, {}, 1, 3, None)
