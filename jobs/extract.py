@@ -156,10 +156,19 @@ def make_parser() -> Parser:
         "answers faster and changes answers a little",
     )
     add(
-        "--replicas",
+        "--tensor-parallel",
         type=int,
+        default=1,
         metavar="N",
-        help="copies of the model (default: one a GPU; without GPUs one a machine)",
+        help="GPUs, of one machine, among which each copy of the model is shared out (default: %(default)s)",
+    )
+    add(
+        "--replicas",
+        type=_count_or_auto,
+        default="auto",
+        metavar="M|auto",
+        help="copies of the model (default: auto, as many as the cluster's GPUs hold; without GPUs one a "
+        "machine)",
     )
     add(
         "--batch-size",
@@ -207,6 +216,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return INTERRUPTED
     print(summary(record, prepared.config.output))
     return 0
+
+
+def _count_or_auto(text: str) -> int | None:
+    if text != "auto" and not text.lstrip("-").isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto")
+    return None if text == "auto" else int(text)
 
 
 def _config(given: argparse.Namespace) -> Any:

@@ -10,40 +10,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
-from model.checkpoint import default_dtype, load_model
-from model.engine import BatchEngine, EngineConfig
-from model.grammar import Grammars
+from model.checkpoint import load_model
 from model.requests import Branch, Completion, Group
-from model.tokenizer import Tokenizer
 from pipeline.desk import Desk, Worker
-from pipeline.items import Plan, model_folder
+from pipeline.engines import ReplicaConfig, make_engine, take_device
+from pipeline.items import model_folder
+from pipeline.leader import Leader
 from pipeline.stepper import Stepper
 from pipeline.stream import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, inherit, table_of
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "fp8": torch.bfloat16}
-
 
 class Replica:
-    """The model and its engine, for as long as the run lasts."""
+    """One copy of the model, for as long as the run lasts: here, or in the ranks that this process leads."""
 
-    def __init__(self, *, plan: Plan, gpus: int, threads: int, dtype: str, cache_dtype: str = "auto") -> None:
-        device = torch.device("cuda" if gpus else "cpu")
-        if not gpus:
-            torch.set_num_threads(threads)  # Ray set OMP_NUM_THREADS to the CPUs that it reserved
-        folder = model_folder(plan.model)
-        chosen = default_dtype(device) if dtype == "auto" else DTYPES[dtype]
-        model = load_model(folder, device=device, dtype=chosen)
-        tokenizer = Tokenizer.from_file(folder / "tekken.json", plan.vocab_size)
-        grammars = Grammars(tokenizer) if plan.grammar else None
-        config = EngineConfig(fp8_weights=dtype == "fp8", fp8_cache=cache_dtype == "fp8")
-        engine = BatchEngine(model, eos_id=tokenizer.eos, grammars=grammars, config=config)
-        self._plan = plan
+    def __init__(self, config: ReplicaConfig) -> None:
+        self._plan = config.plan
         self._numbers = count()
         self._desk = Desk()
-        self._worker: Worker = Stepper(engine, self._desk.deliver, self._desk.fail)
+        self._worker = _worker(config, self._desk)
 
     def __del__(self) -> None:
         if hasattr(self, "_worker"):
@@ -84,6 +70,14 @@ class Replica:
             branches=branches,
             max_side=self._plan.max_side,
         )
+
+
+def _worker(config: ReplicaConfig, desk: Desk) -> Worker:
+    if config.tensor_parallel > 1:
+        return Leader(config, desk.deliver, desk.fail)
+    device, dtype = take_device(config)
+    model = load_model(model_folder(config.plan.model), device=device, dtype=dtype)
+    return Stepper(make_engine(model, config), desk.deliver, desk.fail)
 
 
 def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) -> list[NDArray[np.uint8]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from model.checkpoint import check_checkpoint, model_key
+from model.config import check_size
 from model.grammar import GRAMMAR_VERSION, check_schema
 from model.tokenizer import Tokenizer
 from pipeline.documents import list_sources
@@ -62,12 +63,14 @@ class FlowConfig:
     batch_size: int | None = None
     """Prompts that a Replica is given at a time. Default: 8 on a GPU, 1 on a CPU."""
     replicas: int | None = None
-    """Copies of the model. Default: one a GPU, or without GPUs one a node."""
+    """Copies of the model. Default: as many as the GPUs hold, or without GPUs one a node."""
+    tensor_parallel: int = 1
+    """GPUs among which each copy is shared out."""
 
     def __post_init__(self) -> None:
         if bool(self.questions) == bool(self.target):
             raise ValueError("ask questions or extract a target, one of the two")
-        for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas"):
+        for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least 1")
@@ -103,6 +106,7 @@ def make_plan(config: FlowConfig) -> Plan:
     target = load_target(config.target) if config.target else None
     folder = Path(config.model).expanduser().absolute()
     shape = check_checkpoint(folder)
+    check_size(shape, config.tensor_parallel)
     Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
     max_side = config.max_side or min(MAX_SIDE, image_size)

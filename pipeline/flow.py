@@ -18,8 +18,10 @@ from ray._private.state import state as ray_state  # nothing public says how far
 from pipeline.batches import Replica
 from pipeline.config import FlowConfig, Prepared
 from pipeline.documents import split
+from pipeline.engines import ReplicaConfig
 from pipeline.fleet import Fleet, plan_fleet
 from pipeline.ledger import Counts, Ledger
+from pipeline.ranks import remove_groups
 from pipeline.record import versions, write_record
 from pipeline.stages import draw_groups, open_sources, read_answers
 from pipeline.stream import SECONDS
@@ -33,13 +35,14 @@ def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
     """The stages, lazily. `repartition` makes a block what one task, or one call of a Replica, works on."""
     plan = prepared.plan
     size = max(1, min(BLOCK_DOCUMENTS, prepared.sources.num_rows // BLOCKS))
-    for_replica = {
-        "plan": plan,
-        "gpus": fleet.gpus,
-        "threads": fleet.threads,
-        "dtype": prepared.config.dtype,
-        "cache_dtype": prepared.config.cache_dtype,
-    }
+    replica = ReplicaConfig(
+        plan=plan,
+        tensor_parallel=fleet.tensor_parallel,
+        gpus=fleet.gpus,
+        threads=fleet.threads,
+        dtype=prepared.config.dtype,
+        cache_dtype=prepared.config.cache_dtype,
+    )
     return (
         ray.data.from_arrow(split(prepared.sources, size))
         .map_batches(partial(open_sources, plan=plan), batch_format="pyarrow")
@@ -48,7 +51,7 @@ def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
         .repartition(target_num_rows_per_block=fleet.batch_size)
         .map_batches(
             Replica,
-            fn_constructor_kwargs=for_replica,
+            fn_constructor_args=(replica,),
             compute=ray.data.ActorPoolStrategy(
                 min_size=fleet.ready,
                 max_size=fleet.replicas,
@@ -57,7 +60,7 @@ def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
                 enable_true_multi_threading=True,  # the calls wait, and one thread steps the engine
             ),
             num_cpus=0,  # the CPUs are for the other stages: whatever their number, one of them can run
-            num_gpus=fleet.gpus,
+            num_gpus=fleet.gpus if fleet.tensor_parallel == 1 else 0,  # ranks have their own
             batch_size=fleet.batch_size,
             batch_format="pyarrow",
         )
@@ -88,6 +91,8 @@ def run(prepared: Prepared, fleet: Fleet, observe: Callable[[Counts], None]) -> 
             writer.add(new, documents)
             observe(ledger.counts)
     ledger.check()
+    if fleet.tensor_parallel > 1:
+        remove_groups(plan.run_id, patience=10)
     root = prepared.tables["documents"].uri.removesuffix("documents")
     record = {
         "run_id": plan.run_id,
@@ -125,6 +130,7 @@ def find_fleet(config: FlowConfig) -> Fleet:
         nodes=nodes,
         replicas=config.replicas,
         batch_size=config.batch_size,
+        tensor_parallel=config.tensor_parallel,
     )
     if not fleet.gpus and "fp8" in (config.dtype, config.cache_dtype):
         raise ValueError(

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,18 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(tiny_pixtral(vocab_size=3048), folder)
     shutil.copy(Path(__file__).parents[1] / "model" / "nano" / "tekken.json", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def one_cpu_ray() -> Iterator[None]:
+    """A private Ray with a single CPU, on which the stages must not wait for one another."""
+    import ray
+
+    from jobs.cluster import connected
+
+    token = Path.home() / ".ray" / "auth_token"
+    had_token = token.exists()
+    with connected(num_cpus=1):
+        assert ray.cluster_resources()["CPU"] == 1
+        assert token.exists() == had_token, "Ray left a token behind"
+        yield

@@ -11,7 +11,7 @@ FLAGS = {
     "extract": """
         --input --column --id-column --output
         --question --questions --target --scope --max-pages
-        --model --max-side --max-new-tokens --dtype --cache-dtype --replicas --batch-size
+        --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
     """,
     "report": "--expected",
     "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",

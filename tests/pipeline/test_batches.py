@@ -12,6 +12,7 @@ from model.naive import NaiveEngine
 from model.requests import Branch, Group
 from pipeline.batches import Replica
 from pipeline.documents import list_sources
+from pipeline.engines import ReplicaConfig
 from pipeline.stages import draw_groups, open_sources
 from pipeline.stream import COMPLETION, COMPLETIONS, FAILED
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
@@ -35,7 +36,7 @@ def groups(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> p
 @pytest.fixture(scope="module")
 def replica(tiny_checkpoint: Path) -> Replica:
     threads = torch.get_num_threads()
-    return Replica(plan=plan_for(tiny_checkpoint), gpus=0, threads=threads, dtype="float32")
+    return Replica(ReplicaConfig(plan=plan_for(tiny_checkpoint), threads=threads, dtype="float32"))
 
 
 def test_a_replica_answers_as_the_engine_does_alone(

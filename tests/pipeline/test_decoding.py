@@ -24,6 +24,7 @@ from model.tokenizer import Tokenizer
 from pipeline.answers import AnswerError, read_target, value_spans
 from pipeline.batches import Replica
 from pipeline.documents import list_sources
+from pipeline.engines import ReplicaConfig
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.arrow import json_schema, to_row
 from schemas.targets import Invoice, Receipt
@@ -259,7 +260,7 @@ def test_a_model_of_random_weights_answers_or_misses_a_field_or_is_cut(
     for number in range(6):
         (tmp_path / f"{number}.pdf").write_bytes(pdf_bytes([(60 + 9 * number, 90)]))
     plan = plan_for(tiny_checkpoint, target=target, max_new_tokens=120)
-    replica = Replica(plan=plan, gpus=0, threads=1, dtype="float32")
+    replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     found = [
         row["answer"] or row["failure"]
         for opened in open_sources(list_sources([str(tmp_path)]), plan)

@@ -14,6 +14,7 @@ from pipeline import writer as writing
 from pipeline.batches import Replica
 from pipeline.config import FlowConfig, make_plan, prepare
 from pipeline.documents import list_sources
+from pipeline.engines import ReplicaConfig
 from pipeline.ledger import Ledger
 from pipeline.record import read_record, refuse_used, versions, write_record
 from pipeline.stages import draw_groups, open_sources, read_answers
@@ -33,7 +34,7 @@ def results(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     (folder / "b.pdf").write_bytes(pdf_bytes())
     (folder / "c.pdf").write_bytes(b"broken")
     plan = plan_for(tiny_checkpoint)
-    replica = Replica(plan=plan, gpus=0, threads=1, dtype="float32")
+    replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     return [
         read_answers(completion, plan)
         for opened in open_sources(list_sources([str(folder)]), plan)

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.batches import Replica
 from pipeline.documents import list_sources
+from pipeline.engines import ReplicaConfig
 from pipeline.items import Plan
 from pipeline.stages import draw_groups, open_sources, read_answers
 from pipeline.stream import FAILURE, GROUP, NOTHING, RANGES, result_schema
@@ -22,7 +23,7 @@ Rows = list[dict[str, Any]]
 
 def through(opened: list[pa.Table], plan: Plan) -> Rows:
     """RANGE rows through the stages behind."""
-    replica = Replica(plan=plan, gpus=0, threads=1, dtype="float32")
+    replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     groups = [table for part in opened for table in draw_groups(part, plan)]
     completions = [table for part in groups for table in replica(part)]
     return [row for part in completions for row in read_answers(part, plan).to_pylist()]
@@ -163,7 +164,7 @@ def test_results_have_one_schema(folder: Path, tiny_checkpoint: Path) -> None:
     (folder / "a.pdf").write_bytes(pdf_bytes())
     (folder / "b.pdf").write_bytes(b"broken")
     plan = plan_for(tiny_checkpoint)
-    replica = Replica(plan=plan, gpus=0, threads=1, dtype="float32")
+    replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     for part in opened_from(folder, plan):
         for group in draw_groups(part, plan):
             for completion in replica(group):

@@ -1,0 +1,46 @@
+"""Replicas of several ranks when a node goes, when a page kills them, and when the job is stopped."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+
+
+def outcome(scenario: str, checkpoint: Path, folder: Path) -> dict[str, Any]:
+    """What the program printed."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.pipeline.scenarios", scenario, str(checkpoint), str(folder)],
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        capture_output=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_a_node_that_goes_takes_no_answer_with_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    found = outcome("two_nodes", tiny_checkpoint, tmp_path)
+    assert found == {"nodes_left": 1, "apart": True, "answered": 72, "equal": True}
+
+
+def test_a_page_that_kills_its_ranks_is_a_failure_and_the_only_one(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    found = outcome("killer", tiny_checkpoint, tmp_path)
+    assert found["failures"] == [["1.pdf", 2, name] for name in ("deadly", "total", "when")]
+    assert found["reasons"] == ["generate ranks_lost_error"]
+    assert "died" in found["messages"][0]
+    assert (found["answered"], found["equal"]) == (16, True)
+
+
+def test_a_job_that_is_stopped_leaves_nothing_behind(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    assert outcome("interrupted", tiny_checkpoint, tmp_path) == {"joined": [130, 0], "private": [130, 0]}
