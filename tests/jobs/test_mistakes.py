@@ -65,6 +65,9 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"max_pages": "two"}, "invalid int value"),
         ({"max_side": 129}, "--max-side 129: for this model it is 16"),
         ({"replicas": 0}, "--replicas 0"),
+        ({"replicas": "all"}, "'all' is neither a number nor auto"),
+        ({"tensor_parallel": 0}, "--tensor-parallel 0"),
+        ({"tensor_parallel": 3}, "choose one of 1, 2"),  # the checkpoint has two key and value heads
         ({"colour": "red"}, "unrecognized arguments"),
         ({"id_column": "name"}, "needs --column as well"),
         ({"input": "/nowhere/at/all"}, "/nowhere/at/all"),

@@ -17,11 +17,10 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
-from model.engine import BatchEngine
-from model.requests import Group
 from pipeline.ledger import Counts
 from pipeline.tables import read_table
 from schemas.targets import Question
+from tests.pipeline.deadly import DEADLY
 from tests.pipeline.faults import (
     RANK,
     assert_nothing_is_left,
@@ -34,7 +33,6 @@ from tests.pipeline.faults import (
 )
 from tests.pipeline.plans import QUESTIONS
 
-DEADLY = "Does it end? " * 30
 ROOT = Path(__file__).parents[2]
 
 
@@ -65,21 +63,9 @@ def two_nodes(checkpoint: Path, folder: Path) -> dict[str, object]:
     }
 
 
-def be_deadly() -> None:
-    """In every process of Ray's: an engine that is asked the deadly question ends its process."""
-    submit = BatchEngine.submit
-
-    def submit_or_die(engine: BatchEngine, group: Group) -> list[str]:
-        if any(len(branch.ids) > 50 for branch in group.branches):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return submit(engine, group)
-
-    BatchEngine.submit = submit_or_die  # type: ignore[method-assign,assignment]  # that is what the hook is for
-
-
 def killer(checkpoint: Path, folder: Path) -> dict[str, object]:
     """A page that kills its ranks whenever it is asked."""
-    hook = {"worker_process_setup_hook": "tests.pipeline.scenarios.be_deadly"}
+    hook = {"worker_process_setup_hook": "tests.pipeline.deadly.install"}
     ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env=hook)
     questions = (*QUESTIONS, Question(id="deadly", text=DEADLY, documents="1.pdf", pages=[2]))
     documents = write_documents(folder / "in", 3, 3)
@@ -129,16 +115,25 @@ def _interrupt(checkpoint: Path, documents: Path, output: Path, environment: dic
         if "items answered" in line and " 0 items" not in line:
             break
     came = {process for process in psutil.Process().children(recursive=True) if process.pid not in before}
-    assert sum(process.name().startswith(RANK) for process in came) == 2
+    ranks = {process for process in came if process.name().startswith(RANK)}
+    assert len(ranks) == 2
+    ours = ranks if environment else came  # a Ray of its own goes with the job
     job.send_signal(signal.SIGINT)
     code = job.wait(timeout=60)
     job.stderr.close()
-    ours = {process for process in came if "Rank" in process.name() or not environment}
     for _ in range(300):
-        if not any(process.is_running() and process.status() != "zombie" for process in ours):
+        ours = {process for process in ours if _lives(process)}
+        if not ours:
             break
         time.sleep(0.1)
-    return [code, sum(process.is_running() and process.status() != "zombie" for process in ours)]
+    return [code, len(ours)]
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 if __name__ == "__main__":

@@ -6,18 +6,21 @@ from signal import SIGKILL, SIGSTOP
 
 import pytest
 
+from pipeline.ledger import Counts
 from tests.pipeline.faults import (
     LEADER,
     RANK,
     Strikes,
     fleet,
     prepare_run,
+    processes,
     run_with,
     undisturbed,
     write_documents,
 )
 
-pytestmark = pytest.mark.usefixtures("one_cpu_ray")
+# A busy machine takes a minute to start the ranks once; an idle one some ten seconds.
+pytestmark = [pytest.mark.usefixtures("one_cpu_ray"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +49,32 @@ def test_a_rank_that_hangs_and_a_leader_that_is_killed(
     assert len(strikes.struck) == 2
     assert found == undisturbed(prepared)
     assert len(found) == 48
+
+
+def test_two_replicas_on_one_node_share_the_pages(
+    tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 0
+
+    def observe(counts: Counts) -> None:
+        nonlocal most
+        most = max(most, len(processes(RANK)))
+
+    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
+    assert run_with(prepared, fleet(replicas=2), observe, monkeypatch) == undisturbed(prepared)
+    assert most == 4
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+def test_ranks_that_are_killed_ten_times_are_replaced_ten_times(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_documents(tmp_path / "in", count=30, pages=4)
+    moments = Random(2).sample(range(2, 220), 10)
+    strikes = Strikes([(moment, RANK, SIGKILL) for moment in moments], seed=2)
+    prepared = prepare_run(tiny_checkpoint, folder, tmp_path / "out")
+    found = run_with(prepared, fleet(), strikes, monkeypatch)
+    assert len(strikes.struck) == 10
+    assert found == undisturbed(prepared)
+    assert len(found) == 240

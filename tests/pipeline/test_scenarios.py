@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+SECONDS = 600  # of a minute that the machine may be too busy to give
+
+pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 
 def outcome(scenario: str, checkpoint: Path, folder: Path) -> dict[str, Any]:
@@ -20,7 +25,7 @@ def outcome(scenario: str, checkpoint: Path, folder: Path) -> dict[str, Any]:
         env=environment,
         text=True,
         capture_output=True,
-        timeout=280,
+        timeout=SECONDS,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
