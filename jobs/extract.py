@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 from rich.console import Console
 
+from pipeline.limits import MIB, Limits
+
 INTERRUPTED = 130  # what shells give for Ctrl-C
 NANO = Path(__file__).parents[1] / "model" / "nano"
 
@@ -81,7 +83,7 @@ def make_parser() -> Parser:
         metavar="PATH",
         required=True,
         help="file, folder (with those below it), glob, s3://bucket/prefix, or Parquet; several are fine. "
-        "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000",
+        "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF",
     )
     add("--column", metavar="NAME", help="the inputs are Parquet, and this column holds bytes or URIs")
     add(
@@ -90,10 +92,44 @@ def make_parser() -> Parser:
         help="column that names the rows of a Parquet input (default: file and row number)",
     )
     add(
+        "--password",
+        dest="passwords",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="tried on documents that need one; repeat it for several. Others on this machine can read it in "
+        "the list of processes: --password-column is for passwords that must stay secret there",
+    )
+    add("--password-column", metavar="NAME", help="column of a Parquet input with each document's password")
+    add(
         "--output",
         metavar="OUT",
         required=True,
         help="folder or s3://bucket/prefix for the tables; it must not hold another run",
+    )
+
+    limits = Limits()
+    add = parser.add_argument_group("limits: what is beyond them becomes a failure").add_argument
+    add(
+        "--page-timeout",
+        type=float,
+        default=limits.page_seconds,
+        metavar="SECONDS",
+        help="of computing, to open a document and to draw each page (default: %(default)g)",
+    )
+    add(
+        "--page-memory",
+        type=int,
+        default=limits.page_bytes // MIB,
+        metavar="MIB",
+        help="memory to open a document and to draw a page, besides its file (default: %(default)s)",
+    )
+    add(
+        "--document-pages",
+        type=int,
+        default=limits.document_pages,
+        metavar="N",
+        help="pages of a document (default: %(default)s)",
     )
 
     add = parser.add_argument_group("questions, or a target").add_argument
@@ -239,7 +275,13 @@ def _config(given: argparse.Namespace) -> Any:
         questions = load_questions(file) if file else [Question(text=text) for text in texts]
     except ValidationError as error:
         raise ValueError(f"--question {error.errors()[0]['input']!r}: a question needs words") from error
-    return FlowConfig(**options | {"inputs": tuple(given.inputs)}, questions=tuple(questions))
+    limits = Limits(
+        page_seconds=options.pop("page_timeout"),
+        page_bytes=options.pop("page_memory") * MIB,
+        document_pages=options.pop("document_pages"),
+    )
+    lists = {name: tuple(options[name]) for name in ("inputs", "passwords")}
+    return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 
 
 def summary(record: dict[str, Any], output: str) -> str:

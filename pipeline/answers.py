@@ -147,6 +147,8 @@ def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) ->
             "output_tokens": len(row["token_ids"]),
             "content_key": row["content_key"],
             "answered_at": datetime.now(UTC),
+            "pages_missing": row["pages_missing"],
+            "note": row["note"],
         }
     )
 

@@ -92,7 +92,7 @@ def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) ->
 
 
 def _completion_rows(row: Row, completions: Sequence[Completion]) -> Iterator[Row]:
-    names = ("source_key", "uri", "content_key", "page_first", "page_last")
+    names = ("source_key", "uri", "content_key", "page_first", "page_last", "pages_missing", "note")
     origin: dict[str, Any] = {"kind": COMPLETION, **{name: row[name] for name in names}}
     items = zip(row["item_keys"], row["question_ids"], row["questions"], completions, strict=True)
     for item_key, question_id, question, completion in items:

@@ -8,7 +8,7 @@ import hashlib
 import json
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from model.grammar import GRAMMAR_VERSION, check_schema
 from model.tokenizer import Tokenizer
 from pipeline.documents import list_sources
 from pipeline.items import ROOT, Plan, Scope
+from pipeline.limits import Limits
 from pipeline.prompts import WORDING_VERSION
 from pipeline.record import refuse_used
 from pipeline.tables import Table, create_tables
@@ -56,6 +57,12 @@ class FlowConfig:
     """Column of a Parquet input that holds bytes or URIs."""
     id_column: str | None = None
     """Column of a Parquet input that names its rows."""
+    passwords: tuple[str, ...] = field(default=(), repr=False)
+    """Tried on documents that need one."""
+    password_column: str | None = None
+    """Column of a Parquet input that holds each document's password, or null."""
+    limits: Limits = field(default_factory=Limits)
+    """What one document may cost."""
     dtype: str = "auto"
     """What the model computes in: auto, float32, bfloat16, or fp8 (for products in the decoder)."""
     cache_dtype: str = "auto"
@@ -95,7 +102,12 @@ def prepare(config: FlowConfig) -> Prepared:
     refuse_used(config.output)
     plan = make_plan(config)
     started = time.perf_counter()
-    sources = list_sources(config.inputs, column=config.column, id_column=config.id_column)
+    sources = list_sources(
+        config.inputs,
+        column=config.column,
+        id_column=config.id_column,
+        password_column=config.password_column,
+    )
     list_seconds = time.perf_counter() - started
     tables = create_tables(config.output, load_target(plan.target) if plan.target else None)
     return Prepared(config=config, plan=plan, sources=sources, tables=tables, list_seconds=list_seconds)
@@ -146,4 +158,6 @@ def make_plan(config: FlowConfig) -> Plan:
         model=str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder),
         patch_size=patch_size,
         vocab_size=shape.vocab_size,
+        limits=config.limits,
+        passwords=config.passwords,
     )

@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from pipeline import parquet, storage
 from pipeline.media import SNIFFED_BYTES, SUFFIXES, DocumentError, sniff
+from pipeline.parquet import Columns
 from pipeline.storage import Entry, Found
 
 MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
@@ -33,6 +34,7 @@ SOURCES: Final = pa.schema(
         ("column", pa.string()),  # null unless the bytes lie in this column of `location`
         ("row_group", pa.int64()),
         ("row", pa.int64()),  # in its row group
+        ("password", pa.string()),  # its own, where a column of the Parquet file holds one
     ]
 )
 
@@ -40,17 +42,23 @@ _log = logging.getLogger(__name__)
 
 
 def list_sources(
-    inputs: Sequence[str], *, column: str | None = None, id_column: str | None = None
+    inputs: Sequence[str],
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+    password_column: str | None = None,
 ) -> pa.Table:
     """The documents behind `inputs`, each once, as a table SOURCES. With `column` the inputs are Parquet.
 
     Raises ValueError: nothing there, not Parquet, no such column, an id twice, refused credentials.
     """
-    if id_column and not column:
-        raise ValueError("--id-column names a column of Parquet inputs: it needs --column as well")
+    for flag, name in (("--id-column", id_column), ("--password-column", password_column)):
+        if name and not column:
+            raise ValueError(f"{flag} names a column of Parquet inputs: it needs --column as well")
+    columns = Columns(document=column, id=id_column, password=password_column) if column else None
     if not inputs:
         raise ValueError("there is no input: give a file, a folder, a glob or s3://bucket/prefix")
-    table = pa.concat_tables(_list(given, column, id_column) for given in inputs)
+    table = pa.concat_tables(_list(given, columns) for given in inputs)
     first = dict(zip(reversed(table["source_key"].to_pylist()), reversed(range(len(table))), strict=True))
     return table.take(sorted(first.values())) if len(first) < len(table) else table
 
@@ -76,6 +84,8 @@ def read_source(source: Mapping[str, Any]) -> bytes:
         raise DocumentError("unreadable", f"{uri} cannot be read: {error}") from error
     if data is None:
         raise DocumentError("null_value", f"{uri} is null")
+    if len(data) > MAX_BYTES:  # a file is not even read
+        raise DocumentError("too_large", f"{uri} has {len(data)} bytes, the limit is {MAX_BYTES}")
     return data
 
 
@@ -113,11 +123,11 @@ def _row_reader() -> parquet.RowReader:
     return parquet.RowReader()
 
 
-def _list(given: str, column: str | None, id_column: str | None) -> pa.Table:
+def _list(given: str, columns: Columns | None) -> pa.Table:
     """The documents of one input. Raises ValueError."""
     try:
         found = storage.find(given)
-        return _parquet_rows(given, found, column, id_column) if column else _files(_documents(given, found))
+        return _parquet_rows(given, found, columns) if columns else _files(_documents(given, found))
     except OSError as error:
         raise ValueError(f"input {storage.explain(given, error)}") from error
 
@@ -196,20 +206,20 @@ def _start(file: Entry) -> bytes:
 # Parquet
 
 
-def _parquet_rows(given: str, found: Found, column: str, id_column: str | None) -> pa.Table:
+def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
     tables = [
-        _group_rows(file, group, column, id_column)
+        _group_rows(file, group, columns)
         for file in _parquet_files(given, found)
-        for group in parquet.row_groups(file.uri, column, id_column)
+        for group in parquet.row_groups(file.uri, columns)
     ]
     table = pa.concat_tables(tables) if tables else SOURCES.empty_table()
     if not len(table):
         raise ValueError(f"input {given} is Parquet without rows")
-    if id_column and (
+    if columns.id and (
         twice := [key for key, count in Counter(table["source_key"].to_pylist()).items() if count > 1]
     ):
         row = table["source_key"].to_pylist().index(twice[0])
-        raise ValueError(f"an id stands twice in column {id_column}: {table['uri'][row]}")
+        raise ValueError(f"an id stands twice in column {columns.id}: {table['uri'][row]}")
     return table
 
 
@@ -230,26 +240,28 @@ def _parquet_files(given: str, found: Found) -> Iterable[Entry]:
     return files
 
 
-def _group_rows(file: Entry, group: parquet.RowGroup, column: str, id_column: str | None) -> pa.Table:
+def _group_rows(file: Entry, group: parquet.RowGroup, columns: Columns) -> pa.Table:
     folder = file.uri.rpartition("/")[0]
     places = range(group.first_row, group.first_row + group.count)
     names = [f"{file.uri}#{name}" for name in group.ids or places]
     if group.ids:  # they outlive a rewritten file, so their keys name the folder: parts may be merged
-        keys = [_key(folder, column, id_column, id) for id in group.ids]
+        keys = [_key(folder, columns.document, columns.id, id) for id in group.ids]
     else:
-        keys = [_key(_file_key(file), column, row) for row in places]
+        keys = [_key(_file_key(file), columns.document, row) for row in places]
+    passwords = {} if group.passwords is None else {"password": group.passwords}
     if group.uris is None:
         return _table(
             uri=names,
             source_key=keys,
             location=[file.uri] * group.count,
-            column=[column] * group.count,
+            column=[columns.document] * group.count,
             row_group=[group.index] * group.count,
             row=range(group.count),
+            **passwords,
         )
     locations = [None if uri is None else _resolve(folder, uri) for uri in group.uris]
     uris = [name if location is None else location for name, location in zip(names, locations, strict=True)]
-    return _table(uri=uris, source_key=keys, location=locations)
+    return _table(uri=uris, source_key=keys, location=locations, **passwords)
 
 
 def _resolve(folder: str, uri: str) -> str:

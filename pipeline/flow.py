@@ -98,7 +98,8 @@ def run(prepared: Prepared, fleet: Fleet, observe: Callable[[Counts], None]) -> 
         "run_id": plan.run_id,
         "started_at": started_at.isoformat(),
         "finished_at": datetime.now(UTC).isoformat(),
-        "config": asdict(prepared.config) | {"questions": [q.model_dump() for q in plan.questions]},
+        "config": asdict(prepared.config)
+        | {"questions": [q.model_dump() for q in plan.questions], "passwords": len(plan.passwords)},
         "plan": {
             name: getattr(plan, name) for name in ("settings_key", "scope", "max_side", "max_new_tokens")
         },

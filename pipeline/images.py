@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipeline.media import IMAGES, DocumentError, PageError
+from pipeline.media import IMAGES, MAX_TRAVEL_SIDE, DocumentError, PageError
 
 MAX_PIXELS: Final = 2**27  # 134 megapixels, 512 MiB as RGBA; an A3 page at 800 dpi has 123
-MAX_TRAVEL_SIDE: Final = 4096  # a larger image is reduced before it travels
 
 # What Pillow and its decoders raise when they are fed damaged or hostile bytes.
 _DAMAGED: Final = (
@@ -32,7 +31,6 @@ _DAMAGED: Final = (
     ArithmeticError,
     LookupError,
     RuntimeError,
-    MemoryError,
     EOFError,
     struct.error,
     zlib.error,
@@ -40,12 +38,14 @@ _DAMAGED: Final = (
 
 
 def count_pages(data: bytes, name: str, media_type: str) -> int:
-    """The number of pages of an image file. Raises DocumentError: damaged, too_many_pixels."""
+    """The number of pages of an image file. Raises DocumentError: damaged, too_many_pixels, memory."""
     with _quiet():
         try:
             image = _open(data, media_type)
         except Image.DecompressionBombError as error:
             raise DocumentError("too_many_pixels", f"{name} is too large: {error}") from error
+        except MemoryError as error:
+            raise DocumentError("memory", f"{name} needs more memory than it may take") from error
         except UnidentifiedImageError as error:  # its own words are the address of our buffer
             raise DocumentError("damaged", f"{name} starts like {media_type}, then is damaged") from error
         except _DAMAGED as error:
@@ -59,7 +59,7 @@ def decode_page(
 ) -> tuple[NDArray[np.uint8], str | None]:
     """The pixels of page `page` (from 1), and a note on what was done to them.
 
-    Raises PageError: damaged_page, too_many_pixels.
+    Raises PageError: damaged_page, too_many_pixels, memory.
     """
     with _quiet():
         try:
@@ -76,6 +76,8 @@ def decode_page(
                 rgb.thumbnail((MAX_TRAVEL_SIDE, MAX_TRAVEL_SIDE), Image.Resampling.LANCZOS)
         except Image.DecompressionBombError as error:
             raise PageError("too_many_pixels", f"page {page} of {name} is too large: {error}") from error
+        except MemoryError as error:
+            raise PageError("memory", f"page {page} of {name} needs more memory than it may take") from error
         except _DAMAGED as error:
             raise PageError("damaged_page", f"page {page} of {name} cannot be decoded: {error}") from error
         notes = (_animation_note(image, media_type), depth_note, size_note)
@@ -92,6 +94,10 @@ def _quiet() -> Iterator[None]:
 
 def _open(data: bytes, media_type: str) -> Image.Image:
     """The image's header; only the decoder of its own kind may look at it."""
+    if media_type == "image/heic":
+        import pi_heif  # only here: it takes 50 ms, and most runs hold no HEIC
+
+        pi_heif.register_heif_opener(thumbnails=False)  # of Pillow's own decoders there is none
     return Image.open(io.BytesIO(data), formats=[IMAGES[media_type].pillow])
 
 
@@ -103,7 +109,7 @@ def _count_frames(image: Image.Image) -> int:
             image.seek(count)
         except EOFError:
             return count
-        except (Image.DecompressionBombError, *_DAMAGED):
+        except (Image.DecompressionBombError, MemoryError, *_DAMAGED):
             return count + 1
         count += 1
 
@@ -113,7 +119,7 @@ def _animation_note(image: Image.Image, media_type: str) -> str | None:
         return None
     try:
         frames = getattr(image, "n_frames", 1)  # a GIF's are counted by walking through them
-    except _DAMAGED:
+    except (MemoryError, *_DAMAGED):
         return "first frame; the next is damaged"
     return f"first frame of {frames}" if frames > 1 else None
 

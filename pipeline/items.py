@@ -9,12 +9,13 @@ Example: scope "document", max_pages 4, a document of 10 pages: the windows (1, 
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from pipeline.limits import Limits
 from schemas.arrow import schema_hash
 from schemas.targets import Question, load_target
 
@@ -51,6 +52,10 @@ class Plan:
     """Side of the model's patches in pixels."""
     vocab_size: int
     """Tokens that the model knows."""
+    limits: Limits
+    """What one document may cost."""
+    passwords: tuple[str, ...] = field(repr=False)
+    """Tried on documents that need one. No log and no table ever holds them."""
 
 
 @dataclass(frozen=True, kw_only=True)

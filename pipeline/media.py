@@ -5,14 +5,19 @@ from typing import Final
 
 PDF: Final = "application/pdf"
 SNIFFED_BYTES: Final = 1024  # how much of a file `sniff` looks at
+MAX_TRAVEL_SIDE: Final = 4096  # a larger image is reduced before it travels
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageKind:
-    """An image format: Pillow's name for it, the bytes its files start with, the suffixes of their names."""
+    """An image format: Pillow's name for it, the bytes its files start with, the suffixes of their names.
+
+    The files of a format of the ISO container (ISO/IEC 14496-12) name it among their `brands` instead.
+    """
 
     pillow: str
-    starts: tuple[bytes, ...]
+    starts: tuple[bytes, ...] = ()
+    brands: frozenset[bytes] = frozenset()
     suffixes: tuple[str, ...]
 
 
@@ -32,17 +37,34 @@ IMAGES: Final[dict[str, ImageKind]] = {
         starts=(b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
         suffixes=(".jp2", ".j2k", ".jpx"),
     ),
+    "image/avif": ImageKind(pillow="AVIF", brands=frozenset({b"avif", b"avis"}), suffixes=(".avif",)),
+    "image/heic": ImageKind(
+        pillow="HEIF",  # pi_heif's
+        brands=frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}),
+        suffixes=(".heic", ".heif"),
+    ),
 }
 SUFFIXES: Final = frozenset({".pdf"}.union(*(kind.suffixes for kind in IMAGES.values())))
 
-# Kinds that people put among their documents: named in the message, so that nobody has to guess.
+# Kinds that people put among their documents, so that nobody has to guess. _INSIDE is looked for in files
+# that start with "<" or as a ZIP archive does.
+_TO_PDF: Final = "(convert it to PDF)"
+_INSIDE: Final = {
+    b"word/": f"a Word document {_TO_PDF}",
+    b"xl/": f"an Excel workbook {_TO_PDF}",
+    b"ppt/": f"a PowerPoint presentation {_TO_PDF}",
+    b"opendocument": f"an OpenDocument file {_TO_PDF}",
+    b"epub+zip": f"an EPUB book {_TO_PDF}",
+    b"<svg": f"an SVG drawing {_TO_PDF}",
+    b"<html": f"an HTML page {_TO_PDF}",
+}
 _OTHERS: Final = {
-    b"PAR1": "a Parquet file",
-    b"PK\x03\x04": "a ZIP archive or an Office document",
-    b"\xd0\xcf\x11\xe0": "an old Office document",
-    b"%!PS": "PostScript",
-    b"{\\rtf": "RTF",
-    b"AT&T": "DjVu",
+    b"PAR1": "a Parquet file (name its column of documents)",
+    b"PK\x03\x04": "a ZIP archive (unpack it)",
+    b"\xd0\xcf\x11\xe0": f"an old Office document {_TO_PDF}",
+    b"%!PS": f"PostScript {_TO_PDF}",
+    b"{\\rtf": f"RTF {_TO_PDF}",
+    b"AT&T": f"DjVu {_TO_PDF}",
 }
 
 
@@ -64,16 +86,34 @@ class PageError(DocumentError):
 
 def sniff(data: bytes) -> str | None:
     """The media type of a document by its first SNIFFED_BYTES, or None for what is not supported."""
+    brands = _brands(data)
     for media_type, kind in IMAGES.items():
         if data.startswith(kind.starts) and (media_type != "image/webp" or data[8:12] == b"WEBP"):
+            return media_type
+        if not kind.brands.isdisjoint(brands):
             return media_type
     # Readers of PDF allow rubbish before the header (PDF 1.7, appendix H.3, note 13).
     return PDF if b"%PDF-" in data[:SNIFFED_BYTES] else None
 
 
 def describe(data: bytes) -> str:
-    """What an unsupported file seems to be."""
-    if data[4:8] == b"ftyp":
-        brand = data[8:12].decode("ascii", "replace").strip().upper()
-        return f"a {brand} file (convert HEIC and AVIF to JPEG)"
-    return next((kind for start, kind in _OTHERS.items() if data.startswith(start)), "of an unknown kind")
+    """What an unsupported file seems to be, and what to do with it."""
+    if brands := _brands(data):
+        return f"a {brands[0].decode('ascii', 'replace').strip().upper()} file, as videos are"
+    start = data[: 8 * SNIFFED_BYTES].lstrip()
+    if start.startswith((b"<", b"PK\x03\x04")):
+        lower = start.lower()
+        for part, kind in _INSIDE.items():
+            if part in lower:
+                return kind
+    return next(
+        (kind for beginning, kind in _OTHERS.items() if start.startswith(beginning)), "of an unknown kind"
+    )
+
+
+def _brands(data: bytes) -> list[bytes]:
+    """The formats that a file of the ISO container says to be, its own first; none for other files."""
+    if data[4:8] != b"ftyp":
+        return []
+    end = min(int.from_bytes(data[:4]), SNIFFED_BYTES)
+    return [data[8:12], *(data[start : start + 4] for start in range(16, end - 3, 4))]

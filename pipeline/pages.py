@@ -3,10 +3,12 @@
 In: the bytes of one PDF or image and its name (for messages, and as a hint where a PDF's header is damaged).
 Out: its media type and page count, and single pages as uint8 arrays of shape (height, width, 3).
 What it is, is decided by its first bytes. Refused: everything that is not a PDF or a listed image format,
-documents that need a password, and pages above the limits. Nothing is kept between calls, so both functions
-can run in a process that is killed when a page hangs.
+documents whose password is not among those given, and pages above the limits.
+
+Hostile bytes can crash, hang or bloat the process that this runs in: a run goes through `sandbox`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, Self
@@ -18,11 +20,8 @@ from numpy.typing import NDArray
 from model.image import page_size
 from pipeline import images
 from pipeline.media import PDF, DocumentError, PageError, describe, sniff
-from schemas.rows import Page
 
 __all__ = ["DocumentError", "Opened", "PageError", "open_document", "rasterize"]
-
-MAX_PAGES: Final = 20_000  # a PDF can claim any number, and each would be an item
 
 # What PyMuPDF raises on damaged bytes; MuPDF's own errors derive from Exception alone.
 _DAMAGED: Final = (RuntimeError, ValueError, pymupdf.mupdf.FzErrorBase)
@@ -37,6 +36,8 @@ class Opened:
     page_count: int
     data: bytes = field(repr=False)
     pdf: pymupdf.Document | None = None
+    note: str | None = None
+    """What a reader of the answers should know of all its pages."""
 
     def close(self) -> None:
         if self.pdf is not None:
@@ -52,11 +53,11 @@ class Opened:
         self.close()
 
 
-def open_document(data: bytes, name: str, *, max_pages: int = MAX_PAGES) -> Opened:
-    """Open a PDF or an image from its bytes.
+def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> Opened:
+    """Open a PDF or an image from its bytes, with the first of `passwords` that fits if it needs one.
 
     Raises DocumentError with one of the reasons empty_file, unsupported_type, damaged, needs_password,
-    zero_pages, too_many_pages, too_many_pixels.
+    wrong_password, zero_pages, too_many_pixels, memory.
     """
     if not data:
         raise DocumentError("empty_file", f"{name} has 0 bytes")
@@ -67,58 +68,81 @@ def open_document(data: bytes, name: str, *, max_pages: int = MAX_PAGES) -> Open
         message = f"{name} is {describe(data)}, not a PDF or an image of a supported format"
         raise DocumentError("unsupported_type", message)
     if media_type == PDF:
-        opened = _open_pdf(data, name)
+        opened = _open_pdf(data, name, passwords)
     else:
         page_count = images.count_pages(data, name, media_type)
         opened = Opened(name=name, media_type=media_type, page_count=page_count, data=data)
-    if not 0 < opened.page_count <= max_pages:
+    if opened.page_count == 0:
         opened.close()
-        if opened.page_count == 0:
-            raise DocumentError("zero_pages", f"{name} opens, but has no pages")
-        raise DocumentError(
-            "too_many_pages", f"{name} has {opened.page_count} pages, the limit is {max_pages}"
-        )
+        raise DocumentError("zero_pages", f"{name} opens, but has no pages")
     return opened
 
 
 def rasterize(
-    opened: Opened, page: int, *, max_side: int, patch_size: int, max_pixels: int = images.MAX_PIXELS
-) -> tuple[NDArray[np.uint8], Page]:
-    """Draw page `page` (from 1) as an array (height, width, 3) and the row that describes it.
+    opened: Opened,
+    page: int,
+    *,
+    max_side: int,
+    patch_size: int,
+    max_pixels: int = images.MAX_PIXELS,
+    tray: NDArray[np.uint8] | None = None,
+) -> tuple[NDArray[np.uint8], str | None]:
+    """Draw page `page` (from 1) as an array (height, width, 3), and a note on what was done to it.
 
     A PDF page is drawn straight onto the model's grid, longest edge `max_side`. An image keeps its size, up
-    to images.MAX_TRAVEL_SIDE. Raises PageError with one of the reasons damaged_page, empty_page,
-    too_many_pixels.
+    to MAX_TRAVEL_SIDE. The array lies at the start of `tray`, a flat array, or in new memory. Raises
+    PageError with one of the reasons damaged_page, empty_page, too_many_pixels, memory.
     """
     assert 1 <= page <= opened.page_count, (page, opened.page_count)
-    note = None
     if opened.media_type == PDF:
-        pixels = _draw(opened, page, max_side, patch_size)
-    else:
-        pixels, note = images.decode_page(opened.data, opened.name, opened.media_type, page, max_pixels)
-    height, width = pixels.shape[:2]
-    return pixels, Page(page=page, height=height, width=width, note=note)
+        return _draw(opened, page, max_side, patch_size, tray), opened.note
+    pixels, note = images.decode_page(opened.data, opened.name, opened.media_type, page, max_pixels)
+    return _placed(pixels, tray), note
 
 
-def _open_pdf(data: bytes, name: str) -> Opened:
+def _placed(pixels: NDArray[np.uint8], tray: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """A copy of the pixels, in the tray if there is one."""
+    if tray is None:
+        return pixels.copy()
+    place = tray[: pixels.size].reshape(pixels.shape)
+    place[:] = pixels
+    return place
+
+
+def _open_pdf(data: bytes, name: str, passwords: Sequence[str]) -> Opened:
     pymupdf.TOOLS.mupdf_display_errors(False)  # MuPDF prints to stderr what it also raises
     pymupdf.TOOLS.mupdf_display_warnings(False)
     try:
         pdf = pymupdf.open(stream=data, filetype="pdf")
+        fits = not pdf.needs_pass or any(pdf.authenticate(password) for password in passwords)
     except _DAMAGED as error:
-        raise DocumentError("damaged", f"{name} cannot be opened as a PDF: {error}") from error
-    if pdf.needs_pass:  # false where an empty password opens it
+        raise DocumentError(
+            _reason(error, "damaged"), f"{name} cannot be opened as a PDF: {error}"
+        ) from error
+    if not fits:  # an empty password was tried by MuPDF itself
         pdf.close()
-        raise DocumentError("needs_password", f"{name} needs a password")
+        if passwords:
+            raise DocumentError("wrong_password", f"{name} needs a password, and none that was given fits")
+        raise DocumentError("needs_password", f"{name} needs a password (--password)")
     try:
         page_count = pdf.page_count
+        note = _form_note(pdf)
     except _DAMAGED as error:
         pdf.close()
-        raise DocumentError("damaged", f"the pages of {name} cannot be counted: {error}") from error
-    return Opened(name=name, media_type=PDF, page_count=page_count, data=data, pdf=pdf)
+        message = f"the pages of {name} cannot be counted: {error}"
+        raise DocumentError(_reason(error, "damaged"), message) from error
+    return Opened(name=name, media_type=PDF, page_count=page_count, data=data, pdf=pdf, note=note)
 
 
-def _draw(opened: Opened, page: int, max_side: int, patch_size: int) -> NDArray[np.uint8]:
+def _form_note(pdf: pymupdf.Document) -> str | None:
+    """A dynamic XFA form makes its pages with a program; the PDF's own ones mostly say "please wait"."""
+    dynamic = pdf.xref_get_key(pdf.pdf_catalog(), "NeedsRendering") == ("bool", "true")
+    return "dynamic XFA form: only its placeholder pages are drawn" if dynamic else None
+
+
+def _draw(
+    opened: Opened, page: int, max_side: int, patch_size: int, tray: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
     """One page of a PDF, its two sides scaled apart so that they hit the grid exactly."""
     assert opened.pdf is not None, "the document was closed"
     what = f"page {page} of {opened.name}"
@@ -126,7 +150,7 @@ def _draw(opened: Opened, page: int, max_side: int, patch_size: int) -> NDArray[
         pdf_page = opened.pdf.load_page(page - 1)
         bounds = pdf_page.rect  # the crop box, turned as /Rotate says
     except _DAMAGED as error:
-        raise PageError("damaged_page", f"{what} cannot be loaded: {error}") from error
+        raise PageError(_reason(error, "damaged_page"), f"{what} cannot be loaded: {error}") from error
     if bounds.is_empty or bounds.is_infinite:
         raise PageError("empty_page", f"{what} has no area: {tuple(bounds)}")
     height, width = page_size(bounds.height, bounds.width, max_side=max_side, patch_size=patch_size)
@@ -134,7 +158,12 @@ def _draw(opened: Opened, page: int, max_side: int, patch_size: int) -> NDArray[
     try:
         pixmap = pdf_page.get_pixmap(matrix=matrix, colorspace=pymupdf.csRGB, alpha=False)
     except _DAMAGED as error:
-        raise PageError("damaged_page", f"{what} cannot be drawn: {error}") from error
+        raise PageError(_reason(error, "damaged_page"), f"{what} cannot be drawn: {error}") from error
     assert (pixmap.height, pixmap.width) == (height, width), (pixmap.irect, height, width, tuple(bounds))
-    # A copy: the view into the pixmap dies with it.
-    return np.frombuffer(pixmap.samples_mv, np.uint8).reshape(height, width, 3).copy()
+    # Placed here: the view into the pixmap dies with it.
+    return _placed(np.frombuffer(pixmap.samples_mv, np.uint8).reshape(height, width, 3), tray)
+
+
+def _reason(error: Exception, otherwise: str) -> str:
+    """MuPDF's allocator raises its own error where memory has a limit: "malloc (5000000000 bytes) failed"."""
+    return "memory" if "alloc (" in str(error) else otherwise

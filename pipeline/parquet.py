@@ -21,6 +21,15 @@ _BATCH_ROWS: Final = 8  # what is decoded at once: documents may have megabytes
 
 
 @dataclass(frozen=True, kw_only=True)
+class Columns:
+    """The names of the columns to read; those without a name are not there."""
+
+    document: str
+    id: str | None
+    password: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RowGroup:
     """One row group, without its documents: `uris` is a column of URIs, or None if the column holds bytes."""
 
@@ -29,6 +38,7 @@ class RowGroup:
     count: int
     ids: list[str] | None
     uris: list[str | None] | None
+    passwords: list[str | None] | None
 
 
 def is_parquet(uri: str) -> bool:
@@ -42,22 +52,30 @@ def document_columns(uri: str) -> list[str]:
         return _suitable(file.schema_arrow)
 
 
-def row_groups(uri: str, column: str, id_column: str | None) -> list[RowGroup]:
+def row_groups(uri: str, columns: Columns) -> list[RowGroup]:
     """What there is to read in a file. Raises ValueError: no such column, of the wrong type, a null id."""
     with _open(uri) as file:
-        kind = _type(uri, file.schema_arrow, column, "--column")
+        kind = _type(uri, file.schema_arrow, columns.document, "--column")
         if not (_is_bytes(kind) or _is_text(kind)):
             others = ", ".join(_suitable(file.schema_arrow)) or "none"
-            raise ValueError(f"column {column} of {uri} is {kind}, not bytes or URIs; these are: {others}")
-        id_kind = _type(uri, file.schema_arrow, id_column, "--id-column") if id_column else pa.string()
+            raise ValueError(
+                f"column {columns.document} of {uri} is {kind}, not bytes or URIs; these are: {others}"
+            )
+        id_kind = _type(uri, file.schema_arrow, columns.id, "--id-column") if columns.id else pa.string()
         if not (_is_text(id_kind) or pat.is_integer(id_kind)):
-            raise ValueError(f"column {id_column} of {uri} holds {id_kind}, but ids are strings or integers")
+            raise ValueError(f"column {columns.id} of {uri} holds {id_kind}, but ids are strings or integers")
+        if columns.password:
+            password_kind = _type(uri, file.schema_arrow, columns.password, "--password-column")
+            if not _is_text(password_kind):
+                raise ValueError(
+                    f"column {columns.password} of {uri} holds {password_kind}, but passwords are strings"
+                )
         groups, first_row = [], 0
         for index in range(file.metadata.num_row_groups):
-            ids = _read(file, index, id_column) if id_column else None
+            ids = _read(file, index, columns.id) if columns.id else None
             if ids is not None and None in ids:
                 row = first_row + ids.index(None)
-                raise ValueError(f"column {id_column} of {uri} is null in row {row}")
+                raise ValueError(f"column {columns.id} of {uri} is null in row {row}")
             count = file.metadata.row_group(index).num_rows
             groups.append(
                 RowGroup(
@@ -65,7 +83,8 @@ def row_groups(uri: str, column: str, id_column: str | None) -> list[RowGroup]:
                     first_row=first_row,
                     count=count,
                     ids=None if ids is None else [str(value) for value in ids],
-                    uris=_read(file, index, column) if _is_text(kind) else None,
+                    uris=_read(file, index, columns.document) if _is_text(kind) else None,
+                    passwords=_read(file, index, columns.password) if columns.password else None,
                 )
             )
             first_row += count

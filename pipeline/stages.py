@@ -2,8 +2,9 @@
 
 `open_sources` opens documents and cuts them into page ranges, `draw_groups` draws a range and writes its
 prompts, `read_answers` reads what the model wrote. What goes wrong with one document or window becomes a
-FAILED row, which at the end is one failure for each of its items. The work itself is done by `documents`,
-`pages`, `prompts` and `answers`, which know nothing of Ray.
+FAILED row, which at the end is one failure for each of its items. A window of which some pages cannot be
+drawn is asked about the others, and its answers say which are missing. The work itself is done by
+`documents`, `sandbox`, `prompts` and `answers`, which know nothing of Ray.
 """
 
 import time
@@ -11,7 +12,6 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache, partial
 
-import numpy as np
 import pyarrow as pa
 
 from model.image import grid
@@ -19,9 +19,10 @@ from model.tokenizer import Picture, Tokenizer
 from pipeline.answers import read_completion
 from pipeline.documents import content_key, read_source
 from pipeline.items import Plan, Window, item_key, model_folder, page_ranges, questions_for, windows
+from pipeline.limits import Limits
 from pipeline.media import DocumentError
-from pipeline.pages import Opened, open_document, rasterize
 from pipeline.prompts import question_prompt, target_prompt, tokenize
+from pipeline.sandbox import Document, Sandbox
 from pipeline.stream import (
     ANSWER,
     COMPLETION,
@@ -62,7 +63,7 @@ def _open_source(source: Row, plan: Plan) -> tuple[list[Row], Row]:
     try:
         data = read_source(source)
         origin["content_key"] = document["content_key"] = content_key(data)
-        with open_document(data, source["uri"]) as opened:
+        with _open(data, source, plan) as opened:
             document |= {"media_type": opened.media_type, "page_count": opened.page_count}
     except DocumentError as error:
         document["items_expected"] = len(questions)  # its pages are unknown: one item a question
@@ -92,7 +93,7 @@ def _draw_range(row: Row, plan: Plan) -> Iterator[Row]:
     asked = windows(plan, row["uri"], row["page_count"])
     asked = [window for window in asked if first <= window.first and window.last <= last]
     try:
-        opened = open_document(_bytes_of(row), row["uri"])
+        opened = _open(_bytes_of(row), row["source"], plan)
     except DocumentError as error:
         yield from (_failed(_window_origin(row, window), "rasterize", error) for window in asked)
         return
@@ -117,13 +118,30 @@ def _bytes_of(row: Row) -> bytes:
     return data
 
 
-def _draw_window(opened: Opened, origin: Row, window: Window, plan: Plan) -> Row:
-    images = [
-        rasterize(opened, page, max_side=plan.max_side, patch_size=plan.patch_size)[0]
-        for page in range(window.first, window.last + 1)
-    ]
+def _open(data: bytes, source: Row, plan: Plan) -> Document:
+    own = [] if source["password"] is None else [source["password"]]
+    return _sandbox(plan.limits).open(data, source["uri"], [*own, *plan.passwords])
+
+
+def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> Row:
+    """Its pages that can be drawn. Raises DocumentError if there is none."""
+    shapes, pixels, notes, missing, reasons = [], [], [], [], []
+    for page in range(window.first, window.last + 1):
+        try:
+            image, note = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
+        except DocumentError as error:
+            missing.append(page)
+            reasons.append(error.reason)
+            notes.append(error.message)
+            continue
+        shapes.append(image.shape[:2])
+        pixels.append(image.tobytes())  # out of the sandbox's tray, where the next page comes
+        if note:
+            notes.append(f"page {page}: {note}")
+    if not shapes:
+        raise DocumentError(reasons[0], "; ".join(notes))
     to_grid = partial(grid, max_side=plan.max_side, patch_size=plan.patch_size)
-    pictures = [Picture(*to_grid(*image.shape[:2])) for image in images]
+    pictures = [Picture(*to_grid(*shape)) for shape in shapes]
     texts = [_prompt(plan, question) for question in window.questions]
     prompt = tokenize(_tokenizer(plan.model, plan.vocab_size), pictures, texts)
     return {
@@ -136,9 +154,11 @@ def _draw_window(opened: Opened, origin: Row, window: Window, plan: Plan) -> Row
         "question_ids": [question.id for question in window.questions],
         "questions": [question.text for question in window.questions],
         "branch_ids": prompt.branches,
-        "heights": [image.shape[0] for image in images],
-        "widths": [image.shape[1] for image in images],
-        "pixels": np.concatenate([image.reshape(-1) for image in images]).tobytes(),
+        "pages_missing": missing or None,
+        "note": "; ".join(notes) or None,
+        "heights": [height for height, _ in shapes],
+        "widths": [width for _, width in shapes],
+        "pixels": pixels[0] if len(pixels) == 1 else b"".join(pixels),
     }
 
 
@@ -189,6 +209,12 @@ def _result(found: Answer | Failure) -> Row:
     kind = ANSWER if isinstance(found, Answer) else FAILURE
     names = ("source_key", "item_key", "page_first", "page_last")
     return {"kind": kind, kind: to_row(found), **{name: getattr(found, name) for name in names}}
+
+
+@cache
+def _sandbox(limits: Limits) -> Sandbox:
+    """Once a worker process: its child is used for all documents."""
+    return Sandbox(limits)
 
 
 @cache

@@ -51,6 +51,8 @@ _EVERYWHERE = [
     *((name, pa.float64()) for name in SECONDS),
 ]
 
+_WINDOW = [("pages_missing", pa.list_(pa.int64())), ("note", pa.string())]  # as in schemas.rows.Answer
+
 RANGES = pa.schema(
     [
         *_EVERYWHERE,
@@ -68,6 +70,7 @@ GROUPS = pa.schema(
         ("question_ids", pa.list_(pa.string())),
         ("questions", pa.list_(pa.string())),
         ("branch_ids", pa.list_(pa.list_(pa.int32()))),
+        *_WINDOW,
         ("heights", pa.list_(pa.int32())),  # of the pages as they travel
         ("widths", pa.list_(pa.int32())),
         ("pixels", pa.large_binary()),  # uint8 RGB, row by row, page after page
@@ -80,6 +83,7 @@ COMPLETIONS = pa.schema(
         ("item_key", pa.string()),
         ("question_id", pa.string()),
         ("question", pa.string()),
+        *_WINDOW,
         ("token_ids", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float32())),
         ("finish_reason", pa.string()),

@@ -1,4 +1,4 @@
-"""One model for each table that a run writes, and for the page that travels between the stages.
+"""One model for each table that a run writes.
 
 The Arrow schemas of the tables follow from these models (`arrow.arrow_schema`). A test pins them, since
 data that people keep is written with them: a change may only append nullable fields and counts
@@ -38,15 +38,6 @@ class Box(Row):
         return self
 
 
-class Page(Row):
-    """One rasterized page as it travels in a group row. Its pixels travel beside it."""
-
-    page: int = Field(ge=1)
-    height: int = Field(ge=1)
-    width: int = Field(ge=1)
-    note: str | None = None
-
-
 class FieldConfidence(Row):
     """How sure the model was of one value of an answer. Page and box stay null until there is evidence."""
 
@@ -79,6 +70,10 @@ class Answer(Row):
     output_tokens: int = Field(ge=0)
     content_key: str | None = None
     answered_at: AwareDatetime
+    pages_missing: list[int] | None = None
+    """Pages between page_first and page_last that could not be drawn: the model did not see them."""
+    note: str | None = None
+    """Why they are missing, and what was done to others: "page 1: first frame of 42"."""
 
     @model_validator(mode="after")
     def _covers_pages(self) -> Self:

@@ -24,6 +24,7 @@ from pipeline.answers import (
     value_spans,
 )
 from pipeline.items import Plan
+from pipeline.limits import Limits
 from schemas.arrow import to_json, to_table
 from schemas.rows import Answer, Failure, answer_row
 from schemas.targets import Question, Receipt, ReceiptItem
@@ -80,6 +81,8 @@ def plan(target: str | None = None) -> Plan:
         max_new_tokens=64,
         grammar=None,
         vocab_size=TOKENIZER.vocab_size,
+        limits=Limits(),
+        passwords=(),
     )
 
 
@@ -92,6 +95,8 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "content_key": "content",
         "page_first": 2,
         "page_last": 3,
+        "pages_missing": None,
+        "note": None,
         "question_id": "q",
         "question": "How many?",
         "token_ids": token_ids,

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.items import Plan, Window, item_key, page_ranges, questions_for, windows
+from pipeline.limits import Limits
 from schemas.targets import Question
 
 ANY = Question(id="any", text="Any?")
@@ -26,6 +27,8 @@ PLAN = Plan(
     model="model/nano",
     patch_size=16,
     vocab_size=3048,
+    limits=Limits(),
+    passwords=(),
 )
 
 

@@ -2,9 +2,13 @@
 
 import io
 import pickle
+import re
 import struct
+import subprocess
+import sys
+import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -17,32 +21,31 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.image import page_size
+from pipeline.images import MAX_PIXELS
 from pipeline.pages import DocumentError, PageError, open_document, rasterize
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 
-def draw(data: bytes, page: int = 1, **limits: int) -> tuple[NDArray[np.uint8], str | None]:
+def draw(data: bytes, page: int = 1, *, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str | None]:
     with open_document(data, "x") as opened:
-        pixels, row = rasterize(opened, page, max_side=1024, patch_size=16, **limits)
-    assert pixels.shape == (row.height, row.width, 3)
+        pixels, note = rasterize(opened, page, max_side=1024, patch_size=16, max_pixels=max_pixels)
     assert pixels.dtype == np.uint8
-    assert row.page == page
-    return pixels, row.note
+    return pixels, note
 
 
-def open_reason(data: bytes, name: str = "x", **limits: int) -> str:
+def open_reason(data: bytes, name: str = "x", passwords: Sequence[str] = ()) -> str:
     with pytest.raises(DocumentError) as caught:
-        open_document(data, name, **limits)
+        open_document(data, name, passwords=passwords)
     assert not isinstance(caught.value, PageError)
     assert name in caught.value.message
     return caught.value.reason
 
 
-def page_reason(data: bytes, page: int = 1, **limits: int) -> str:
+def page_reason(data: bytes, page: int = 1, *, max_pixels: int = MAX_PIXELS) -> str:
     with pytest.raises(PageError) as caught:
-        draw(data, page, **limits)
+        draw(data, page, max_pixels=max_pixels)
     assert f"page {page} of x" in caught.value.message
     return caught.value.reason
 
@@ -154,11 +157,43 @@ def test_a_pdf_with_a_page_that_cannot_be_drawn_keeps_its_other_pages() -> None:
     assert page_reason(data, 2) == "damaged_page"
 
 
-def test_more_pages_than_the_limit_are_refused() -> None:
-    assert open_reason(pdf_bytes([(9, 9)] * 3), max_pages=2) == "too_many_pages"
+def test_memory_that_mupdf_does_not_get_is_named_as_such() -> None:
+    """In a process of its own, whose memory has a limit: a font of 200 MB that is packed into a few bytes."""
+    pack = zlib.compressobj(1)
+    font = zlib.compress(b"".join(pack.compress(bytes(2**20)) for _ in range(200)) + pack.flush())
+    data = bare_pdf(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R/Resources<</Font<</F 5 0 R>>>>>>",
+        b"<</Length 19>>stream\nBT /F 9 Tf (a) Tj ET\nendstream",
+        b"<</Type/Font/Subtype/TrueType/BaseFont/X/FontDescriptor 6 0 R>>",
+        b"<</Type/FontDescriptor/FontName/X/FontFile2 7 0 R/Flags 4>>",
+        b"<</Filter[/FlateDecode/FlateDecode]/Length %d>>stream\n%b\nendstream" % (len(font), font),
+    )
+    program = f"""
+import resource
+from pipeline.pages import PageError, open_document, rasterize
+with open_document({data!r}, "x") as opened:
+    resource.setrlimit(resource.RLIMIT_DATA, (150 << 20, 150 << 20))
+    try:
+        rasterize(opened, 1, max_side=64, patch_size=16)
+    except PageError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert re.match(r"memory: page 1 of x cannot be drawn: .*alloc \(\d+ bytes\) failed", done.stdout)
 
 
 # What is no document
+
+
+def zip_bytes(*names: str, text: str = "x") -> bytes:
+    """A ZIP archive of small files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, text)
+    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -166,9 +201,23 @@ def test_more_pages_than_the_limit_are_refused() -> None:
     [
         (b"", "empty_file", "0 bytes"),
         (b"\0" * 100, "unsupported_type", "unknown kind"),
-        (b"<html>not a document</html>", "unsupported_type", "unknown kind"),
-        (b"PK\x03\x04" + b"x" * 40, "unsupported_type", "Office"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "unsupported_type", "HEIC"),
+        (
+            b"<!DOCTYPE html><HTML>not a document</HTML>",
+            "unsupported_type",
+            "an HTML page .convert it to PDF",
+        ),
+        (b"<?xml version='1.0'?>\n<svg xmlns=''/>", "unsupported_type", "an SVG drawing .convert it to PDF"),
+        (b"<?xml version='1.0'?>\n<data/>", "unsupported_type", "unknown kind"),
+        (zip_bytes("[Content_Types].xml", "word/document.xml"), "unsupported_type", "a Word document"),
+        (zip_bytes("[Content_Types].xml", "xl/workbook.xml"), "unsupported_type", "an Excel workbook"),
+        (zip_bytes("ppt/presentation.xml"), "unsupported_type", "a PowerPoint presentation"),
+        (zip_bytes("mimetype", text="application/vnd.oasis.opendocument.text"), "unsupported_type", "OpenD"),
+        (zip_bytes("scan.pdf"), "unsupported_type", "a ZIP archive .unpack it"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "unsupported_type", "an old Office document"),
+        (b"{\\rtf1 text}", "unsupported_type", "RTF"),
+        (b"\0\0\0\x18ftypqt  \0\0\0\0", "unsupported_type", "a QT file, as videos are"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "damaged", "image/heic"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0avifmiaf", "damaged", "image/avif"),
         (b"PAR1" + b"x" * 40, "unsupported_type", "Parquet"),
         (b"\x89PNG\r\n\x1a\n" + b"x" * 40, "damaged", "image/png"),
         (b"%PDF-1.7 and nothing more", "damaged", "PDF"),
@@ -268,7 +317,7 @@ def test_every_frame_of_a_tiff_is_a_page() -> None:
         drawn = [rasterize(opened, page, max_side=1024, patch_size=16) for page in (3, 1, 2)]
     assert [pixels.shape for pixels, _ in drawn] == [(25, 25, 3), (20, 30, 3), (40, 10, 3)]
     assert [tuple(pixels[-1, -1]) for pixels, _ in drawn] == [WHITE, BLUE, (7, 7, 7)]
-    assert all(row.note is None for _, row in drawn)
+    assert all(note is None for _, note in drawn)
 
 
 def test_a_tiff_whose_last_directory_is_damaged_keeps_its_good_pages() -> None:

@@ -1,0 +1,33 @@
+"""What one document may cost. Beyond it the page, or the document, is a failure that names the limit."""
+
+from dataclasses import dataclass
+
+MIB = 2**20
+LEAST_BYTES = 256 * MIB  # a child process that has drawn a page holds 70 MB
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Limits that a person can set; travels to every task."""
+
+    page_seconds: float = 30
+    """Of computing, for opening a document and for drawing each of its pages."""
+    page_bytes: int = 2048 * MIB
+    """Memory of the process that opens a document and draws its pages."""
+    document_pages: int = 20_000
+    """A PDF can claim any number of pages, and each would be an item."""
+
+    @property
+    def memory_exceeded(self) -> str:
+        """What a page did that went beyond its memory; ends a sentence."""
+        return f"took more than {self.page_bytes // MIB} MiB (--page-memory)"
+
+    def __post_init__(self) -> None:
+        if not self.page_seconds > 0:
+            raise ValueError(f"--page-timeout {self.page_seconds:g}: it must be above 0 seconds")
+        if self.page_bytes < LEAST_BYTES:
+            raise ValueError(
+                f"--page-memory {self.page_bytes // MIB}: it must be at least {LEAST_BYTES // MIB} MiB"
+            )
+        if self.document_pages < 1:
+            raise ValueError(f"--document-pages {self.document_pages}: it must be at least 1")

@@ -1,0 +1,48 @@
+"""What a worker and its sandboxed child say to each other: JSON, and behind it the bytes of a document.
+
+No pickles: the child may have been taken over by what it opened, and the worker believes no more than text.
+"""
+
+import json
+import socket
+import struct
+from typing import Any, Final
+
+_HEADER: Final = struct.Struct("<IQ")  # bytes of JSON, bytes of the document
+
+Message = dict[str, Any]
+
+
+class Closed(Exception):
+    """The other side is gone."""
+
+
+def send(connection: socket.socket, message: Message, document: bytes = b"") -> None:
+    """Sends all of it. Raises Closed, and TimeoutError where the connection has a time-out."""
+    text = json.dumps(message).encode()
+    try:
+        connection.sendall(_HEADER.pack(len(text), len(document)) + text)
+        connection.sendall(document)
+    except (BrokenPipeError, ConnectionResetError) as error:
+        raise Closed from error
+
+
+def receive(connection: socket.socket) -> tuple[Message, bytearray]:
+    """The next message and its document, empty if there is none. Raises as `send` does."""
+    text_size, document_size = _HEADER.unpack(_read(connection, _HEADER.size))
+    message: Message = json.loads(_read(connection, text_size))
+    return message, _read(connection, document_size)
+
+
+def _read(connection: socket.socket, size: int) -> bytearray:
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        try:
+            count = connection.recv_into(view)
+        except ConnectionResetError as error:
+            raise Closed from error
+        if not count:
+            raise Closed
+        view = view[count:]
+    return data
