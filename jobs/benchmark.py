@@ -11,6 +11,9 @@ not that of the first engine in the first dtype.
 `reading` asks a checkpoint about synthetic documents that it was not trained on, and prints how many
 answers are exactly right.
 
+`pages` draws PDF pages on one core: through the sandbox, with plain PyMuPDF, and with pypdfium2, document by
+document in turns; and on to the model's pixels, against pypdfium2 with mistral_common's preprocessing.
+
 `precision` says what FP8 changes in answers.
 
 All but `reading` print a table, and one JSON line for scripts.
@@ -43,6 +46,7 @@ from model.tokenizer import Tokenizer
 WIDTH = 140  # where the output is no terminal
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 SHAPES = {"pixtral-12b": PIXTRAL_12B}
+PATCH_SIZE = 16  # of Pixtral
 _NANO = Path("model/nano")
 
 
@@ -157,6 +161,30 @@ def page(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def pages(arguments: argparse.Namespace) -> int:
+    """Draws the PDFs of a folder with each rasterizer."""
+    from jobs.rasterizers import compare  # pypdfium2 and mistral_common come with the tests
+
+    if arguments.repeats < 1:
+        raise ValueError(f"--repeats {arguments.repeats}: it must be at least 1")
+    files = sorted(path for path in arguments.folder.rglob("*") if path.is_file())
+    documents, count, rows = compare(
+        files, max_side=arguments.max_side, patch_size=PATCH_SIZE, repeats=arguments.repeats
+    )
+    machine = f"{platform.machine()}, one core"
+    _table(
+        f"{count} pages of {documents} PDFs in {arguments.folder} on {machine}",
+        rows,
+        left=("contender", "compared_with"),
+    )
+    print(
+        json.dumps(
+            {"benchmark": "pages", "machine": machine, "documents": documents, "pages": count, "rows": rows}
+        )
+    )
+    return 0
+
+
 def reading(arguments: argparse.Namespace) -> int:
     """Prints the share of exact answers by kind of document, each as soon as it is known."""
     from jobs.reading import scores  # the generator needs packages that only training installs
@@ -260,6 +288,15 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--tokens", type=int, default=16, help="length of every answer in tokens")
     one.add_argument("--repeats", type=int, default=5, help="timed rounds, after one that warms up")
     one.set_defaults(run=page)
+    four = commands.add_parser(
+        "pages",
+        help="pages a second of the sandbox, PyMuPDF and pypdfium2; needs the [test] extra",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    four.add_argument("--folder", type=Path, default=Path("samples/documents"), help="its PDFs are drawn")
+    four.add_argument("--max-side", type=int, default=1024, help="longest edge of the pages in pixels")
+    four.add_argument("--repeats", type=int, default=5, help="timed rounds, after one that warms up")
+    four.set_defaults(run=pages)
     two = commands.add_parser(
         "reading",
         help="right answers about held-out synthetic documents; needs the [train] extra",

@@ -24,18 +24,19 @@ PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 def serve(connection: socket.socket, tray_file: int) -> None:
     """Answers messages in their order. What it does not expect ends the process: a crash to report."""
+    requests = connection.makefile("rb")
     tray = np.frombuffer(mmap.mmap(tray_file, 0), np.uint8)
     opened: Opened | None = None
     send(connection, {})  # it is ready
     while True:
         try:
-            message, data = receive(connection)
+            message, data = receive(requests)
         except Closed:
             return
         try:
             match message.pop("do"):
                 case "open":
-                    opened = open_document(bytes(data), **message)
+                    opened = open_document(data, **message)
                     reply: Message = {"media_type": opened.media_type, "page_count": opened.page_count}
                 case "draw":
                     assert opened is not None

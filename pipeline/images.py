@@ -1,8 +1,8 @@
 """Image files become RGB pixels: every frame of a TIFF is a page, of the other formats the first frame.
 
-In: the bytes of an image whose kind is known. Out: uint8 arrays of shape (height, width, 3), upright as EXIF
-says, at the image's own size up to MAX_TRAVEL_SIDE: the model's resize happens in float32, later. Refused:
-images of too many pixels, told from the header, before anything is decoded.
+In: the bytes of an image whose kind is known. Out: Pillow's RGB images, upright as EXIF says, at their own
+size up to MAX_TRAVEL_SIDE: the model's resize happens in float32, later. Refused: images of too many pixels,
+told from the header, before anything is decoded.
 """
 
 import io
@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.media import IMAGES, MAX_TRAVEL_SIDE, DocumentError, PageError
@@ -56,8 +55,8 @@ def count_pages(data: bytes, name: str, media_type: str) -> int:
 
 def decode_page(
     data: bytes, name: str, media_type: str, page: int, max_pixels: int
-) -> tuple[NDArray[np.uint8], str | None]:
-    """The pixels of page `page` (from 1), and a note on what was done to them.
+) -> tuple[Image.Image, str | None]:
+    """Page `page` (from 1) in RGB, and a note on what was done to it.
 
     Raises PageError: damaged_page, too_many_pixels, memory.
     """
@@ -81,7 +80,7 @@ def decode_page(
         except _DAMAGED as error:
             raise PageError("damaged_page", f"page {page} of {name} cannot be decoded: {error}") from error
         notes = (_animation_note(image, media_type), depth_note, size_note)
-    return np.array(rgb, dtype=np.uint8), "; ".join(note for note in notes if note) or None
+    return rgb, "; ".join(note for note in notes if note) or None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ No pickles: the child may have been taken over by what it opened, and the worker
 import json
 import socket
 import struct
+from io import BufferedReader
 from typing import Any, Final
 
 _HEADER: Final = struct.Struct("<IQ")  # bytes of JSON, bytes of the document
@@ -22,27 +23,27 @@ def send(connection: socket.socket, message: Message, document: bytes = b"") -> 
     text = json.dumps(message).encode()
     try:
         connection.sendall(_HEADER.pack(len(text), len(document)) + text)
-        connection.sendall(document)
+        if document:
+            connection.sendall(document)
     except (BrokenPipeError, ConnectionResetError) as error:
         raise Closed from error
 
 
-def receive(connection: socket.socket) -> tuple[Message, bytearray]:
-    """The next message and its document, empty if there is none. Raises as `send` does."""
-    text_size, document_size = _HEADER.unpack(_read(connection, _HEADER.size))
-    message: Message = json.loads(_read(connection, text_size))
-    return message, _read(connection, document_size)
+def receive(stream: BufferedReader) -> tuple[Message, bytes]:
+    """The next message and its document, empty if there is none, from `makefile("rb")` of a connection.
+
+    Raises as `send` does.
+    """
+    text_size, document_size = _HEADER.unpack(_read(stream, _HEADER.size))
+    message: Message = json.loads(_read(stream, text_size))
+    return message, _read(stream, document_size)
 
 
-def _read(connection: socket.socket, size: int) -> bytearray:
-    data = bytearray(size)
-    view = memoryview(data)
-    while view:
-        try:
-            count = connection.recv_into(view)
-        except ConnectionResetError as error:
-            raise Closed from error
-        if not count:
-            raise Closed
-        view = view[count:]
+def _read(stream: BufferedReader, size: int) -> bytes:
+    try:
+        data = stream.read(size)
+    except ConnectionResetError as error:
+        raise Closed from error
+    if len(data) < size:
+        raise Closed
     return data

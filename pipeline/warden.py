@@ -15,7 +15,9 @@ import subprocess
 import sys
 import time
 import weakref
+from collections.abc import Sequence
 from contextlib import suppress
+from io import BufferedReader
 from typing import Final
 
 import numpy as np
@@ -58,6 +60,7 @@ class Child:
     def __init__(self, limits: Limits, tray: Tray) -> None:
         self._limits = limits
         self._connection, theirs = socket.socketpair()
+        self._replies = self._connection.makefile("rb")
         self._noise, noise = os.pipe()  # the child's stderr: why it crashed, and libraries' warnings
         for end in (self._noise, noise):
             os.set_blocking(end, False)  # what nobody reads is dropped
@@ -77,13 +80,16 @@ class Child:
                 start_new_session=True,  # Ctrl-C is for the driver, which may want to finish
             )
         os.close(noise)
-        self._end = weakref.finalize(self, _end, self._process, self._connection, self._noise)
+        self._usage = os.open(f"/proc/{self._process.pid}/stat", os.O_RDONLY)
+        self._end = weakref.finalize(
+            self, _end, self._process, (self._replies, self._connection), (self._noise, self._usage)
+        )
         self._poll = select.poll()
         self._poll.register(self._connection, select.POLLIN)
         self._held = 0  # bytes of its document
         self._connection.settimeout(START_SECONDS)
         try:
-            receive(self._connection)
+            receive(self._replies)
         except TimeoutError:
             raise self._put_down("timeout", "waited for a process that did not start") from None
         except Closed:
@@ -113,7 +119,7 @@ class Child:
         try:
             send(self._connection, message, document)
             self._watch()
-            return receive(self._connection)[0]
+            return receive(self._replies)[0]
         except Closed:
             raise self._post_mortem() from None
         except TimeoutError:
@@ -124,7 +130,7 @@ class Child:
         started, computed = time.monotonic(), None
         limits = self._limits
         while not self._poll.poll(1000 * WATCH_SECONDS):
-            seconds, used = _usage(self._process.pid)
+            seconds, used = _usage(self._usage)
             computed = seconds if computed is None else computed
             if seconds - computed > limits.page_seconds:
                 how = f"took more than {limits.page_seconds:g} s (--page-timeout)"
@@ -156,15 +162,18 @@ class Child:
         return ""
 
 
-def _end(process: "subprocess.Popen[bytes]", connection: socket.socket, noise: int) -> None:
+def _end(
+    process: "subprocess.Popen[bytes]", ends: Sequence[BufferedReader | socket.socket], files: Sequence[int]
+) -> None:
     process.kill()
     process.wait()
-    connection.close()
-    os.close(noise)
+    for end in ends:
+        end.close()
+    for file in files:
+        os.close(file)
 
 
-def _usage(pid: int) -> tuple[float, int]:
-    """Seconds that a process has computed, and the bytes of memory that it uses (man 5 proc)."""
-    with open(f"/proc/{pid}/stat", "rb") as file:
-        fields = file.read().rpartition(b")")[2].split()  # from the third on
+def _usage(stat: int) -> tuple[float, int]:
+    """Seconds that a process has computed, and the bytes of memory that it uses, from its /proc/PID/stat."""
+    fields = os.pread(stat, 2048, 0).rpartition(b")")[2].split()  # from the third on: man 5 proc
     return (int(fields[11]) + int(fields[12])) * _TICK, int(fields[21]) * _PAGE

@@ -1,6 +1,7 @@
 """The benchmark measures what it says, and its last line is JSON."""
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from jobs.engines import Timing
 from jobs.workloads import PIXTRAL_12B, WORKLOADS, operations_of
 from model.checkpoint import save_model
 from tests.model.tiny import tiny_pixtral
+from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 
 
 @pytest.fixture
@@ -35,6 +37,49 @@ def test_engines_are_timed_beside_one_another_and_answer_alike(
     assert all(row["answers_changed"] == 0 for row in rows)
     assert all(row["median_seconds"] >= row["best_seconds"] > 0 for row in rows)
     assert [row["times_transformers"] for row in rows[2::3]] == [1.0, 1.0]
+
+
+def test_rasterizers_are_compared_on_the_pdfs_of_a_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside" / "two.pdf").write_bytes(pdf_bytes([(100, 200)] * 2))
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.7 and nothing more")
+    (tmp_path / "image.png").write_bytes(image_bytes(corner_image(), "PNG"))
+    arguments = ["pages", "--folder", str(tmp_path), "--repeats", "2", "--max-side", "64"]
+    cores = os.sched_getaffinity(0)
+    threads = torch.get_num_threads()
+    assert benchmark.main(arguments) == 0
+    os.sched_setaffinity(0, cores)
+    torch.set_num_threads(threads)
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (line["benchmark"], line["documents"], line["pages"]) == ("pages", 1, 2)
+    assert [row["contender"] for row in line["rows"]] == [
+        "PyMuPDF, plain",
+        "Quire's sandbox",
+        "pypdfium2",
+        "pypdfium2 + mistral_common",
+        "Quire to the model's pixels",
+    ]
+    assert all(row["pages_per_second"] > 0 for row in line["rows"])
+    assert [row["times_as_fast"] is None for row in line["rows"]] == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--folder", "model/nano"], "none of the 3 files is a PDF that all of them can draw"),
+        (["--repeats", "0"], "--repeats 0: it must be at least 1"),
+        (["--folder", "no/such/folder"], "none of the 0 files"),
+    ],
+)
+def test_a_folder_without_pdfs_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cores = os.sched_getaffinity(0)
+    assert benchmark.main(["pages", *arguments]) == 2
+    os.sched_setaffinity(0, cores)
+    assert sentence in capsys.readouterr().err
 
 
 def test_changed_answers_are_counted() -> None:

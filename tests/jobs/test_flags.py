@@ -20,6 +20,7 @@ FLAGS = {
         --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile
     """,
     "benchmark page": "--model --document --max-side --dtype --engine --questions --tokens --repeats",
+    "benchmark pages": "--folder --max-side --repeats",
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "cut_tokenizer": "--ranks",

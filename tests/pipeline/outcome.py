@@ -1,41 +1,40 @@
-"""Opens and draws every page of the files in a folder and prints what came of each, a JSON object a line.
+"""Opens and draws every page of the files in a folder in a sandbox; a JSON line says what came of each file.
 
-A program of its own, so that a file that hangs or takes all memory ends it and not the tests:
-python -m tests.pipeline.outcome FOLDER
+A program of its own, so that several can run at once: python -m tests.pipeline.outcome FOLDER
 """
 
 import json
-import resource
 import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.pages import DocumentError, PageError, open_document, rasterize
+from pipeline.limits import Limits
+from pipeline.media import DocumentError, PageError
+from pipeline.sandbox import Sandbox
 
-MEMORY = 3 * 2**30
 
-
-def outcome(path: Path) -> dict[str, Any]:
+def outcome(sandbox: Sandbox, path: Path) -> dict[str, Any]:
     """The file's page count, the pages that were drawn, and the reasons of what failed."""
     try:
-        opened = open_document(path.read_bytes(), path.name)
+        document = sandbox.open(path.read_bytes(), path.name)
     except DocumentError as error:
         return {"file": path.name, "pages": None, "drawn": 0, "reasons": [error.reason]}
     drawn, reasons = 0, []
-    with opened:
-        for page in range(1, opened.page_count + 1):
+    with document:
+        for page in range(1, document.page_count + 1):
             try:
-                pixels, _ = rasterize(opened, page, max_side=512, patch_size=16)
+                pixels, _ = document.draw(page, max_side=512, patch_size=16)
             except PageError as error:
                 reasons.append(error.reason)
             else:
                 assert pixels.size > 0
                 drawn += 1
-        return {"file": path.name, "pages": opened.page_count, "drawn": drawn, "reasons": reasons}
+        return {"file": path.name, "pages": document.page_count, "drawn": drawn, "reasons": reasons}
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    sandbox = Sandbox(Limits())
     for file in sorted(Path(sys.argv[1]).iterdir()):
         if file.name != "INDEX.tsv":
-            print(json.dumps(outcome(file)), flush=True)
+            print(json.dumps(outcome(sandbox, file)), flush=True)
+    assert sandbox.starts == 1, "a file killed the child"

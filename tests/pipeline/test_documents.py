@@ -547,3 +547,37 @@ def test_a_server_that_does_not_answer_is_a_clear_error(monkeypatch: pytest.Monk
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         message = complaint("s3://unreachable")
     assert message == f"input s3://unreachable: S3 cannot be reached at {url}"
+
+
+def test_passwords_lie_beside_bytes_or_uris_and_leave_the_keys_alone(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "a.parquet", page=[b"a", b"b"], at=["1.pdf", "2.pdf"], key=["x", None])
+    for column in ("page", "at"):
+        table = list_sources([path], column=column, password_column="key")
+        assert table["password"].to_pylist() == ["x", None]
+        assert table["source_key"].to_pylist() == keys(path, column=column)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"password_column": "key"}, "--password-column names a column of Parquet inputs"),
+        ({"column": "page", "password_column": "kye"}, "--password-column kye: .* has no such column"),
+        ({"column": "page", "password_column": "page"}, "holds binary, but passwords are strings"),
+    ],
+)
+def test_a_password_column_that_cannot_be_used_is_a_clear_error(
+    tmp_path: Path, options: dict[str, Any], says: str
+) -> None:
+    path = parquet(tmp_path / "a.parquet", page=[b"a"], key=["x"])
+    with pytest.raises(ValueError, match=says):
+        list_sources([path], **options)
+
+
+def test_a_row_above_the_limit_of_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.documents.MAX_BYTES", 3)
+    path = parquet(tmp_path / "a.parquet", page=[b"1234", b"123"])
+    large, good = list_sources([path], column="page").to_pylist()
+    with pytest.raises(DocumentError, match="has 4 bytes, the limit is 3") as caught:
+        read_source(large)
+    assert caught.value.reason == "too_large"
+    assert read_source(good) == b"123"

@@ -127,13 +127,13 @@ def test_more_pages_than_the_limit_are_refused(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.skipif(not DOUBLE_FREE.exists(), reason=f"there is no {DOUBLE_FREE}")
-def test_a_page_that_crashes_mupdf_costs_that_page(sandbox: Sandbox) -> None:
+def test_a_page_on_which_mupdf_s_display_list_aborts_costs_no_other(sandbox: Sandbox) -> None:
     data = bytearray(DOUBLE_FREE.read_bytes())
     data[73310] = 143
     with sandbox.open(bytes(data), "x") as document:
-        assert reasons(document) == ["crash"] + [None] * 10
-        with pytest.raises(PageError, match=r"page 1 of x crashed .* .SIGABRT: .*double free"):
-            document.draw(1, max_side=64, patch_size=16)
+        first, *others = reasons(document)
+    assert first in (None, "crash")  # drawn without a display list it passes
+    assert others == [None] * 10
 
 
 def test_pages_that_hang_time_out_and_after_three_of_them_no_more_are_tried(sandbox: Sandbox) -> None:
@@ -167,27 +167,40 @@ def test_a_child_that_somebody_kills_costs_nothing(sandbox: Sandbox) -> None:
     assert sandbox.starts == 4
 
 
-def test_a_page_whose_child_is_killed_twice_is_a_failure() -> None:
+@pytest.mark.parametrize(
+    ("number", "reason", "says"),
+    [
+        (signal.SIGSEGV, "crash", r"page 2 of x crashed the process that opened it \(SIGSEGV\)"),
+        (signal.SIGABRT, "crash", r"page 2 of x crashed the process that opened it \(SIGABRT\)"),
+        (signal.SIGKILL, "killed", "page 2 of x could not be finished"),
+    ],
+)
+def test_a_page_whose_child_dies_twice_is_a_failure_and_the_next_is_drawn(
+    number: signal.Signals, reason: str, says: str
+) -> None:
     sandbox = Sandbox(Limits())
     document = sandbox.open(nested_forms(30), "x")
 
-    def kill_two() -> None:
-        killed: set[int] = set()
-        while len(killed) < 2:
-            time.sleep(0.2)
-            for pid in set(children_of(os.getpid())) - killed:
-                os.kill(pid, signal.SIGKILL)
-                killed.add(pid)
+    def end_two() -> None:
+        ended: set[int] = set()
+        while len(ended) < 2:
+            time.sleep(0.1)
+            for pid in set(children_of(os.getpid())) - ended:
+                if time.clock_gettime((~pid << 3) | 2) > 1.5:  # it takes 0.4 s to start: now it draws
+                    os.kill(pid, number)
+                    ended.add(pid)
 
-    killer = threading.Thread(target=kill_two)
-    killer.start()
+    other = threading.Thread(target=end_two)
+    other.start()
     try:
-        with pytest.raises(PageError, match="page 2 of x could not be finished") as caught:
+        with pytest.raises(PageError, match=says) as caught:
             document.draw(2, max_side=64, patch_size=16)
-        assert caught.value.reason == "killed"
+        assert caught.value.reason == reason
     finally:
-        killer.join()
+        other.join()
     assert sandbox.starts == 2
+    document.draw(3, max_side=64, patch_size=16)
+    sandbox.close()
 
 
 def test_a_child_dies_with_its_worker_even_while_it_hangs(tmp_path: Path) -> None:

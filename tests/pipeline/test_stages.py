@@ -6,7 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pymupdf
 import pytest
+from PIL import Image
 
 from pipeline.batches import Replica
 from pipeline.documents import list_sources
@@ -15,6 +17,7 @@ from pipeline.items import Plan
 from pipeline.stages import draw_groups, open_sources, read_answers
 from pipeline.stream import FAILURE, GROUP, NOTHING, RANGES, result_schema
 from schemas.targets import Question
+from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.plans import QUESTIONS, plan_for
 
@@ -96,6 +99,32 @@ def test_a_bad_page_fails_and_its_document_goes_on(folder: Path, tiny_checkpoint
     assert "rasterize" not in [stage for page, stage in stages if page == 1]
 
 
+def test_a_window_with_a_bad_page_is_asked_about_the_others_and_says_so(
+    folder: Path, tiny_checkpoint: Path
+) -> None:
+    frames = [corner_image(), corner_image(30, 50), corner_image()]
+    data = image_bytes(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    (folder / "three.tiff").write_bytes(data[:-100])  # the last frame's pixels come last
+    plan = plan_for(tiny_checkpoint, scope="document", max_pages=3)
+    drawn = [
+        row
+        for part in opened_from(folder, plan)
+        for table in draw_groups(part, plan)
+        for row in table.to_pylist()
+    ]
+    (group,) = drawn
+    assert (group["kind"], group["page_first"], group["page_last"]) == (GROUP, 1, 3)
+    assert (group["heights"], group["pages_missing"]) == ([24, 50], [3])
+    assert "page 3 of" in group["note"]
+    plan = plan_for(tiny_checkpoint, scope="document", max_pages=2)
+    found = through(opened_from(folder, plan), plan)
+    kinds = {
+        (row["page_first"], row["page_last"], row["failure"] and row["failure"]["stage"]) for row in found
+    }
+    assert (3, 3, "rasterize") in kinds  # a window without a good page
+    assert (1, 2, "rasterize") not in kinds
+
+
 def test_of_a_document_nothing_may_be_asked(folder: Path, tiny_checkpoint: Path) -> None:
     (folder / "a.pdf").write_bytes(pdf_bytes())
     (folder / "b.pdf").write_bytes(b"would be broken if somebody opened it")
@@ -158,6 +187,38 @@ def test_rows_of_a_parquet_column_are_documents(tmp_path: Path, tiny_checkpoint:
     ]
     assert failed == ["null_value"] * 2 + ["unsupported_type"] * 2
     assert len(found) == 6
+
+
+def test_an_answer_knows_what_was_done_to_its_page(folder: Path, tmp_path: Path) -> None:
+    frames = [corner_image(), Image.new("RGB", (40, 24))]
+    (folder / "a.gif").write_bytes(image_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    plan = plan_for(save_parrot(tmp_path / "parrot", "Red"))
+    answers = [row["answer"] for row in through(opened_from(folder, plan), plan)]
+    assert {(answer["answer"], answer["note"], answer["pages_missing"]) for answer in answers} == {
+        ("Red", "page 1: first frame of 2", None)
+    }
+
+
+SECRET = "hunter2"
+
+
+def test_a_password_opens_its_document_and_stands_in_no_row(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    locked = pdf_bytes(encryption=pymupdf.mupdf.PDF_ENCRYPT_AES_256, user_pw=SECRET, owner_pw="o")
+    table = pa.table({"scan": pa.array([locked, locked], pa.binary()), "key": [SECRET, None]})
+    pq.write_table(table, tmp_path / "scans.parquet")
+    plan = plan_for(tiny_checkpoint)
+    sources = list_sources([str(tmp_path / "scans.parquet")], column="scan", password_column="key")
+    assert sources["password"].to_pylist() == [SECRET, None]
+    found = through(list(open_sources(sources, plan)), plan)
+    failures = [row["failure"] for row in found if row["kind"] == FAILURE]
+    assert [row["reason"] for row in failures if row["stage"] == "open"] == ["needs_password"] * 2
+    assert SECRET not in str(found)
+    for password, opens in ((SECRET, True), ("another", False)):
+        given = plan_for(tiny_checkpoint, passwords=(password,))
+        assert password not in repr(given)
+        (row,) = list(open_sources(sources.slice(1), given))
+        assert (row["reason"].to_pylist() == [None]) == opens
+    assert given.settings_key == plan.settings_key
 
 
 def test_results_have_one_schema(folder: Path, tiny_checkpoint: Path) -> None:
