@@ -150,6 +150,12 @@ def make_parser() -> Parser:
         "document for a target)",
     )
     add(
+        "--pages",
+        default="1-",
+        metavar="RANGE",
+        help="the pages of each document that are read: 3, 2-5, or 2- to the end (default: all)",
+    )
+    add(
         "--max-pages",
         type=int,
         default=4,
@@ -265,6 +271,7 @@ def _config(given: argparse.Namespace) -> Any:
     from pydantic import ValidationError
 
     from pipeline.config import FlowConfig
+    from pipeline.items import parse_pages
     from schemas.targets import Question, load_questions
 
     options = vars(given)
@@ -281,6 +288,7 @@ def _config(given: argparse.Namespace) -> Any:
         document_pages=options.pop("document_pages"),
     )
     lists = {name: tuple(options[name]) for name in ("inputs", "passwords")}
+    options["pages"] = parse_pages(given.pages)
     return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 
 

@@ -49,6 +49,8 @@ class FlowConfig:
     """page: each page is asked; document: windows of pages. Default: document for a target, else page."""
     max_pages: int = 4
     """Pages in a window of scope document."""
+    pages: tuple[int, int | None] = (1, None)
+    """The first and the last page of each document that are read; None: to its end."""
     max_side: int | None = None
     """Longest edge in pixels at which the model sees a page. Default: 1024, or the model's own if smaller."""
     max_new_tokens: int | None = None
@@ -152,6 +154,7 @@ def make_plan(config: FlowConfig) -> Plan:
         target=config.target,
         scope=scope,
         max_pages=config.max_pages,
+        pages=config.pages,
         max_side=max_side,
         max_new_tokens=max_new_tokens,
         grammar=grammar,

@@ -8,6 +8,7 @@ Example: scope "document", max_pages 4, a document of 10 pages: the windows (1, 
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
@@ -40,6 +41,8 @@ class Plan:
     scope: Scope
     max_pages: int
     """Pages in a window of scope "document"."""
+    pages: tuple[int, int | None]
+    """The first and the last page of each document that are read; None: to its end."""
     max_side: int
     """Longest edge in pixels at which the model sees a page."""
     max_new_tokens: int
@@ -67,6 +70,15 @@ class Window:
     questions: tuple[Question, ...]
 
 
+def parse_pages(text: str) -> tuple[int, int | None]:
+    """What --pages says: 3 is (3, 3), 2-5 is (2, 5), 2- is (2, None). Raises ValueError."""
+    found = re.fullmatch(r"([1-9]\d*)(?:(-)([1-9]\d*)?)?", text)
+    if not found or (found[3] and int(found[3]) < int(found[1])):
+        raise ValueError(f"--pages {text}: give a page or a range of them, as 3, 2-5 or 2-")
+    first = int(found[1])
+    return first, int(found[3]) if found[3] else None if found[2] else first
+
+
 def model_folder(model: str) -> Path:
     """The checkpoint's folder in this process: Ray may have unpacked Quire's own files somewhere else."""
     return ROOT / model
@@ -86,7 +98,9 @@ def windows(plan: Plan, uri: str, page_count: int) -> list[Window]:
     """The prompts of a document in the order of its pages. A window of which nothing is asked is left out."""
     questions = questions_for(plan, uri)
     size = 1 if plan.scope == "page" else plan.max_pages
-    cut = [(first, min(first + size - 1, page_count)) for first in range(1, page_count + 1, size)]
+    start, end = plan.pages
+    end = min(end or page_count, page_count)
+    cut = [(first, min(first + size - 1, end)) for first in range(start, end + 1, size)]
     asked = [Window(first=first, last=last, questions=_about(questions, first, last)) for first, last in cut]
     return [window for window in asked if window.questions]
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 MIB = 2**20
 LEAST_BYTES = 256 * MIB  # a child process that has drawn a page holds 70 MB
 
+MOST_SECONDS = 86_400
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -23,8 +25,10 @@ class Limits:
         return f"took more than {self.page_bytes // MIB} MiB (--page-memory)"
 
     def __post_init__(self) -> None:
-        if not self.page_seconds > 0:
-            raise ValueError(f"--page-timeout {self.page_seconds:g}: it must be above 0 seconds")
+        if not 0 < self.page_seconds <= MOST_SECONDS:
+            raise ValueError(
+                f"--page-timeout {self.page_seconds:g}: it must be above 0, {MOST_SECONDS} (a day) at most"
+            )
         if self.page_bytes < LEAST_BYTES:
             raise ValueError(
                 f"--page-memory {self.page_bytes // MIB}: it must be at least {LEAST_BYTES // MIB} MiB"

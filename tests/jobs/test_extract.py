@@ -9,7 +9,9 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pymupdf
 import pytest
+import ray._private.worker as ray_worker
 from PIL import Image
 
 from jobs import extract, report
@@ -17,6 +19,7 @@ from pipeline.record import read_record
 from pipeline.tables import read_table
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
+from tests.pipeline.test_sandbox import nested_forms
 
 LONG = 70  # pages: several tasks draw it
 
@@ -172,6 +175,42 @@ def test_the_report_prints_it(questions_run: Path, capsys: pytest.CaptureFixture
     assert "three.pdf" in printed
     assert "empty_file" in printed
     assert "11 documents: 8 complete, 0 partial, 3 failed" in printed
+
+
+SECRET = "correct-horse-battery"
+
+
+def test_hostile_and_locked_documents_cost_themselves_and_no_password_is_written(
+    tmp_path: Path, one_cpu_ray: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    documents = tmp_path / "in"
+    documents.mkdir()
+    (documents / "hangs.pdf").write_bytes(nested_forms(30))
+    (documents / "locked.pdf").write_bytes(
+        pdf_bytes(encryption=pymupdf.mupdf.PDF_ENCRYPT_AES_256, user_pw=SECRET, owner_pw="o")
+    )
+    model = save_parrot(tmp_path / "parrot", "Forty-two")
+    flags = f"--question Who? --password {SECRET} --page-timeout 1 --pages 1-3 --model {model}"
+    output = tmp_path / "out"
+    assert extract.main(["--input", str(documents), "--output", str(output), *flags.split()]) == 0
+    answered = {(row["name"], row["page_first"]) for row in rows(output, "answers/text")}
+    assert answered == {("hangs.pdf", 1), ("hangs.pdf", 3), ("locked.pdf", 1)}
+    (failure,) = rows(output, "failures")
+    assert (failure["name"], failure["page_first"], failure["reason"]) == ("hangs.pdf", 2, "timeout")
+    assert "took more than 1 s (--page-timeout)" in failure["message"]
+    statuses = {row["name"]: row["status"] for row in rows(output, "documents")}
+    assert statuses == {"hangs.pdf": "partial", "locked.pdf": "complete"}
+    record = read_record(str(output))
+    assert record["config"]["passwords"] == 1
+    printed = capfd.readouterr()
+    tables = [rows(output, name) for name in ("answers/text", "failures", "documents")]
+    assert SECRET not in f"{record} {printed.out} {printed.err} {tables}"
+    node = ray_worker.global_worker.node
+    assert node is not None
+    logs = Path(node.get_logs_dir_path())
+    assert [
+        path for path in logs.rglob("*") if path.is_file() and SECRET in path.read_text(errors="replace")
+    ] == []
 
 
 @pytest.fixture(scope="module")

@@ -75,6 +75,7 @@ def plan(target: str | None = None) -> Plan:
         target=target,
         scope="page",
         max_pages=4,
+        pages=(1, None),
         max_side=1024,
         patch_size=16,
         model="model/nano",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.items import Plan, Window, item_key, page_ranges, questions_for, windows
+from pipeline.items import Plan, Window, item_key, page_ranges, parse_pages, questions_for, windows
 from pipeline.limits import Limits
 from schemas.targets import Question
 
@@ -21,6 +21,7 @@ PLAN = Plan(
     target=None,
     scope="page",
     max_pages=4,
+    pages=(1, None),
     max_side=1024,
     max_new_tokens=10,
     grammar=None,
@@ -51,6 +52,31 @@ def test_a_document_is_cut_into_windows_and_none_is_dropped() -> None:
     asked = windows(plan, "/in/a.pdf", 10)
     assert spans(asked) == [(1, 4), (5, 8), (9, 10)]
     assert [len(window.questions) for window in asked] == [3, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "pages", "by_page", "by_two"),
+    [
+        ("3", (3, 3), [(3, 3)], [(3, 3)]),
+        ("2-4", (2, 4), [(2, 2), (3, 3), (4, 4)], [(2, 3), (4, 4)]),
+        ("4-", (4, None), [(4, 4), (5, 5)], [(4, 5)]),
+        ("4-90", (4, 90), [(4, 4), (5, 5)], [(4, 5)]),
+        ("6-", (6, None), [], []),
+    ],
+)
+def test_only_a_range_of_the_pages_may_be_read(
+    text: str, pages: tuple[int, int | None], by_page: list[tuple[int, int]], by_two: list[tuple[int, int]]
+) -> None:
+    assert parse_pages(text) == pages
+    plan = replace(PLAN, pages=pages)
+    assert spans(windows(plan, "/in/a.pdf", 5)) == by_page
+    assert spans(windows(replace(plan, scope="document", max_pages=2), "/in/a.pdf", 5)) == by_two
+
+
+@pytest.mark.parametrize("text", ["", "0", "5-2", "-3", "1-2-3", "1,2", "x"])
+def test_a_range_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"--pages {text}: give a page or a range"):
+        parse_pages(text)
 
 
 def test_a_page_of_which_nothing_is_asked_is_left_out() -> None:

@@ -251,8 +251,9 @@ def test_a_sandbox_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_limits_are_checked() -> None:
-    with pytest.raises(ValueError, match="--page-timeout 0: it must be above 0 seconds"):
-        Limits(page_seconds=0)
+    for seconds in (0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"--page-timeout .*: it must be above 0, 86400 .a day. at most"):
+            Limits(page_seconds=seconds)
     with pytest.raises(ValueError, match="--page-memory 100: it must be at least 256 MiB"):
         Limits(page_bytes=100 * MIB)
     with pytest.raises(ValueError, match="--document-pages 0: it must be at least 1"):
