@@ -21,7 +21,7 @@ from pipeline.stages import draw_groups, open_sources
 from pipeline.stream import FAILED, GROUP
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.plans import plan_for
-from tests.pipeline.test_sandbox import children_of
+from tests.pipeline.test_sandbox import children_of, end_the_stages_sandbox
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples" / "documents"
 QUICK_SECONDS, LONG_SECONDS = 4.0, float(os.environ.get("QUIRE_FUZZ_SECONDS", 60))
@@ -113,7 +113,8 @@ def run(folder: Path, plan: Plan, seconds: float) -> Counter[str]:
                 assert row["reason"] in REASONS, row
                 assert Path(row["uri"]).name in row["message"]
             assert items == expected, opened.to_pylist()
-    assert len(children_of(os.getpid())) <= 1
+    end_the_stages_sandbox()
+    assert children_of(os.getpid()) == []
     came["documents"] = seed
     return came
 

@@ -1,5 +1,6 @@
 """Whatever a document does to the process that opens it, it costs that page alone, and the cause is named."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline import stages
 from pipeline.limits import MIB, Limits
 from pipeline.media import DocumentError, PageError
 from pipeline.pages import open_document, rasterize
@@ -29,6 +31,17 @@ def sandbox() -> Iterator[Sandbox]:
     found = Sandbox(Limits(page_seconds=1, page_bytes=300 * MIB, document_pages=30))
     yield found
     found.close()
+
+
+@pytest.fixture(autouse=True)
+def no_other_sandbox() -> None:
+    end_the_stages_sandbox()
+
+
+def end_the_stages_sandbox() -> None:
+    """The one that other tests have left in this process."""
+    stages._sandbox.cache_clear()
+    gc.collect()
 
 
 def reasons(document: Document, max_side: int = 64) -> list[str | None]:
