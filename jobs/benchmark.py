@@ -16,6 +16,8 @@ document in turns; and on to the model's pixels, against pypdfium2 with mistral_
 
 `precision` says what FP8 changes in answers.
 
+`parallel` runs pages through one model over several GPUs, and through several copies, against one GPU.
+
 All but `reading` print a table, and one JSON line for scripts.
 """
 
@@ -34,18 +36,20 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from jobs.copies import Setup, kinds
+from jobs.copies import measure as measure_copies
 from jobs.engines import ENGINES, QUESTIONS, measure
 from jobs.gpu import kernel_times, matmul_ceiling
 from jobs.precision import WORK, compare
-from jobs.workloads import NO_GUARD, PIXTRAL_12B, WORKLOADS, draw_pages, random_model, run
-from model.checkpoint import default_dtype, load_model
+from jobs.workloads import NO_GUARD, PIXTRAL_12B, PIXTRAL_LARGE, WORKLOADS, draw_pages, random_model, run
+from model.checkpoint import default_dtype, load_config, load_model
 from model.engine import BatchEngine, EngineConfig
 from model.pixtral import Pixtral
 from model.tokenizer import Tokenizer
 
 WIDTH = 140  # where the output is no terminal
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-SHAPES = {"pixtral-12b": PIXTRAL_12B}
+SHAPES = {"pixtral-12b": PIXTRAL_12B, "pixtral-large": PIXTRAL_LARGE}
 PATCH_SIZE = 16  # of Pixtral
 _NANO = Path("model/nano")
 
@@ -100,6 +104,36 @@ def engine(arguments: argparse.Namespace) -> int:
         "ceiling_tflops": None if ceiling is None else round(ceiling, 1),
     }
     print(json.dumps({"benchmark": "engine", "machine": machine, **settings, "rows": rows}))
+    return 0
+
+
+def parallel(arguments: argparse.Namespace) -> int:
+    """Runs one model over more and more GPUs, then more and more copies, and compares with the first."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not 0 < arguments.share <= 1:
+        raise ValueError(f"--share {arguments.share}: it must be above 0, and 1 at most")
+    config = SHAPES[arguments.shape] if arguments.shape else load_config(arguments.model)
+    setup = Setup(
+        model=config if arguments.shape else arguments.model,
+        tokenizer=(_NANO if arguments.shape else arguments.model) / "tekken.json",
+        dtype=default_dtype(device) if arguments.dtype is None else DTYPES[arguments.dtype],
+        share=arguments.share,
+        fp8=arguments.fp8,
+        overlap=arguments.overlap,
+    )
+    rows: list[dict[str, object]] = []
+    first = None
+    for copies, ranks in kinds(config, arguments.tensor_parallel, arguments.replicas):
+        row = measure_copies(setup, copies, ranks)
+        speed = row["pages_per_second"] / (copies * ranks)
+        first = first or speed
+        row["of_the_first_per_gpu"] = round(speed / first, 3)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    machine = _machine(device)
+    _table(f"{arguments.shape or arguments.model} on {machine}", rows, left=())
+    settings = {"share": arguments.share, "fp8": arguments.fp8, "overlap": arguments.overlap}
+    print(json.dumps({"benchmark": "parallel", "machine": machine, **settings, "rows": rows}))
     return 0
 
 
@@ -260,6 +294,26 @@ def parser() -> argparse.ArgumentParser:
         "--profile", action="store_true", help="also print what the GPU did with its time, by kernel (GPU)"
     )
     work.set_defaults(run=engine)
+    five = commands.add_parser(
+        "parallel",
+        help="one model over several GPUs, and several copies of it, against one GPU",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_model(five)
+    five.add_argument(
+        "--tensor-parallel", nargs="+", type=int, default=[1, 2], help="GPUs that share a model, in turns"
+    )
+    five.add_argument("--replicas", nargs="+", type=int, default=[2], help="copies on one GPU each, in turns")
+    five.add_argument("--share", type=float, default=1.0, help="run this share of W1's pages, each copy")
+    five.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
+    five.add_argument("--fp8", action="store_true", help="multiply in FP8 in the decoder (GPU)")
+    five.add_argument(
+        "--overlap",
+        type=int,
+        metavar="TOKENS",
+        help="compute steps of so many tokens in two halves, each while the other's sums are under way (GPU)",
+    )
+    five.set_defaults(run=parallel)
     three = commands.add_parser(
         "precision",
         help="answers that FP8 changes (GPU)",

@@ -72,6 +72,29 @@ PIXTRAL_12B = PixtralConfig(
         image_token_id=10,
     ),
 )
+# For its speed alone: its tokenizer is not Tekken.
+PIXTRAL_LARGE = PixtralConfig(
+    dim=12288,
+    n_layers=88,
+    head_dim=128,
+    hidden_dim=28672,
+    n_heads=96,
+    n_kv_heads=8,
+    rope_theta=1e9,
+    norm_eps=1e-5,
+    vocab_size=32768,
+    vision=VisionConfig(
+        hidden_size=1664,
+        num_channels=3,
+        image_size=1024,
+        patch_size=16,
+        rope_theta=1e4,
+        intermediate_size=8192,
+        num_hidden_layers=48,
+        num_attention_heads=16,
+        image_token_id=10,
+    ),
+)
 WORKLOADS = {
     "W1": Workload(pages=256, width=784, height=1024, questions=1, tokens=16),
     "W2": Workload(pages=64, width=784, height=1024, questions=8, tokens=16),
@@ -188,12 +211,17 @@ def run(
 def random_model(
     config: PixtralConfig, *, device: torch.device, dtype: torch.dtype, seed: int = 0
 ) -> Pixtral:
-    """A model of this shape, made where it is used: normal weights of deviation 0.02, norms of 1, no biases.
+    """A model of this shape, made where it is used; see `fill`."""
+    with torch.device("meta"):
+        model = Pixtral(config)
+    return fill(model, device=device, dtype=dtype, seed=seed)
+
+
+def fill(model: Pixtral, *, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Pixtral:
+    """A model on meta becomes one with tensors: normal weights of deviation 0.02, norms of 1, no biases.
 
     ValueError where there is no memory for it.
     """
-    with torch.device("meta"):
-        model = Pixtral(config)
     needed = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
     free = free_memory(device)
     if needed > free:

@@ -148,26 +148,27 @@ def swiglu(gate_up_TF: Tensor, *, quantize: bool = False) -> Tensor | Quantized:
 @triton.jit
 def _rope_kernel(
     qkv, turns, slots, k_cache, v_cache, k_scales, v_scales, stride,
-    N: tl.constexpr, G: tl.constexpr, H: tl.constexpr, HEADS: tl.constexpr,
+    N: tl.constexpr, G: tl.constexpr, H: tl.constexpr, HEADS: tl.constexpr, WIDE: tl.constexpr,
     STORE: tl.constexpr, QUANT: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, HEADS)
-    pair = tl.arange(0, H // 2)
-    width = tl.arange(0, H)
+    pair = tl.arange(0, WIDE // 2)
+    width = tl.arange(0, WIDE)  # a power of 2, which Pixtral-Large's heads of 104 in the encoder are not
+    inside = (width < H)[None, :]
     at = qkv + token * stride + head[:, None] * H + width[None, :]
-    turned = (head < N + G)[:, None]
+    turned = (head < N + G)[:, None] & inside
     x = tl.load(at, mask=turned, other=0.0).to(tl.float32)
-    x0, x1 = tl.split(tl.reshape(x, (HEADS, H // 2, 2)))
-    cos = tl.load(turns + token * H + pair)[None, :]
-    sin = tl.load(turns + token * H + H // 2 + pair)[None, :]
-    y = tl.reshape(tl.join(x0 * cos - x1 * sin, x0 * sin + x1 * cos), (HEADS, H))
+    x0, x1 = tl.split(tl.reshape(x, (HEADS, WIDE // 2, 2)))
+    cos = tl.load(turns + token * H + pair, mask=pair < H // 2, other=0.0)[None, :]
+    sin = tl.load(turns + token * H + H // 2 + pair, mask=pair < H // 2, other=0.0)[None, :]
+    y = tl.reshape(tl.join(x0 * cos - x1 * sin, x0 * sin + x1 * cos), (HEADS, WIDE))
     tl.store(at, y.to(qkv.dtype.element_ty), mask=turned)
     if STORE:
         slot = tl.load(slots + token).to(tl.int64)
         is_key = (head >= N) & (head < N + G) & (slot >= 0)
         is_value = (head >= N + G) & (head < N + 2 * G) & (slot >= 0)
-        v = tl.load(at, mask=is_value[:, None], other=0.0).to(tl.float32)
+        v = tl.load(at, mask=is_value[:, None] & inside, other=0.0).to(tl.float32)
         if QUANT:
             k_scale = tl.maximum(tl.max(tl.abs(y), axis=1) / FP8_MAX, _SMALLEST_SCALE)
             v_scale = tl.maximum(tl.max(tl.abs(v), axis=1) / FP8_MAX, _SMALLEST_SCALE)
@@ -177,9 +178,9 @@ def _rope_kernel(
             v /= v_scale[:, None]
         there = slot * G * H + width[None, :]
         key_at = k_cache + there + (head - N)[:, None] * H
-        tl.store(key_at, y.to(k_cache.dtype.element_ty), mask=is_key[:, None])
+        tl.store(key_at, y.to(k_cache.dtype.element_ty), mask=is_key[:, None] & inside)
         value_at = v_cache + there + (head - N - G)[:, None] * H
-        tl.store(value_at, v.to(v_cache.dtype.element_ty), mask=is_value[:, None])
+        tl.store(value_at, v.to(v_cache.dtype.element_ty), mask=is_value[:, None] & inside)
 
 
 def turn(qkv_TX: Tensor, rotation_T2P: Tensor, heads: int) -> None:
@@ -189,7 +190,8 @@ def turn(qkv_TX: Tensor, rotation_T2P: Tensor, heads: int) -> None:
         return
     _rope_kernel[(tokens,)](
         qkv_TX, rotation_T2P, qkv_TX, qkv_TX, qkv_TX, qkv_TX, qkv_TX, qkv_TX.stride(0),
-        N=heads, G=0, H=width, HEADS=triton.next_power_of_2(heads), STORE=False, QUANT=False, num_warps=4,
+        N=heads, G=0, H=width, HEADS=triton.next_power_of_2(heads), WIDE=triton.next_power_of_2(width),
+        STORE=False, QUANT=False, num_warps=4,
     )  # fmt: skip
 
 
@@ -202,7 +204,7 @@ def turn_and_store(
     _rope_kernel[(tokens,)](
         qkv_TX, rotation_T2P, slots_T, layer.k_CGH, layer.v_CGH, layer.k_scales_CG, layer.v_scales_CG,
         qkv_TX.stride(0), N=queries, G=groups, H=width, HEADS=triton.next_power_of_2(queries + 2 * groups),
-        STORE=True, QUANT=layer.is_quantized, num_warps=4,
+        WIDE=triton.next_power_of_2(width), STORE=True, QUANT=layer.is_quantized, num_warps=4,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from model.checkpoint import Cut, load_config, load_tensors
-from model.config import check_size
+from model.config import PixtralConfig, check_size
 from model.layers import TransformerBlock
 from model.pixtral import Pixtral
 from model.shards import EmbeddingShard, OutputShard
@@ -30,6 +30,20 @@ def load_parallel(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
     CheckpointError and ValueError as `load_model` and `check_size` raise them, on all ranks alike.
     """
     config = load_config(folder)
+    model = empty_shard(config, world, dtype)
+    with torch.device("meta"):
+        whole = Pixtral(config)
+    state = load_tensors(folder, whole, _cuts(whole, world), device=world.device, dtype=dtype)
+    model.load_state_dict(state, assign=True)
+    world.meet()
+    return model.eval().requires_grad_(False)
+
+
+def empty_shard(config: PixtralConfig, world: World, dtype: torch.dtype) -> Pixtral:
+    """The modules and shapes of this rank's shard, on meta; all ranks must call it.
+
+    ValueError as `check_size` raises it.
+    """
     check_size(config, world.size)
     with torch.device("meta"):
         whole, model = Pixtral(config), Pixtral(config)
@@ -37,12 +51,8 @@ def load_parallel(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
     model.add_module("tok_embeddings", EmbeddingShard(model.tok_embeddings, world))
     model.add_module("output", OutputShard(model.output, world))
     model.reduce = world.sum
-    cuts = _cuts(whole, world)
-    _check_shapes(model, whole, cuts)
-    state = load_tensors(folder, whole, cuts, device=world.device, dtype=dtype)
-    model.load_state_dict(state, assign=True)
-    world.meet()
-    return model.eval().requires_grad_(False)
+    _check_shapes(model, whole, _cuts(whole, world))
+    return model
 
 
 def _cut_layers(model: Pixtral, world: World, dtype: torch.dtype) -> None:

@@ -21,6 +21,7 @@ FLAGS = {
     """,
     "benchmark page": "--model --document --max-side --dtype --engine --questions --tokens --repeats",
     "benchmark pages": "--folder --max-side --repeats",
+    "benchmark parallel": "--model --shape --tensor-parallel --replicas --share --dtype --fp8 --overlap",
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "cut_tokenizer": "--ranks",

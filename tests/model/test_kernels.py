@@ -103,6 +103,17 @@ def test_keys_are_turned_and_stored_and_come_back(dtype: torch.dtype) -> None:
     torch.testing.assert_close(alone.unflatten(1, (-1, WIDTH))[:, :QUERIES], q)
 
 
+def test_heads_need_not_be_a_power_of_two_wide() -> None:
+    """Pixtral-Large's encoder has heads of 104."""
+    heads = random(5, 3, 12)
+    turns = rotation(torch.outer(torch.arange(5.0, device=DEVICE), random(6, seed=1)))
+    packed = heads.flatten(1).clone()
+    turn(packed, turns, 2)
+    torch.testing.assert_close(
+        packed.unflatten(1, (-1, 12)), torch.cat((rotate(heads[:, :2], turns), heads[:, 2:]), dim=1)
+    )
+
+
 def on_device(chunks: Sequence[Chunk]) -> Queries:
     work = divide(chunks, size=SIZE, widths=(2, 4), target=6)
     table = np.zeros((len(chunks), max(len(chunk.table) for chunk in chunks)), np.int32)
