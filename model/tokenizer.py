@@ -90,6 +90,12 @@ class Tokenizer:
         """
         try:
             return cls(**_read(json.loads(path.read_bytes()), vocab_size))
+        except FileNotFoundError as error:
+            others = sorted(file.name for file in path.parent.glob("tokenizer.model*"))
+            remedy = f"; {others[0]} is SentencePiece's, as Pixtral-Large has it" if others else ""
+            raise ValueError(
+                f"{path} is missing, and Quire reads Tekken alone, such as Pixtral-12B-2409's{remedy}"
+            ) from error
         except OSError as error:
             raise ValueError(f"cannot read the tokenizer {path}: {error.strerror}") from error
         except KeyError as error:

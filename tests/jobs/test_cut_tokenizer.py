@@ -22,7 +22,7 @@ def test_it_makes_nanos_tokenizer_again(tmp_path: Path, capsys: pytest.CaptureFi
     ("source", "ranks", "said"),
     [
         (str(NANO), "4096", "ranks is 4096: it must be 256 (the bytes) to 2048 (all)"),
-        ("missing.json", "2048", "cannot read the tokenizer missing.json"),
+        ("missing.json", "2048", "missing.json is missing, and Quire reads Tekken alone"),
         ("pyproject.toml", "2048", "pyproject.toml is not a tekken.json"),
     ],
 )

@@ -319,7 +319,10 @@ def test_a_bad_file_is_one_clear_sentence(tmp_path: Path, text: str, said: str) 
 
 
 def test_a_missing_file_is_one_clear_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"cannot read the tokenizer .*tekken\.json: No such file"):
+    with pytest.raises(ValueError, match=r"tekken\.json is missing, and Quire reads .*-12B-2409's$"):
+        Tokenizer.from_file(tmp_path / "tekken.json")
+    (tmp_path / "tokenizer.model.v3").touch()
+    with pytest.raises(ValueError, match=r"tokenizer\.model\.v3 is SentencePiece's, as Pixtral-Large"):
         Tokenizer.from_file(tmp_path / "tekken.json")
 
 
