@@ -43,7 +43,8 @@ from jobs.gpu import kernel_times, matmul_ceiling
 from jobs.precision import WORK, compare
 from jobs.workloads import NO_GUARD, PIXTRAL_12B, PIXTRAL_LARGE, WORKLOADS, draw_pages, random_model, run
 from model.checkpoint import default_dtype, load_config, load_model
-from model.engine import BatchEngine, EngineConfig
+from model.engine import BatchEngine
+from model.network import EngineConfig
 from model.pixtral import Pixtral
 from model.tokenizer import Tokenizer
 

@@ -20,8 +20,9 @@ from jobs.gpu import kernel_times
 from jobs.workloads import NO_GUARD, WORKLOADS, Workload, draw_pages, fill, run
 from model.checkpoint import load_model
 from model.config import PixtralConfig, check_size
-from model.engine import BatchEngine, EngineConfig
+from model.engine import BatchEngine
 from model.lockstep import Leader, follow
+from model.network import EngineConfig
 from model.pixtral import Pixtral
 from model.tokenizer import Tokenizer
 from model.world import World, free_address, join

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from jobs.workloads import NO_GUARD, Workload, run
-from model.engine import BatchEngine, EngineConfig
+from model.engine import BatchEngine
+from model.network import EngineConfig
 from model.pixtral import Pixtral
 from model.tokenizer import Tokenizer
 

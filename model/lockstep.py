@@ -23,7 +23,7 @@ from torch import Tensor
 
 from model.batch import Batch
 from model.encoding import SharedEncoder
-from model.engine import EngineConfig, make_network
+from model.network import EngineConfig, make_network
 from model.paged import PagedCache
 from model.pixtral import Pixtral
 from model.plan import Chunk

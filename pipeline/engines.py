@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import torch
 
 from model.checkpoint import default_dtype
-from model.engine import BatchEngine, EngineConfig
+from model.engine import BatchEngine
 from model.grammar import Grammars
+from model.network import EngineConfig
 from model.pixtral import Pixtral
 from model.runner import Network
 from model.tokenizer import Tokenizer

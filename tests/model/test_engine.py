@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from model.engine import BatchEngine, EngineConfig
+from model.engine import BatchEngine
 from model.grammar import Grammars
 from model.naive import NaiveEngine
+from model.network import EngineConfig
 from model.pixtral import Pixtral
 from model.repetition import RepetitionLimit
 from model.requests import Branch, Completion, Engine, Group

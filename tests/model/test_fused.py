@@ -13,9 +13,10 @@ pytest.importorskip("triton", reason="torch has brought no Triton; `make test` i
 from model import decoder, elementwise, inputs, padding
 from model.batch import Batch
 from model.decoder import FusedDecoder, FusedNetwork
-from model.engine import BatchEngine, EngineConfig
+from model.engine import BatchEngine
 from model.fused import in_turn
 from model.naive import NaiveEngine
+from model.network import EngineConfig
 from model.padding import Room, pad, padded_inputs
 from model.paged import CacheLayer, PagedCache
 from model.pixtral import Pixtral

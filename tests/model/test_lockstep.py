@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from model.checkpoint import load_model, save_model
-from model.engine import BatchEngine, EngineConfig
+from model.engine import BatchEngine
 from model.grammar import Grammars
 from model.lockstep import Leader, follow, receive_command, send_command
 from model.naive import NaiveEngine
+from model.network import EngineConfig
 from model.parallel import load_parallel
 from model.requests import Completion, Group
 from model.sampling import Sampling
@@ -112,7 +113,7 @@ def cache_of(world: World, folder: Path) -> int:
     """With nothing said of the cache: the memory of the poorest rank decides."""
     model = load_parallel(folder, world, torch.float64)
     config = replace(ROOMY, cache_tokens=None)
-    with patch("model.engine.cache_tokens", lambda *_, **__: 1000 + 100 * world.rank):
+    with patch("model.network.cache_tokens", lambda *_, **__: 1000 + 100 * world.rank):
         if world.rank:
             follow(model, world, config)
             return 0
