@@ -77,7 +77,7 @@ def test_everything_that_does_not_fit_is_listed_at_once(saved: Path) -> None:
             "layers.9.attention.wq.weight": torch.zeros(2),
             "lora.weight": torch.zeros(2),
             "output.weight": torch.zeros(63, 48),
-            "layers.1.feed_forward.w2.weight": torch.zeros(48, 80, dtype=torch.int8),
+            "layers.1.feed_forward.w2.weight": torch.zeros(48, 56, dtype=torch.int8),
         },
     )
     with pytest.raises(CheckpointError) as error:

@@ -125,7 +125,7 @@ def test_each_rank_holds_its_part_of_the_decoder_and_all_of_the_encoder(
         assert list(shapes) == list(whole)
         assert shapes["layers.0.attention.wk.weight"] == (64 // size, 48)
         assert shapes["layers.2.attention.wo.weight"] == (48, 192 // size)
-        assert shapes["layers.1.feed_forward.w2.weight"] == (48, 80 // size)
+        assert shapes["layers.1.feed_forward.w2.weight"] == (48, 56 // size)
         assert shapes["output.weight"] == shapes["tok_embeddings.weight"] == (64 // size, 48)
         for name, shape in shapes.items():
             if name.startswith("vision") or "norm" in name:

@@ -23,7 +23,7 @@ CONFIG = PixtralConfig(
     dim=48,
     n_layers=3,
     head_dim=16,
-    hidden_dim=80,
+    hidden_dim=56,
     n_heads=6,
     n_kv_heads=2,
     rope_theta=1e6,
@@ -34,11 +34,15 @@ CONFIG = PixtralConfig(
 
 
 def tiny_pixtral(
-    seed: int = 0, dtype: torch.dtype = torch.float32, vocab_size: int = 64, n_kv_heads: int = 2
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+    vocab_size: int = 64,
+    n_kv_heads: int = 2,
+    hidden_dim: int = CONFIG.hidden_dim,
 ) -> Pixtral:
     """A model whose logits differ clearly between tokens: every weight is drawn, the norms' too."""
     generator = torch.Generator().manual_seed(seed)
-    heads = replace(CONFIG, n_kv_heads=n_kv_heads, n_heads=3 * n_kv_heads)
+    heads = replace(CONFIG, n_kv_heads=n_kv_heads, n_heads=3 * n_kv_heads, hidden_dim=hidden_dim)
     model = Pixtral(replace(heads, vocab_size=vocab_size))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
