@@ -204,9 +204,11 @@ class BatchEngine:
         self._later[key] = asked = _Asked(group, prefix, answers)
         self._asked |= dict.fromkeys(answers, (key, asked))
 
-    def _forget(self, branch: str) -> None:
+    def _forget(self, branch: str, *, finished: bool = False) -> None:
         key, asked = self._asked.pop(branch)
-        if key in self._groups:
+        if finished:
+            self._scheduler.finish(branch)
+        elif key in self._groups:
             self._scheduler.remove(branch)
         del asked.answers[branch]
         if not asked.answers:
@@ -325,7 +327,7 @@ class BatchEngine:
             return [failed(asked.group, answer.branch, error)]
         if reason is None:
             return []
-        self._forget(key)
+        self._forget(key, finished=True)
         return [
             Completion(
                 id=key,

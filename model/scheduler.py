@@ -149,13 +149,17 @@ class Scheduler:
         self._groups[key] = group
         self._queue.append(group)
 
+    def finish(self, key: Hashable) -> None:
+        """Forget a branch whose answer is complete: those that follow are taken to be about as long."""
+        sequence = self._branches[key]
+        written = sequence.length - sequence.prompt
+        self._written = written if self._written is None else 0.9 * self._written + 0.1 * written
+        self.remove(key)
+
     def remove(self, key: Hashable) -> None:
-        """Forget a branch, finished or not; its group goes with its last branch."""
+        """Forget a branch; its group goes with its last branch."""
         sequence = self._branches.pop(key)
         group = sequence.group
-        if sequence.length > sequence.prompt:
-            written = sequence.length - sequence.prompt
-            self._written = written if self._written is None else 0.9 * self._written + 0.1 * written
         if sequence in self._running:
             self._running.remove(sequence)
             self._blocks.release(sequence.table)

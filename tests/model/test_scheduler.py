@@ -86,7 +86,7 @@ class World:
         self.computed += plan.tokens
         self.scheduler.commit(plan)
         for key in finished:
-            self.scheduler.remove(key)
+            self.scheduler.finish(key)
         return plan
 
     def run(self) -> int:
@@ -293,7 +293,7 @@ def test_short_answers_let_prompts_be_computed_faster() -> None:
     slow = scheduler._pace()
     while not (sampled := [chunk.key for chunk in scheduler.plan().chunks if chunk.samples]):
         pass
-    scheduler.remove(sampled[0])  # ended after its first token, not its 250th
+    scheduler.finish(sampled[0])  # ended after its first token, not its 250th
     assert scheduler._pace() > 20 * slow
 
 
@@ -396,16 +396,23 @@ def test_an_answer_longer_than_the_last_ones_slows_the_pace_by_a_tenth_of_its_le
     scheduler = with_prompts(3000, budget=8192, each=2)
     while not any(chunk.samples for chunk in scheduler.plan().chunks):
         pass
-    scheduler.remove((0, 0))  # 1 token
+    scheduler.finish((0, 0))  # 1 token
     fast = scheduler._pace()
     for _ in range(9):
         scheduler.plan()
-    scheduler.remove((0, 1))  # 10 tokens: 0.9 * 1 + 0.1 * 10
+    scheduler.finish((0, 1))  # 10 tokens: 0.9 * 1 + 0.1 * 10
     assert fast / scheduler._pace() == pytest.approx(1.9, rel=0.01)
 
 
-def test_a_branch_that_ends_before_it_writes_changes_no_pace() -> None:
+def test_a_branch_that_is_given_up_changes_no_pace() -> None:
+    """Not before it writes, and not after its first tokens: those are no answer's length."""
     scheduler = with_prompts(3000, 3000, budget=8192, answer=100)
     before = scheduler._pace()
     scheduler.remove((1, 0))
     assert scheduler._pace() == before
+    scheduler = with_prompts(3000, budget=8192, each=2)
+    while not any(chunk.samples for chunk in scheduler.plan().chunks):
+        pass
+    before = scheduler._pace()
+    scheduler.remove((0, 0))
+    assert scheduler._pace() <= before
