@@ -11,11 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
-
 from pipeline.limits import MIB, Limits
 
-INTERRUPTED = 130  # what shells give for Ctrl-C
 NANO = Path(__file__).parents[1] / "model" / "nano"
 
 EPILOG = """\
@@ -44,14 +41,25 @@ output:
   OUT/answers/<target>-<hash>/  the same for a target; `answer` is a struct of the target's own fields
   OUT/failures/                 a row for each item without an answer: stage, reason, message
   OUT/documents/                a row for each document: pages, items expected, answered and failed
-  OUT/run.json                  counts (answered + failed = expected), timings, versions; written last
+  OUT/run.json                  counts (answered + failed = expected), timings, versions; whole once it has
+                                finished_at
 
   python -m jobs.report OUT                                        prints them
   deltalake.DeltaTable("OUT/answers/text").to_pandas()             reads them in Python
 
+the same output again:
+  A document is done once all of its items are. The same command goes on after a cut, and does what is new or
+  has changed since. With other words for a question of the same id, another model, resolution or limit of
+  tokens, what they touch is asked again, and the new rows replace the old ones as they come. Answers to
+  questions that are not asked any more stay, and so do those about files that are gone. What failed counts
+  as done: python -m jobs.retry OUT asks it again.
+
+  One run at a time writes to an output; a second one is refused. Ctrl-C finishes what runs, commits and ends;
+  a second Ctrl-C, or SIGTERM (ray job stop), commits what has arrived and ends.
+
 exit code:
   0  the run is complete, though single items may have failed: see OUT/failures
-  1  the run broke off (130: by Ctrl-C)
+  1  the run broke off; the same command continues it (130: by Ctrl-C or SIGTERM)
   2  a mistake in the command or in what it names; nothing was started
 """
 
@@ -105,7 +113,8 @@ def make_parser() -> Parser:
         "--output",
         metavar="OUT",
         required=True,
-        help="folder or s3://bucket/prefix for the tables; it must not hold another run",
+        help="folder or s3://bucket/prefix for the tables. Where a run was cut, or has ended, the same "
+        "command does what is left or new; see below",
     )
 
     limits = Limits()
@@ -234,30 +243,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from jobs.cluster import connected
-    from jobs.display import shown
-    from pipeline.flow import find_fleet, run
+    from jobs.running import carry_out
 
-    console = Console(stderr=True)
-    with connected() as where:
-        try:
-            fleet = find_fleet(prepared.config)
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
-        count = len(prepared.plan.questions)
-        what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
-        console.print(f"{prepared.sources.num_rows:,} documents, {what}, on {where}", highlight=False)
-        try:
-            with shown(console) as observe:
-                record = run(prepared, fleet, observe)
-        except KeyboardInterrupt:
-            print(
-                f"stopped: {prepared.config.output} holds what was done so far, no run.json", file=sys.stderr
-            )
-            return INTERRUPTED
-    print(summary(record, prepared.config.output))
-    return 0
+    return carry_out(prepared)
 
 
 def _count_or_auto(text: str) -> int | None:
@@ -290,19 +278,6 @@ def _config(given: argparse.Namespace) -> Any:
     lists = {name: tuple(options[name]) for name in ("inputs", "passwords")}
     options["pages"] = parse_pages(given.pages)
     return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
-
-
-def summary(record: dict[str, Any], output: str) -> str:
-    """What came of the run, in a few lines."""
-    counts, seconds = record["counts"], record["timings"]["run_seconds"]
-    lines = [
-        f"{counts['documents']:,} documents: {counts['complete']:,} complete, "
-        f"{counts['partial']:,} partial, {counts['failed_documents']:,} failed",
-        f"{counts['expected']:,} items: {counts['answered']:,} answered, {counts['failed']:,} failed, "
-        f"in {seconds:.0f} s",
-        *(f"{name:<10} {output.rstrip('/')}/{path}" for name, path in record["tables"].items()),
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.extract import Parser, summary
+from jobs.extract import Parser
+from jobs.running import summary
 from pipeline.metrics import exact_match
 from pipeline.record import read_record
 from pipeline.tables import read_table

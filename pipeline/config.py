@@ -1,7 +1,8 @@
 """What a run does, and every mistake in it that can be found before Ray starts.
 
-In: a FlowConfig, as a person gives it. Out: a `Prepared` run: the plan that travels to the tasks, the listed
-documents, the empty tables. All mistakes are ValueErrors of one sentence; no weights are loaded.
+In: a FlowConfig, as a person gives it. Out: a `Prepared` run: the plan that travels to the tasks, the
+documents that are left to do, the tables, which the run holds from here on. All mistakes are ValueErrors of
+one sentence; no weights are loaded.
 """
 
 import hashlib
@@ -12,17 +13,17 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow as pa
-
 from model.checkpoint import check_checkpoint, model_key
 from model.config import check_size
 from model.grammar import GRAMMAR_VERSION, check_schema
 from model.tokenizer import Tokenizer
+from pipeline.backlog import Backlog, find_backlog
+from pipeline.commits import Committer
 from pipeline.documents import list_sources
 from pipeline.items import ROOT, Plan, Scope
 from pipeline.limits import Limits
 from pipeline.prompts import WORDING_VERSION
-from pipeline.record import refuse_used
+from pipeline.record import check_reachable
 from pipeline.tables import Table, create_tables
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target
@@ -94,14 +95,18 @@ class Prepared:
 
     config: FlowConfig
     plan: Plan
-    sources: pa.Table
+    backlog: Backlog
     tables: dict[str, Table]
+    committer: Committer
     list_seconds: float
 
 
-def prepare(config: FlowConfig) -> Prepared:
-    """Checks all of it, and creates the empty tables last. Raises ValueError."""
-    refuse_used(config.output)
+def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Prepared:
+    """Checks all of it, and last takes the output, until the run leaves it. Raises ValueError.
+
+    With `again`, the run only does what failed for one of these reasons.
+    """
+    check_reachable(config.output)
     plan = make_plan(config)
     started = time.perf_counter()
     sources = list_sources(
@@ -110,9 +115,21 @@ def prepare(config: FlowConfig) -> Prepared:
         id_column=config.id_column,
         password_column=config.password_column,
     )
-    list_seconds = time.perf_counter() - started
     tables = create_tables(config.output, load_target(plan.target) if plan.target else None)
-    return Prepared(config=config, plan=plan, sources=sources, tables=tables, list_seconds=list_seconds)
+    committer = Committer(tables, plan.run_id)
+    try:
+        backlog = find_backlog(sources, tables, plan, again)
+    except BaseException:
+        committer.leave()
+        raise
+    return Prepared(
+        config=config,
+        plan=plan,
+        backlog=backlog,
+        tables=tables,
+        committer=committer,
+        list_seconds=time.perf_counter() - started,
+    )
 
 
 def make_plan(config: FlowConfig) -> Plan:

@@ -1,12 +1,13 @@
 """The flow: documents -> pages -> prompts -> batches -> answers -> tables, chained on Ray Data.
 
 In: a prepared run and a connected Ray. Out: committed tables, and run.json at the end. The driver sees every
-result row: it drops what Ray delivered twice, knows when a document is done, and commits.
+result row: it drops what Ray delivered twice, knows when a document is done, and commits. What an output
+holds already is not done again.
 """
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from pipeline.ledger import Counts, Ledger
 from pipeline.ranks import remove_groups
 from pipeline.record import versions, write_record
 from pipeline.stages import draw_groups, open_sources, read_answers
+from pipeline.stopping import is_stopping
 from pipeline.stream import SECONDS
 from pipeline.writer import Writer
 
@@ -34,7 +36,8 @@ BLOCK_DOCUMENTS = 64  # unless they would hold more documents than this
 def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
     """The stages, lazily. `repartition` makes a block what one task, or one call of a Replica, works on."""
     plan = prepared.plan
-    size = max(1, min(BLOCK_DOCUMENTS, prepared.sources.num_rows // BLOCKS))
+    sources = prepared.backlog.sources
+    size = max(1, min(BLOCK_DOCUMENTS, sources.num_rows // BLOCKS))
     replica = ReplicaConfig(
         plan=plan,
         tensor_parallel=fleet.tensor_parallel,
@@ -44,7 +47,7 @@ def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
         cache_dtype=prepared.config.cache_dtype,
     )
     return (
-        ray.data.from_arrow(split(prepared.sources, size))
+        ray.data.from_arrow(split(sources, size))
         .map_batches(partial(open_sources, plan=plan), batch_format="pyarrow")
         .repartition(target_num_rows_per_block=1)  # page ranges
         .map_batches(partial(draw_groups, plan=plan), batch_format="pyarrow")
@@ -68,54 +71,78 @@ def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
     )
 
 
-def run(prepared: Prepared, fleet: Fleet, observe: Callable[[Counts], None]) -> dict[str, Any]:
-    """Runs to the end; returns what run.json says. `observe` is called whenever the counts have changed."""
+def run(prepared: Prepared, fleet: Fleet | None, observe: Callable[[Counts], None]) -> dict[str, Any]:
+    """Runs to the end, or until it was asked to stop; returns what run.json says, then without `finished_at`.
+
+    `observe` is called whenever the counts have changed. `fleet` is None where nothing is left to do.
+    """
     started_at, started = datetime.now(UTC), time.perf_counter()
-    plan = prepared.plan
-    ledger = Ledger(documents=prepared.sources.num_rows, run_id=plan.run_id, settings_key=plan.settings_key)
+    plan, backlog = prepared.plan, prepared.backlog
+    before = replace(backlog.counts)
+    ledger = Ledger(plan, backlog.sources["source_key"], backlog.counts)
     seconds = dict.fromkeys(SECONDS, 0.0)
+    record = _record(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
+    with prepared.committer as committer:
+        write_record(prepared.config.output, record)
+        with Writer(prepared.tables, committer, backlog.replaced) as writer:
+            observe(ledger.counts)
+            for batch in _batches(prepared, fleet) if fleet else ():
+                for name in SECONDS:
+                    seconds[name] += sum(value or 0.0 for value in batch[name].to_pylist())
+                new, documents = ledger.take(batch)
+                writer.add(new, documents)
+                observe(ledger.counts)
+        if fleet and fleet.tensor_parallel > 1:
+            remove_groups(plan.run_id, patience=10)
+        if is_stopping(plan.run_id) and ledger.counts.documents_done < ledger.counts.documents:
+            return record
+        ledger.check()
+        record |= {
+            "finished_at": datetime.now(UTC).isoformat(),
+            "counts": asdict(ledger.counts),
+            "reused": {
+                "documents": before.documents_done,
+                "items": before.expected,
+                "run_ids": list(backlog.run_ids),
+            },
+            "timings": {
+                "list_seconds": prepared.list_seconds,
+                **seconds,  # summed over all tasks, which ran side by side
+                "write_seconds": writer.seconds,
+                "run_seconds": time.perf_counter() - started,
+            },
+        }
+        write_record(prepared.config.output, record)
+    return record
+
+
+def _batches(prepared: Prepared, fleet: Fleet) -> Iterable[Any]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # `observe` shows the progress of the items
     # A pool that may grow does so once all of its Replicas have as many calls as they work on at a time.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
-    with Writer(prepared.tables) as writer:
-        observe(ledger.counts)
-        # Without prefetching, which holds every batch back until the next one is there.
-        batches: Iterable[Any] = results(prepared, fleet).iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        )
-        for batch in batches:
-            for name in SECONDS:
-                seconds[name] += sum(value or 0.0 for value in batch[name].to_pylist())
-            new, documents = ledger.take(batch)
-            writer.add(new, documents)
-            observe(ledger.counts)
-    ledger.check()
-    if fleet.tensor_parallel > 1:
-        remove_groups(plan.run_id, patience=10)
+    # Without prefetching, which holds every batch back until the next one is there.
+    batches: Iterable[Any] = results(prepared, fleet).iter_batches(
+        batch_size=None, batch_format="pyarrow", prefetch_batches=0
+    )
+    return batches
+
+
+def _record(prepared: Prepared, fleet: Fleet | None) -> dict[str, Any]:
+    """What is known of a run when it begins."""
+    plan = prepared.plan
     root = prepared.tables["documents"].uri.removesuffix("documents")
-    record = {
+    return {
         "run_id": plan.run_id,
-        "started_at": started_at.isoformat(),
-        "finished_at": datetime.now(UTC).isoformat(),
         "config": asdict(prepared.config)
         | {"questions": [q.model_dump() for q in plan.questions], "passwords": len(plan.passwords)},
         "plan": {
             name: getattr(plan, name) for name in ("settings_key", "scope", "max_side", "max_new_tokens")
         },
-        "fleet": asdict(fleet),
-        "counts": asdict(ledger.counts),
-        "timings": {
-            "list_seconds": prepared.list_seconds,
-            **seconds,  # summed over all tasks, which ran side by side
-            "write_seconds": writer.seconds,
-            "run_seconds": time.perf_counter() - started,
-        },
+        "fleet": asdict(fleet) if fleet else None,
         "versions": versions(),
         "tables": {name: table.uri.removeprefix(root) for name, table in prepared.tables.items()},
     }
-    write_record(prepared.config.output, record)
-    return record
 
 
 def find_fleet(config: FlowConfig) -> Fleet:

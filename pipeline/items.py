@@ -9,12 +9,12 @@ Example: scope "document", max_pages 4, a document of 10 pages: the windows (1, 
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.limits import Limits
 from schemas.arrow import schema_hash
@@ -127,6 +127,46 @@ def item_key(plan: Plan, source_key: str, first: int | None, last: int | None, q
     crop = None  # no stage crops yet; it is part of the key so that keys stay when one does
     parts = [source_key, first, last, crop, question.id, asked, plan.settings_key]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def asked_key(plan: Plan, uri: str) -> str:
+    """32 hex digits, equal in every run that asks the same of a document of this name."""
+    questions = questions_for(plan, uri)
+    asked = tuple((question.id, question.text, tuple(question.pages or ())) for question in questions)
+    return _asked_key(plan.settings_key, plan.pages, asked)
+
+
+@lru_cache(1024)  # millions of documents, and as many keys as there are globs in the questions
+def _asked_key(
+    settings_key: str, pages: tuple[int, int | None], asked: tuple[tuple[str, str, tuple[int, ...]], ...]
+) -> str:
+    return hashlib.sha256(json.dumps([settings_key, pages, asked]).encode()).hexdigest()[:32]
+
+
+def is_asked(plan: Plan, row: Mapping[str, Any]) -> bool:
+    """Whether a stored answer or failure is of an item that this run expects of the same document."""
+    questions = questions_for(plan, row["uri"], row["page_first"], row["page_last"])
+    return row["settings_key"] == plan.settings_key and any(
+        question.id == row["question_id"] and question.text == row["question"] for question in questions
+    )
+
+
+def item_keys(
+    plan: Plan, source_key: str, first: int | None, last: int | None, questions: Iterable[Question]
+) -> dict[str, Question]:
+    """The questions of a window, or of a document that cannot be opened, by the keys of their items."""
+    return {item_key(plan, source_key, first, last, question): question for question in questions}
+
+
+def without(plan: Plan, source_key: str, asked: Iterable[Window], stored: set[str]) -> list[Window]:
+    """The windows with those of their questions whose item keys are not `stored`."""
+    left = []
+    for window in asked:
+        keys = item_keys(plan, source_key, window.first, window.last, window.questions)
+        questions = tuple(question for key, question in keys.items() if key not in stored)
+        if questions:
+            left.append(Window(first=window.first, last=window.last, questions=questions))
+    return left
 
 
 @cache

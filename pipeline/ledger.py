@@ -1,15 +1,17 @@
 """Result rows in; what is new of them, and each document's row once all of its items have arrived, out.
 
 The driver's account of a run. Ray may deliver a row twice when it repeats a task: an item counts once, as it
-arrived first. Only unfinished documents keep their items in memory.
+arrived first. Only unfinished documents keep their items in memory; those that are done take 9 bytes each.
 """
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from pipeline.items import Plan, asked_key
 from pipeline.stream import ANSWER, FAILURE
 from schemas.rows import Document, document_status
 
@@ -43,12 +45,12 @@ class _Account:
 class Ledger:
     """Which items of which documents have arrived."""
 
-    def __init__(self, *, documents: int, run_id: str, settings_key: str) -> None:
-        self.counts = Counts(documents=documents)
-        self._run_id = run_id
-        self._settings_key = settings_key
+    def __init__(self, plan: Plan, source_keys: pa.ChunkedArray, counts: Counts) -> None:
+        """The documents that the run is to do, and where its counts start."""
+        self.counts = counts
+        self._plan = plan
         self._open: dict[str, _Account] = {}
-        self._done: set[str] = set()
+        self._done = _Done(source_keys)
 
     def take(self, results: pa.Table) -> tuple[pa.Table, list[Document]]:
         """The rows whose items are new, and the documents that they complete."""
@@ -64,6 +66,8 @@ class Ledger:
                 account.opened = row["document"]
                 self.counts.documents_open += 1
                 self.counts.expected += row["document"]["items_expected"]
+                self.counts.answered += row["document"]["items_answered"]
+                self.counts.failed += row["document"]["items_failed"]
             new.append(self._is_new(row, account))
         return results.filter(pa.array(new, pa.bool_())), [
             self._close(key, account) for key, account in touched.items() if _is_done(account)
@@ -88,9 +92,11 @@ class Ledger:
     def _close(self, source_key: str, account: _Account) -> Document:
         del self._open[source_key]
         self._done.add(source_key)
-        opened = account.opened
-        assert opened is not None, source_key
-        status = document_status(opened["items_expected"], len(account.answered))
+        assert account.opened is not None, source_key
+        opened = dict(account.opened)
+        answered = len(account.answered) + opened.pop("items_answered")
+        failed = len(account.failed) + opened.pop("items_failed")
+        status = document_status(opened["items_expected"], answered)
         self.counts.documents_done += 1
         match status:
             case "complete":
@@ -101,12 +107,13 @@ class Ledger:
                 self.counts.failed_documents += 1
         return Document(
             source_key=source_key,
-            settings_key=self._settings_key,
-            run_id=self._run_id,
-            items_answered=len(account.answered),
-            items_failed=len(account.failed),
+            settings_key=self._plan.settings_key,
+            run_id=self._plan.run_id,
+            items_answered=answered,
+            items_failed=failed,
             status=status,
             finished_at=datetime.now(UTC),
+            asked_key=asked_key(self._plan, opened["uri"]),
             **opened,
         )
 
@@ -121,6 +128,33 @@ class Ledger:
 def _is_done(account: _Account) -> bool:
     if account.opened is None:
         return False
-    arrived = len(account.answered) + len(account.failed)
-    assert arrived <= account.opened["items_expected"], account
-    return arrived == int(account.opened["items_expected"])
+    opened = account.opened
+    there = len(account.answered) + len(account.failed) + opened["items_answered"] + opened["items_failed"]
+    assert there <= opened["items_expected"], account
+    return bool(there == opened["items_expected"])
+
+
+class _Done:
+    """Which of many keys of 32 hex digits are done; two with the same first 16 would fail `check`."""
+
+    def __init__(self, keys: pa.ChunkedArray) -> None:
+        self._digests = np.empty(len(keys), np.uint64)
+        at = 0
+        for chunk in keys.iterchunks():
+            digests = [int(key[:16], 16) for key in chunk.to_pylist()]
+            self._digests[at : at + len(digests)] = digests
+            at += len(digests)
+        self._digests.sort()
+        self._marks = np.zeros(len(keys), np.bool_)
+
+    def add(self, key: str) -> None:
+        self._marks[self._place(key)] = True
+
+    def __contains__(self, key: str) -> bool:
+        return bool(self._marks[self._place(key)])
+
+    def _place(self, key: str) -> int:
+        digest = np.uint64(int(key[:16], 16))
+        place = int(np.searchsorted(self._digests, digest))
+        assert self._digests[place : place + 1] == [digest], key
+        return place

@@ -1,6 +1,8 @@
-"""OUT/run.json: what a run was and what came of it. Written last: where it is, the tables are whole.
+"""OUT/run.json: what the last run was and what came of it.
 
-Also the check that a run does not write into another's output.
+Written when a run begins, without `finished_at` and counts, and again as its last act. A run that goes on
+where others stopped has a run_id of its own, which is in the rows that it wrote; its counts are of all
+documents that it listed, and `reused` says how many of them earlier runs had done, and which runs.
 """
 
 import json
@@ -17,43 +19,54 @@ from pipeline.items import ROOT
 from pipeline.storage import explain
 
 NAME = "run.json"
-OURS = (NAME, "answers", "failures", "documents")
 LIBRARIES = ("ray", "torch", "pyarrow", "deltalake", "pymupdf", "pillow", "pydantic", "tiktoken")
 
 
-def refuse_used(output: str) -> None:
-    """Raises ValueError if a run has written to this output before, whether it finished or not."""
+def check_reachable(output: str) -> None:
+    """Raises ValueError, in one sentence, if the output's place cannot be looked at: no bucket, no right."""
     filesystem, folder = _open(output)
     try:
-        infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+        filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
     except OSError as error:
         raise ValueError(f"output {explain(output, error)}") from error
-    found = [info.base_name for info in infos]
-    if any(name in OURS for name in found):
-        state = "a finished run" if NAME in found else "a run that did not finish"
-        raise ValueError(f"output {output} holds {state}: choose another --output, or delete it first")
 
 
 def write_record(output: str, record: dict[str, Any]) -> str:
-    """Writes OUT/run.json in one step; returns its path."""
+    """Writes OUT/run.json in one step; returns its path. Raises ValueError if it cannot."""
     filesystem, folder = _open(output)
     path = f"{folder}/{NAME}"
     local = isinstance(filesystem, pafs.LocalFileSystem)
-    with filesystem.open_output_stream(f"{path}.new" if local else path) as stream:  # S3 puts it whole
-        stream.write((json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
-    if local:
-        os.replace(f"{path}.new", path)
+    try:
+        with filesystem.open_output_stream(f"{path}.new" if local else path) as stream:  # S3 puts it whole
+            stream.write((json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+        if local:
+            os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise ValueError(f"output {explain(output, error)}") from error
     return f"{output.rstrip('/')}/{NAME}"
 
 
 def read_record(output: str) -> dict[str, Any]:
-    """OUT/run.json. Raises ValueError if there is none."""
+    """OUT/run.json of a finished run. Raises ValueError if there is none."""
+    record = read_begun(output)
+    if not record["finished_at"]:
+        raise ValueError(
+            f"{output} holds a run that has not finished: the same command, given again, continues it"
+        )
+    return record
+
+
+def read_begun(output: str) -> dict[str, Any]:
+    """OUT/run.json, of a run that may not have finished. Raises ValueError if there is none."""
     filesystem, folder = _open(output)
     path = f"{folder}/{NAME}"
-    if filesystem.get_file_info(path).type != pafs.FileType.File:
-        raise ValueError(f"{output} holds no finished run: there is no {NAME}")
-    with filesystem.open_input_stream(path) as stream:
-        record: dict[str, Any] = json.loads(stream.read())
+    try:
+        if filesystem.get_file_info(path).type != pafs.FileType.File:
+            raise ValueError(f"{output} holds no finished run: there is no {NAME}")
+        with filesystem.open_input_stream(path) as stream:
+            record: dict[str, Any] = json.loads(stream.read())
+    except OSError as error:
+        raise ValueError(f"output {explain(output, error)}") from error
     return record
 
 

@@ -8,7 +8,7 @@ drawn is asked about the others, and its answers say which are missing. The work
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import cache, partial
 
@@ -18,11 +18,22 @@ from model.image import grid
 from model.tokenizer import Picture, Tokenizer
 from pipeline.answers import read_completion
 from pipeline.documents import content_key, read_source
-from pipeline.items import Plan, Window, item_key, model_folder, page_ranges, questions_for, windows
+from pipeline.items import (
+    Plan,
+    Window,
+    item_key,
+    item_keys,
+    model_folder,
+    page_ranges,
+    questions_for,
+    windows,
+    without,
+)
 from pipeline.limits import Limits
 from pipeline.media import DocumentError
 from pipeline.prompts import question_prompt, target_prompt, tokenize
 from pipeline.sandbox import Document, Sandbox
+from pipeline.stopping import is_stopping
 from pipeline.stream import (
     ANSWER,
     COMPLETION,
@@ -47,6 +58,8 @@ from schemas.targets import Question, load_target
 def open_sources(sources: pa.Table, plan: Plan) -> Iterator[pa.Table]:
     """Rows of `documents.list_sources` -> RANGE rows, or one FAILED or NOTHING row for a document."""
     for source in sources.to_pylist():
+        if is_stopping(plan.run_id):
+            return
         started = time.perf_counter()
         rows, document = _open_source(source, plan)
         rows[0] |= {"document": document, "open_seconds": time.perf_counter() - started}
@@ -56,7 +69,7 @@ def open_sources(sources: pa.Table, plan: Plan) -> Iterator[pa.Table]:
 def _open_source(source: Row, plan: Plan) -> tuple[list[Row], Row]:
     """The rows of a document, at least one, and what the driver is to know of it."""
     origin: Row = {"source_key": source["source_key"], "uri": source["uri"]}
-    document: Row = {"uri": source["uri"], "items_expected": 0}
+    document: Row = {"uri": source["uri"], "items_expected": 0, "items_answered": 0, "items_failed": 0}
     questions = questions_for(plan, source["uri"])
     if not questions:
         return [origin | {"kind": NOTHING}], document
@@ -66,16 +79,38 @@ def _open_source(source: Row, plan: Plan) -> tuple[list[Row], Row]:
         with _open(data, source, plan) as opened:
             document |= {"media_type": opened.media_type, "page_count": opened.page_count}
     except DocumentError as error:
-        document["items_expected"] = len(questions)  # its pages are unknown: one item a question
-        return [_failed(origin, "open", error)], document
+        # Its pages are unknown: one item a question.
+        keys = item_keys(plan, source["source_key"], None, None, questions)
+        document |= _items(source, keys)
+        left = [question for key, question in keys.items() if key not in _stored(source)]
+        return [_failed(origin, "open", error, left) if left else origin | {"kind": NOTHING}], document
     asked = windows(plan, source["uri"], document["page_count"])
-    document["items_expected"] = sum(len(window.questions) for window in asked)
-    cuts = page_ranges(asked)
+    document |= _items(source, (key for window in asked for key in _keys(plan, source, window)))
+    cuts = page_ranges(without(plan, source["source_key"], asked, _stored(source)))
     if not cuts:
         return [origin | {"kind": NOTHING}], document
     origin |= {"kind": RANGE, "source": source, "page_count": document["page_count"]}
     origin["data"] = data if len(cuts) == 1 else None  # several tasks each read their document again
     return [origin | {"page_first": first, "page_last": last} for first, last in cuts], document
+
+
+def _keys(plan: Plan, source: Row, window: Window) -> Iterable[str]:
+    return item_keys(plan, source["source_key"], window.first, window.last, window.questions)
+
+
+def _stored(source: Row) -> set[str]:
+    """The keys of the document's items that have a row."""
+    return {*(source["answered"] or ()), *(source["failed"] or ())}
+
+
+def _items(source: Row, keys: Iterable[str]) -> Row:
+    """How many items are expected, and of how many the tables have a row."""
+    expected, answered = set(keys), set(source["answered"] or ())
+    return {
+        "items_expected": len(expected),
+        "items_answered": len(expected & answered),
+        "items_failed": len(expected & _stored(source) - answered),
+    }
 
 
 def draw_groups(table: pa.Table, plan: Plan) -> Iterator[pa.Table]:
@@ -92,19 +127,24 @@ def _draw_range(row: Row, plan: Plan) -> Iterator[Row]:
     first, last = row["page_first"], row["page_last"]
     asked = windows(plan, row["uri"], row["page_count"])
     asked = [window for window in asked if first <= window.first and window.last <= last]
+    asked = without(plan, row["source_key"], asked, _stored(row["source"]))
     try:
         opened = _open(_bytes_of(row), row["source"], plan)
     except DocumentError as error:
-        yield from (_failed(_window_origin(row, window), "rasterize", error) for window in asked)
+        yield from (
+            _failed(_window_origin(row, window), "rasterize", error, window.questions) for window in asked
+        )
         return
     with opened:
         for window in asked:
+            if is_stopping(plan.run_id):
+                return
             started = time.perf_counter()
             origin = _window_origin(row, window)
             try:
                 group = origin | _draw_window(opened, origin, window, plan)
             except DocumentError as error:
-                group = _failed(origin, "rasterize", error)
+                group = _failed(origin, "rasterize", error, window.questions)
             yield group | {"rasterize_seconds": time.perf_counter() - started}
 
 
@@ -171,8 +211,9 @@ def _window_origin(row: Row, window: Window) -> Row:
     return origin | {"page_first": window.first, "page_last": window.last}
 
 
-def _failed(origin: Row, stage: Stage, error: DocumentError) -> Row:
-    return origin | {"kind": FAILED, "stage": stage, "reason": error.reason, "message": error.message}
+def _failed(origin: Row, stage: Stage, error: DocumentError, left: Iterable[Question]) -> Row:
+    what = {"kind": FAILED, "stage": stage, "reason": error.reason, "message": error.message}
+    return origin | what | {"left": [question.id for question in left]}
 
 
 def read_answers(table: pa.Table, plan: Plan) -> pa.Table:
@@ -192,6 +233,8 @@ def read_answers(table: pa.Table, plan: Plan) -> pa.Table:
 def _failures(row: Row, plan: Plan) -> Iterator[Failure]:
     first, last = row["page_first"], row["page_last"]
     for question in questions_for(plan, row["uri"], first, last):
+        if question.id not in row["left"]:
+            continue
         yield Failure(
             item_key=item_key(plan, row["source_key"], first, last, question),
             settings_key=plan.settings_key,
@@ -207,7 +250,7 @@ def _failures(row: Row, plan: Plan) -> Iterator[Failure]:
 
 def _result(found: Answer | Failure) -> Row:
     kind = ANSWER if isinstance(found, Answer) else FAILURE
-    names = ("source_key", "item_key", "page_first", "page_last")
+    names = ("source_key", "uri", "item_key", "page_first", "page_last")
     return {"kind": kind, kind: to_row(found), **{name: getattr(found, name) for name in names}}
 
 

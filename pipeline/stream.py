@@ -33,6 +33,8 @@ OPENED = pa.struct(
         ("media_type", pa.string()),
         ("page_count", pa.int64()),
         ("items_expected", pa.int64()),
+        ("items_answered", pa.int64()),  # this and the next: by earlier runs
+        ("items_failed", pa.int64()),
     ]
 )
 SECONDS = ("open_seconds", "rasterize_seconds", "generate_seconds")  # that the work behind a row took
@@ -47,6 +49,7 @@ _EVERYWHERE = [
     ("stage", pa.string()),  # this and the next two: of a FAILED row
     ("reason", pa.string()),
     ("message", pa.string()),
+    ("left", pa.list_(pa.string())),  # of a FAILED row: its questions, by their ids
     ("document", OPENED),
     *((name, pa.float64()) for name in SECONDS),
 ]

@@ -123,6 +123,8 @@ class Document(Row):
     items_failed: int = Field(ge=0)
     status: Status
     finished_at: AwareDatetime
+    asked_key: str | None = None
+    """Hash of all that was asked of the document: where it is the same again, there is nothing left to do."""
 
     @model_validator(mode="after")
     def _adds_up(self) -> Self:

@@ -161,12 +161,16 @@ def test_the_record_says_what_ran(questions_run: Path) -> None:
     assert [question["id"] for question in record["config"]["questions"]] == ["total", "when", "third"]
 
 
-def test_a_finished_output_is_not_overwritten(
-    questions_run: Path, documents: Path, capsys: pytest.CaptureFixture[str]
+def test_a_finished_output_is_done_without_ray(
+    questions_run: Path, documents: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = f"--input {documents} --output {questions_run} --question Q"
-    assert extract.main(flags.split()) == 2
-    assert "holds a finished run" in capsys.readouterr().err
+    monkeypatch.setattr("jobs.running.connected", lambda: pytest.fail("Ray was started"))
+    folder = questions_run.parent
+    flags = f"--input {documents} --output {questions_run} --questions {folder / 'questions.jsonl'}"
+    before = read_record(str(questions_run))["counts"]
+    assert extract.main(f"{flags} --model {folder / 'parrot'} --max-new-tokens 9".split()) == 0
+    assert "11 documents with 168 items were done before" in capsys.readouterr().out
+    assert read_record(str(questions_run))["counts"] == before | {"pages": 0}
 
 
 def test_the_report_prints_it(questions_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

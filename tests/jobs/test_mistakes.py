@@ -47,7 +47,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     def connect() -> None:
         pytest.fail("Ray was started")
 
-    monkeypatch.setattr("jobs.cluster.connected", connect)
+    monkeypatch.setattr("jobs.running.connected", connect)
     return run
 
 
@@ -156,9 +156,3 @@ def test_an_output_whose_bucket_has_no_region(refused: Run, monkeypatch: pytest.
 
     monkeypatch.setattr("pipeline.record.pafs.FileSystem", NoNetwork)
     assert "s3://bucket/out: S3 cannot be reached" in refused(output="s3://bucket/out")
-
-
-@pytest.mark.parametrize(("name", "state"), [("run.json", "a finished run"), ("answers", "did not finish")])
-def test_an_output_that_holds_a_run(refused: Run, folder: Path, name: str, state: str) -> None:
-    (folder / "used" / name).mkdir(parents=True)
-    assert state in refused(output=folder / "used")

@@ -2,21 +2,23 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import flow
 from pipeline import writer as writing
 from pipeline.batches import Replica
+from pipeline.commits import Committer
 from pipeline.config import FlowConfig, make_plan, prepare
 from pipeline.documents import list_sources
 from pipeline.engines import ReplicaConfig
-from pipeline.ledger import Ledger
-from pipeline.record import read_record, refuse_used, versions, write_record
+from pipeline.ledger import Counts, Ledger
+from pipeline.record import read_record, versions, write_record
+from pipeline.replaced import Replaced
 from pipeline.stages import draw_groups, open_sources, read_answers
 from pipeline.tables import create_tables, read_table
 from pipeline.writer import Writer
@@ -43,12 +45,18 @@ def results(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     ]
 
 
-def deliver(results: list[pa.Table], output: Path) -> Ledger:
+def deliver(
+    checkpoint: Path, results: list[pa.Table], output: Path, arriving: Iterator[pa.Table] | None = None
+) -> Ledger:
     """What flow.run does with each batch."""
-    ledger = Ledger(documents=3, run_id="run", settings_key="settings")
-    with Writer(create_tables(str(output), None)) as writer:
-        for batch in results:
-            writer.add(*ledger.take(batch))
+    plan, tables = plan_for(checkpoint), create_tables(str(output), None)
+    keys = pa.chunked_array([pc.unique(pa.concat_tables(results)["source_key"])])
+    ledger = Ledger(plan, keys, Counts(documents=3))
+    with Committer(tables, "run") as committer:
+        replaced = Replaced(plan, tables, {}, frozenset())
+        with Writer(tables, committer, replaced) as writer:
+            for batch in arriving or results:
+                writer.add(*ledger.take(batch))
     return ledger
 
 
@@ -56,34 +64,38 @@ def rows(output: Path) -> list[int]:
     return [read_table(str(output / name)).num_rows for name in ("answers/text", "failures", "documents")]
 
 
-def test_what_ray_delivers_twice_is_committed_once(results: list[pa.Table], tmp_path: Path) -> None:
-    ledger = deliver(results, tmp_path / "once")
+def test_what_ray_delivers_twice_is_committed_once(
+    tiny_checkpoint: Path, results: list[pa.Table], tmp_path: Path
+) -> None:
+    ledger = deliver(tiny_checkpoint, results, tmp_path / "once")
     ledger.check()
     assert rows(tmp_path / "once") == [ledger.counts.answered, ledger.counts.failed, 3]
     assert ledger.counts.expected == 10
-    again = deliver([*results[:2], *results, *reversed(results)], tmp_path / "twice")
+    again = deliver(tiny_checkpoint, [*results[:2], *results, *reversed(results)], tmp_path / "twice")
     assert again.counts == ledger.counts
     assert rows(tmp_path / "twice") == rows(tmp_path / "once")
 
 
 def test_small_commits_give_the_same_rows(
-    results: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_checkpoint: Path, results: list[pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deliver(results, tmp_path / "one")
+    deliver(tiny_checkpoint, results, tmp_path / "one")
     monkeypatch.setattr(writing, "COMMIT_ROWS", 1)
-    deliver(results, tmp_path / "many")
+    deliver(tiny_checkpoint, results, tmp_path / "many")
     assert rows(tmp_path / "many") == rows(tmp_path / "one")
     assert len(list((tmp_path / "many" / "answers" / "text").glob("*.parquet"))) > 1
     assert len(list((tmp_path / "one" / "answers" / "text").glob("*.parquet"))) == 1
 
 
-def test_what_arrived_before_an_error_is_committed(results: list[pa.Table], tmp_path: Path) -> None:
+def test_what_arrived_before_an_error_is_committed(
+    tiny_checkpoint: Path, results: list[pa.Table], tmp_path: Path
+) -> None:
     def breaks_off() -> Iterator[pa.Table]:
         yield results[0]
         raise RuntimeError("a worker died")
 
     with pytest.raises(RuntimeError, match="a worker died"):
-        deliver(breaks_off(), tmp_path)  # type: ignore[arg-type]  # an iterator, as Ray Data gives
+        deliver(tiny_checkpoint, results, tmp_path, breaks_off())
     assert sum(rows(tmp_path)[:2]) == results[0].num_rows
 
 
@@ -161,20 +173,20 @@ def test_defaults_follow_the_target_and_the_model(tiny_checkpoint: Path) -> None
 def test_a_run_prepares_without_ray(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf_bytes())
     prepared = prepare(config(tiny_checkpoint, inputs=(str(tmp_path),), output=str(tmp_path / "out")))
-    assert prepared.sources["uri"].to_pylist() == [str(tmp_path / "a.pdf")]
+    assert prepared.backlog.sources["uri"].to_pylist() == [str(tmp_path / "a.pdf")]
     assert rows(tmp_path / "out") == [0, 0, 0]
-    with pytest.raises(ValueError, match="did not finish"):
-        prepare(replace(prepared.config))
+    with pytest.raises(ValueError, match="is being written by run"):
+        prepare(prepared.config)
+    prepared.committer.leave()
+    prepare(prepared.config).committer.leave()
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no finished run"):
         read_record(str(tmp_path))
-    assert write_record(f"{tmp_path}/", {"who": "Köfte"}) == f"{tmp_path}/run.json"
-    assert read_record(str(tmp_path)) == {"who": "Köfte"}
+    assert write_record(f"{tmp_path}/", {"who": "Köfte", "finished_at": "now"}) == f"{tmp_path}/run.json"
+    assert read_record(str(tmp_path)) == {"who": "Köfte", "finished_at": "now"}
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
-    with pytest.raises(ValueError, match="holds a finished run"):
-        refuse_used(str(tmp_path))
 
 
 def test_versions_name_what_is_installed() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.items import Plan, Window, item_key, page_ranges, parse_pages, questions_for, windows
+from pipeline.items import Plan, Window, asked_key, item_key, page_ranges, parse_pages, questions_for, windows
 from pipeline.limits import Limits
 from schemas.targets import Question
 
@@ -141,3 +141,14 @@ def test_the_key_changes_with_what_shapes_the_answer(other: str) -> None:
 def test_the_key_does_not_change_with_the_run_or_the_other_questions() -> None:
     other = replace(PLAN, run_id="later", questions=(ANY,), model="elsewhere")
     assert item_key(other, "source", 1, 2, ANY) == item_key(PLAN, "source", 1, 2, ANY)
+
+
+def test_the_same_is_asked_only_of_the_same_pages_and_questions() -> None:
+    key = asked_key(PLAN, "x.pdf")
+    assert key == asked_key(PLAN, "y.pdf")
+    others = [
+        replace(PLAN, pages=(2, None)),
+        replace(PLAN, settings_key="b"),
+        replace(PLAN, questions=(PDF,)),
+    ]
+    assert len({key, asked_key(PLAN, "x.png"), *(asked_key(plan, "x.pdf") for plan in others)}) == 5

@@ -1,0 +1,32 @@
+"""Ctrl-C and SIGTERM for a job: finish what runs; or stop now, with what has arrived."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Thread
+from types import FrameType
+
+
+@contextmanager
+def graceful(finish: Callable[[], None]) -> Iterator[None]:
+    """The first SIGINT calls `finish`, the second raises KeyboardInterrupt.
+
+    SIGTERM raises it at once: `ray job stop` kills three seconds later.
+    """
+    asked = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked or number == signal.SIGTERM:
+            raise KeyboardInterrupt
+        asked = True
+        print("finishing what runs; Ctrl-C again stops now", file=sys.stderr, flush=True)
+        Thread(target=finish, daemon=True).start()  # the handler may have come amid a call of Ray's
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

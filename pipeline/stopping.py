@@ -1,0 +1,46 @@
+"""The wish that a run end soon, from the driver to the tasks: they begin no new document and draw no page.
+
+What is drawn by then is answered and committed. The wish is a key in Ray's own store; there is none without
+Ray.
+"""
+
+import time
+from functools import cache
+
+from ray.experimental import internal_kv
+
+NAMESPACE = b"quire"
+LOOK_SECONDS = 0.5  # between two looks of a process: each is a message to the head
+
+
+def ask_to_stop(run_id: str) -> None:
+    """From now on the tasks of the run begin nothing."""
+    internal_kv._internal_kv_put(_key(run_id), b"1", namespace=NAMESPACE)
+
+
+def is_stopping(run_id: str) -> bool:
+    """Whether the run was asked to end; known within half a second."""
+    return _wish(run_id).look()
+
+
+@cache  # once a worker process
+def _wish(run_id: str) -> "_Wish":
+    return _Wish(run_id)
+
+
+class _Wish:
+    def __init__(self, run_id: str) -> None:
+        self._run_id = run_id
+        self._looked = -LOOK_SECONDS
+        self._found = False
+
+    def look(self) -> bool:
+        now = time.monotonic()
+        if not self._found and now - self._looked >= LOOK_SECONDS and internal_kv._internal_kv_initialized():
+            self._looked = now
+            self._found = bool(internal_kv._internal_kv_exists(_key(self._run_id), namespace=NAMESPACE))
+        return self._found
+
+
+def _key(run_id: str) -> bytes:
+    return f"stop-{run_id}".encode()

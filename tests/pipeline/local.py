@@ -1,0 +1,97 @@
+"""Runs of the whole flow in this process, without Ray: what the tests of outputs share."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline import flow, writer
+from pipeline.batches import Replica
+from pipeline.config import FlowConfig, Prepared, prepare
+from pipeline.engines import ReplicaConfig
+from pipeline.fleet import Fleet
+from pipeline.stages import draw_groups, open_sources, read_answers
+from pipeline.tables import read_table
+from tests.pipeline.plans import QUESTIONS
+
+FLEET = Fleet(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=1, calls=1)
+Rows = list[dict[str, Any]]
+
+
+class Killed(BaseException):
+    """The driver is gone: it commits nothing any more, and does not leave its output."""
+
+
+class Machine:
+    """Where runs take place, one after the other; it counts what they do."""
+
+    def __init__(self, checkpoint: Path, output: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.output = str(output)
+        self.opened: list[str] = []
+        self.asked = 0  # items
+        self._values: dict[str, Any] = {
+            "model": str(checkpoint),
+            "output": self.output,
+            "questions": QUESTIONS,
+            "dtype": "float32",
+            "max_new_tokens": 4,
+        }
+        self._patch = monkeypatch
+        monkeypatch.setattr(writer, "COMMIT_ROWS", 1)
+
+    def prepare(self, inputs: Path | str, again: frozenset[str] | None = None, **changes: Any) -> Prepared:
+        self.opened, self.asked = [], 0
+        return prepare(FlowConfig(inputs=(str(inputs),), **self._values | changes), again)
+
+    def run(self, inputs: Path | str, *, kill_after: int | None = None, **changes: Any) -> dict[str, Any]:
+        """What run.json says. With `kill_after`, the driver dies when so many batches were committed."""
+        return self.carry_out(self.prepare(inputs, **changes), kill_after)
+
+    def carry_out(self, prepared: Prepared, kill_after: int | None = None) -> dict[str, Any]:
+        def batches(prepared: Prepared, fleet: Fleet) -> Iterator[pa.Table]:
+            for number, batch in enumerate(self._batches(prepared)):
+                if number == kill_after:
+                    self._patch.setattr(writer.Writer, "commit", lambda self: None)
+                    self._patch.setattr("pipeline.commits.Committer.leave", lambda self: self._ended.set())
+                    raise Killed
+                yield batch
+
+        with self._patch.context() as patch:
+            patch.setattr(flow, "_batches", batches)
+            self._patch, before = patch, self._patch
+            try:
+                return flow.run(prepared, FLEET, lambda counts: None)
+            finally:
+                self._patch = before
+
+    def _batches(self, prepared: Prepared) -> Iterator[pa.Table]:
+        plan = prepared.plan
+        replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
+        for opened in open_sources(prepared.backlog.sources, plan):
+            self.opened += opened["uri"].to_pylist()[:1]
+            for group in draw_groups(opened, plan):
+                self.asked += sum(len(keys or ()) for keys in group["item_keys"].to_pylist())
+                for completion in replica(group):
+                    yield read_answers(completion, plan)
+
+    def rows(self, name: str) -> Rows:
+        found: Rows = read_table(f"{self.output}/{name}").to_pylist()
+        return found
+
+    def items(self) -> list[tuple[str, int | None, str, str]]:
+        """The name of the document, the page and the question of all items, after checks that none is twice
+        and that documents/ adds up to them."""
+        rows = self.rows("answers/text") + self.rows("failures")
+        assert max(Counter(row["item_key"] for row in rows).values(), default=1) == 1
+        answered = Counter(row["source_key"] for row in self.rows("answers/text"))
+        failed = Counter(row["source_key"] for row in self.rows("failures"))
+        for document in self.rows("documents"):
+            assert document["items_answered"] == answered[document["source_key"]], document
+            assert document["items_failed"] == failed[document["source_key"]], document
+        return sorted(
+            ((Path(row["uri"]).name, row["page_first"], row["question_id"], row["question"]) for row in rows),
+            key=str,
+        )

@@ -1,0 +1,184 @@
+"""moto as an S3 server, and in front of it a proxy that makes faults on demand.
+
+The proxy is a process of its own: deltalake waits for its replies without giving Python's lock away.
+
+python -m tests.pipeline.s3 PORT UPSTREAM_PORT
+"""
+
+import http.client
+import http.server
+import json
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import boto3
+import botocore.exceptions
+import pytest
+
+# What a request meets instead of its answer: a status, or what happens to the body.
+RESET, SLOW = "reset", "slow"  # the connection ends in mid-body; a second passes before it
+CODES = {500: "InternalError", 503: "SlowDown"}
+CONTROL = "/-fault"  # a path that is not forwarded
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running S3, reached through the proxy."""
+
+    client: Any
+    port: int
+    bucket: str = "quire"
+
+    def put(self, key: str, data: bytes) -> str:
+        self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
+        return f"s3://{self.bucket}/{key}"
+
+    def fail(self, fault: int | str, times: int, method: str, part: str) -> None:
+        """The next requests of this method whose path has this part meet the fault."""
+        self._control("PUT", {"fault": fault, "times": times, "method": method, "part": part})
+
+    def struck(self) -> int:
+        """How many requests have met the last fault; ends it."""
+        return int(self._control("DELETE", None)["struck"])
+
+    def _control(self, method: str, body: Any) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, CONTROL, json.dumps(body))
+        answer = json.loads(connection.getresponse().read())
+        connection.close()
+        return answer
+
+
+@contextmanager
+def serve(patch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server, with an empty bucket, for as long as the context lasts; `AWS_*` point there."""
+    settings = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
+    settings |= {"DEFAULT_REGION": "us-east-1", "REGION": "us-east-1"}
+    ports = _free_ports()
+    for name, value in settings.items():
+        patch.setenv(f"AWS_{name}", value)
+    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports[0]}")
+    programs = [["moto.server", "-p", str(ports[1])], ["tests.pipeline.s3", *map(str, ports)]]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": Path(__file__).parents[2]}
+    running = [subprocess.Popen([sys.executable, "-m", *program], **quiet) for program in programs]  # type: ignore[call-overload]  # values of both types
+    try:
+        server = Server(client=boto3.client("s3"), port=ports[0])
+        _create_bucket(server, deadline=time.monotonic() + 60)
+        yield server
+    finally:
+        for process in running:
+            process.terminate()
+            process.wait()
+
+
+def _free_ports() -> tuple[int, int]:
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("127.0.0.1", 0))
+        two.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def _create_bucket(server: Server, *, deadline: float) -> None:
+    while True:
+        try:
+            server.client.create_bucket(Bucket=server.bucket)
+            return
+        except (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError):
+            assert time.monotonic() < deadline, "the S3 server did not start"
+            time.sleep(0.2)
+
+
+class Proxy(http.server.BaseHTTPRequestHandler):
+    """Forwards requests, or lets them fail."""
+
+    protocol_version = "HTTP/1.1"
+    upstream = 0  # port
+    lock = Lock()
+    order: dict[str, Any] | None = None
+    struck = 0
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _serve(self) -> None:
+        body = self._body()
+        if self.path == CONTROL:
+            self._take_order(json.loads(body))
+            return
+        fault = self._fault()
+        if isinstance(fault, int):
+            text = f"<Error><Code>{CODES[fault]}</Code><Message>{CODES[fault]}</Message></Error>"
+            self._answer(fault, [], text.encode())
+            return
+        connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=60)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "expect", "connection"):
+                connection.putheader(name, value)
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders(body)
+        reply = connection.getresponse()
+        data = reply.read()
+        connection.close()
+        if fault == SLOW:
+            time.sleep(1)
+        self._answer(reply.status, reply.getheaders(), data, cut=fault == RESET)
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        chunks = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
+
+    def _take_order(self, order: dict[str, Any] | None) -> None:
+        with self.lock:
+            answer = {"struck": Proxy.struck}
+            Proxy.order, Proxy.struck = order, 0
+        self._answer(200, [], json.dumps(answer).encode())
+
+    def _fault(self) -> int | str | None:
+        with self.lock:
+            order = self.order
+            if order is None or Proxy.struck >= order["times"]:
+                return None
+            if self.command != order["method"] or order["part"] not in self.path:
+                return None
+            Proxy.struck += 1
+            found: int | str = order["fault"]
+            return found
+
+    def _answer(self, status: int, headers: list[tuple[str, str]], data: bytes, *, cut: bool = False) -> None:
+        self.send_response_only(status)
+        for name, value in headers:
+            if name.lower() not in ("content-length", "transfer-encoding", "connection"):
+                self.send_header(name, value)
+        head = self.command == "HEAD"
+        self.send_header(
+            "Content-Length", (dict(headers).get("Content-Length") if head else None) or str(len(data))
+        )
+        self.end_headers()
+        self.wfile.write(b"" if head else data[: len(data) // 2] if cut else data)
+        if cut:
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve  # as http.server calls them
+
+
+if __name__ == "__main__":
+    Proxy.upstream = int(sys.argv[2])
+    http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Proxy).serve_forever()
