@@ -19,6 +19,7 @@ from pipeline.engines import ReplicaConfig, make_engine, take_device
 from pipeline.items import model_folder
 from pipeline.leader import Leader
 from pipeline.stepper import Stepper
+from pipeline.stopping import is_stopping
 from pipeline.stream import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, inherit, table_of
 
 
@@ -40,7 +41,7 @@ class Replica:
         rows, others = hand_on(table, GROUP, COMPLETIONS)
         if others.num_rows:
             yield others
-        if not rows.num_rows:
+        if not rows.num_rows or is_stopping(self._plan.run_id):
             return
         waiting = rows.drop_columns(["pixels"]).to_pylist()
         groups = []

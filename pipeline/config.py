@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from model.checkpoint import check_checkpoint, model_key
 from model.config import check_size
@@ -78,6 +79,12 @@ class FlowConfig:
     """GPUs among which each copy is shared out."""
 
     def __post_init__(self) -> None:
+        places = (*self.inputs, self.output)
+        if any("://" in place and "@" in urlsplit(place).netloc for place in places):
+            raise ValueError(
+                "an address holds credentials, which would end up in tables and logs: leave them out, and "
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
         if bool(self.questions) == bool(self.target):
             raise ValueError("ask questions or extract a target, one of the two")
         for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel"):

@@ -26,6 +26,7 @@ from pipeline.ranks import remove_groups
 from pipeline.record import versions, write_record
 from pipeline.stages import draw_groups, open_sources, read_answers
 from pipeline.stopping import is_stopping
+from pipeline.storage import absolute
 from pipeline.stream import SECONDS
 from pipeline.writer import Writer
 
@@ -130,12 +131,17 @@ def _batches(prepared: Prepared, fleet: Fleet) -> Iterable[Any]:
 
 def _record(prepared: Prepared, fleet: Fleet | None) -> dict[str, Any]:
     """What is known of a run when it begins."""
-    plan = prepared.plan
+    plan, config = prepared.plan, prepared.config
     root = prepared.tables["documents"].uri.removesuffix("documents")
     return {
         "run_id": plan.run_id,
-        "config": asdict(prepared.config)
-        | {"questions": [q.model_dump() for q in plan.questions], "passwords": len(plan.passwords)},
+        "config": asdict(config)
+        | {
+            "inputs": list(map(absolute, config.inputs)),  # a retry may start from another folder
+            "model": absolute(config.model),
+            "questions": [q.model_dump() for q in plan.questions],
+            "passwords": len(plan.passwords),
+        },
         "plan": {
             name: getattr(plan, name) for name in ("settings_key", "scope", "max_side", "max_new_tokens")
         },

@@ -1,7 +1,7 @@
-"""The wish that a run end soon, from the driver to the tasks: they begin no new document and draw no page.
+"""The wish that a run end soon, from the driver to the tasks: no document is opened, no page drawn or asked.
 
-What is drawn by then is answered and committed. The wish is a key in Ray's own store; there is none without
-Ray.
+What a Replica was asked by then is answered and committed. The wish is a key in Ray's own store; there is
+none without Ray.
 """
 
 import time

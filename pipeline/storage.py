@@ -52,6 +52,11 @@ def find(given: str) -> Found:
     return _find_locally(given)
 
 
+def absolute(given: str) -> str:
+    """A path, folder or glob as it reads from any folder."""
+    return given if "://" in given else os.path.abspath(os.path.expanduser(given))
+
+
 def open_input(uri: str) -> Any:
     """A file to read and seek in, a pyarrow NativeFile. Raises ValueError, and OSError: see `explain`."""
     if uri.startswith("s3://"):

@@ -78,6 +78,8 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"input": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"input": "/nowhere/*.pdf"}, "/nowhere/*.pdf"),
         ({"input": "ftp://host/file"}, "ftp"),
+        ({"input": "s3://key:hunter2@bucket/in"}, "an address holds credentials"),
+        ({"output": "s3://key:hunter2@bucket/out"}, "an address holds credentials"),
         ({"question": None, "questions": "/nowhere/questions.txt"}, "/nowhere/questions.txt"),
         ({"question": None, "questions": "/nowhere/questions.csv"}, ".txt"),
         ({"question": None, "target": "Bill"}, "Invoice, Receipt"),
@@ -91,6 +93,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 def test_a_wrong_flag(refused: Run, changes: dict[str, object], message: str) -> None:
     printed = refused(**changes)
     assert message in printed
+    assert "hunter2" not in printed
     assert printed.count("\n") == 1
 
 

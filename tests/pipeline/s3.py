@@ -26,7 +26,8 @@ import pytest
 
 # What a request meets instead of its answer: a status, or what happens to the body.
 RESET, SLOW = "reset", "slow"  # the connection ends in mid-body; a second passes before it
-CODES = {500: "InternalError", 503: "SlowDown"}
+CODES = {403: "InvalidAccessKeyId", 500: "InternalError", 503: "SlowDown"}
+SECRET = "hunter2-of-aws"
 CONTROL = "/-fault"  # a path that is not forwarded
 
 
@@ -43,7 +44,7 @@ class Server:
         return f"s3://{self.bucket}/{key}"
 
     def fail(self, fault: int | str, times: int, method: str, part: str) -> None:
-        """The next requests of this method whose path has this part meet the fault."""
+        """The next requests of this method ("": any) whose path has this part meet the fault."""
         self._control("PUT", {"fault": fault, "times": times, "method": method, "part": part})
 
     def struck(self) -> int:
@@ -61,7 +62,7 @@ class Server:
 @contextmanager
 def serve(patch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server, with an empty bucket, for as long as the context lasts; `AWS_*` point there."""
-    settings = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
+    settings = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": SECRET}
     settings |= {"DEFAULT_REGION": "us-east-1", "REGION": "us-east-1"}
     ports = _free_ports()
     for name, value in settings.items():
@@ -154,7 +155,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             order = self.order
             if order is None or Proxy.struck >= order["times"]:
                 return None
-            if self.command != order["method"] or order["part"] not in self.path:
+            if order["method"] not in ("", self.command) or order["part"] not in self.path:
                 return None
             Proxy.struck += 1
             found: int | str = order["fault"]

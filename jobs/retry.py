@@ -1,0 +1,143 @@
+"""Ask again what failed in a run: all of it, or what failed for some causes, with other limits if given.
+
+Reads OUT/run.json for what was asked, of which inputs and of which model, and asks the failed items again
+under exactly these settings, so that their keys stay. The new answers and failures replace the old failures
+as they come, and the rows of documents/ with them. A document that could not be opened is opened again, and
+all of its items are asked.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jobs.extract import Parser
+from pipeline.limits import MIB, Limits
+
+EPILOG = """\
+examples:
+  # see what failed, and why
+  python -m jobs.report out/scans
+
+  # all of it again: a cluster that lost machines, an S3 that was down
+  python -m jobs.retry out/scans
+
+  # pages that took too long or too much memory, with four times the time and the memory
+  python -m jobs.retry out/scans --cause timeout --cause memory --page-timeout 120 --page-memory 8192
+
+  # documents whose password is known by now
+  python -m jobs.retry out/scans --cause needs_password --cause wrong_password --password secret
+
+what is asked again:
+  Items with a row in OUT/failures whose reason is a --cause, of documents that are still there and have not
+  changed; and whatever a run that was cut had begun. New documents are left to jobs.extract. An item that
+  fails again has its new failure in place of the old one. The same command continues a retry that was cut.
+
+exit code:
+  as that of jobs.extract: 0 done, 1 broke off, 130 stopped, 2 a mistake, and nothing was started
+"""
+
+
+def make_parser() -> Parser:
+    """All flags of the job."""
+    parser = Parser(
+        prog="python -m jobs.retry",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("output", metavar="OUT", help="what was the run's --output")
+    add = parser.add_argument_group("what, and within which limits").add_argument
+    add(
+        "--cause",
+        dest="causes",
+        action="append",
+        metavar="REASON",
+        help="a reason in OUT/failures, such as timeout, crash, memory, missing; repeat it for several "
+        "(default: all)",
+    )
+    add(
+        "--password",
+        dest="passwords",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="tried on documents that need one; run.json keeps none: give those of the run again",
+    )
+    same = "(default: that of the run)"
+    add("--page-timeout", type=float, metavar="SECONDS", help=f"of computing, for each page {same}")
+    add("--page-memory", type=int, metavar="MIB", help=f"memory to draw a page, besides its file {same}")
+    add("--document-pages", type=int, metavar="N", help=f"pages of a document {same}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the job; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        given = make_parser().parse_args(arguments)
+        from pipeline.config import prepare
+        from pipeline.record import read_begun
+
+        record = read_begun(given.output)
+        again = _causes(given, record)
+        if not again:
+            print(f"nothing has failed in {given.output}")
+            return 0
+        prepared = prepare(_config(given, record), again)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from jobs.running import carry_out
+
+    return carry_out(prepared)
+
+
+def _causes(given: argparse.Namespace, record: dict[str, Any]) -> frozenset[str]:
+    """The reasons to ask again. Raises ValueError for one that nothing failed for."""
+    from collections import Counter
+
+    from pipeline.tables import read_table
+
+    failures = read_table(f"{given.output.rstrip('/')}/{record['tables']['failures']}", ["reason"])
+    there = Counter(failures["reason"].to_pylist())
+    unknown = [cause for cause in given.causes or () if cause not in there]
+    if unknown:
+        known = ", ".join(f"{reason} ({count:,})" for reason, count in there.most_common()) or "none"
+        raise ValueError(
+            f"--cause {unknown[0]}: nothing failed for it in {given.output}; the causes are: {known}"
+        )
+    return frozenset(given.causes or there)
+
+
+def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
+    """The run's own FlowConfig, with what is given here. Raises ValueError."""
+    from pipeline.config import FlowConfig
+    from schemas.targets import Question
+
+    config = record["config"]
+    limits = config["limits"]
+    for name, value in (
+        ("page_seconds", given.page_timeout),
+        ("page_bytes", given.page_memory and given.page_memory * MIB),
+        ("document_pages", given.document_pages),
+    ):
+        if value is not None:
+            limits[name] = value
+    questions = () if config["target"] else tuple(Question(**question) for question in config["questions"])
+    return FlowConfig(
+        **config
+        | {
+            "output": given.output,
+            "inputs": tuple(config["inputs"]),
+            "questions": questions,
+            "passwords": tuple(given.passwords),
+            "limits": Limits(**limits),
+        }
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
