@@ -32,11 +32,13 @@ def outcome(scenario: str, checkpoint: Path, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.soak
 def test_a_node_that_goes_takes_no_answer_with_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
     found = outcome("two_nodes", tiny_checkpoint, tmp_path)
     assert found == {"nodes_left": 1, "apart": True, "answered": 72, "equal": True}
 
 
+@pytest.mark.soak
 def test_a_page_that_kills_its_ranks_is_a_failure_and_the_only_one(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
