@@ -132,6 +132,7 @@ def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
         | {
             "output": given.output,
             "inputs": tuple(config["inputs"]),
+            "pages": tuple(config["pages"]),
             "questions": questions,
             "passwords": tuple(given.passwords),
             "limits": Limits(**limits),
