@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import commits
+from pipeline.commits import OutputError
 from pipeline.record import read_begun, read_record
 from schemas.targets import Question
 from tests.pipeline.drawn import pdf_bytes
@@ -185,3 +186,27 @@ def test_what_failed_is_asked_again_by_cause(machine: Machine, folder: Path) -> 
     assert {row["item_key"] for row in machine.rows("failures")} == {row["item_key"] for row in old}
     assert {row["run_id"] for row in machine.rows("failures")} == {record["run_id"]}
     machine.items()
+
+
+def test_a_full_disk_breaks_the_run_off_and_it_goes_on_when_there_is_room(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    really = pq.write_table
+
+    def write(rows: pa.Table, path: str, **options: Any) -> None:
+        nonlocal written
+        written += 1
+        if written > 3:
+            raise OSError(28, "No space left on device")
+        really(rows, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.tables.pq.write_table", write)
+        with pytest.raises(OutputError, match=r"cannot be written: .*No space left on device"):
+            machine.run(folder)
+    there = len(machine.rows("answers/text")) + len(machine.rows("failures"))
+    assert 0 < there < 10
+    machine.run(folder)
+    assert machine.asked == 10 - there
+    assert len(machine.items()) == 12
