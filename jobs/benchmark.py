@@ -14,6 +14,8 @@ answers are exactly right.
 `pages` draws PDF pages on one core: through the sandbox, with plain PyMuPDF, and with pypdfium2, document by
 document in turns; and on to the model's pixels, against pypdfium2 with mistral_common's preprocessing.
 
+`keys` is the price of keys and commits: what the driver does for each document besides having it answered.
+
 `precision` says what FP8 changes in answers.
 
 `parallel` runs pages through one model over several GPUs, and through several copies, against one GPU.
@@ -264,6 +266,16 @@ def _table(title: str, rows: list[dict[str, object]], left: tuple[str, ...]) -> 
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
 
 
+def keys(arguments: argparse.Namespace) -> int:
+    """The price of keys and commits."""
+    from jobs.bookkeeping import price  # Delta tables, which the other benchmarks do not need
+
+    rows = price(arguments.documents)
+    _table(f"keys and commits of {arguments.documents:,} documents on a local disk", rows, ("part",))
+    print(json.dumps({"benchmark": "keys", "documents": arguments.documents, "rows": rows}))
+    return 0
+
+
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs.benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -352,6 +364,13 @@ def parser() -> argparse.ArgumentParser:
     four.add_argument("--max-side", type=int, default=1024, help="longest edge of the pages in pixels")
     four.add_argument("--repeats", type=int, default=5, help="timed rounds, after one that warms up")
     four.set_defaults(run=pages)
+    five = commands.add_parser(
+        "keys",
+        help="the price of keys and commits",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    five.add_argument("--documents", type=int, default=100_000, help="synthetic ones, with an answer each")
+    five.set_defaults(run=keys)
     two = commands.add_parser(
         "reading",
         help="right answers about held-out synthetic documents; needs the [train] extra",

@@ -158,3 +158,12 @@ def test_a_shape_without_memory_for_it_is_one_sentence(
     monkeypatch.setattr("jobs.workloads.free_memory", lambda device: 3 << 30)
     assert benchmark.main(["engine", "--shape", "pixtral-12b", "--dtype", "bfloat16"]) == 2
     assert "the weights need 23 GiB and 3 GiB are free" in capsys.readouterr().err
+
+
+def test_the_price_of_keys_counts_every_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["keys", "--documents", "200"]) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [(row["documents"], row["ms_a_document"] > 0) for row in line["rows"]] == [
+        (200, True),
+        (220, True),
+    ]

@@ -20,6 +20,7 @@ FLAGS = {
     "benchmark engine": """
         --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile
     """,
+    "benchmark keys": "--documents",
     "benchmark page": "--model --document --max-side --dtype --engine --questions --tokens --repeats",
     "benchmark pages": "--folder --max-side --repeats",
     "benchmark parallel": "--model --shape --tensor-parallel --replicas --share --dtype --fp8 --overlap",
