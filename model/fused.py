@@ -60,8 +60,8 @@ class Product:
         self._fp8: Quantized | None = None
         if fp8:
             self._fp8 = quantize(fused_XD)
-            for weight in weights:  # nobody multiplies with them any more
-                weight.data = weight.data.new_empty(0)
+            for weight in weights:  # nobody multiplies with them any more, but their heads are counted
+                weight.data = weight.data.new_empty(len(weight), 0)
             self._weight_XD = fused_XD.new_empty(0)
 
     @property

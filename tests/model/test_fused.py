@@ -16,7 +16,7 @@ from model.decoder import FusedDecoder, FusedNetwork
 from model.engine import BatchEngine
 from model.fused import in_turn
 from model.naive import NaiveEngine
-from model.network import EngineConfig
+from model.network import EngineConfig, make_network
 from model.padding import Room, pad, padded_inputs
 from model.paged import CacheLayer, PagedCache
 from model.pixtral import Pixtral
@@ -206,6 +206,14 @@ def test_what_is_too_large_fits_no_graph() -> None:
     assert pad(mixed, 64, room) is not None
     for name in ("tokens", "short", "rows", "blocks", "keys", "segments"):
         assert pad(mixed, 64, replace(room, **{name: getattr(room, name) - 1})) is None, name
+
+
+def test_the_cache_is_sized_beside_weights_in_fp8_too() -> None:
+    model = make_model()
+    config = replace(FUSED, cache_tokens=None, fp8_weights=True)
+    network = make_network(model, config, agree=lambda tokens: min(tokens, 256))
+    assert network.cache.k_LCSGH.shape[3] == model.config.n_kv_heads
+    assert sum(parameter.numel() for parameter in model.layers.parameters() if parameter.dim() > 1) == 0
 
 
 def test_fp8_needs_the_kernels() -> None:
