@@ -48,7 +48,8 @@ class Replica:
         for index, row in enumerate(waiting):
             pixels = np.frombuffer(rows["pixels"][index].as_buffer(), np.uint8)
             groups.append(self._group(row, pixels))
-        completions, waiting[0]["generate_seconds"] = self._desk.ask(groups, self._worker)
+        completions, busy, idle = self._desk.ask(groups, self._worker)
+        waiting[0] |= {"generate_seconds": busy, "idle_seconds": idle}
         for row, group in zip(waiting, groups, strict=True):
             written = [completions[branch.id] for branch in group.branches]
             yield table_of(list(inherit(row, _completion_rows(row, written))), COMPLETIONS)

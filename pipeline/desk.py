@@ -5,6 +5,7 @@ them (an engine in a thread, or a group of ranks), so that the last answers of o
 next ones are read. The desk knows which answer belongs to which call, and nothing of how it comes about.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Event, Lock
@@ -35,37 +36,43 @@ class Desk:
     def __init__(self) -> None:
         self._lock = Lock()
         self._calls: dict[str, _Call] = {}  # by branch
-        self._seconds = 0.0
+        self._busy = self._idle = 0.0  # seconds that no call has been told yet
+        self._emptied: float | None = None  # when the last call that waited had its answers
         self._error: Exception | None = None
 
-    def ask(self, groups: Sequence[Group], worker: Worker) -> tuple[dict[str, Completion], float]:
-        """The completions by branch id, which is unique among all calls; and the seconds that this took.
+    def ask(self, groups: Sequence[Group], worker: Worker) -> tuple[dict[str, Completion], float, float]:
+        """The completions by branch id, which is unique among all calls; the busy and the idle seconds.
 
-        The seconds are those in which the worker worked since another call left with its answers: over all
-        calls they add up to the time that it was busy. Raises RuntimeError when the worker has broken.
+        The seconds are those in which the worker worked, and had nothing to do, since another call left with
+        its answers: over all calls they add up. The time before the first call is neither. Raises
+        RuntimeError when the worker has broken.
         """
         call = _Call({branch.id for group in groups for branch in group.branches})
         with self._lock:
             self._check()
             assert self._calls.keys().isdisjoint(call.missing), sorted(call.missing)[:3]
+            if not self._calls and self._emptied is not None:
+                self._idle += time.perf_counter() - self._emptied
             self._calls |= dict.fromkeys(call.missing, call)
         worker.submit(groups)
         call.done.wait()
         with self._lock:
             self._check()
-            seconds, self._seconds = self._seconds, 0.0
-        return call.completions, seconds
+            busy, idle, self._busy, self._idle = self._busy, self._idle, 0.0, 0.0
+        return call.completions, busy, idle
 
     def deliver(self, completions: Sequence[Completion], seconds: float) -> None:
         """What the worker has finished, after so many more seconds of work."""
         with self._lock:
-            self._seconds += seconds
+            self._busy += seconds
             for completion in completions:
                 call = self._calls.pop(completion.id)
                 call.missing.remove(completion.id)
                 call.completions[completion.id] = completion
                 if not call.missing:
                     call.done.set()
+            if completions and not self._calls:
+                self._emptied = time.perf_counter()
 
     def fail(self, error: Exception) -> None:
         """The worker has broken: all calls that wait, or will come, raise."""

@@ -37,7 +37,8 @@ OPENED = pa.struct(
         ("items_failed", pa.int64()),
     ]
 )
-SECONDS = ("open_seconds", "rasterize_seconds", "generate_seconds")  # that the work behind a row took
+# That the work behind a row took; `idle_seconds` are those in which a Replica waited for pages.
+SECONDS = ("open_seconds", "rasterize_seconds", "generate_seconds", "idle_seconds")
 
 _EVERYWHERE = [
     ("kind", pa.string()),

@@ -1,6 +1,7 @@
 """Calls side by side: each gets its own answers, the engine is not idle, nobody waits for a broken one."""
 
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def ask_all(engine: SeatsEngine, batches: list[list[Group]], at_a_time: int) -> 
     with desk_over(engine) as (desk, stepper), ThreadPoolExecutor(at_a_time) as threads:
         asked = [threads.submit(desk.ask, groups, stepper) for groups in batches]
         for groups, future in zip(batches, asked, strict=True):
-            completions, _ = future.result(timeout=60)
+            completions, _, _ = future.result(timeout=60)
             assert set(completions) == {branch.id for group in groups for branch in group.branches}
             assert all(id == completion.id for id, completion in completions.items())
     return sum(future.result()[1] for future in asked)
@@ -72,6 +73,17 @@ def test_the_seconds_of_all_calls_are_those_of_the_engine() -> None:
     engine = SeatsEngine(seats=4, step_seconds=0.005)
     seconds = ask_all(engine, calls(6, 4), at_a_time=6)
     assert 0.005 * engine.steps <= seconds < 0.015 * engine.steps
+
+
+def test_the_wait_between_two_calls_is_idle_and_the_time_before_them_is_not() -> None:
+    with desk_over(SeatsEngine(seats=4)) as (desk, stepper):
+        first, second, third = calls(3, 2)
+        time.sleep(0.2)
+        assert desk.ask(first, stepper)[2] == 0
+        started = time.perf_counter()
+        time.sleep(0.2)
+        assert 0.2 <= desk.ask(second, stepper)[2] <= time.perf_counter() - started
+        assert desk.ask(third, stepper)[2] < 0.2
 
 
 def test_an_engine_that_breaks_is_heard_of_in_every_call() -> None:
