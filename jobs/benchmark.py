@@ -20,6 +20,8 @@ document in turns; and on to the model's pixels, against pypdfium2 with mistral_
 
 `parallel` runs pages through one model over several GPUs, and through several copies, against one GPU.
 
+`job` runs W1's pages, as PDFs, through `jobs.extract` on one GPU (or the CPU), and through the engine alone.
+
 All but `reading` print a table, and one JSON line for scripts.
 """
 
@@ -29,6 +31,7 @@ import argparse
 import json
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -137,6 +140,24 @@ def parallel(arguments: argparse.Namespace) -> int:
     _table(f"{arguments.shape or arguments.model} on {machine}", rows, left=())
     settings = {"share": arguments.share, "fp8": arguments.fp8, "overlap": arguments.overlap}
     print(json.dumps({"benchmark": "parallel", "machine": machine, **settings, "rows": rows}))
+    return 0
+
+
+def job(arguments: argparse.Namespace) -> int:
+    """The engine alone, then the whole job."""
+    from jobs.whole import compare, write_checkpoint  # the pipeline, which the engine does not need
+
+    if not 0 < arguments.share <= 1:
+        raise ValueError(f"--share {arguments.share}: it must be above 0, and 1 at most")
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        model = arguments.model
+        if arguments.shape:
+            model = Path(folder) / "model"
+            write_checkpoint(SHAPES[arguments.shape], _NANO / "tekken.json", model)
+        rows = compare(model, arguments.share, Path(folder))
+    machine = _machine(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    _table(f"W1 of {arguments.shape or arguments.model} on {machine}", rows, left=("what",))
+    print(json.dumps({"benchmark": "job", "machine": machine, "share": arguments.share, "rows": rows}))
     return 0
 
 
@@ -327,6 +348,20 @@ def parser() -> argparse.ArgumentParser:
         help="compute steps of so many tokens in two halves, each while the other's sums are under way (GPU)",
     )
     five.set_defaults(run=parallel)
+    whole = commands.add_parser(
+        "job",
+        help="pages a second of the whole job, against the engine alone",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    _add_model(whole)
+    whole.add_argument("--share", type=float, default=1.0, help="run this share of W1's pages")
+    whole.add_argument(
+        "--folder",
+        type=Path,
+        help="for the checkpoint (24 GB for pixtral-12b), documents and tables while it runs; default: the "
+        "system's for temporary files",
+    )
+    whole.set_defaults(run=job)
     three = commands.add_parser(
         "precision",
         help="answers that FP8 changes (GPU)",

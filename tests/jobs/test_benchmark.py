@@ -11,9 +11,10 @@ import torch
 
 from jobs import benchmark
 from jobs.engines import Timing
+from jobs.whole import write_checkpoint
 from jobs.workloads import PIXTRAL_12B, WORKLOADS, operations_of
-from model.checkpoint import save_model
-from tests.model.tiny import tiny_pixtral
+from model.checkpoint import check_checkpoint, save_model
+from tests.model.tiny import CONFIG, tiny_pixtral
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 
 
@@ -167,3 +168,16 @@ def test_the_price_of_keys_counts_every_document(capsys: pytest.CaptureFixture[s
         (200, True),
         (220, True),
     ]
+
+
+def test_the_job_is_compared_with_the_engine_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["job", "--share", "0.004"]) == 0
+    engine, job = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert (engine["what"], job["what"]) == ("engine", "job")
+    assert job["of_the_engine"] == pytest.approx(job["pages_per_second"] / engine["pages_per_second"], 0.01)
+    assert 0 < job["computing_seconds"] + job["waiting_seconds"] < job["run_seconds"]
+
+
+def test_a_checkpoint_of_a_shape_has_the_tokenizers_vocabulary(tmp_path: Path) -> None:
+    write_checkpoint(CONFIG, Path("model/nano/tekken.json"), tmp_path / "model")
+    assert check_checkpoint(tmp_path / "model") == replace(CONFIG, vocab_size=3048)
