@@ -6,8 +6,12 @@ and takes away what they replace; a row of documents/ leaves first, so that a do
 its answers and failures do not bear out.
 """
 
+import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -53,6 +57,10 @@ class Writer:
 
     def commit(self) -> None:
         """Writes and commits what has gathered. Raises OutputError."""
+        with _uninterrupted():
+            self._write()
+
+    def _write(self) -> None:
         started = time.monotonic()
         renewed = self._renewed()
         self._commit("documents", self._take("documents", renewed))
@@ -104,3 +112,24 @@ class Writer:
         """The rows of one table, out of the struct column in which they travel."""
         column = results.filter(pc.equal(results["kind"], kind))[kind]
         return pa.Table.from_arrays(column.flatten(), schema=self._tables[name].schema)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait: who broke a commit off in the middle would commit its first half again."""
+    if current_thread() is not main_thread():  # no signal is handled there
+        yield
+        return
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
