@@ -9,6 +9,7 @@ from rich.console import Console
 from jobs.cluster import connected
 from jobs.display import shown
 from jobs.interrupts import graceful
+from jobs.lifeline import RayLostError, lifeline
 from pipeline.commits import OutputError
 from pipeline.config import Prepared
 from pipeline.flow import find_fleet, run
@@ -25,7 +26,7 @@ def carry_out(prepared: Prepared) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
-    except OutputError as error:
+    except (OutputError, RayLostError) as error:
         print(f"broken off: {error}; the same command continues with what {output} holds", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -50,7 +51,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
         what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
         documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
         console.print(f"{documents}, {what}, on {where}", highlight=False)
-        with graceful(partial(ask_to_stop, prepared.plan.run_id)), shown(console) as observe:
+        with graceful(partial(ask_to_stop, prepared.plan.run_id)), lifeline(), shown(console) as observe:
             return run(prepared, fleet, observe)
 
 

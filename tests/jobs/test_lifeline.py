@@ -1,0 +1,41 @@
+"""A job whose Ray dies ends soon, and says what has died."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+PROGRAM = """
+import sys, time
+import psutil
+from jobs import lifeline
+from jobs.cluster import connected
+from jobs.interrupts import graceful
+
+lifeline.HEAD_SECONDS = 2.0
+with connected(num_cpus=1), graceful(lambda: None):
+    try:
+        with lifeline.lifeline():
+            time.sleep(3)
+            (victim,) = [one for one in psutil.Process().children() if one.name() == sys.argv[1]]
+            victim.kill()
+            time.sleep(200)
+    except lifeline.RayLostError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("victim", "said"),
+    [("raylet", "Ray's process on this machine, the raylet, has died"), ("gcs_server", "Ray's head at")],
+)
+def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", PROGRAM, victim]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith(said) for line in done.stdout.splitlines()), done.stdout
