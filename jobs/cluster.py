@@ -3,13 +3,16 @@
 import logging
 import os
 import secrets
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[1]
+CONNECT_SECONDS = 10.0
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by `ray job submit`, which has shipped the code already
 
 
@@ -19,8 +22,11 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
 
     A private Ray has `num_cpus` (default: those of the machine) and a token of its own: without one it would
     write ~/.ray/auth_token, after which a `ray start` of the same user asks every client for it.
+    Raises ValueError if nothing answers at the address.
     """
     address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _check_answers(address)
     if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -52,6 +58,20 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
         yield f"the Ray cluster at {address}" if address else "a private Ray on this machine"
     finally:
         ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes, with a warning every few seconds."""
+    try:
+        place = urlsplit(f"//{address}")
+        if "://" in address or place.hostname is None or place.port is None:  # auto, ray://...
+            return
+        socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"RAY_ADDRESS {address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a "
+            "private one"
+        ) from error
 
 
 @contextmanager

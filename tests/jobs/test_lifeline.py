@@ -1,4 +1,4 @@
-"""A job whose Ray dies ends soon, and says what has died."""
+"""A job whose Ray is not there, or dies, ends soon, and says what is gone."""
 
 import os
 import subprocess
@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from jobs.cluster import connected
+from tests.jobs.test_submit import free_ports
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,3 +42,12 @@ def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> Non
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     assert any(line.startswith(said) for line in done.stdout.splitlines()), done.stdout
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "nowhere.invalid"])
+def test_an_address_at_which_no_ray_answers_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    address = f"{host}:{free_ports(1)[0]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ValueError, match="no Ray answers there") as refused, connected():
+        pass
+    assert address in str(refused.value)
