@@ -47,6 +47,8 @@ def lifeline() -> Iterator[None]:
         raise
     finally:
         line.ended.set()
+        watch.join()
+        line.close()
 
 
 class _Lifeline:
@@ -69,7 +71,10 @@ class _Lifeline:
             elif self._is_raylet_gone() or time.monotonic() - alive > HEAD_SECONDS:
                 self.lost = found
                 os.kill(os.getpid(), signal.SIGTERM)
-                break
+                return
+
+    def close(self) -> None:
+        """Looks no more."""
         if self._raylet:
             self._raylet.close()
 
@@ -88,6 +93,7 @@ class _Lifeline:
         # One connection that is kept: each would be a line in the raylet's log.
         if self._raylet and not _is_closed(self._raylet):
             return False
+        self.close()
         self._raylet = socket.socket(socket.AF_UNIX)
         try:
             self._raylet.connect(self._path)

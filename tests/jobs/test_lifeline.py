@@ -1,12 +1,17 @@
 """A job whose Ray is not there, or dies, ends soon, and says what is gone."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import ray
 
+from jobs import lifeline
 from jobs.cluster import connected
 from tests.jobs.test_submit import free_ports
 
@@ -42,6 +47,27 @@ def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> Non
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     assert any(line.startswith(said) for line in done.stdout.splitlines()), done.stdout
+
+
+def job_with(error: BaseException) -> None:
+    with lifeline.lifeline():
+        time.sleep(0.1)
+        raise error
+
+
+def test_what_else_ends_a_job_stays_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its Ray is a socket and a port on which somebody listens."""
+    with socket.socket(socket.AF_UNIX) as raylet, socket.create_server(("127.0.0.1", 0)) as head:
+        raylet.bind(path := os.path.relpath(tmp_path / "raylet"))  # such a path may have 107 characters
+        raylet.listen()
+        context = SimpleNamespace(gcs_address=f"127.0.0.1:{head.getsockname()[1]}")
+        monkeypatch.setattr("ray.get_runtime_context", lambda: context)
+        node = SimpleNamespace(raylet_socket_name=path)
+        monkeypatch.setattr(ray._private.worker.global_worker, "node", node, raising=False)
+        monkeypatch.setattr(lifeline, "LOOK_SECONDS", 0.01)
+        for error in (KeyboardInterrupt(), OSError("no room")):
+            with pytest.raises(type(error)):
+                job_with(error)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "nowhere.invalid"])
