@@ -1,0 +1,57 @@
+"""A cluster of two nodes on this machine, of which one dies under a job."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+from ray.cluster_utils import Cluster
+
+DRIVER_NODE = "driver"
+
+
+@dataclass
+class Nodes:
+    """A head, and a node that may be lost."""
+
+    environment: dict[str, str]  # of a job there
+    cluster: Cluster
+    _workers: list[Any]
+
+    def is_worker(self, process: psutil.Process) -> bool:
+        """Finds the raylet of the second node."""
+        return bool(process.pid == _raylet(self._workers[-1]))
+
+    def is_head(self, process: psutil.Process) -> bool:
+        """Finds the raylet of the head."""
+        return bool(process.pid == _raylet(self.cluster.head_node))
+
+    def replace_worker(self) -> None:
+        """Another machine for the one that died."""
+        self._workers.append(self.cluster.add_node(num_cpus=1))
+
+    def kill_head(self) -> None:
+        """What else runs on it, its store too."""
+        self.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+@contextmanager
+def two_nodes(away: bool) -> Iterator[Nodes]:
+    """The driver is on the head; or it is `away`, on the other node."""
+    os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    try:
+        worker = cluster.add_node(num_cpus=1, node_name=DRIVER_NODE)
+        environment = {"RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}
+        if away:
+            environment["QUIRE_NODE"] = DRIVER_NODE
+        yield Nodes(environment, cluster, [worker])
+    finally:
+        cluster.shutdown()
+
+
+def _raylet(node: Any) -> int | None:
+    found = node.all_processes.get("raylet")
+    return found[0].process.pid if found else None
