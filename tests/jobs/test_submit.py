@@ -1,6 +1,8 @@
 """The main job against `ray start --head`: by `ray job submit`, as the README says it, and by RAY_ADDRESS."""
 
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,9 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
-from pipeline.record import read_record
+from pipeline.record import read_begun, read_record
+from pipeline.tables import read_table
 from tests.pipeline.drawn import pdf_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +50,7 @@ class Head:
 
     cluster: str
     dashboard: str
+    pid: int  # of the process whose children all of its are
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +76,7 @@ def head(environment: dict[str, str]) -> Iterator[Head]:
         process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             wait_for(f"http://127.0.0.1:{dashboard}/api/version", process, Path(folder, "start.log"))
-            yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}")
+            yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", process.pid)
         finally:
             process.terminate()  # --block ends what it started
             try:
@@ -125,3 +130,77 @@ def test_a_job_joins_the_cluster_that_ray_address_names(
     job = f"python -m jobs.extract --model {tiny_checkpoint}"
     printed = run(job, environment | {"RAY_ADDRESS": head.cluster}, tmp_path / "out")
     assert f"on the Ray cluster at {head.cluster}" in printed
+
+
+GROUPS = """
+import json, ray
+from ray.util import placement_group_table
+ray.init(log_to_driver=False, logging_level="ERROR")
+print(json.dumps([group["state"] for group in placement_group_table().values()]))
+"""
+
+
+def processes_of_jobs(head: Head) -> list[str]:
+    """What runs on the cluster for a job: its command, its workers, its ranks, and who opens documents."""
+    marks = ("jobs.extract", "pipeline.child", "ray::MapWorker", "ray::MapBatches", "ray::Rank")
+    found = []
+    for process in psutil.Process(head.pid).children(recursive=True):
+        try:
+            found += [mark for mark in marks if mark in " ".join(process.cmdline())]
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def said(head: Head, job: str) -> str:
+    """What a job has printed."""
+    with urllib.request.urlopen(f"{head.dashboard}/api/jobs/{job}/logs", timeout=60) as reply:
+        logs: str = json.load(reply)["logs"]
+    return logs
+
+
+@pytest.mark.soak
+def test_a_submitted_job_that_is_stopped_leaves_its_rows_and_nothing_else(
+    head: Head, environment: dict[str, str], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    documents, output = tmp_path / "documents", tmp_path / "out"
+    documents.mkdir()
+    for number in range(30):
+        (documents / f"{number}.pdf").write_bytes(pdf_bytes([(200 + number, 200)] * 2))
+    job = f"python -m jobs.extract --model {tiny_checkpoint} --input {documents} --output {output}"
+    job += " --question Total? --max-new-tokens 16 --tensor-parallel 2 --dtype float32"
+
+    def ray(words: str, timeout: int = 300) -> str:
+        command = ["ray", "job", *words.split()]
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, text=True, capture_output=True, timeout=timeout
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    at = f"--address {head.dashboard}"
+    ray(f"submit {at} --no-wait --submission-id stopped --working-dir . -- {job}")
+    while not re.search("[1-9][0-9]* items answered", said(head, "stopped")):
+        time.sleep(0.5)
+    assert {"ray::Rank", "pipeline.child"} <= set(processes_of_jobs(head))
+    assert "was stopped" in ray(f"stop {at} stopped", timeout=60)
+    assert "the same command continues" in said(head, "stopped")
+    for _ in range(300):
+        if not processes_of_jobs(head):
+            break
+        time.sleep(0.1)
+    assert processes_of_jobs(head) == []
+    look = subprocess.run(
+        [sys.executable, "-c", GROUPS],
+        env=environment | {"RAY_ADDRESS": head.cluster},
+        text=True,
+        capture_output=True,
+    )
+    assert set(json.loads(look.stdout.splitlines()[-1])) <= {"REMOVED"}, look.stdout
+    assert read_begun(str(output))["finished_at"] is None
+    there = read_table(str(output / "answers" / "text")).num_rows
+    assert 0 < there < 60
+    ray(f"submit {at} --working-dir . -- {job}")
+    assert read_record(str(output))["counts"]["answered"] == 60
+    keys = read_table(str(output / "answers" / "text"))["item_key"].to_pylist()
+    assert len(keys) == len(set(keys)) == 60
