@@ -120,10 +120,10 @@ def _uninterrupted() -> Iterator[None]:
     if current_thread() is not main_thread():  # no signal is handled there
         yield
         return
-    came: list[int] = []
+    came = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        came.append(signal.Signals(number))
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

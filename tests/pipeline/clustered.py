@@ -34,7 +34,8 @@ class Nodes:
 
     def kill_head(self) -> None:
         """What else runs on it, its store too."""
-        self.cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+        head: Any = self.cluster.head_node
+        head.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 @contextmanager

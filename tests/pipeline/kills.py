@@ -149,7 +149,11 @@ class Trial:
         command += ["--question", "What is the total?", "--question", "When?", "--max-new-tokens", "16"]
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "QUIRE_"))}
         clean |= {"RAY_worker_niceness": "0"}  # else a busy machine leaves Ray's workers next to nothing
-        return run(command, clean | (environment or {}), victim, delays, chance, after)
+        clean |= environment or {}
+        while True:
+            done = run(command, clean, victim, delays, chance, after)
+            if done.killed or "timed out during startup" not in done.said:  # Ray gives itself 30 s
+                return done
 
     def _judge(self, found: Result, row: Row) -> None:
         expected = self._expected

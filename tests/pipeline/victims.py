@@ -80,7 +80,7 @@ def left_of(seen: set[psutil.Process]) -> list[str]:
 def _lives(process: psutil.Process) -> bool:
     try:
         # A process that has another's number now is not the one that was seen.
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
