@@ -16,18 +16,22 @@ CONNECT_SECONDS = 10.0
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by `ray job submit`, which has shipped the code already
 
 
+class RayLostError(RuntimeError):
+    """Ray does not start, or has died under the job. One sentence."""
+
+
 @contextmanager
 def connected(num_cpus: int | None = None) -> Iterator[str]:
     """Connects to Ray, says to which, and disconnects at the end. A caller's own connection is used as it is.
 
     A private Ray has `num_cpus` (default: those of the machine) and a token of its own: without one it would
     write ~/.ray/auth_token, after which a `ray start` of the same user asks every client for it.
-    Raises ValueError if nothing answers at the address.
+    Raises ValueError if nothing answers at the address, RayLostError if Ray does not start.
     """
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _check_answers(address)
-    if not address:
+    else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # Ray Data makes the C++ side complain of each actor that it starts (ray issue 53727).
@@ -40,6 +44,19 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     if ray.is_initialized():
         yield "the Ray that was connected before"
         return
+    try:
+        _connect(address, num_cpus)
+    except Exception as error:  # Ray has no name for it: a raylet that does not come up is an Exception
+        raise RayLostError(f"Ray does not start: {' '.join(str(error).split())}") from error
+    try:
+        yield f"the Ray cluster at {address}" if address else "a private Ray on this machine"
+    finally:
+        ray.shutdown()
+
+
+def _connect(address: str | None, num_cpus: int | None) -> None:
+    import ray
+
     if not address:
         with _silent():
             ray.init(
@@ -54,10 +71,6 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     else:
         code = {"working_dir": str(ROOT), "excludes": ["/out", "/tests"]}
         ray.init(runtime_env=code, log_to_driver=False, logging_level=logging.WARNING)
-    try:
-        yield f"the Ray cluster at {address}" if address else "a private Ray on this machine"
-    finally:
-        ray.shutdown()
 
 
 def _check_answers(address: str) -> None:

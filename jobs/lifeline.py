@@ -17,15 +17,13 @@ from typing import Final
 
 import ray
 
+from jobs.cluster import RayLostError
+
 LOOK_SECONDS: Final = 1.0
 HEAD_SECONDS: Final = (
     30.0  # for which the head may be away: one with a store that survives it is started again
 )
 CONNECT_SECONDS: Final = 5.0  # a machine without power does not even refuse
-
-
-class RayLostError(RuntimeError):
-    """Ray has died under the job. One sentence."""
 
 
 @contextmanager

@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from jobs.cluster import connected
+from jobs.cluster import RayLostError, connected
 from jobs.display import shown
 from jobs.interrupts import graceful
-from jobs.lifeline import RayLostError, lifeline
+from jobs.lifeline import lifeline
 from pipeline.commits import OutputError
 from pipeline.config import Prepared
 from pipeline.flow import find_fleet, run

@@ -12,7 +12,7 @@ import pytest
 import ray
 
 from jobs import lifeline
-from jobs.cluster import connected
+from jobs.cluster import RayLostError, connected
 from tests.jobs.test_submit import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +21,7 @@ PROGRAM = """
 import sys, time
 import psutil
 from jobs import lifeline
-from jobs.cluster import connected
+from jobs.cluster import RayLostError, connected
 from jobs.interrupts import graceful
 
 lifeline.HEAD_SECONDS = 2.0
@@ -32,7 +32,7 @@ with connected(num_cpus=1), graceful(lambda: None):
             (victim,) = [one for one in psutil.Process().children() if one.name() == sys.argv[1]]
             victim.kill()
             time.sleep(200)
-    except lifeline.RayLostError as error:
+    except RayLostError as error:
         print(error)
 """
 
@@ -68,6 +68,20 @@ def test_what_else_ends_a_job_stays_what_it_is(monkeypatch: pytest.MonkeyPatch, 
         for error in (KeyboardInterrupt(), OSError("no room")):
             with pytest.raises(type(error)):
                 job_with(error)
+
+
+def test_a_ray_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*args: object, **kwargs: object) -> None:
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    with (
+        pytest.raises(RayLostError, match=r"Ray does not start: The .* timed out during startup"),
+        connected(),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "nowhere.invalid"])
