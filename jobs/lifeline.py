@@ -9,10 +9,11 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from threading import Event, Thread
+from threading import Event, Thread, Timer
 from typing import Final
 
 import ray
@@ -22,6 +23,9 @@ from jobs.cluster import RayLostError
 LOOK_SECONDS: Final = 1.0
 HEAD_SECONDS: Final = (
     30.0  # for which the head may be away: one with a store that survives it is started again
+)
+LAST_SECONDS: Final = (
+    15.0  # to commit and to let go of Ray, whose libraries may wait for the head all the same
 )
 CONNECT_SECONDS: Final = 5.0  # a machine without power does not even refuse
 
@@ -68,6 +72,9 @@ class _Lifeline:
                 alive = time.monotonic()
             elif self._is_raylet_gone() or time.monotonic() - alive > HEAD_SECONDS:
                 self.lost = found
+                last = Timer(LAST_SECONDS, _end, (found,))
+                last.daemon = True
+                last.start()
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
@@ -98,6 +105,11 @@ class _Lifeline:
         except OSError:
             return True
         return False
+
+
+def _end(lost: str) -> None:
+    print(f"broken off: {lost}; the same command continues", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _is_closed(connection: socket.socket) -> bool:

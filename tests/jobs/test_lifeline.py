@@ -91,3 +91,27 @@ def test_an_address_at_which_no_ray_answers_is_refused(monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match="no Ray answers there") as refused, connected():
         pass
     assert address in str(refused.value)
+
+
+STUCK = """
+import socket, time
+from types import SimpleNamespace
+import ray
+from jobs import lifeline
+from jobs.interrupts import graceful
+
+ray.get_runtime_context = lambda: SimpleNamespace(gcs_address="127.0.0.1:1")
+ray._private.worker.global_worker.node = SimpleNamespace(raylet_socket_name="/nowhere")
+lifeline.LAST_SECONDS = 1.0
+with graceful(lambda: None), lifeline.lifeline():
+    try:
+        time.sleep(100)
+    finally:
+        time.sleep(100)
+"""
+
+
+def test_a_job_that_ray_does_not_let_go_ends_all_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("broken off: Ray's process on this machine, the raylet")
