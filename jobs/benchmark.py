@@ -16,6 +16,9 @@ document in turns; and on to the model's pixels, against pypdfium2 with mistral_
 
 `keys` is the price of keys and commits: what the driver does for each document besides having it answered.
 
+`memory` runs the whole flow over more and more tiny pages, with a tiny random model, and prints what each
+kind of process holds as a run goes on.
+
 `precision` says what FP8 changes in answers.
 
 `parallel` runs pages through one model over several GPUs, and through several copies, against one GPU.
@@ -29,11 +32,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -276,7 +280,7 @@ def _machine(device: torch.device) -> str:
     return f"{platform.machine()}, {threads}, torch {torch.__version__}"
 
 
-def _table(title: str, rows: list[dict[str, object]], left: tuple[str, ...]) -> None:
+def _table(title: str, rows: Sequence[Mapping[str, object]], left: tuple[str, ...]) -> None:
     table = Table(title=title)
     names = [name for name in rows[0] if name != "answers"]
     for name in names:
@@ -294,6 +298,26 @@ def keys(arguments: argparse.Namespace) -> int:
     rows = price(arguments.documents)
     _table(f"keys and commits of {arguments.documents:,} documents on a local disk", rows, ("part",))
     print(json.dumps({"benchmark": "keys", "documents": arguments.documents, "rows": rows}))
+    return 0
+
+
+def memory(arguments: argparse.Namespace) -> int:
+    """A run for each number of pages, one after the other."""
+    from jobs.memory import draw_curve, ends, measure  # Ray and PyMuPDF, which the engine does not need
+
+    if min(arguments.pages) < 1:
+        raise ValueError(f"--pages {min(arguments.pages)}: it must be at least 1")
+    rows = []
+    for count in arguments.pages:
+        rows.append(measure(count, _NANO / "tekken.json", partial(print, file=sys.stderr, flush=True)))
+        title = (
+            f"MiB in a run over {count:,} pages of {rows[-1]['documents']:,} documents, "
+            f"{rows[-1]['pages_per_second']} pages/s"
+        )
+        _table(title, draw_curve(rows[-1]["curve"]), left=("curve",))
+    machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    _table(f"MiB at most, and in the last tenth of the run, on {machine}", ends(rows), left=("process",))
+    print(json.dumps({"benchmark": "memory", "machine": machine, "rows": rows}))
     return 0
 
 
@@ -406,6 +430,15 @@ def parser() -> argparse.ArgumentParser:
     )
     five.add_argument("--documents", type=int, default=100_000, help="synthetic ones, with an answer each")
     five.set_defaults(run=keys)
+    six = commands.add_parser(
+        "memory",
+        help="what a run holds in memory, over more and more pages",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    six.add_argument(
+        "--pages", nargs="+", type=int, default=[1_000, 10_000, 100_000], help="of each run, of 64 pixels"
+    )
+    six.set_defaults(run=memory)
     two = commands.add_parser(
         "reading",
         help="right answers about held-out synthetic documents; needs the [train] extra",

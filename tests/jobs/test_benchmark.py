@@ -11,6 +11,7 @@ import torch
 
 from jobs import benchmark
 from jobs.engines import Timing
+from jobs.memory import MEASURES
 from jobs.whole import write_checkpoint
 from jobs.workloads import PIXTRAL_12B, WORKLOADS, operations_of
 from model.checkpoint import check_checkpoint, save_model
@@ -181,3 +182,19 @@ def test_the_job_is_compared_with_the_engine_alone(capsys: pytest.CaptureFixture
 def test_a_checkpoint_of_a_shape_has_the_tokenizers_vocabulary(tmp_path: Path) -> None:
     write_checkpoint(CONFIG, Path("model/nano/tekken.json"), tmp_path / "model")
     assert check_checkpoint(tmp_path / "model") == replace(CONFIG, vocab_size=3048)
+
+
+def test_the_memory_of_runs_is_told_by_kind_of_process(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["memory", "--pages", "12", "20"]) == 0
+    line = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [(row["pages"], row["documents"]) for row in line["rows"]] == [(12, 5), (20, 6)]
+    for row in line["rows"]:
+        assert row["end"].keys() == row["peak"].keys() == set(MEASURES)
+        assert row["peak"]["all"] > row["peak"]["driver"] + row["peak"]["replica"] > 100
+        assert row["peak"]["spilled"] == 0
+        assert row["curve"][-1]["all"] == row["end"]["all"]
+
+
+def test_a_run_over_no_page_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert benchmark.main(["memory", "--pages", "10", "0"]) == 2
+    assert "--pages 0: it must be at least 1" in capsys.readouterr().err
