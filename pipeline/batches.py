@@ -38,21 +38,23 @@ class Replica:
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """GROUP rows -> a COMPLETION row for each of their questions. Several threads may be in here."""
-        rows, others = hand_on(table, GROUP, COMPLETIONS)
+        asked, others = hand_on(table, GROUP, COMPLETIONS)
         if others.num_rows:
             yield others
-        if not rows.num_rows or is_stopping(self._plan.run_id):
+        if not asked.num_rows or is_stopping(self._plan.run_id):
             return
-        waiting = rows.drop_columns(["pixels"]).to_pylist()
+        waiting = asked.drop_columns(["pixels"]).to_pylist()
         groups = []
         for index, row in enumerate(waiting):
-            pixels = np.frombuffer(rows["pixels"][index].as_buffer(), np.uint8)
+            pixels = np.frombuffer(asked["pixels"][index].as_buffer(), np.uint8)
             groups.append(self._group(row, pixels))
         completions, busy, idle = self._desk.ask(groups, self._worker)
         waiting[0] |= {"generate_seconds": busy, "idle_seconds": idle}
-        for row, group in zip(waiting, groups, strict=True):
-            written = [completions[branch.id] for branch in group.branches]
-            yield table_of(list(inherit(row, _completion_rows(row, written))), COMPLETIONS)
+        written = ([completions[branch.id] for branch in group.branches] for group in groups)
+        pairs = zip(waiting, written, strict=True)
+        # One table: Ray pickles each chunk of each column by itself.
+        rows = [row for one, its in pairs for row in inherit(one, _completion_rows(one, its))]
+        yield table_of(rows, COMPLETIONS)
 
     def _group(self, row: Row, pixels: NDArray[np.uint8]) -> Group:
         name = str(next(self._numbers))  # a call that Ray repeats asks again, under new names

@@ -49,6 +49,7 @@ from pipeline.stream import (
     inherit,
     result_schema,
     table_of,
+    tables_of,
 )
 from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
@@ -119,8 +120,7 @@ def draw_groups(table: pa.Table, plan: Plan) -> Iterator[pa.Table]:
     if others.num_rows:
         yield others
     for row in mine.to_pylist():
-        for drawn in inherit(row, _draw_range(row, plan)):
-            yield table_of([drawn], GROUPS)
+        yield from tables_of(inherit(row, _draw_range(row, plan)), GROUPS)
 
 
 def _draw_range(row: Row, plan: Plan) -> Iterator[Row]:
@@ -227,7 +227,8 @@ def read_answers(table: pa.Table, plan: Plan) -> pa.Table:
         rows += inherit(row, [_result(found)])
     for row in failed.to_pylist():
         rows += inherit(row, map(_result, _failures(row, plan)))
-    return pa.concat_tables([others, table_of(rows, schema)])
+    read = table_of(rows, schema)
+    return pa.concat_tables([others, read]) if others.num_rows else read
 
 
 def _failures(row: Row, plan: Plan) -> Iterator[Failure]:

@@ -37,6 +37,7 @@ OPENED = pa.struct(
         ("items_failed", pa.int64()),
     ]
 )
+TABLE_ROWS, TABLE_BYTES = 16, 2**25  # that a stage gathers before it hands them over, the bytes of pixels
 # That the work behind a row took; `idle_seconds` are those in which a Replica waited for pages.
 SECONDS = ("open_seconds", "rasterize_seconds", "generate_seconds", "idle_seconds")
 
@@ -107,6 +108,24 @@ def result_schema(target: type[BaseModel] | None) -> pa.Schema:
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     """Rows in a stage's schema; a column that a row leaves out is null."""
     return pa.Table.from_pylist(rows, schema=schema)
+
+
+def tables_of(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Rows in a stage's schema, some at a time, while they still come.
+
+    Ray pickles each chunk of each column by itself: 8 rows that are handed over one by one cost it 32 ms, and
+    together 5 ms.
+    """
+    waiting: list[Row] = []
+    size = 0
+    for row in rows:
+        waiting.append(row)
+        size += len(row.get("pixels") or b"")
+        if len(waiting) >= TABLE_ROWS or size >= TABLE_BYTES:
+            yield table_of(waiting, schema)
+            waiting, size = [], 0
+    if waiting:
+        yield table_of(waiting, schema)
 
 
 def hand_on(table: pa.Table, kind: str, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:

@@ -99,6 +99,12 @@ def test_other_rows_pass_through_and_what_is_carried_arrives_once(groups: pa.Tab
     assert sum(seconds is not None for seconds in completions["generate_seconds"].to_pylist()) == 1
 
 
+def test_a_call_is_answered_with_one_table(groups: pa.Table, replica: Replica) -> None:
+    """Ray pickles each chunk of each column by itself: a table for each group costs it as much as a page."""
+    tables = [table for table in replica(groups) if COMPLETION in table["kind"].to_pylist()]
+    assert [table["kind"].num_chunks for table in tables] == [1]
+
+
 def test_a_group_that_the_engine_refuses_fails_alone(groups: pa.Table, replica: Replica) -> None:
     rows = [row for row in groups.to_pylist() if row["kind"] == "group"]
     rows[1]["prefix_ids"] = rows[1]["prefix_ids"][:-1]  # an image token too few
