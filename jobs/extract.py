@@ -225,8 +225,8 @@ def make_parser() -> Parser:
         "--batch-size",
         type=int,
         metavar="N",
-        help="prompts that a replica is given at a time (default: 8 on a GPU, which works on 32 such batches "
-        "side by side; 1 on a CPU)",
+        help="prompts that a replica is given at a time (default: 8; on a GPU it works on 32 such batches "
+        "side by side)",
     )
     return parser
 

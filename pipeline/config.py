@@ -72,7 +72,7 @@ class FlowConfig:
     cache_dtype: str = "auto"
     """What keys and values are kept in: auto, as `dtype`, or fp8."""
     batch_size: int | None = None
-    """Prompts that a Replica is given at a time. Default: 8 on a GPU, 1 on a CPU."""
+    """Prompts that a Replica is given at a time. Default: 8."""
     replicas: int | None = None
     """Copies of the model. Default: as many as the GPUs hold, or without GPUs one a node."""
     tensor_parallel: int = 1

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-CPU_BATCH, GPU_BATCH = 1, 8  # groups; on a CPU a page takes seconds, and progress is seen page by page
+# Groups. A call costs Ray some 40 ms of computing, and a kilobyte or two in the driver and in its logs for as
+# long as the run lasts: as much as a page of a small model, if each page is a call of its own.
+BATCH = 8
 # Groups that a Replica on a GPU works on at a time. About 96 sequences fit beside a 12B on 80 GB, and a call
 # is only replaced when the last of its answers is written: with answers of 1 to 300 tokens, 256 groups in
 # calls of 8 keep 88% of the seats taken, 128 keep 47%, and 16 alone 5%. A page has up to 3 MB of pixels.
@@ -54,7 +56,7 @@ def plan_fleet(
             tensor_parallel=tensor_parallel,
             gpus=0,
             threads=max(1, cores // (replicas * tensor_parallel)),
-            batch_size=batch_size or CPU_BATCH,
+            batch_size=batch_size or BATCH,
             calls=1,
         )
     rooms = sum(int(node.get("GPU", 0)) // tensor_parallel for node in nodes)
@@ -63,7 +65,7 @@ def plan_fleet(
     if rooms < (replicas or 1):
         raise ValueError(_too_few(gpus, rooms, replicas, tensor_parallel))
     replicas = replicas or rooms
-    batch_size = batch_size or GPU_BATCH
+    batch_size = batch_size or BATCH
     return Fleet(
         replicas=replicas,
         ready=min(max(int(now.get("GPU", 0)) // tensor_parallel, 1), replicas),

@@ -10,11 +10,11 @@ from pipeline.fleet import Fleet, plan_fleet
 @pytest.mark.parametrize(
     ("now", "later", "nodes", "replicas", "batch_size", "expected"),
     [
-        ({"CPU": 2}, {}, 1, None, None, (1, 1, 0, 2, 1, 1)),
-        ({"CPU": 1}, {}, 1, None, 8, (1, 1, 0, 1, 8, 1)),
-        ({"CPU": 8}, {}, 1, 2, None, (2, 2, 0, 4, 1, 1)),
-        ({"CPU": 8}, {}, 1, 16, None, (16, 16, 0, 1, 1, 1)),
-        ({"CPU": 64}, {}, 4, None, None, (4, 4, 0, 16, 1, 1)),
+        ({"CPU": 2}, {}, 1, None, None, (1, 1, 0, 2, 8, 1)),
+        ({"CPU": 1}, {}, 1, None, 3, (1, 1, 0, 1, 3, 1)),
+        ({"CPU": 8}, {}, 1, 2, None, (2, 2, 0, 4, 8, 1)),
+        ({"CPU": 8}, {}, 1, 16, None, (16, 16, 0, 1, 8, 1)),
+        ({"CPU": 64}, {}, 4, None, None, (4, 4, 0, 16, 8, 1)),
         ({"CPU": 16, "GPU": 1}, {}, 1, None, None, (1, 1, 1, 1, 8, 32)),
         ({"CPU": 128, "GPU": 8}, {}, 1, 3, None, (3, 3, 1, 1, 8, 32)),
         ({"CPU": 0}, {"CPU": 192, "GPU": 8}, 0, None, None, (8, 1, 1, 1, 8, 32)),  # all is yet to be started
