@@ -34,6 +34,10 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     else:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        # Nobody asks a private Ray for its tasks and metrics, and its processes would keep them: some
+        # kilobytes for each task of up to 100,000.
+        os.environ.setdefault("RAY_task_events_report_interval_ms", "0")
+        os.environ.setdefault("RAY_enable_metrics_collection", "0")
         # Ray Data makes the C++ side complain of each actor that it starts (ray issue 53727).
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray.data  # reads variables when it is imported
