@@ -42,6 +42,8 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray.data  # reads variables when it is imported
 
+    # Its log files hold what it plans and what goes wrong, not each task, and every few seconds its gauges.
+    logging.getLogger("ray.data").setLevel(logging.INFO)
     for handler in logging.getLogger("ray.data").handlers:
         if type(handler).__name__ == "PlainRayHandler":
             handler.setLevel(logging.ERROR)  # its plans and progress stay in its log files
