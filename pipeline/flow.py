@@ -22,6 +22,7 @@ from pipeline.documents import split
 from pipeline.engines import ReplicaConfig
 from pipeline.fleet import Fleet, plan_fleet
 from pipeline.ledger import Counts, Ledger
+from pipeline.pressure import bound_drawing
 from pipeline.ranks import remove_groups
 from pipeline.record import versions, write_record
 from pipeline.stages import draw_groups, open_sources, read_answers
@@ -122,6 +123,7 @@ def _batches(prepared: Prepared, fleet: Fleet) -> Iterable[Any]:
     context.enable_progress_bars = False  # `observe` shows the progress of the items
     # A pool that may grow does so once all of its Replicas have as many calls as they work on at a time.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    bound_drawing(context)
     # Without prefetching, which holds every batch back until the next one is there.
     batches: Iterable[Any] = results(prepared, fleet).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
