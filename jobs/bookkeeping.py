@@ -1,7 +1,7 @@
 """The price of keys and commits: synthetic results through ledger and writer, then a second run's look.
 
 No document is opened and no model asked. A document has one page, one question and one answer; the second
-run lists all of them, and a tenth more, and finds what is left.
+run lists all of them, and a tenth more, and finds what is left, and which answers that may share.
 """
 
 import hashlib
@@ -17,12 +17,14 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.backlog import find_backlog
+from pipeline.claims import Claims
 from pipeline.commits import Committer
 from pipeline.documents import SOURCES
 from pipeline.items import Plan, item_key
 from pipeline.ledger import Counts, Ledger
 from pipeline.limits import MIB, Limits
 from pipeline.replaced import Replaced
+from pipeline.sharers import Sharers
 from pipeline.stream import ANSWER, Row, result_schema, table_of
 from pipeline.tables import create_tables
 from pipeline.writer import Writer
@@ -52,17 +54,18 @@ PLAN = Plan(
 
 
 def price(documents: int) -> list[dict[str, Any]]:
-    """Milliseconds a document, and mebibytes that were added at most, of each of the two."""
+    """Milliseconds a document, and mebibytes that were added at most, of each part."""
     sources = _listing(documents)
     with tempfile.TemporaryDirectory() as folder:
         tables = create_tables(folder, None)
         seconds = 0.0
         with _Memory() as memory, Committer(tables, "first") as committer:
+            sharers = Sharers(PLAN, tables["answers"])
             ledger = Ledger(PLAN, sources["source_key"], Counts(documents=documents))
             with Writer(tables, committer, Replaced(PLAN, tables, {}, frozenset())) as writer:
                 for batch in _results(sources):
                     started = time.perf_counter()
-                    writer.add(*ledger.take(batch))
+                    writer.add(*ledger.take(sharers.resolve(batch)))
                     seconds += time.perf_counter() - started
                 started = time.perf_counter()
             seconds += time.perf_counter() - started
@@ -75,6 +78,11 @@ def price(documents: int) -> list[dict[str, Any]]:
             seconds = time.perf_counter() - started
         assert len(backlog.sources) == documents // 10
         rows.append(_row("what is left, by keys", len(listed), seconds, memory.added))
+        with _Memory() as memory:
+            started = time.perf_counter()
+            Sharers(PLAN, tables["answers"]).seed(Claims().note)
+            seconds = time.perf_counter() - started
+        rows.append(_row("answers that new documents may share", documents, seconds, memory.added))
     return rows
 
 
@@ -101,7 +109,8 @@ def _results(sources: pa.Table) -> Iterator[pa.Table]:
 
 
 def _result(source: Row) -> Row:
-    item = {"item_key": item_key(PLAN, source["source_key"], 1, 1, QUESTION), "page_first": 1, "page_last": 1}
+    item: Row = {"item_key": item_key(PLAN, source["source_key"], 1, 1, QUESTION)}
+    item |= {"page_first": 1, "page_last": 1}
     answer = Answer(
         **source | item,
         settings_key=PLAN.settings_key,
@@ -116,6 +125,7 @@ def _result(source: Row) -> Row:
         prompt_tokens=3040,
         cached_tokens=0,
         output_tokens=9,
+        prompt_key=item["item_key"],
         answered_at=datetime.now(UTC),
     )
     counts = {"items_expected": 1, "items_answered": 0, "items_failed": 0}

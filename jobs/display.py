@@ -72,6 +72,8 @@ class Speed:
             f"{counts.answered:,} items answered",
             f"{counts.failed:,} failed",
         ]
+        if counts.shared:
+            parts.append(f"{counts.shared:,} of them shared")
         done = counts.answered + counts.failed
         if done and self._first is None:
             self._first = (time.monotonic(), counts.pages, done)

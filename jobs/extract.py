@@ -41,11 +41,15 @@ output:
   OUT/answers/<target>-<hash>/  the same for a target; `answer` is a struct of the target's own fields
   OUT/failures/                 a row for each item without an answer: stage, reason, message
   OUT/documents/                a row for each document: pages, items expected, answered and failed
-  OUT/run.json                  counts (answered + failed = expected), timings, versions; whole once it has
-                                finished_at
+  OUT/run.json                  counts (answered + failed = expected, shared), timings, versions; whole once
+                                it has finished_at
 
   python -m jobs.report OUT                                        prints them
   deltalake.DeltaTable("OUT/answers/text").to_pandas()             reads them in Python
+
+identical documents and pages:
+  are answered once, within a run and with what the output holds from before. The others have rows of their
+  own with the same answer, and `shared_from` names the item that was asked.
 
 the same output again:
   A document is done once all of its items are. The same command goes on after a cut, and does what is new or

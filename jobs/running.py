@@ -63,10 +63,16 @@ def summary(record: dict[str, Any], output: str) -> str:
         f"{counts['partial']:,} partial, {counts['failed_documents']:,} failed",
         f"{counts['expected']:,} items: {counts['answered']:,} answered, {counts['failed']:,} failed, "
         f"in {seconds:.0f} s",
+        *_shared(record),
         *_before(record),
         *(f"{name:<10} {output.rstrip('/')}/{path}" for name, path in record["tables"].items()),
     ]
     return "\n".join(lines)
+
+
+def _shared(record: dict[str, Any]) -> list[str]:
+    shared = record["counts"].get("shared")  # runs of before this was counted have none
+    return [f"{shared:,} of the items share the result of an identical one"] if shared else []
 
 
 def _before(record: dict[str, Any]) -> list[str]:

@@ -98,12 +98,13 @@ def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) ->
 def _completion_rows(row: Row, completions: Sequence[Completion]) -> Iterator[Row]:
     names = ("source_key", "uri", "content_key", "page_first", "page_last", "pages_missing", "note")
     origin: dict[str, Any] = {"kind": COMPLETION, **{name: row[name] for name in names}}
-    items = zip(row["item_keys"], row["question_ids"], row["questions"], completions, strict=True)
-    for item_key, question_id, question, completion in items:
+    columns = (row[name] for name in ("item_keys", "question_ids", "questions", "prompt_keys"))
+    for item_key, question_id, question, prompt_key, completion in zip(*columns, completions, strict=True):
         yield origin | {
             "item_key": item_key,
             "question_id": question_id,
             "question": question,
+            "prompt_key": prompt_key,
             "token_ids": completion.token_ids,
             "logprobs": completion.logprobs,
             "finish_reason": completion.finish_reason,

@@ -6,17 +6,20 @@ holds already is not done again.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 import ray
 import ray.data
 from ray._private.state import state as ray_state  # nothing public says how far a cluster may grow
 
 from pipeline.batches import Replica
+from pipeline.claims import Claim, SharedClaims
 from pipeline.config import FlowConfig, Prepared
 from pipeline.documents import split
 from pipeline.engines import ReplicaConfig
@@ -25,6 +28,7 @@ from pipeline.ledger import Counts, Ledger
 from pipeline.pressure import bound_drawing
 from pipeline.ranks import remove_groups
 from pipeline.record import versions, write_record
+from pipeline.sharers import Sharers
 from pipeline.stages import draw_groups, open_sources, read_answers
 from pipeline.stopping import is_stopping
 from pipeline.storage import absolute
@@ -35,8 +39,11 @@ BLOCKS = 200  # of listed documents, each opened by one task: enough for many CP
 BLOCK_DOCUMENTS = 64  # unless they would hold more documents than this
 
 
-def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
-    """The stages, lazily. `repartition` makes a block what one task, or one call of a Replica, works on."""
+def results(prepared: Prepared, fleet: Fleet, claim: Claim) -> ray.data.Dataset:
+    """The stages, lazily, in which tasks claim prompts.
+
+    `repartition` makes a block what one task, or one call of a Replica, works on.
+    """
     plan = prepared.plan
     sources = prepared.backlog.sources
     size = max(1, min(BLOCK_DOCUMENTS, sources.num_rows // BLOCKS))
@@ -50,9 +57,9 @@ def results(prepared: Prepared, fleet: Fleet) -> ray.data.Dataset:
     )
     return (
         ray.data.from_arrow(split(sources, size))
-        .map_batches(partial(open_sources, plan=plan), batch_format="pyarrow")
+        .map_batches(partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow")
         .repartition(target_num_rows_per_block=1)  # page ranges
-        .map_batches(partial(draw_groups, plan=plan), batch_format="pyarrow")
+        .map_batches(partial(draw_groups, plan=plan, claim=claim), batch_format="pyarrow")
         .repartition(target_num_rows_per_block=fleet.batch_size)
         .map_batches(
             Replica,
@@ -86,9 +93,12 @@ def run(prepared: Prepared, fleet: Fleet | None, observe: Callable[[Counts], Non
     record = _record(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
     with prepared.committer as committer:
         write_record(prepared.config.output, record)
-        with Writer(prepared.tables, committer, backlog.replaced) as writer:
+        with (
+            Writer(prepared.tables, committer, backlog.replaced) as writer,
+            _results(prepared, fleet) as batches,
+        ):
             observe(ledger.counts)
-            for batch in _batches(prepared, fleet) if fleet else ():
+            for batch in batches:
                 for name in SECONDS:
                     seconds[name] += sum(value or 0.0 for value in batch[name].to_pylist())
                 new, documents = ledger.take(batch)
@@ -118,14 +128,33 @@ def run(prepared: Prepared, fleet: Fleet | None, observe: Callable[[Counts], Non
     return record
 
 
-def _batches(prepared: Prepared, fleet: Fleet) -> Iterable[Any]:
+@contextmanager
+def _results(prepared: Prepared, fleet: Fleet | None) -> Iterator[Iterable[pa.Table]]:
+    """What is asked, and what shares its answers, as it comes."""
+    if fleet is None:
+        yield ()
+        return
+    sharers = Sharers(prepared.plan, prepared.tables["answers"])
+    with closing(SharedClaims()) as claims:
+        sharers.seed(claims.note)
+        yield _with_sharers(_batches(prepared, fleet, claims.claim), sharers, prepared.plan.run_id)
+
+
+def _with_sharers(batches: Iterable[pa.Table], sharers: Sharers, run_id: str) -> Iterator[pa.Table]:
+    for batch in batches:
+        yield sharers.resolve(batch)
+    if not is_stopping(run_id):
+        yield sharers.rest()
+
+
+def _batches(prepared: Prepared, fleet: Fleet, claim: Claim) -> Iterable[Any]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # `observe` shows the progress of the items
     # A pool that may grow does so once all of its Replicas have as many calls as they work on at a time.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     bound_drawing(context)
     # Without prefetching, which holds every batch back until the next one is there.
-    batches: Iterable[Any] = results(prepared, fleet).iter_batches(
+    batches: Iterable[Any] = results(prepared, fleet, claim).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     return batches

@@ -26,10 +26,11 @@ class Counts:
     complete: int = 0  # this and the next two: of the documents that are done
     partial: int = 0
     failed_documents: int = 0
-    pages: int = 0  # in prompts that came back
+    pages: int = 0  # of which items came back
     expected: int = 0  # items of the documents that were opened
     answered: int = 0
     failed: int = 0
+    shared: int = 0  # of both, by this run: not asked themselves, but given the result of an identical item
 
 
 @dataclass
@@ -54,7 +55,7 @@ class Ledger:
 
     def take(self, results: pa.Table) -> tuple[pa.Table, list[Document]]:
         """The rows whose items are new, and the documents that they complete."""
-        names = ["kind", "source_key", "item_key", "page_first", "page_last", "document"]
+        names = ["kind", "source_key", "item_key", "page_first", "page_last", "shared_from", "document"]
         new, touched = [], {}
         for row in results.select(names).to_pylist():
             key = row["source_key"]
@@ -83,6 +84,7 @@ class Ledger:
         else:
             account.failed.add(key)
             self.counts.failed += 1
+        self.counts.shared += row["shared_from"] is not None
         window = (row["page_first"], row["page_last"])
         if row["page_first"] and window not in account.windows:
             account.windows.add(window)

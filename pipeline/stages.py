@@ -17,6 +17,7 @@ import pyarrow as pa
 from model.image import grid
 from model.tokenizer import Picture, Tokenizer
 from pipeline.answers import read_completion
+from pipeline.claims import Claim, own
 from pipeline.documents import content_key, read_source
 from pipeline.items import (
     Plan,
@@ -33,6 +34,7 @@ from pipeline.limits import Limits
 from pipeline.media import DocumentError
 from pipeline.prompts import question_prompt, target_prompt, tokenize
 from pipeline.sandbox import Document, Sandbox
+from pipeline.sharing import prompt_keys, share_document, share_groups
 from pipeline.stopping import is_stopping
 from pipeline.stream import (
     ANSWER,
@@ -55,19 +57,23 @@ from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
 from schemas.targets import Question, load_target
 
+CLAIM_BYTES = (
+    16 * 2**20
+)  # of pixels, that wait for one claim of their prompts: seven pages, a call each 35 ms
 
-def open_sources(sources: pa.Table, plan: Plan) -> Iterator[pa.Table]:
+
+def open_sources(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
     """Rows of `documents.list_sources` -> RANGE rows, or one FAILED or NOTHING row for a document."""
     for source in sources.to_pylist():
         if is_stopping(plan.run_id):
             return
         started = time.perf_counter()
-        rows, document = _open_source(source, plan)
+        rows, document = _open_source(source, plan, claim)
         rows[0] |= {"document": document, "open_seconds": time.perf_counter() - started}
         yield table_of(rows, RANGES)
 
 
-def _open_source(source: Row, plan: Plan) -> tuple[list[Row], Row]:
+def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[list[Row], Row]:
     """The rows of a document, at least one, and what the driver is to know of it."""
     origin: Row = {"source_key": source["source_key"], "uri": source["uri"]}
     document: Row = {"uri": source["uri"], "items_expected": 0, "items_answered": 0, "items_failed": 0}
@@ -87,7 +93,16 @@ def _open_source(source: Row, plan: Plan) -> tuple[list[Row], Row]:
         return [_failed(origin, "open", error, left) if left else origin | {"kind": NOTHING}], document
     asked = windows(plan, source["uri"], document["page_count"])
     document |= _items(source, (key for window in asked for key in _keys(plan, source, window)))
-    cuts = page_ranges(without(plan, source["source_key"], asked, _stored(source)))
+    asked = without(plan, source["source_key"], asked, _stored(source))
+    cuts = page_ranges(asked)
+    if len(cuts) == 1:
+        # Its bytes travel with it. A longer one is read again, and may have changed or gone by then: that
+        # must not become another document's failure, so it shares page by page, once they are drawn.
+        origin["shared"] = share_document(plan, source["source_key"], origin["content_key"], asked, claim)
+        shared = [item["item_key"] for item in origin["shared"]]
+        source = source | {"answered": [*(source["answered"] or ()), *shared]}  # no task is to ask them
+        asked = without(plan, source["source_key"], asked, set(shared))
+        cuts = [(asked[0].first, asked[-1].last)] if asked else []
     if not cuts:
         return [origin | {"kind": NOTHING}], document
     origin |= {"kind": RANGE, "source": source, "page_count": document["page_count"]}
@@ -114,16 +129,16 @@ def _items(source: Row, keys: Iterable[str]) -> Row:
     }
 
 
-def draw_groups(table: pa.Table, plan: Plan) -> Iterator[pa.Table]:
-    """RANGE rows -> for each window a GROUP row, or a FAILED one."""
+def draw_groups(table: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
+    """RANGE rows -> for each window of which something is left to ask a GROUP row, or a FAILED one."""
     mine, others = hand_on(table, RANGE, GROUPS)
     if others.num_rows:
         yield others
     for row in mine.to_pylist():
-        yield from tables_of(inherit(row, _draw_range(row, plan)), GROUPS)
+        yield from tables_of(inherit(row, _draw_range(row, plan, claim)), GROUPS)
 
 
-def _draw_range(row: Row, plan: Plan) -> Iterator[Row]:
+def _draw_range(row: Row, plan: Plan, claim: Claim) -> Iterator[Row]:
     first, last = row["page_first"], row["page_last"]
     asked = windows(plan, row["uri"], row["page_count"])
     asked = [window for window in asked if first <= window.first and window.last <= last]
@@ -135,6 +150,7 @@ def _draw_range(row: Row, plan: Plan) -> Iterator[Row]:
             _failed(_window_origin(row, window), "rasterize", error, window.questions) for window in asked
         )
         return
+    drawn: list[Row] = []
     with opened:
         for window in asked:
             if is_stopping(plan.run_id):
@@ -145,7 +161,11 @@ def _draw_range(row: Row, plan: Plan) -> Iterator[Row]:
                 group = origin | _draw_window(opened, origin, window, plan)
             except DocumentError as error:
                 group = _failed(origin, "rasterize", error, window.questions)
-            yield group | {"rasterize_seconds": time.perf_counter() - started}
+            drawn.append(group | {"rasterize_seconds": time.perf_counter() - started})
+            if sum(len(one.get("pixels") or b"") for one in drawn) >= CLAIM_BYTES:
+                yield from share_groups(drawn, claim)
+                drawn = []
+    yield from share_groups(drawn, claim)
 
 
 def _bytes_of(row: Row) -> bytes:
@@ -184,6 +204,7 @@ def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> R
     pictures = [Picture(*to_grid(*shape)) for shape in shapes]
     texts = [_prompt(plan, question) for question in window.questions]
     prompt = tokenize(_tokenizer(plan.model, plan.vocab_size), pictures, texts)
+    data = pixels[0] if len(pixels) == 1 else b"".join(pixels)
     return {
         "kind": GROUP,
         "prefix_ids": prompt.prefix,
@@ -193,12 +214,13 @@ def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> R
         ],
         "question_ids": [question.id for question in window.questions],
         "questions": [question.text for question in window.questions],
+        "prompt_keys": prompt_keys(plan, prompt.prefix, prompt.branches, shapes, data),
         "branch_ids": prompt.branches,
         "pages_missing": missing or None,
         "note": "; ".join(notes) or None,
         "heights": [height for height, _ in shapes],
         "widths": [width for _, width in shapes],
-        "pixels": pixels[0] if len(pixels) == 1 else b"".join(pixels),
+        "pixels": data,
     }
 
 

@@ -22,7 +22,7 @@ RANGE = "range"  # pages of a document, to be drawn
 GROUP = "group"  # a prompt: pixels and tokens of its pages, and the questions that branch from it
 COMPLETION = "completion"  # what the model wrote for one item
 FAILED = "failed"  # a document or a window that failed: all its items will be failures
-NOTHING = "nothing"  # a document of which nothing is asked
+NOTHING = "nothing"  # no item: it only carries what concerns its document, of which nothing is asked
 ANSWER, FAILURE = "answer", "failure"  # rows of the tables
 
 # What the driver learns when a document was opened; with its own counts it makes the row of documents/.
@@ -35,6 +35,21 @@ OPENED = pa.struct(
         ("items_expected", pa.int64()),
         ("items_answered", pa.int64()),  # this and the next: by earlier runs
         ("items_failed", pa.int64()),
+    ]
+)
+# An item that is not asked, since another one with the same prompt is: the driver gives it that one's result.
+SHARED = pa.struct(
+    [
+        ("item_key", pa.string()),
+        ("owner", pa.string()),  # the item that is asked
+        ("prompt_key", pa.string()),  # null: by the content of its document, which was not drawn
+        ("content_key", pa.string()),
+        ("page_first", pa.int64()),
+        ("page_last", pa.int64()),
+        ("question_id", pa.string()),
+        ("question", pa.string()),
+        ("pages_missing", pa.list_(pa.int64())),
+        ("note", pa.string()),
     ]
 )
 TABLE_ROWS, TABLE_BYTES = 16, 2**25  # that a stage gathers before it hands them over, the bytes of pixels
@@ -53,6 +68,7 @@ _EVERYWHERE = [
     ("message", pa.string()),
     ("left", pa.list_(pa.string())),  # of a FAILED row: its questions, by their ids
     ("document", OPENED),
+    ("shared", pa.list_(SHARED)),  # items of the same document
     *((name, pa.float64()) for name in SECONDS),
 ]
 
@@ -71,9 +87,10 @@ GROUPS = pa.schema(
     [
         *_EVERYWHERE,
         ("prefix_ids", pa.list_(pa.int32())),
-        ("item_keys", pa.list_(pa.string())),  # this and the next three: one element a question
+        ("item_keys", pa.list_(pa.string())),  # this and the next four: one element a question
         ("question_ids", pa.list_(pa.string())),
         ("questions", pa.list_(pa.string())),
+        ("prompt_keys", pa.list_(pa.string())),
         ("branch_ids", pa.list_(pa.list_(pa.int32()))),
         *_WINDOW,
         ("heights", pa.list_(pa.int32())),  # of the pages as they travel
@@ -88,6 +105,7 @@ COMPLETIONS = pa.schema(
         ("item_key", pa.string()),
         ("question_id", pa.string()),
         ("question", pa.string()),
+        ("prompt_key", pa.string()),
         *_WINDOW,
         ("token_ids", pa.list_(pa.int32())),
         ("logprobs", pa.list_(pa.float32())),
@@ -102,7 +120,8 @@ COMPLETIONS = pa.schema(
 def result_schema(target: type[BaseModel] | None) -> pa.Schema:
     """ANSWER and FAILURE rows, each with the row of its table as a struct; NOTHING has neither."""
     own = [("answer", arrow_type(answer_row(target))), ("failure", arrow_type(Failure))]
-    return pa.schema([*_EVERYWHERE, ("item_key", pa.string()), *own])
+    keys = [("item_key", pa.string()), ("shared_from", pa.string())]
+    return pa.schema([*_EVERYWHERE, *keys, *own])
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
@@ -142,6 +161,7 @@ def hand_on(table: pa.Table, kind: str, schema: pa.Schema) -> tuple[pa.Table, pa
 def inherit(row: Row, children: Iterable[Row]) -> Iterator[Row]:
     """The rows that come of `row`, of which the first takes over what concerns the whole."""
     first = {name: row.get(name) for name in ("document", *SECONDS)}
+    shared = row.get("shared") or []
     for child in children:
-        yield first | child
-        first = {}
+        yield first | child | {"shared": [*shared, *(child.get("shared") or [])] or None}
+        first, shared = {}, []

@@ -74,6 +74,12 @@ class Answer(Row):
     """Pages between page_first and page_last that could not be drawn: the model did not see them."""
     note: str | None = None
     """Why they are missing, and what was done to others: "page 1: first frame of 42"."""
+    prompt_key: str | None = None
+    """Hash of all that the model was given: tokens, pixels, settings. Equal prompts have equal answers."""
+    shared_from: str | None = None
+    """The item_key of the item whose answer this is, since it has the same prompt; null: it was asked itself.
+    Then nothing was computed for this row: all of its prompt counts as cached, and none of its tokens as
+    written."""
 
     @model_validator(mode="after")
     def _covers_pages(self) -> Self:
@@ -100,6 +106,8 @@ class Failure(Row):
     message: str
     raw_text: str | None = None
     failed_at: AwareDatetime
+    shared_from: str | None = None
+    """The item_key of the item that failed, which has the same prompt; null: it was this one itself."""
 
     @model_validator(mode="after")
     def _covers_pages_or_none(self) -> Self:

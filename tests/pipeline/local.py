@@ -10,6 +10,7 @@ import pytest
 
 from pipeline import flow, writer
 from pipeline.batches import Replica
+from pipeline.claims import Claim, Claims
 from pipeline.config import FlowConfig, Prepared, prepare
 from pipeline.engines import ReplicaConfig
 from pipeline.fleet import Fleet
@@ -19,6 +20,13 @@ from tests.pipeline.plans import QUESTIONS
 
 FLEET = Fleet(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=1, calls=1)
 Rows = list[dict[str, Any]]
+
+
+class LocalClaims(Claims):
+    """The claims of a run without Ray."""
+
+    def close(self) -> None:
+        """There is no actor."""
 
 
 class Killed(BaseException):
@@ -51,8 +59,8 @@ class Machine:
         return self.carry_out(self.prepare(inputs, **changes), kill_after)
 
     def carry_out(self, prepared: Prepared, kill_after: int | None = None) -> dict[str, Any]:
-        def batches(prepared: Prepared, fleet: Fleet) -> Iterator[pa.Table]:
-            for number, batch in enumerate(self._batches(prepared)):
+        def batches(prepared: Prepared, fleet: Fleet, claim: Claim) -> Iterator[pa.Table]:
+            for number, batch in enumerate(self._batches(prepared, claim)):
                 if number == kill_after:
                     self._patch.setattr(writer.Writer, "commit", lambda self: None)
                     self._patch.setattr("pipeline.commits.Committer.leave", lambda self: self._ended.set())
@@ -61,18 +69,19 @@ class Machine:
 
         with self._patch.context() as patch:
             patch.setattr(flow, "_batches", batches)
+            patch.setattr(flow, "SharedClaims", LocalClaims)
             self._patch, before = patch, self._patch
             try:
                 return flow.run(prepared, FLEET, lambda counts: None)
             finally:
                 self._patch = before
 
-    def _batches(self, prepared: Prepared) -> Iterator[pa.Table]:
+    def _batches(self, prepared: Prepared, claim: Claim) -> Iterator[pa.Table]:
         plan = prepared.plan
-        replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
-        for opened in open_sources(prepared.backlog.sources, plan):
+        replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype=prepared.config.dtype))
+        for opened in open_sources(prepared.backlog.sources, plan, claim):
             self.opened += opened["uri"].to_pylist()[:1]
-            for group in draw_groups(opened, plan):
+            for group in draw_groups(opened, plan, claim):
                 self.asked += sum(len(keys or ()) for keys in group["item_keys"].to_pylist())
                 for completion in replica(group):
                     yield read_answers(completion, plan)

@@ -100,6 +100,7 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "note": None,
         "question_id": "q",
         "question": "How many?",
+        "prompt_key": "p",
         "token_ids": token_ids,
         "logprobs": [-0.5] * len(token_ids),
         "finish_reason": "stop",
@@ -134,6 +135,7 @@ def test_a_free_answer_is_a_row() -> None:
         output_tokens=tokens,
         content_key="content",
         answered_at=row.answered_at,
+        prompt_key="p",
     )
     assert math.exp(-0.5 * tokens) <= row.confidence < 1
 

@@ -84,7 +84,7 @@ def test_new_and_changed_documents_are_done_and_replace_their_old_rows(
 ) -> None:
     machine.run(folder)
     before = {row["item_key"] for row in machine.rows("answers/text")}
-    (folder / "a.pdf").write_bytes(pdf_bytes([(100, 100)] * 1))
+    (folder / "a.pdf").write_bytes(pdf_bytes([(110, 100)]))
     (folder / "d.pdf").write_bytes(pdf_bytes([(90, 90)]))
     (folder / "b.pdf").rename(folder.parent / "b.pdf")
     record = machine.run(folder)

@@ -43,6 +43,8 @@ ANSWER = KEYS | {
     "answered_at": "timestamp[us, tz=UTC] not null",
     "pages_missing": "list<element: int64 not null>",
     "note": "string",
+    "prompt_key": "string",
+    "shared_from": "string",
 }
 FAILURE = KEYS | {
     "page_first": "int64",
@@ -56,6 +58,7 @@ FAILURE = KEYS | {
     "message": "string not null",
     "raw_text": "string",
     "failed_at": "timestamp[us, tz=UTC] not null",
+    "shared_from": "string",
 }
 DOCUMENT = {
     "source_key": "string not null",
@@ -124,8 +127,8 @@ def test_the_arrow_schema_of_a_table_is_pinned(model: type[BaseModel], columns: 
     schema = arrow_schema(model)
     found = {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in schema}
     assert list(found.items()) == list(columns.items())
-    assert schema.metadata == {b"schema_version": b"3"}
-    assert SCHEMA_VERSION == 3
+    assert schema.metadata == {b"schema_version": b"4"}
+    assert SCHEMA_VERSION == 4
 
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
