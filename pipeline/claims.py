@@ -15,7 +15,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-CACHE_KIB = 64 * 1024  # of the file that a process keeps in memory: about a million keys
+CACHE_MIB = 64  # of the keys that the actor keeps in memory: about a million
 
 Pair = tuple[str, str]  # a key of 32 hex digits, and the key of the item that claims it
 Claim = Callable[[Sequence[Pair]], list[str]]  # the item that owns each key
@@ -23,11 +23,13 @@ Claim = Callable[[Sequence[Pair]], list[str]]  # the item that owns each key
 _log = logging.getLogger(__name__)
 
 
-def private_database() -> sqlite3.Connection:
-    """An empty database on disk that nobody else sees, all of it one transaction that never ends."""
-    # The writer of a run and its thread of beats are one process, and SQLite itself locks.
+def private_database(cache_mib: int) -> sqlite3.Connection:
+    """An empty database on disk that nobody else sees; what is above `cache_mib` of it is not in memory.
+
+    All of it is one transaction that never ends: nobody wants it back after a crash.
+    """
     database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    for setting in (f"cache_size = -{CACHE_KIB}", "journal_mode = OFF", "synchronous = OFF"):
+    for setting in (f"cache_size = -{cache_mib * 1024}", "journal_mode = OFF", "synchronous = OFF"):
         database.execute(f"PRAGMA {setting}")
     database.execute("BEGIN")
     return database
@@ -37,7 +39,7 @@ class Claims:
     """Which item is asked which prompt."""
 
     def __init__(self) -> None:
-        self._database = private_database()
+        self._database = private_database(CACHE_MIB)
         self._database.execute("CREATE TABLE claims (key BLOB PRIMARY KEY, item BLOB) WITHOUT ROWID")
 
     def claim(self, pairs: Sequence[Pair]) -> list[str]:

@@ -15,6 +15,7 @@ from pipeline.claims import Pair, private_database
 from pipeline.stream import ANSWER, FAILURE, Row
 from pipeline.tables import Table, read_file, stream_files
 
+CACHE_MIB = 16  # of the places, and of the rows that came last
 BATCHES_IN_MEMORY = 64  # of some rows each
 FILES_IN_MEMORY = 8  # of some thousand rows each
 SEED_COLUMNS = ["item_key", "prompt_key", "settings_key"]
@@ -28,7 +29,7 @@ class Results:
         self._answers = answers
         self._schema = pa.schema([schema.field(name) for name in ("item_key", ANSWER, FAILURE)])
         self._files: list[str] = []
-        self._database = private_database()
+        self._database = private_database(CACHE_MIB)
         # A place is a batch's number; for a file of the table, -1 minus its number.
         columns = "item BLOB PRIMARY KEY, place INTEGER, row INTEGER"
         self._database.execute(f"CREATE TABLE rows ({columns}) WITHOUT ROWID")

@@ -18,6 +18,8 @@ from pipeline.stream import FAILURE, Row, result_schema, table_of
 from pipeline.tables import Table
 from schemas.targets import load_target
 
+CACHE_MIB = 4  # of those that wait
+
 
 class Sharers:
     """The items that share an answer, and the answers that they may share."""
@@ -26,7 +28,7 @@ class Sharers:
         self._plan = plan
         self._schema = result_schema(load_target(plan.target) if plan.target else None)
         self._results = Results(answers, self._schema)
-        self._database = private_database()
+        self._database = private_database(CACHE_MIB)
         columns = "owner BLOB, item BLOB, sharer BLOB, PRIMARY KEY (owner, item)"
         self._database.execute(f"CREATE TABLE waiting ({columns}) WITHOUT ROWID")
         self._waiting = 0

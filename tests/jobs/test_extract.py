@@ -104,6 +104,7 @@ def test_counts_add_up_to_what_was_expected(questions_run: Path) -> None:
         "expected": 2 * sum(PAGES.values()) + 2 + 6,
         "answered": 2 * sum(PAGES.values()) + 2,
         "failed": 6,
+        "shared": 2 * 4,  # of the first frames in PNG, BMP, GIF and TIFF three; and a page of three.pdf
     }
 
 
@@ -136,9 +137,9 @@ def test_an_answer_knows_where_it_comes_from(questions_run: Path) -> None:
     assert len({row["content_key"] for row in answers}) == len(PAGES)
     for row in answers:
         assert (row["answer"], row["raw_text"]) == ("Forty-two", "Forty-two")
-        assert (row["finish_reason"], row["output_tokens"]) == ("stop", 5)
+        assert (row["finish_reason"], row["output_tokens"]) == ("stop", 0 if row["shared_from"] else 5)
         assert row["confidence"] == pytest.approx(1)
-        assert row["prompt_tokens"] > row["cached_tokens"]
+        assert (row["prompt_tokens"] > row["cached_tokens"]) == (row["shared_from"] is None)
     # The second question of a page continues what the first has computed.
     assert all(row["cached_tokens"] > 0 for row in answers if row["question_id"] == "when")
 
@@ -170,7 +171,7 @@ def test_a_finished_output_is_done_without_ray(
     before = read_record(str(questions_run))["counts"]
     assert extract.main(f"{flags} --model {folder / 'parrot'} --max-new-tokens 9".split()) == 0
     assert "11 documents with 168 items were done before" in capsys.readouterr().out
-    assert read_record(str(questions_run))["counts"] == before | {"pages": 0}
+    assert read_record(str(questions_run))["counts"] == before | {"pages": 0, "shared": 0}
 
 
 def test_the_report_prints_it(questions_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

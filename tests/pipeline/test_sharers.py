@@ -35,7 +35,7 @@ def failed(item: str) -> Row:
 
 def carrier(item: str, owner: str, **changes: Any) -> Row:
     """The row with which an item that shares comes."""
-    shared = {"item_key": item, "owner": owner, "prompt_key": PROMPT, "content_key": "c"}
+    shared: Row = {"item_key": item, "owner": owner, "prompt_key": PROMPT, "content_key": "c"}
     shared |= {"page_first": 3, "page_last": 4, "question_id": "own", "question": "Mine?"} | changes
     return {"kind": NOTHING, "source_key": f"source {item}", "uri": f"/in/{item}.pdf", "shared": [shared]}
 

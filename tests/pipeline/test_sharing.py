@@ -234,3 +234,24 @@ def test_what_a_stopped_run_promised_the_next_one_does(
     record = machine.run(folder)
     assert (machine.asked, record["counts"]["shared"], record["counts"]["complete"]) == (2, 2, 2)
     machine.items()
+
+
+def test_what_failed_with_its_owner_is_asked_again_with_it(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames = [corner_image(), corner_image(30, 50)]
+    damaged = image_bytes(frames[0], "TIFF", save_all=True, append_images=frames[1:])[:-1000]
+    for name in ("a.tiff", "b.tiff"):
+        (folder / name).write_bytes(damaged)
+    machine.run(folder)
+    before = {row["uri"][-6:]: row for row in machine.rows("failures") if row["page_first"] == 2}
+    assert before["b.tiff"]["reason"] == before["a.tiff"]["reason"]
+    assert before["b.tiff"]["stage"] == "rasterize"
+    assert before["b.tiff"]["shared_from"] is not None
+    assert f"identical to {folder}/a.tiff, page 2, which failed: " in before["b.tiff"]["message"]
+    again = machine.carry_out(machine.prepare(folder, frozenset({before["a.tiff"]["reason"]})))
+    rows = [row for row in machine.rows("failures") if row["page_first"] == 2]
+    assert {row["run_id"] for row in rows} == {again["run_id"]}
+    assert len(rows) == 4
+    assert again["counts"]["shared"] == 2
+    machine.items()
