@@ -21,11 +21,14 @@ ONE = [(100, 100 + 20 * page) for page in range(PAGES)]
 
 @pytest.fixture
 def documents(tmp_path: Path) -> Path:
-    """Eight files of one content, and four that have its pages and another one before them."""
+    """Eight files of the same pages, of which four have the same bytes, and four with a page more."""
     folder = tmp_path / "in"
     folder.mkdir()
+    data = pdf_bytes(ONE)
     for number in range(PILES):
-        (folder / f"{number}.pdf").write_bytes(pdf_bytes(ONE))
+        (folder / f"{number}.pdf").write_bytes(
+            data if number % 2 else pdf_bytes(ONE)
+        )  # with an id of its own
     for number in range(4):
         (folder / f"other {number}.pdf").write_bytes(pdf_bytes([*ONE, (200, 200 + 20 * number)]))
     return folder

@@ -94,8 +94,9 @@ def test_keys_depend_on_the_settings(tiny_checkpoint: Path, plan: Plan) -> None:
 
 
 def test_an_identical_document_is_not_even_drawn(folder: Path, plan: Plan) -> None:
+    data = pdf_bytes(A * 2)
     for name in ("a.pdf", "b.pdf"):
-        (folder / name).write_bytes(pdf_bytes(A * 2))
+        (folder / name).write_bytes(data)
     first, second = opened(folder, plan, claims := Claims())
     assert (first["kind"], first["shared"]) == (RANGE, [])
     assert (second["kind"], len(second["shared"])) == (NOTHING, 4)
