@@ -21,12 +21,8 @@ import ray
 from jobs.cluster import RayLostError
 
 LOOK_SECONDS: Final = 1.0
-HEAD_SECONDS: Final = (
-    30.0  # for which the head may be away: one with a store that survives it is started again
-)
-LAST_SECONDS: Final = (
-    15.0  # to commit and to let go of Ray, whose libraries may wait for the head all the same
-)
+HEAD_SECONDS: Final = 30.0  # for which the head may be away: one with a store that survives it starts again
+LAST_SECONDS: Final = 15.0  # to commit and let go of Ray, whose libraries may wait for the head all the same
 CONNECT_SECONDS: Final = 5.0  # a machine without power does not even refuse
 
 
