@@ -9,6 +9,7 @@ columns that it lacks.
 
 import os
 import re
+import time
 import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from pydantic import BaseModel
 from schemas.arrow import arrow_schema, schema_hash
 from schemas.rows import Document, Failure, answer_row
 
+RETRY_SECONDS = (0.1, 1.0)  # before a table's log is read again that could not be
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
 ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
 
@@ -164,7 +166,12 @@ def _absolute(uri: str) -> str:
 
 
 def handle_of(uri: str) -> DeltaTable:
-    """The table's newest version, through deltalake."""
+    """The table's newest version, through deltalake, which does not ask again where an answer breaks off."""
+    for seconds in RETRY_SECONDS:
+        try:
+            return DeltaTable(uri, storage_options=_storage_options(uri))
+        except OSError:
+            time.sleep(seconds)
     return DeltaTable(uri, storage_options=_storage_options(uri))
 
 

@@ -81,10 +81,12 @@ class Machine:
         replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype=prepared.config.dtype))
         for opened in open_sources(prepared.backlog.sources, plan, claim):
             self.opened += opened["uri"].to_pylist()[:1]
-            for group in draw_groups(opened, plan, claim):
-                self.asked += sum(len(keys or ()) for keys in group["item_keys"].to_pylist())
-                for completion in replica(group):
-                    yield read_answers(completion, plan)
+            for groups in draw_groups(opened, plan, claim):
+                for row in range(len(groups)):  # a call of the Replica is a prompt, as `repartition` makes it
+                    group = groups.slice(row, 1)
+                    self.asked += sum(len(keys or ()) for keys in group["item_keys"].to_pylist())
+                    for completion in replica(group):
+                        yield read_answers(completion, plan)
 
     def rows(self, name: str) -> Rows:
         found: Rows = read_table(f"{self.output}/{name}").to_pylist()
