@@ -30,6 +30,8 @@ class Nodes:
 
     def replace_worker(self) -> None:
         """Another machine for the one that died."""
+        # A thread cannot handle signals, as a node wants to that ends with this process: `two_nodes` ends it.
+        self.cluster._shutdown_at_exit = False
         self._workers.append(self.cluster.add_node(num_cpus=1))
 
     def kill_head(self) -> None:

@@ -125,7 +125,9 @@ class Trial:
             assert row.victim in ENDS_THE_RUN, done.said
             assert died, done.said
             if row.victim not in ("writer", "driver"):
-                assert (done.code, "broken off: Ray" in done.said) == (1, True), done.said
+                broken_off = done.code == 1 and "broken off: Ray" in done.said
+                too_early = done.code == 2 and "no Ray answers there" in done.said  # it had not connected yet
+                assert broken_off or too_early, done.said
 
     def _run_in_cluster(self, output: Path, victim: str, delays: Sequence[float], chance: Random) -> Ended:
         with two_nodes(away=victim == "head, the driver elsewhere") as nodes:
