@@ -69,8 +69,7 @@ def engine(arguments: argparse.Namespace) -> int:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if arguments.profile and device.type == "cpu":
         raise ValueError("--profile looks at a GPU's kernels, and there is no GPU")
-    if not 0 < arguments.share <= 1:
-        raise ValueError(f"--share {arguments.share}: it must be above 0, and 1 at most")
+    _check_share(arguments.share)
     dtype = default_dtype(device) if arguments.dtype is None else DTYPES[arguments.dtype]
     started = time.perf_counter()
     model = _model(arguments, device, dtype)
@@ -120,8 +119,7 @@ def engine(arguments: argparse.Namespace) -> int:
 def parallel(arguments: argparse.Namespace) -> int:
     """Runs one model over more and more GPUs, then more and more copies, and compares with the first."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not 0 < arguments.share <= 1:
-        raise ValueError(f"--share {arguments.share}: it must be above 0, and 1 at most")
+    _check_share(arguments.share)
     config = SHAPES[arguments.shape] if arguments.shape else load_config(arguments.model)
     setup = Setup(
         model=config if arguments.shape else arguments.model,
@@ -151,8 +149,7 @@ def job(arguments: argparse.Namespace) -> int:
     """The engine alone, then the whole job."""
     from jobs.whole import compare, write_checkpoint  # the pipeline, which the engine does not need
 
-    if not 0 < arguments.share <= 1:
-        raise ValueError(f"--share {arguments.share}: it must be above 0, and 1 at most")
+    _check_share(arguments.share)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         model = arguments.model
         if arguments.shape:
@@ -260,6 +257,11 @@ def reading(arguments: argparse.Namespace) -> int:
         rows.append({"kind": score.kind, "asked": score.asked, "right": score.right})
     print(json.dumps({"benchmark": "reading", "pages": arguments.pages, "rows": rows}))
     return 0
+
+
+def _check_share(share: float) -> None:
+    if not 0 < share <= 1:
+        raise ValueError(f"--share {share}: it must be above 0, and 1 at most")
 
 
 def _every_10_seconds(line: str) -> Callable[[int], None]:

@@ -21,8 +21,7 @@ import pynvml
 import torch
 
 from jobs.cluster import ROOT
-from jobs.drawing import draw_page
-from jobs.workloads import WORKLOADS, Workload, random_model
+from jobs.workloads import WORKLOADS, Workload, draw_pages, random_model
 from model.checkpoint import save_model
 from model.config import PixtralConfig
 from model.tokenizer import Tokenizer
@@ -52,16 +51,13 @@ def _write(config: PixtralConfig, folder: Path) -> None:
 
 
 def draw_documents(work: Workload, folder: Path) -> None:
-    """The workload's pages as PDFs of a few pages each, drawn as `draw_pages` does."""
+    """The workload's pages, those that the engine is given, as PDFs of a few pages each."""
     folder.mkdir()
+    pages = draw_pages(work, "W1")
     for first in range(0, work.pages, _PAGES):
-        pages = [
-            draw_page(work.width, work.height, f"W1/{number}", chart=work.chart)
-            for number in range(first, min(first + _PAGES, work.pages))
-        ]
         # 72 to the inch: a point is a pixel.
-        path = folder / f"{first:06}.pdf"
-        pages[0].save(path, "PDF", resolution=72, save_all=True, append_images=pages[1:])
+        path, others = folder / f"{first:06}.pdf", pages[first + 1 : first + _PAGES]
+        pages[first].save(path, "PDF", resolution=72, save_all=True, append_images=others)
 
 
 def compare(model: Path, share: float, folder: Path) -> list[dict[str, Any]]:
