@@ -28,6 +28,7 @@ from model.paged import CacheLayer, PagedCache
 from model.pixtral import Pixtral
 from model.plan import Chunk, share_out
 from model.split_attention import split_attention
+from model.sums import Late, Sums
 from model.upload import Slots, send
 
 # Sizes of steps that are replayed. The host launches a step's 500 kernels in about the time in which a GPU
@@ -43,14 +44,23 @@ _MIXED_SHORT, _MIXED_KEYS, _MIXED_SEGMENTS = 512, 16384, 16
 class FusedNetwork:
     """A model whose weights are fused for a GPU; `over` a cache it computes batches."""
 
-    def __init__(self, model: Pixtral, *, fp8: bool, replayed: int, halved: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Pixtral,
+        *,
+        fp8: bool,
+        replayed: int,
+        sums: Sums | None = None,
+        halved: int | None = None,
+    ) -> None:
         """Steps of up to `replayed` sequences that decode are replayed as graphs; others from `halved` tokens
-        on are computed in halves, if the model is shared out."""
+        on are computed in halves, if the model is shared out, whose ranks' `sums` these are."""
         self.model = model
-        self.halved = None if model.reduce is None else halved
-        self.encode = FusedEncoder(model)
+        self.sums = sums
+        self.halved = None if sums is None else halved
+        self.encode = FusedEncoder(model, fp8=fp8)
         self.layers = [
-            Layer.of(block, fp8=fp8, reduce=model.reduce)  # type: ignore[arg-type]  # a ModuleList of them
+            Layer.of(block, fp8=fp8, sums=sums)  # type: ignore[arg-type]  # a ModuleList of them
             for block in model.layers
         ]
         self.graph_sizes = [size for size in GRAPH_SIZES if size <= replayed]
@@ -72,6 +82,7 @@ class FusedDecoder:
         self._layers = network.layers
         self._cache = [cache.layer(index) for index in range(len(self._layers))]
         self.device = cache.k_LCSGH.device
+        self._sums = network.sums
         self._halved = network.halved
         self._decode_sizes = network.graph_sizes
         like = network.model.norm.weight
@@ -100,16 +111,23 @@ class FusedDecoder:
             return self._replay(batch, room, arrays)
         if self._halved is not None and len(batch.ids_T) >= self._halved and len(batch.chunks) > 1:
             return self._step_in_halves(batch)
+        self.restart()
         [logits_RV] = in_turn(self._forward(batch))
         return logits_RV
 
     def _step_in_halves(self, batch: Batch) -> Tensor:
         """Each half is computed while the ranks sum up the other's partial products."""
         halves = share_out([chunk.count for chunk in batch.chunks], 2)
+        self.restart(hidden=True)
         logits = in_turn(*(self._forward(batch.part(half)) for half in halves))
         sampling = [index for half in halves for index in half if batch.chunks[index].samples]
         order_R = send(torch.from_numpy(np.argsort(sampling)), self.device)
         return torch.cat(logits)[order_R]
+
+    def restart(self, *, hidden: bool = False) -> None:
+        """A step begins, whose sums are `hidden` behind its other half or not."""
+        if self._sums is not None:
+            self._sums.restart(hidden=hidden)
 
     def _forward(self, batch: Batch) -> Pauses[Tensor]:
         inputs = pack(batch, self._size, self.device)
@@ -147,26 +165,26 @@ class FusedDecoder:
         """Logits (R, V) of embedded tokens, in whose place the layers compute."""
         model = self._model
         rotation_T2P = model.rotation(inputs.positions_T, x_TD)
-        late_TD: Tensor | None = None
+        late: Late = ()
         for layer, cache in zip(self._layers[:-1], self._cache[:-1], strict=True):
 
             def attend(qkv_TX: Tensor, layer: Layer = layer, cache: CacheLayer = cache) -> Tensor:
                 turn_and_store(qkv_TX, rotation_T2P, inputs.slots_T, cache, layer.queries)
                 return self._attend(qkv_TX, layer, cache, inputs)
 
-            late_TD = yield from layer(x_TD, late_TD, attend)
-        x_RD, late_RD = yield from self._last_layer(x_TD, late_TD, rotation_T2P, inputs)
-        logits_RV: Tensor = model.output(normalized(model.norm, x_RD, late_RD))
+            late = yield from layer(x_TD, late, attend)
+        x_RD, late = yield from self._last_layer(x_TD, late, rotation_T2P, inputs)
+        logits_RV: Tensor = model.output(normalized(model.norm, x_RD, late))
         return logits_RV
 
     def _last_layer(
-        self, x_TD: Tensor, late_TD: Tensor | None, rotation_T2P: Tensor, inputs: Inputs
-    ) -> Pauses[tuple[Tensor, Tensor | None]]:
+        self, x_TD: Tensor, late: Late, rotation_T2P: Tensor, inputs: Inputs
+    ) -> Pauses[tuple[Tensor, Late]]:
         """Keys and values of all tokens, the rest of the rows that sample."""
         layer, cache = self._layers[-1], self._cache[-1]
         queries = layer.queries * layer.width
         fp8 = layer.wqkv.fp8
-        h_TD = normalized(layer.attention_norm, x_TD, late_TD, fp8)
+        h_TD = normalized(layer.attention_norm, x_TD, late, fp8)
         kv_TX = layer.wqkv(h_TD, slice(queries, None))
         turn_and_store(kv_TX, rotation_T2P, inputs.slots_T, cache, 0)
         if inputs.rows_R is None:
@@ -174,14 +192,14 @@ class FusedDecoder:
         else:
             x_RD, h_TD, rotation_R2P = x_TD[inputs.rows_R], h_TD[inputs.rows_R], rotation_T2P[inputs.rows_R]
         if inputs.last is None:
-            return x_RD, None
+            return x_RD, ()
         q_RX = layer.wqkv(h_TD, slice(queries))
         turn(q_RX, rotation_R2P, layer.queries)
         out_RNH = torch.zeros_like(q_RX).unflatten(1, (layer.queries, layer.width))
         split_attention(q_RX.unflatten(1, (layer.queries, -1)), cache, inputs.last, self._size, out_RNH)
         out_RX = out_RNH.flatten(1)
-        late_RD = yield from layer.wo.onto(x_RD, quantize(out_RX) if fp8 else out_RX)
-        return x_RD, (yield from layer.feed(x_RD, late_RD))
+        late = yield from layer.wo.onto(x_RD, quantize(out_RX) if fp8 else out_RX)
+        return x_RD, (yield from layer.feed(x_RD, late))
 
     def _attend(self, qkv_TX: Tensor, layer: Layer, cache: CacheLayer, inputs: Inputs) -> Tensor:
         heads = (layer.queries, layer.groups, layer.groups)
@@ -233,8 +251,10 @@ class _Graph:
         self.slots = Slots(arrays, decoder.device)
         inputs = padded_inputs(self.slots, room)
         x_TD = decoder.x_TD[: room.tokens]
+        decoder.restart()
         in_turn(decoder.forward(x_TD, inputs))  # compiles what has yet to be compiled, which a capture cannot
         self._graph = torch.cuda.CUDAGraph()
+        decoder.restart()
         # Not "global": NCCL's watchdog, another thread, looks at its events all the time.
         with torch.cuda.graph(self._graph, pool=decoder.pool, capture_error_mode="thread_local"):
             [logits_RV] = in_turn(decoder.forward(x_TD, inputs))

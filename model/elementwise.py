@@ -44,8 +44,8 @@ def _warps(block: int) -> int:
 
 @triton.jit
 def _norm_kernel(
-    x, delta, weight, out, scales, eps,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, ADD: tl.constexpr, QUANT: tl.constexpr,
+    x, first, second, weight, out, scales, eps,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr, ADDED: tl.constexpr, QUANT: tl.constexpr,
 ):  # fmt: skip
     # Pieces of a row instead of its next power of 2, a third of which would be empty; the second reading of a
     # piece finds it in the cache.
@@ -55,8 +55,11 @@ def _norm_kernel(
     for piece in tl.static_range(0, WIDTH, BLOCK):
         inside = piece + at < WIDTH
         value = tl.load(x + row + piece + at, mask=inside, other=0.0)
-        if ADD:
-            value += tl.load(delta + row + piece + at, mask=inside, other=0.0)
+        if ADDED:
+            more = tl.load(first + row + piece + at, mask=inside, other=0.0).to(tl.float32)
+            if ADDED == 2:  # rounded as one, so that the order of two ranks' parts makes no difference
+                more += tl.load(second + row + piece + at, mask=inside, other=0.0).to(tl.float32)
+            value = (value.to(tl.float32) + more).to(x.dtype.element_ty)
             tl.store(x + row + piece + at, value, mask=inside)
         squares += value.to(tl.float32) * value.to(tl.float32)
     factor = tl.rsqrt(tl.sum(squares, axis=0) / WIDTH + eps)
@@ -78,17 +81,18 @@ def _norm_kernel(
 
 
 def norm(
-    x_TD: Tensor, weight_D: Tensor, eps: float, *, add: Tensor | None = None, quantize: bool = False
+    x_TD: Tensor, weight_D: Tensor, eps: float, *, add: tuple[Tensor, ...] = (), quantize: bool = False
 ) -> Tensor | Quantized:
-    """F.rms_norm(x_TD, (D,), weight_D, eps). With `add`, x_TD += add before it, in place."""
+    """F.rms_norm(x_TD, (D,), weight_D, eps). Before it, x_TD += sum(add), of up to two, in place."""
+    assert len(add) <= 2, len(add)
     rows, width = x_TD.shape
     out_TD = torch.empty_like(x_TD, dtype=FP8 if quantize else x_TD.dtype)
     scales_T1 = x_TD.new_empty(rows, 1, dtype=torch.float32) if quantize else out_TD
     if rows:
         _norm_kernel[(rows,)](
-            x_TD, x_TD if add is None else add, weight_D, out_TD, scales_T1, eps,
+            x_TD, add[0] if add else x_TD, add[-1] if add else x_TD, weight_D, out_TD, scales_T1, eps,
             WIDTH=width, BLOCK=min(1024, triton.next_power_of_2(width)),
-            ADD=add is not None, QUANT=quantize, num_warps=4,
+            ADDED=len(add), QUANT=quantize, num_warps=4,
         )  # fmt: skip
     return Quantized(out_TD, scales_T1) if quantize else out_TD
 

@@ -45,7 +45,7 @@ class Leader:
     def __init__(self, model: Pixtral, world: World, config: EngineConfig) -> None:
         assert world.rank == 0, world.rank
         self._world = world
-        self._network = make_network(model, config, world.least)
+        self._network = make_network(model, config, world)
         self._encoder = SharedEncoder(model, self._network.encode, world)
 
     @property
@@ -94,7 +94,7 @@ class Leader:
 def follow(model: Pixtral, world: World, config: EngineConfig) -> None:
     """What the other ranks do until the leader stops; `config` must be the leader's."""
     assert world.rank > 0, world.rank
-    network = make_network(model, config, world.least)
+    network = make_network(model, config, world)
     encoder = SharedEncoder(model, network.encode, world)
     try:
         while (command := receive_command(world))[0] != _STOP:

@@ -4,7 +4,6 @@ In: a model, whole or a rank's shard, and how the engine shall work. Out: a netw
 decided how many tokens the cache holds; nothing of requests.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +14,8 @@ from model.pixtral import Pixtral
 from model.plain import PlainNetwork
 from model.repetition import RepetitionLimit
 from model.runner import Network
+from model.sums import make_sums
+from model.world import World
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class EngineConfig:
     fused: bool | None = None
     """Compute with a GPU's kernels instead of plain torch; None: on a GPU."""
     fp8_weights: bool = False
-    """Multiply in FP8 in the decoder; needs the kernels."""
+    """Multiply in FP8 in encoder and decoder; needs the kernels."""
     fp8_cache: bool = False
     """Keep keys and values in FP8: half the memory and half the reading; needs the kernels."""
     graphs: bool = True
@@ -58,12 +59,11 @@ class EngineConfig:
                 raise ValueError(f"{name} is {value}: it must be at least 1")
 
 
-def make_network(
-    model: Pixtral, config: EngineConfig, agree: Callable[[int], int] = lambda tokens: tokens
-) -> Network:
+def make_network(model: Pixtral, config: EngineConfig, world: World | None = None) -> Network:
     """What computes this model's batches, over a new cache.
 
-    `agree` is told how many tokens there is memory for, and says how many the cache shall hold.
+    Of a model that is a rank's shard, `world` are the ranks, all of which must call it: the one with the
+    least free memory says how much their caches hold.
     """
     weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
     like = weight.new_empty(0)
@@ -76,11 +76,16 @@ def make_network(
         from model.decoder import FusedNetwork  # Triton, which torch brings for GPUs alone
 
         # Before the cache is sized: FP8 weights leave more memory for it.
-        replayed = config.sequences if config.graphs and weight.is_cuda else 0
-        fused_network = FusedNetwork(model, fp8=config.fp8_weights, replayed=replayed, halved=config.overlap)
+        fused_network = FusedNetwork(
+            model,
+            fp8=config.fp8_weights,
+            replayed=config.sequences if config.graphs and weight.is_cuda else 0,
+            sums=None if world is None else make_sums(world, step_tokens(config, weight), model.norm.weight),
+            halved=config.overlap,
+        )
     tokens = config.cache_tokens
     if tokens is None:
-        free = cache_tokens(
+        tokens = cache_tokens(
             model.config,
             like,
             step_tokens(config, weight),
@@ -88,7 +93,7 @@ def make_network(
             fp8=config.fp8_cache,
             ranks=ranks_of(model),
         )
-        tokens = agree(free)
+        tokens = tokens if world is None else world.least(tokens)
     cache = PagedCache(
         layers=len(model.layers),
         blocks=tokens // config.block_size,

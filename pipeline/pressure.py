@@ -1,9 +1,10 @@
-"""How far drawing runs ahead of the Replicas: twice what they work on, however much memory there is.
+"""How far drawing runs ahead: twice what the Replicas work on, and not while results wait for the driver.
 
 Ray Data holds a stage back when the next one falls behind, but only once half of the stage's share of the
-object store is full: a run over many pages would fill it, one over few would not. This policy does so from
-the start, and for the stage alone that feeds the Replicas: nothing ever holds these back, so they take what
-was drawn, and drawing goes on.
+object store is full: a run over many pages would fill it, one over few would not. And what waits for the
+driver, which is small, lies in its own memory: over a hundred thousand pages, all that the cluster was faster
+than the driver. This policy holds back from the start, and the stage alone that feeds the Replicas: nothing
+ever holds these back, so they take what was drawn, and drawing goes on.
 """
 
 from typing import Any
@@ -17,6 +18,7 @@ from ray.data._internal.execution.backpressure_policy import (  # nothing public
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 
 RATIO = 2.0  # of what waits for the Replicas to what they work on, in bytes
+WAITING = 32  # blocks of results between the Replicas and the driver, each of one call's answers
 
 
 class DrawnAhead(DownstreamCapacityBackpressurePolicy):
@@ -25,8 +27,26 @@ class DrawnAhead(DownstreamCapacityBackpressurePolicy):
     OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
 
     def _should_skip_backpressure(self, op: Any) -> bool:
-        feeds = any(isinstance(one, ActorPoolMapOperator) for one in op.output_dependencies)
-        return not feeds or bool(super()._should_skip_backpressure(op))
+        return _replicas(op) is None or bool(super()._should_skip_backpressure(op))
+
+    def _should_apply_backpressure(self, op: Any) -> bool:
+        replicas = _replicas(op)
+        if replicas is not None and self._waiting(replicas) > WAITING:
+            return True
+        return bool(super()._should_apply_backpressure(op))
+
+    def _waiting(self, replicas: Any) -> int:
+        """Blocks that have come out of the Replicas, and that the driver has not taken."""
+        blocks, op = 0, replicas
+        while op.output_dependencies:
+            [op] = op.output_dependencies
+            blocks += self._topology[op].total_enqueued_input_blocks()
+        return blocks + int(self._topology[op].total_enqueued_output_blocks())
+
+
+def _replicas(op: Any) -> Any | None:
+    """The operator of the Replicas, if this one feeds them."""
+    return next((one for one in op.output_dependencies if isinstance(one, ActorPoolMapOperator)), None)
 
 
 def bound_drawing(context: DataContext) -> None:

@@ -50,10 +50,11 @@ def test_the_norm_is_torchs(width: int) -> None:
     expected = F.rms_norm(x, (width,), weight, 1e-5)
     torch.testing.assert_close(norm(x, weight, 1e-5), expected)
     assert_quantized(norm(x, weight, 1e-5, quantize=True), expected)
-    total = x + more
-    ours = norm(x, weight, 1e-5, add=more)
-    torch.testing.assert_close(x, total)
-    torch.testing.assert_close(ours, F.rms_norm(total, (width,), weight, 1e-5))
+    for add in ((more,), (more, 2 * more)):
+        total = x + sum(add)
+        ours = norm(x, weight, 1e-5, add=add)
+        torch.testing.assert_close(x, total)
+        torch.testing.assert_close(ours, F.rms_norm(total, (width,), weight, 1e-5))
 
 
 def test_swiglu_is_the_plain_one() -> None:

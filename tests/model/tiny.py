@@ -39,11 +39,12 @@ def tiny_pixtral(
     vocab_size: int = 64,
     n_kv_heads: int = 2,
     hidden_dim: int = CONFIG.hidden_dim,
+    vision: VisionConfig = VISION,
 ) -> Pixtral:
     """A model whose logits differ clearly between tokens: every weight is drawn, the norms' too."""
     generator = torch.Generator().manual_seed(seed)
-    heads = replace(CONFIG, n_kv_heads=n_kv_heads, n_heads=3 * n_kv_heads, hidden_dim=hidden_dim)
-    model = Pixtral(replace(heads, vocab_size=vocab_size))
+    heads = replace(CONFIG, n_kv_heads=n_kv_heads, n_heads=3 * n_kv_heads)
+    model = Pixtral(replace(heads, hidden_dim=hidden_dim, vocab_size=vocab_size, vision=vision))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)

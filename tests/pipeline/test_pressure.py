@@ -1,4 +1,4 @@
-"""Drawing waits for the Replicas, also where there is much memory; nothing holds the Replicas back."""
+"""Drawing waits for the Replicas and the driver, however much memory there is; Replicas wait for nobody."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -9,12 +9,14 @@ from ray.data import DataContext
 from ray.data._internal.execution.backpressure_policy import get_backpressure_policies
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
 
-from pipeline.pressure import DrawnAhead, bound_drawing
+from pipeline.pressure import WAITING, DrawnAhead, bound_drawing
 
 
-def chain(drawn: int, working: int) -> tuple[DrawnAhead, Any, Any]:
-    """The policy, the stage that draws and the Replicas: `drawn` bytes, of which they work on `working`."""
-    replicas = Mock(spec=ActorPoolMapOperator, output_dependencies=[Mock(output_dependencies=[])])
+def chain(drawn: int, working: int, unread: int = 0, results: int = 0) -> tuple[DrawnAhead, Any, Any]:
+    """The policy, the stage that draws and the Replicas: `drawn` bytes, of which they work on `working`, and
+    blocks of answers that are still to be read, and that the driver has not taken."""
+    reading = Mock(output_dependencies=[])
+    replicas = Mock(spec=ActorPoolMapOperator, output_dependencies=[reading])
     replicas.metrics = SimpleNamespace(obj_store_mem_pending_task_inputs=working)
     drawing = Mock(output_dependencies=[replicas])
     resources = Mock()
@@ -25,7 +27,10 @@ def chain(drawn: int, working: int) -> tuple[DrawnAhead, Any, Any]:
     resources.get_budget.return_value = SimpleNamespace(object_store_memory=1 << 40)
     context = DataContext.get_current().copy()
     bound_drawing(context)
-    *_, policy = get_backpressure_policies(context, {}, resources)
+    queues = Mock()
+    queues.total_enqueued_input_blocks.return_value = unread
+    queues.total_enqueued_output_blocks.return_value = results
+    *_, policy = get_backpressure_policies(context, {reading: queues}, resources)
     assert isinstance(policy, DrawnAhead)
     return policy, drawing, replicas
 
@@ -45,6 +50,15 @@ def test_drawing_waits_for_the_replicas(drawn: int, working: int, goes_on: bool)
     assert policy.max_task_output_bytes_to_read(drawing) == (None if goes_on else 0)
 
 
-def test_replicas_never_wait_for_what_reads_their_answers() -> None:
-    policy, _, replicas = chain(10_000, 1)
+@pytest.mark.parametrize(
+    ("unread", "results", "goes_on"), [(WAITING, 0, True), (2, WAITING - 1, False), (0, WAITING + 1, False)]
+)
+def test_drawing_waits_for_the_driver(unread: int, results: int, goes_on: bool) -> None:
+    policy, drawing, _ = chain(0, 0, unread, results)
+    assert policy.can_add_input(drawing) == goes_on
+    assert policy.max_task_output_bytes_to_read(drawing) == (None if goes_on else 0)
+
+
+def test_replicas_never_wait() -> None:
+    policy, _, replicas = chain(10_000, 1, WAITING, WAITING)
     assert policy.can_add_input(replicas)
