@@ -342,7 +342,7 @@ def parser() -> argparse.ArgumentParser:
     )
     work.add_argument("--share", type=float, default=1.0, help="run this share of each workload's pages")
     work.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
-    work.add_argument("--fp8", action="store_true", help="multiply in FP8 in the decoder (GPU)")
+    work.add_argument("--fp8", action="store_true", help="multiply in FP8 (GPU)")
     work.add_argument("--fp8-cache", action="store_true", help="keep keys and values in FP8 (GPU)")
     work.add_argument(
         "--step-tokens",
@@ -366,7 +366,7 @@ def parser() -> argparse.ArgumentParser:
     five.add_argument("--replicas", nargs="+", type=int, default=[2], help="copies on one GPU each, in turns")
     five.add_argument("--share", type=float, default=1.0, help="run this share of W1's pages, each copy")
     five.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
-    five.add_argument("--fp8", action="store_true", help="multiply in FP8 in the decoder (GPU)")
+    five.add_argument("--fp8", action="store_true", help="multiply in FP8 (GPU)")
     five.add_argument(
         "--overlap",
         type=int,
