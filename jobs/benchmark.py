@@ -326,13 +326,9 @@ def memory(arguments: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m jobs.benchmark", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    work = commands.add_parser(
-        "engine",
-        help="pages a second of the batch engine on four workloads",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    _add_model(work)
-    work.add_argument(
+    one = _command(commands, engine, "pages a second of the batch engine on four workloads")
+    _add_model(one)
+    one.add_argument(
         "--work",
         nargs="+",
         choices=WORKLOADS,
@@ -340,66 +336,48 @@ def parser() -> argparse.ArgumentParser:
         help="W1: 256 pages of 784 x 1024 pixels, one question of 20 tokens, answers of 16; W2: 64 pages, 8 "
         "questions each; W3: 256 pages, answers of 256; W4: 512 charts of 800 x 608 pixels, answers of 128",
     )
-    work.add_argument("--share", type=float, default=1.0, help="run this share of each workload's pages")
-    work.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
-    work.add_argument("--fp8", action="store_true", help="multiply in FP8 (GPU)")
-    work.add_argument("--fp8-cache", action="store_true", help="keep keys and values in FP8 (GPU)")
-    work.add_argument(
+    one.add_argument("--share", type=float, default=1.0, help="run this share of each workload's pages")
+    one.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
+    one.add_argument("--fp8", action="store_true", help="multiply in FP8 (GPU)")
+    one.add_argument("--fp8-cache", action="store_true", help="keep keys and values in FP8 (GPU)")
+    one.add_argument(
         "--step-tokens",
         type=int,
         help="most tokens computed in a step; default: 16384 on a GPU, 8192 on a CPU",
     )
-    work.add_argument("--cache-tokens", type=int, help="tokens that the cache holds; default: what fits")
-    work.add_argument(
+    one.add_argument("--cache-tokens", type=int, help="tokens that the cache holds; default: what fits")
+    one.add_argument(
         "--profile", action="store_true", help="also print what the GPU did with its time, by kernel (GPU)"
     )
-    work.set_defaults(run=engine)
-    five = commands.add_parser(
-        "parallel",
-        help="one model over several GPUs, and several copies of it, against one GPU",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    one = _command(
+        commands, parallel, "one model over several GPUs, and several copies of it, against one GPU"
     )
-    _add_model(five)
-    five.add_argument(
+    _add_model(one)
+    one.add_argument(
         "--tensor-parallel", nargs="+", type=int, default=[1, 2], help="GPUs that share a model, in turns"
     )
-    five.add_argument("--replicas", nargs="+", type=int, default=[2], help="copies on one GPU each, in turns")
-    five.add_argument("--share", type=float, default=1.0, help="run this share of W1's pages, each copy")
-    five.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
-    five.add_argument("--fp8", action="store_true", help="multiply in FP8 (GPU)")
-    five.add_argument(
+    one.add_argument("--replicas", nargs="+", type=int, default=[2], help="copies on one GPU each, in turns")
+    one.add_argument("--share", type=float, default=1.0, help="run this share of W1's pages, each copy")
+    one.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
+    one.add_argument("--fp8", action="store_true", help="multiply in FP8 (GPU)")
+    one.add_argument(
         "--overlap",
         type=int,
         metavar="TOKENS",
         help="compute steps of so many tokens in two halves, each while the other's sums are under way (GPU)",
     )
-    five.set_defaults(run=parallel)
-    whole = commands.add_parser(
-        "job",
-        help="pages a second of the whole job, against the engine alone",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    _add_model(whole)
-    whole.add_argument("--share", type=float, default=1.0, help="run this share of W1's pages")
-    whole.add_argument(
+    one = _command(commands, job, "pages a second of the whole job, against the engine alone")
+    _add_model(one)
+    one.add_argument("--share", type=float, default=1.0, help="run this share of W1's pages")
+    one.add_argument(
         "--folder",
         type=Path,
         help="for the checkpoint (24 GB for pixtral-12b), documents and tables while it runs; default: the "
         "system's for temporary files",
     )
-    whole.set_defaults(run=job)
-    three = commands.add_parser(
-        "precision",
-        help="answers that FP8 changes (GPU)",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    _add_model(three)
-    three.set_defaults(run=precision)
-    one = commands.add_parser(
-        "page",
-        help="seconds a page of each engine, and of transformers",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    one = _command(commands, precision, "answers that FP8 changes (GPU)")
+    _add_model(one)
+    one = _command(commands, page, "seconds a page of each engine, and of transformers")
     one.add_argument("--model", type=Path, default=_NANO, help="checkpoint folder")
     one.add_argument(
         "--document",
@@ -415,42 +393,37 @@ def parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--tokens", type=int, default=16, help="length of every answer in tokens")
     one.add_argument("--repeats", type=int, default=5, help="timed rounds, after one that warms up")
-    one.set_defaults(run=page)
-    four = commands.add_parser(
-        "pages",
-        help="pages a second of the sandbox, PyMuPDF and pypdfium2; needs the [test] extra",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    one = _command(
+        commands, pages, "pages a second of the sandbox, PyMuPDF and pypdfium2; needs the [test] extra"
     )
-    four.add_argument("--folder", type=Path, default=Path("samples/documents"), help="its PDFs are drawn")
-    four.add_argument("--max-side", type=int, default=1024, help="longest edge of the pages in pixels")
-    four.add_argument("--repeats", type=int, default=5, help="timed rounds, after one that warms up")
-    four.set_defaults(run=pages)
-    five = commands.add_parser(
-        "keys",
-        help="the price of keys and commits",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    five.add_argument("--documents", type=int, default=100_000, help="synthetic ones, with an answer each")
-    five.set_defaults(run=keys)
-    six = commands.add_parser(
-        "memory",
-        help="what a run holds in memory, over more and more pages",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    six.add_argument(
+    one.add_argument("--folder", type=Path, default=Path("samples/documents"), help="its PDFs are drawn")
+    one.add_argument("--max-side", type=int, default=1024, help="longest edge of the pages in pixels")
+    one.add_argument("--repeats", type=int, default=5, help="timed rounds, after one that warms up")
+    one = _command(commands, keys, "the price of keys and commits")
+    one.add_argument("--documents", type=int, default=100_000, help="synthetic ones, with an answer each")
+    one = _command(commands, memory, "what a run holds in memory, over more and more pages")
+    one.add_argument(
         "--pages", nargs="+", type=int, default=[1_000, 10_000, 100_000], help="of each run, of 64 pixels"
     )
-    six.set_defaults(run=memory)
-    two = commands.add_parser(
-        "reading",
-        help="right answers about held-out synthetic documents; needs the [train] extra",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    one = _command(
+        commands, reading, "right answers about held-out synthetic documents; needs the [train] extra"
     )
-    two.add_argument("--model", type=Path, default=_NANO, help="checkpoint folder")
-    two.add_argument("--pages", type=int, default=10, help="pages of each kind")
-    two.add_argument("--max-side", type=int, default=1024, help="longest edge of the pages in pixels")
-    two.set_defaults(run=reading)
+    one.add_argument("--model", type=Path, default=_NANO, help="checkpoint folder")
+    one.add_argument("--pages", type=int, default=10, help="pages of each kind")
+    one.add_argument("--max-side", type=int, default=1024, help="longest edge of the pages in pixels")
     return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    run: Callable[[argparse.Namespace], int],
+    about: str,
+) -> argparse.ArgumentParser:
+    """The command that has the function's name."""
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    command = commands.add_parser(run.__name__, help=about, formatter_class=formatter)
+    command.set_defaults(run=run)
+    return command
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
