@@ -23,7 +23,8 @@ test: $(VENV)/installed-test ## format, lint, types, import directions, tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) $(VENV)/bin/lint-imports --no-logo
-	$(PYTHON) -m pytest -m "not soak and not gpu"
+	$(PYTHON) -m pytest -m "not soak and not gpu" -n 2 tests/model tests/schemas
+	$(PYTHON) -m pytest -m "not soak and not gpu" --ignore tests/model --ignore tests/schemas
 
 soak: $(VENV)/installed-test ## what takes minutes: properties on thousands of new examples, tests marked soak
 	$(PYTHON) -m pytest -m "(soak or hypothesis) and not gpu" --hypothesis-profile soak --timeout 3600

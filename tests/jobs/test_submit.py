@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,12 +78,12 @@ def head(environment: dict[str, str]) -> Iterator[Head]:
             wait_for(f"http://127.0.0.1:{dashboard}/api/version", process, Path(folder, "start.log"))
             yield Head(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}", process.pid)
         finally:
-            process.terminate()  # --block ends what it started
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            # Asked to end, it would wait half a minute for what it has started.
+            for one in psutil.Process(process.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            process.kill()
+            process.wait()
             shutil.rmtree(folder, ignore_errors=True)
 
 
