@@ -1,12 +1,16 @@
-"""How far drawing runs ahead: twice what the Replicas work on, and not while results wait for the driver.
+"""What a run over many pages must not gather: pages that are drawn ahead, results, and what Ray Data notes.
+
+Drawing runs ahead by twice what the Replicas work on, and not while results wait for the driver.
 
 Ray Data holds a stage back when the next one falls behind, but only once half of the stage's share of the
 object store is full: a run over many pages would fill it, one over few would not. And what waits for the
 driver, which is small, lies in its own memory: over a hundred thousand pages, all that the cluster was faster
 than the driver. This policy holds back from the start, and the stage alone that feeds the Replicas: nothing
-ever holds these back, so they take what was drawn, and drawing goes on.
+ever holds these back, so they take what was drawn, and drawing goes on. The statistics of every block, which
+nobody asks for here, are not kept.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from ray.data import DataContext
@@ -16,6 +20,7 @@ from ray.data._internal.execution.backpressure_policy import (  # nothing public
     DownstreamCapacityBackpressurePolicy,
 )
 from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
+from ray.data._internal.execution.operators.map_operator import MapOperator
 
 RATIO = 2.0  # of what waits for the Replicas to what they work on, in bytes
 WAITING = 32  # blocks of results between the Replicas and the driver, each of one call's answers
@@ -25,6 +30,12 @@ class DrawnAhead(DownstreamCapacityBackpressurePolicy):
     """Ray Data asks it before each task and each block that it takes from one."""
 
     OBJECT_STORE_BUDGET_UTIL_THRESHOLD = 0.0
+
+    def __init__(self, data_context: DataContext, topology: Any, resource_manager: Any) -> None:
+        super().__init__(data_context, topology, resource_manager)
+        for op in topology:
+            if isinstance(op, MapOperator):
+                op._output_blocks_stats = _Unkept()
 
     def _should_skip_backpressure(self, op: Any) -> bool:
         return _replicas(op) is None or bool(super()._should_skip_backpressure(op))
@@ -42,6 +53,13 @@ class DrawnAhead(DownstreamCapacityBackpressurePolicy):
             [op] = op.output_dependencies
             blocks += self._topology[op].total_enqueued_input_blocks()
         return blocks + int(self._topology[op].total_enqueued_output_blocks())
+
+
+class _Unkept(list[Any]):
+    """A list that stays empty."""
+
+    def extend(self, more: Iterable[Any]) -> None:
+        """Forgets them."""
 
 
 def _replicas(op: Any) -> Any | None:
