@@ -6,13 +6,16 @@ import secrets
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
 ROOT = Path(__file__).parents[1]
 CONNECT_SECONDS = 10.0
+HEAD_SECONDS = 30.0  # for which the head may be away: one with a store that survives it starts again
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by `ray job submit`, which has shipped the code already
 
 
@@ -86,22 +89,56 @@ def _connect(address: str | None, num_cpus: int | None) -> None:
     elif SUBMITTED in os.environ:
         ray.init(log_to_driver=False, logging_level=logging.WARNING)
     else:
-        code = {"working_dir": str(ROOT), "excludes": ["/out", "/tests"]}
-        ray.init(runtime_env=code, log_to_driver=False, logging_level=logging.WARNING)
+        # Ray's own list, of which it would warn.
+        os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
+        code = {
+            "working_dir": str(ROOT),
+            "excludes": ["/out", "/tests", ".git", ".venv", "venv", "__pycache__"],
+        }
+        with _watched(address):
+            ray.init(runtime_env=code, log_to_driver=False, logging_level=logging.WARNING)
 
 
 def _check_answers(address: str) -> None:
     """Ray itself would try for minutes, with a warning every few seconds."""
-    try:
-        place = urlsplit(f"//{address}")
-        if "://" in address or place.hostname is None or place.port is None:  # auto, ray://...
-            return
-        socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
+    if error := _silence_of(address):
         raise ValueError(
             f"RAY_ADDRESS {address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a "
             "private one"
         ) from error
+
+
+def _silence_of(address: str) -> Exception | None:
+    """Why nobody answers at HOST:PORT; of other forms (auto, ray://...) nothing is known."""
+    try:
+        place = urlsplit(f"//{address}")
+        if "://" not in address and place.hostname is not None and place.port is not None:
+            socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        return error
+    return None
+
+
+@contextmanager
+def _watched(address: str) -> Iterator[None]:
+    """While it connects: Ray would wait for a head that is gone, and then end the process with a stack."""
+    connected = Event()
+
+    def watch() -> None:
+        answered = time.monotonic()
+        while not connected.wait(1.0):
+            if not _silence_of(address):
+                answered = time.monotonic()
+            elif time.monotonic() - answered > HEAD_SECONDS:
+                lost = f"Ray's head at {address} is gone"
+                print(f"broken off: {lost}; the same command continues", file=sys.stderr, flush=True)
+                os._exit(1)  # nothing has been asked yet
+
+    Thread(target=watch, name="connecting", daemon=True).start()
+    try:
+        yield
+    finally:
+        connected.set()
 
 
 @contextmanager

@@ -18,10 +18,9 @@ from typing import Final
 
 import ray
 
-from jobs.cluster import RayLostError
+from jobs.cluster import HEAD_SECONDS, RayLostError
 
 LOOK_SECONDS: Final = 1.0
-HEAD_SECONDS: Final = 30.0  # for which the head may be away: one with a store that survives it starts again
 LAST_SECONDS: Final = 15.0  # to commit and let go of Ray, whose libraries may wait for the head all the same
 CONNECT_SECONDS: Final = 5.0  # a machine without power does not even refuse
 

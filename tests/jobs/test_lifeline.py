@@ -111,6 +111,33 @@ with graceful(lambda: None), lifeline.lifeline():
 """
 
 
+CONNECTING = """
+from jobs import cluster
+
+cluster.HEAD_SECONDS = 1.0
+with cluster.connected():
+    print("connected")
+"""
+
+
+def test_a_head_that_goes_while_a_job_connects_is_a_sentence() -> None:
+    """Its Ray is a port on which somebody listens, and then nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = "{}:{}".format(*head.getsockname())
+        job = subprocess.Popen(
+            [sys.executable, "-c", CONNECTING],
+            cwd=ROOT,
+            env=os.environ | {"RAY_ADDRESS": address},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2):  # the question whether anybody answers, and Ray's own
+            head.accept()[0].close()
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert f"broken off: Ray's head at {address} is gone; the same command continues" in said
+
+
 def test_a_job_that_ray_does_not_let_go_ends_all_the_same() -> None:
     done = subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert done.returncode == 1
