@@ -8,8 +8,9 @@ A rank that dies or hangs is noticed by the others. On a CPU, gloo raises in the
 just exchanging with a dead one, and in the rest as these end their processes, which an error must lead to;
 after `timeout` for one that hangs. On a GPU, NCCL's watchdog ends the process (SIGABRT) when a collective
 takes longer than `timeout`. What it does not see is left to whoever has started the ranks, who must end them
-all when one is gone or a step takes too long: a collective inside a CUDA graph, and a leader that hangs, for
-which the others wait without a limit, since an idle one may be silent for hours.
+all when one is gone or a step takes too long: a collective inside a CUDA graph, a rank that waits for the
+other's part of a sum (`sums.Pair`), and a leader that hangs, for which the others wait without a limit, since
+an idle one may be silent for hours.
 """
 
 import os

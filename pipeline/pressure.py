@@ -23,7 +23,7 @@ from ray.data._internal.execution.operators.actor_pool_map_operator import Actor
 from ray.data._internal.execution.operators.map_operator import MapOperator
 
 RATIO = 2.0  # of what waits for the Replicas to what they work on, in bytes
-WAITING = 32  # blocks of results between the Replicas and the driver, each of one call's answers
+WAITING = 32  # blocks of results for each Replica, of some answers each, that the driver has not taken
 
 
 class DrawnAhead(DownstreamCapacityBackpressurePolicy):
@@ -46,13 +46,14 @@ class DrawnAhead(DownstreamCapacityBackpressurePolicy):
             return True
         return bool(super()._should_apply_backpressure(op))
 
-    def _waiting(self, replicas: Any) -> int:
-        """Blocks that have come out of the Replicas, and that the driver has not taken."""
+    def _waiting(self, replicas: Any) -> float:
+        """Blocks that have come out of the Replicas, and that the driver has not taken, for each of them."""
         blocks, op = 0, replicas
         while op.output_dependencies:
             [op] = op.output_dependencies
             blocks += self._topology[op].total_enqueued_input_blocks()
-        return blocks + int(self._topology[op].total_enqueued_output_blocks())
+        blocks += self._topology[op].total_enqueued_output_blocks()
+        return float(blocks / max(1, replicas.get_actor_info().running))
 
 
 class _Unkept(list[Any]):

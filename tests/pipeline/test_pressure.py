@@ -12,12 +12,15 @@ from ray.data._internal.execution.operators.actor_pool_map_operator import Actor
 from pipeline.pressure import WAITING, DrawnAhead, bound_drawing
 
 
-def chain(drawn: int, working: int, unread: int = 0, results: int = 0) -> tuple[DrawnAhead, Any, Any]:
+def chain(
+    drawn: int, working: int, unread: int = 0, results: int = 0, running: int = 1
+) -> tuple[DrawnAhead, Any, Any]:
     """The policy, the stage that draws and the Replicas: `drawn` bytes, of which they work on `working`, and
     blocks of answers that are still to be read, and that the driver has not taken."""
     reading = Mock(output_dependencies=[])
     replicas = Mock(spec=ActorPoolMapOperator, output_dependencies=[reading])
     replicas.metrics = SimpleNamespace(obj_store_mem_pending_task_inputs=working)
+    replicas.get_actor_info.return_value = SimpleNamespace(running=running)
     drawing = Mock(output_dependencies=[replicas])
     resources = Mock()
     resources._is_blocking_materializing_op.return_value = False
@@ -51,10 +54,17 @@ def test_drawing_waits_for_the_replicas(drawn: int, working: int, goes_on: bool)
 
 
 @pytest.mark.parametrize(
-    ("unread", "results", "goes_on"), [(WAITING, 0, True), (2, WAITING - 1, False), (0, WAITING + 1, False)]
+    ("unread", "results", "running", "goes_on"),
+    [
+        (WAITING, 0, 1, True),
+        (2, WAITING - 1, 1, False),
+        (0, WAITING + 1, 0, False),  # all have died
+        (WAITING, WAITING, 2, True),
+        (WAITING, WAITING + 1, 2, False),
+    ],
 )
-def test_drawing_waits_for_the_driver(unread: int, results: int, goes_on: bool) -> None:
-    policy, drawing, _ = chain(0, 0, unread, results)
+def test_drawing_waits_for_the_driver(unread: int, results: int, running: int, goes_on: bool) -> None:
+    policy, drawing, _ = chain(0, 0, unread, results, running)
     assert policy.can_add_input(drawing) == goes_on
     assert policy.max_task_output_bytes_to_read(drawing) == (None if goes_on else 0)
 
