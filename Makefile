@@ -7,6 +7,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
+# Tests of the model that start processes of their own: one at a time, as all others that do.
+RANKS := tests/model/test_lockstep.py tests/model/test_parallel.py
 
 .PHONY: help demo test soak clean
 
@@ -23,8 +25,8 @@ test: $(VENV)/installed-test ## format, lint, types, import directions, tests
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m mypy
 	$(PYTHON) $(VENV)/bin/lint-imports --no-logo
-	$(PYTHON) -m pytest -m "not soak and not gpu" -n 2 tests/model tests/schemas
-	$(PYTHON) -m pytest -m "not soak and not gpu" --ignore tests/model --ignore tests/schemas
+	$(PYTHON) -m pytest -m "not soak and not gpu" -n 2 tests/model tests/schemas $(RANKS:%=--ignore %)
+	$(PYTHON) -m pytest -m "not soak and not gpu" $(RANKS) tests/jobs tests/pipeline tests/test_*.py
 
 soak: $(VENV)/installed-test ## what takes minutes: properties on thousands of new examples, tests marked soak
 	$(PYTHON) -m pytest -m "(soak or hypothesis) and not gpu" --hypothesis-profile soak --timeout 3600
