@@ -144,14 +144,15 @@ def ready(world: World, folder: Path) -> None:
     load_parallel(folder, world, torch.float64)
 
 
-def endless(world: World, folder: Path) -> None:
-    """Works until the world ends."""
+def endless(world: World, folder: Path, begun: Path) -> None:
+    """Works until the world ends; once it does, the file is there."""
     model = load_parallel(folder, world, torch.float64)
     if world.rank:
         follow(model, world, ROOMY)
     engine = BatchEngine(model, eos_id=EOS, config=ROOMY, network=Leader(model, world, ROOMY))
     while True:
         answers(engine, [make_group("a", [(0, 2, 3)], [(3, 6)])])
+        begun.touch()
 
 
 @pytest.mark.parametrize(
@@ -163,13 +164,14 @@ def endless(world: World, folder: Path) -> None:
     ],
 )
 def test_a_rank_that_dies_or_hangs_ends_the_others(
-    saved: Path, size: int, victim: int, how: signal.Signals, within: float
+    saved: Path, tmp_path: Path, size: int, victim: int, how: signal.Signals, within: float
 ) -> None:
     ranks = Ranks(size, timeout=3.0 if how == signal.SIGSTOP else 60.0)
     try:
         ranks(ready, saved)
-        ranks.start(endless, saved)
-        time.sleep(1.5)
+        ranks.start(endless, saved, tmp_path / "begun")
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.1)
         ranks.signal(victim, how)
         stopped = time.monotonic()
         for rank in set(range(size)) - {victim}:
