@@ -107,10 +107,13 @@ class Strikes:
 
     def __call__(self, counts: Counts) -> None:
         if self.left and counts.answered >= self.left[0][0] and (found := processes(self.left[0][1])):
-            _, _, number = self.left.pop(0)
             time.sleep(self._random.random() / 2)
             victim = self._random.choice(found)
-            os.kill(victim.pid, number)
+            try:
+                os.kill(victim.pid, self.left[0][2])
+            except ProcessLookupError:  # it has gone with the one that was killed before: the next is struck
+                return
+            self.left.pop(0)
             self.struck.append(victim.pid)
 
 
