@@ -101,22 +101,28 @@ def _connect(address: str | None, num_cpus: int | None) -> None:
 
 def _check_answers(address: str) -> None:
     """Ray itself would try for minutes, with a warning every few seconds."""
-    if error := _silence_of(address):
+    if error := silence_of(address, CONNECT_SECONDS):
         raise ValueError(
             f"RAY_ADDRESS {address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a "
             "private one"
         ) from error
 
 
-def _silence_of(address: str) -> Exception | None:
-    """Why nobody answers at HOST:PORT; of other forms (auto, ray://...) nothing is known."""
+def silence_of(address: str, seconds: float) -> Exception | None:
+    """Why nobody answers at HOST:PORT within so long; of other forms (auto, ray://...) nothing is known."""
     try:
         place = urlsplit(f"//{address}")
         if "://" not in address and place.hostname is not None and place.port is not None:
-            socket.create_connection((place.hostname, place.port), CONNECT_SECONDS).close()
+            socket.create_connection((place.hostname, place.port), seconds).close()
     except (OSError, ValueError) as error:
         return error
     return None
+
+
+def end_lost(lost: str) -> None:
+    """Ends the process, whatever it waits for, and says what is gone."""
+    print(f"broken off: {lost}; the same command continues", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 @contextmanager
@@ -127,12 +133,10 @@ def _watched(address: str) -> Iterator[None]:
     def watch() -> None:
         answered = time.monotonic()
         while not connected.wait(1.0):
-            if not _silence_of(address):
+            if not silence_of(address, CONNECT_SECONDS):
                 answered = time.monotonic()
             elif time.monotonic() - answered > HEAD_SECONDS:
-                lost = f"Ray's head at {address} is gone"
-                print(f"broken off: {lost}; the same command continues", file=sys.stderr, flush=True)
-                os._exit(1)  # nothing has been asked yet
+                end_lost(f"Ray's head at {address} is gone")  # nothing has been asked yet
 
     Thread(target=watch, name="connecting", daemon=True).start()
     try:

@@ -9,7 +9,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from typing import Final
 
 import ray
 
-from jobs.cluster import HEAD_SECONDS, RayLostError
+from jobs.cluster import HEAD_SECONDS, RayLostError, end_lost, silence_of
 
 LOOK_SECONDS: Final = 1.0
 LAST_SECONDS: Final = 15.0  # to commit and let go of Ray, whose libraries may wait for the head all the same
@@ -67,7 +66,7 @@ class _Lifeline:
                 alive = time.monotonic()
             elif self._is_raylet_gone() or time.monotonic() - alive > HEAD_SECONDS:
                 self.lost = found
-                last = Timer(LAST_SECONDS, _end, (found,))
+                last = Timer(LAST_SECONDS, end_lost, (found,))
                 last.daemon = True
                 last.start()
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -82,12 +81,7 @@ class _Lifeline:
         """What is gone, if anything."""
         if self._is_raylet_gone():
             return "Ray's process on this machine, the raylet, has died"
-        host, _, port = self._address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-        except OSError:
-            return f"Ray's head at {self._address} is gone"
-        return ""
+        return f"Ray's head at {self._address} is gone" if silence_of(self._address, CONNECT_SECONDS) else ""
 
     def _is_raylet_gone(self) -> bool:
         # One connection that is kept: each would be a line in the raylet's log.
@@ -100,11 +94,6 @@ class _Lifeline:
         except OSError:
             return True
         return False
-
-
-def _end(lost: str) -> None:
-    print(f"broken off: {lost}; the same command continues", file=sys.stderr, flush=True)
-    os._exit(1)
 
 
 def _is_closed(connection: socket.socket) -> bool:

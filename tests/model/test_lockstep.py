@@ -158,9 +158,9 @@ def endless(world: World, folder: Path, begun: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "victim", "how", "within"),
     [
-        (2, 0, signal.SIGKILL, 20.0),  # of the 60 seconds that a sum may take; a machine may be busy
-        (4, 2, signal.SIGKILL, 20.0),
-        (2, 1, signal.SIGSTOP, 20.0),  # the leader waits 3 seconds for a sum
+        (2, 0, signal.SIGKILL, 5.0),
+        (4, 2, signal.SIGKILL, 5.0),
+        (2, 1, signal.SIGSTOP, 10.0),  # the leader waits 3 seconds for a sum
     ],
 )
 def test_a_rank_that_dies_or_hangs_ends_the_others(
