@@ -17,7 +17,6 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -148,20 +147,20 @@ def send_command(world: World, kind: int, arrays: Sequence[NDArray[np.int32]]) -
     numbers = np.concatenate([head, *arrays])
     frame = np.zeros(_FRAME, np.int32)
     frame[: min(_FRAME, len(numbers))] = numbers[:_FRAME]
-    dist.broadcast(torch.from_numpy(frame), 0, group=world.control)
+    world.command(torch.from_numpy(frame))
     if len(numbers) > _FRAME:
-        dist.broadcast(torch.from_numpy(numbers[_FRAME:]), 0, group=world.control)
+        world.command(torch.from_numpy(numbers[_FRAME:]))
 
 
 def receive_command(world: World) -> tuple[int, list[NDArray[np.int32]]]:
     """What rank 0 sends next."""
     frame = np.empty(_FRAME, np.int32)
-    dist.broadcast(torch.from_numpy(frame), 0, group=world.control)
+    world.command(torch.from_numpy(frame))
     kind, count = frame[:2].tolist()
     lengths = frame[2 : 2 + count]
     total = 2 + count + int(lengths.sum())
     if total > _FRAME:
         rest = np.empty(total - _FRAME, np.int32)
-        dist.broadcast(torch.from_numpy(rest), 0, group=world.control)
+        world.command(torch.from_numpy(rest))
         frame = np.concatenate([frame, rest])
     return kind, np.split(frame[2 + count : total], np.cumsum(lengths)[:-1])

@@ -48,6 +48,20 @@ class World:
     device: torch.device
     control: dist.ProcessGroup
     """Carries commands, which wait on the host and for no device; tensors go through the default group."""
+    timeout: timedelta
+    """For a collective, and for the others to take a command."""
+
+    def command(self, numbers: Tensor) -> None:
+        """Rank 0's numbers, on the host, into the others' tensors, which wait for them without a limit.
+
+        RuntimeError on rank 0 after `timeout`: one that hangs soon takes no more than its socket's buffer.
+        """
+        work: dist.Work | None = dist.broadcast(numbers, 0, group=self.control, async_op=True)
+        assert work is not None, "every rank is in it"
+        if self.rank == 0:
+            work.wait(self.timeout)
+        else:
+            work.wait()
 
     def sum(self, part: Tensor) -> dist.Work:
         """Begins to add up the ranks' parts, in place. Can be captured in a CUDA graph."""
@@ -97,6 +111,7 @@ class World:
 
 def join(rank: int, size: int, address: str, device: torch.device, timeout: float) -> World:
     """Meets the other ranks at rank 0's address; `timeout` in seconds for that, and for each collective."""
+    limit = timedelta(seconds=timeout)
     on_gpu = device.type == "cuda"
     assert not on_gpu or device.index is not None, device
     if on_gpu:
@@ -110,9 +125,9 @@ def join(rank: int, size: int, address: str, device: torch.device, timeout: floa
         init_method=address,
         rank=rank,
         world_size=size,
-        timeout=timedelta(seconds=timeout),
+        timeout=limit,
         device_id=device if on_gpu else None,
     )
     control = dist.new_group(backend="gloo", timeout=_PATIENCE)
     assert isinstance(control, dist.ProcessGroup), "every rank is in it"
-    return World(rank=rank, size=size, device=device, control=control)
+    return World(rank=rank, size=size, device=device, control=control, timeout=limit)

@@ -181,6 +181,23 @@ def test_a_rank_that_dies_or_hangs_ends_the_others(
         ranks.close()
 
 
+def unheard(world: World) -> None:
+    """Rank 1 takes no command, of which the leader sends more than any buffer holds."""
+    while world.rank:
+        time.sleep(1)
+    while True:
+        send_command(world, 7, [np.zeros(1 << 20, np.int32)])
+
+
+def test_a_leader_waits_for_a_rank_to_take_a_command_as_long_as_for_a_sum() -> None:
+    ranks = Ranks(2, timeout=3.0)
+    try:
+        ranks.start(unheard)
+        assert "Operation timed out" in ranks.error(0)
+    finally:
+        ranks.close()
+
+
 def faulty(world: World, folder: Path, groups: Sequence[Group]) -> None:
     """Rank 1 runs out of memory in its third step."""
     model = load_parallel(folder, world, torch.float64)
