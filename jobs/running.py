@@ -45,13 +45,13 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     if not left:
         return run(prepared, None, lambda counts: None)
     console = Console(stderr=True)
-    with connected() as where:
+    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), lifeline():
         fleet = find_fleet(prepared.config)
         count = len(prepared.plan.questions)
         what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
         documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
         console.print(f"{documents}, {what}, on {where}", highlight=False)
-        with graceful(partial(ask_to_stop, prepared.plan.run_id)), lifeline(), shown(console) as observe:
+        with shown(console) as observe:
             return run(prepared, fleet, observe)
 
 

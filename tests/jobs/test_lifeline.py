@@ -138,6 +138,27 @@ def test_a_head_that_goes_while_a_job_connects_is_a_sentence() -> None:
     assert f"broken off: Ray's head at {address} is gone; the same command continues" in said
 
 
+VANISHING = """
+import os
+import ray
+from jobs.cluster import connected
+
+ray.init = lambda *args, **kwargs: os._exit(1)
+with connected():
+    print("connected")
+"""
+
+
+def test_a_process_that_ray_ends_while_it_connects_has_its_sentence() -> None:
+    """As it does where the raylet dies between being asked and answering."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", VANISHING]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("broken off: Ray's process on this machine, the raylet, died")
+    assert done.stderr.endswith("the same command continues\n")
+
+
 def test_a_job_that_ray_does_not_let_go_ends_all_the_same() -> None:
     done = subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert done.returncode == 1
