@@ -4,7 +4,6 @@ import logging
 import os
 import secrets
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from urllib.parse import urlsplit
+
+from jobs.lastwords import end_lost, heir
 
 ROOT = Path(__file__).parents[1]
 CONNECT_SECONDS = 10.0
@@ -56,15 +57,15 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     if ray.is_initialized():
         yield "the Ray that was connected before"
         return
-    try:
-        with _heir() as heir:
-            _connect(address, num_cpus, heir)
-    except Exception as error:  # Ray has no name for it: a raylet that does not come up is an Exception
-        raise RayLostError(f"Ray does not start: {' '.join(str(error).split())}") from error
-    try:
-        yield f"the Ray cluster at {address}" if address else "a private Ray on this machine"
-    finally:
-        ray.shutdown()
+    with heir():
+        try:
+            _connect(address, num_cpus)
+        except Exception as error:  # Ray has no name for it: a raylet that does not come up is an Exception
+            raise RayLostError(f"Ray does not start: {' '.join(str(error).split())}") from error
+        try:
+            yield f"the Ray cluster at {address}" if address else "a private Ray on this machine"
+        finally:
+            ray.shutdown()
 
 
 def _keep_no_statistics() -> None:
@@ -76,7 +77,7 @@ def _keep_no_statistics() -> None:
     StreamingExecutor.UPDATE_METRICS_INTERVAL_S = BatchIterator.UPDATE_METRICS_INTERVAL_S = float("inf")
 
 
-def _connect(address: str | None, num_cpus: int | None, heir: "subprocess.Popen[bytes]") -> None:
+def _connect(address: str | None, num_cpus: int | None) -> None:
     import ray
 
     if not address:
@@ -97,7 +98,7 @@ def _connect(address: str | None, num_cpus: int | None, heir: "subprocess.Popen[
             "working_dir": str(ROOT),
             "excludes": ["/out", "/tests", ".git", ".venv", "venv", "__pycache__"],
         }
-        with _watched(address, heir):
+        with _watched(address):
             ray.init(runtime_env=code, log_to_driver=False, logging_level=logging.WARNING)
 
 
@@ -121,35 +122,8 @@ def silence_of(address: str, seconds: float) -> Exception | None:
     return None
 
 
-def end_lost(lost: str) -> None:
-    """Ends the process, whatever it waits for, and says what is gone."""
-    print(_last_words(lost), file=sys.stderr, flush=True)
-    os._exit(1)
-
-
-def _last_words(lost: str) -> str:
-    return f"broken off: {lost}; the same command continues"
-
-
 @contextmanager
-def _heir() -> Iterator["subprocess.Popen[bytes]"]:
-    """While this process connects: a process that speaks if this one cannot any more. Where the raylet dies
-    that it has just met, Ray ends it on the spot and without a word."""
-    lost = (
-        "Ray's process on this machine, the raylet, died while this one connected to it, or this was killed"
-    )
-    # Reads a line, or the end of a process that has closed nothing itself.
-    heir = subprocess.Popen(
-        ["sh", "-c", 'read -r line || echo "$0" >&2', _last_words(lost)], stdin=subprocess.PIPE
-    )
-    try:
-        yield heir
-    finally:
-        heir.communicate(b"\n")
-
-
-@contextmanager
-def _watched(address: str, heir: "subprocess.Popen[bytes]") -> Iterator[None]:
+def _watched(address: str) -> Iterator[None]:
     """While it connects: Ray would wait for a head that is gone, and then end the process with a stack."""
     connected = Event()
 
@@ -159,7 +133,6 @@ def _watched(address: str, heir: "subprocess.Popen[bytes]") -> Iterator[None]:
             if not silence_of(address, CONNECT_SECONDS):
                 answered = time.monotonic()
             elif time.monotonic() - answered > HEAD_SECONDS:
-                heir.kill()
                 end_lost(f"Ray's head at {address} is gone")  # nothing has been asked yet
 
     Thread(target=watch, name="connecting", daemon=True).start()

@@ -17,7 +17,8 @@ from typing import Final
 
 import ray
 
-from jobs.cluster import HEAD_SECONDS, RayLostError, end_lost, silence_of
+from jobs.cluster import HEAD_SECONDS, RayLostError, silence_of
+from jobs.lastwords import end_lost
 
 LOOK_SECONDS: Final = 1.0
 LAST_SECONDS: Final = 15.0  # to commit and let go of Ray, whose libraries may wait for the head all the same

@@ -139,23 +139,38 @@ def test_a_head_that_goes_while_a_job_connects_is_a_sentence() -> None:
 
 
 VANISHING = """
-import os
+import os, signal
 import ray
 from jobs.cluster import connected
 
-ray.init = lambda *args, **kwargs: os._exit(1)
+def start(*args, **kwargs):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.killpg(0, signal.SIGINT)  # what the terminal does, for which a job has its own answer
+    if {early}:
+        os._exit(1)
+
+ray.init = start
 with connected():
-    print("connected")
+    os._exit(1)
 """
 
 
-def test_a_process_that_ray_ends_while_it_connects_has_its_sentence() -> None:
-    """As it does where the raylet dies between being asked and answering."""
+@pytest.mark.parametrize("early", [True, False])
+def test_a_process_that_ray_ends_has_its_sentence_all_the_same(early: bool) -> None:
+    """As it does where the raylet dies that it just talks to."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    command = [sys.executable, "-c", VANISHING]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90)
+    command = [sys.executable, "-c", VANISHING.format(early=early)]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        start_new_session=True,
+    )
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("broken off: Ray's process on this machine, the raylet, died")
+    assert done.stderr.startswith("broken off: this process was killed, or ended by Ray")
     assert done.stderr.endswith("the same command continues\n")
 
 

@@ -125,7 +125,9 @@ class Trial:
             assert row.victim in ENDS_THE_RUN, done.said
             assert died, done.said
             if row.victim not in ("writer", "driver"):
-                broken_off = done.code == 1 and "broken off: Ray" in done.said
+                broken_off = done.code == 1 and (
+                    "broken off: Ray" in done.said or "ended by Ray" in done.said
+                )
                 too_early = done.code == 2 and "no Ray answers there" in done.said  # it had not connected yet
                 assert broken_off or too_early, done.said
 
