@@ -189,8 +189,7 @@ def _make_model(setup: Setup, place: Place, world: World | None) -> Pixtral:
     if world is None:
         if isinstance(setup.model, Path):
             return load_model(setup.model, device=place.device, dtype=setup.dtype)
-        with torch.device("meta"):
-            model = Pixtral(setup.model)
+        model = Pixtral.on_meta(setup.model)
     else:
         from model.parallel import empty_shard, load_parallel  # DeepSpeed, which one rank does without
 

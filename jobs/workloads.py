@@ -212,9 +212,7 @@ def random_model(
     config: PixtralConfig, *, device: torch.device, dtype: torch.dtype, seed: int = 0
 ) -> Pixtral:
     """A model of this shape, made where it is used; see `fill`."""
-    with torch.device("meta"):
-        model = Pixtral(config)
-    return fill(model, device=device, dtype=dtype, seed=seed)
+    return fill(Pixtral.on_meta(config), device=device, dtype=dtype, seed=seed)
 
 
 def fill(model: Pixtral, *, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Pixtral:

@@ -103,8 +103,7 @@ def default_dtype(device: torch.device | str) -> torch.dtype:
 def check_checkpoint(folder: Path) -> PixtralConfig:
     """The model's shape, if `load_model` would find every tensor in place. Reads no tensor."""
     config = load_config(folder)
-    with torch.device("meta"):
-        expected = Pixtral(config).state_dict()
+    expected = Pixtral.on_meta(config).state_dict()
     with ExitStack() as stack:
         _check(
             folder, expected, _open_tensors(_tensor_files(folder), stack, "cpu"), _sources(folder, expected)
@@ -123,8 +122,7 @@ class Cut:
 
 def load_model(folder: Path, *, device: torch.device | str, dtype: torch.dtype) -> Pixtral:
     """The model in evaluation mode, its tensors read straight to `device` and `dtype`."""
-    with torch.device("meta"):
-        model = Pixtral(load_config(folder))
+    model = Pixtral.on_meta(load_config(folder))
     model.load_state_dict(load_tensors(folder, model, {}, device=device, dtype=dtype), assign=True)
     return model.eval().requires_grad_(False)
 

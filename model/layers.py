@@ -19,7 +19,6 @@ from typing import Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention.varlen import varlen_attn
 
 from model.attention import softmax_attention
 from model.upload import send
@@ -29,11 +28,6 @@ _PIECE = 512
 
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Takes a layer's queries (T, N, H), new keys and values (T, G, H); what each query sees (T, N, H)."""
-
-# torch 2.11 has no grouped heads here, and its early builds name causality `is_causal`.
-_VARLEN_OPTIONS = inspect.signature(varlen_attn).parameters
-_VARLEN_CAUSAL = {"is_causal": True} if "is_causal" in _VARLEN_OPTIONS else {"window_size": (-1, 0)}
-_VARLEN_GROUPED = "enable_gqa" in _VARLEN_OPTIONS
 
 
 @dataclass(frozen=True)
@@ -127,9 +121,15 @@ def _attend_hopper(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segmen
 
 
 def _attend_varlen(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segments) -> Tensor:
-    options: dict[str, object] = dict(_VARLEN_CAUSAL) if segments.causal else {}
+    from torch.nn.attention.varlen import varlen_attn  # loads torch's compiler: 1.5 s that a CPU can spare
+
+    # torch 2.11 has no grouped heads here, and its early builds name causality `is_causal`.
+    known = _parameters(varlen_attn)
+    options: dict[str, object] = {}
+    if segments.causal:
+        options = {"is_causal": True} if "is_causal" in known else {"window_size": (-1, 0)}
     group = q_TNH.shape[1] // k_SGH.shape[1]
-    if group > 1 and _VARLEN_GROUPED:
+    if group > 1 and "enable_gqa" in known:
         options["enable_gqa"] = True
     elif group > 1:
         k_SGH, v_SGH = k_SGH.repeat_interleave(group, dim=1), v_SGH.repeat_interleave(group, dim=1)
@@ -145,6 +145,11 @@ def _attend_varlen(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segmen
     )
     assert isinstance(out_TNH, Tensor)
     return out_TNH
+
+
+@cache
+def _parameters(function: Callable[..., object]) -> frozenset[str]:
+    return frozenset(inspect.signature(function).parameters)
 
 
 def frequencies(head_dim: int, theta: float, dtype: torch.dtype, device: torch.device) -> Tensor:

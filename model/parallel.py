@@ -31,8 +31,7 @@ def load_parallel(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
     """
     config = load_config(folder)
     model = empty_shard(config, world, dtype)
-    with torch.device("meta"):
-        whole = Pixtral(config)
+    whole = Pixtral.on_meta(config)
     state = load_tensors(folder, whole, _cuts(whole, world), device=world.device, dtype=dtype)
     model.load_state_dict(state, assign=True)
     world.meet()
@@ -45,8 +44,7 @@ def empty_shard(config: PixtralConfig, world: World, dtype: torch.dtype) -> Pixt
     ValueError as `check_size` raises it.
     """
     check_size(config, world.size)
-    with torch.device("meta"):
-        whole, model = Pixtral(config), Pixtral(config)
+    whole, model = Pixtral.on_meta(config), Pixtral.on_meta(config)
     _cut_layers(model, world, dtype)
     model.add_module("tok_embeddings", EmbeddingShard(model.tok_embeddings, world))
     model.add_module("output", OutputShard(model.output, world))

@@ -9,12 +9,13 @@ V vocabulary.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model.cache import KVCache, extend
 from model.config import PixtralConfig
@@ -33,6 +34,18 @@ class Pending(Protocol):
 
 Reduce = Callable[[Tensor], Pending]
 """Begins to sum the ranks' partial results, in place."""
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Modules are made without first numbers. On meta, for a normal distribution alone, torch would load its
+    compiler, which takes longer than all else until a small model answers."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init":
+            return (*args, *(kwargs or {}).values())[0]
+        return function(*args, **(kwargs or {}))
 
 
 class Pixtral(nn.Module):
@@ -59,6 +72,12 @@ class Pixtral(nn.Module):
         )
         self.norm = nn.RMSNorm(config.dim, eps=config.norm_eps)
         self.output = nn.Linear(config.dim, config.vocab_size, bias=False)
+
+    @classmethod
+    def on_meta(cls, config: PixtralConfig) -> Self:
+        """Its modules and the shapes of its tensors, which are yet to come."""
+        with _Uninitialised(), torch.device("meta"):
+            return cls(config)
 
     def encode_images(self, images: Sequence[Tensor]) -> Tensor:
         """Normalised images (3, H, W), sides on the patch grid -> (P, D), image after image."""
