@@ -12,34 +12,31 @@ from contextlib import contextmanager
 
 # Reads a line, or the end of a process that had no time to write one.
 _SCRIPT = 'read -r line || echo "$0" >&2'
-_heir: "subprocess.Popen[bytes] | None" = None
+_heirs: "list[subprocess.Popen[bytes]]" = []  # a test's Ray may last while another one starts
 
 
 @contextmanager
 def heir() -> Iterator[None]:
     """While another process watches this one."""
-    global _heir
     lost = "this process was killed, or ended by Ray, whose own on this machine, the raylet, has died"
     # Not in this process's group, of which a terminal asks each to stop.
-    _heir = subprocess.Popen(
+    watching = subprocess.Popen(
         ["sh", "-c", _SCRIPT, _sentence(lost)], stdin=subprocess.PIPE, start_new_session=True
     )
+    _heirs.append(watching)
     try:
         yield
     finally:
-        _let_go()
+        _heirs.remove(watching)
+        watching.communicate(b"\n")
 
 
 def end_lost(lost: str) -> None:
     """Ends the process, whatever it waits for, and says what is gone."""
-    _let_go()
+    for watching in _heirs:
+        watching.communicate(b"\n")
     print(_sentence(lost), file=sys.stderr, flush=True)
     os._exit(1)
-
-
-def _let_go() -> None:
-    if _heir:
-        _heir.communicate(b"\n")
 
 
 def _sentence(lost: str) -> str:
