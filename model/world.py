@@ -58,10 +58,7 @@ class World:
         """
         work: dist.Work | None = dist.broadcast(numbers, 0, group=self.control, async_op=True)
         assert work is not None, "every rank is in it"
-        if self.rank == 0:
-            work.wait(self.timeout)
-        else:
-            work.wait()
+        work.wait(_PATIENCE if self.rank else self.timeout)
 
     def sum(self, part: Tensor) -> dist.Work:
         """Begins to add up the ranks' parts, in place. Can be captured in a CUDA graph."""

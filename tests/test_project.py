@@ -38,6 +38,19 @@ def test_imports_without_torch(module: str) -> None:
     assert run_python(f"import sys, {module}; print('torch' in sys.modules)") == "False\n"
 
 
+def test_a_process_that_answers_does_not_load_the_compiler() -> None:
+    """torch's, which takes longer than all else until nano is there."""
+    program = """
+import sys, torch, model.engine
+from pathlib import Path
+from model.checkpoint import load_model
+
+load_model(Path("model/nano"), device="cpu", dtype=torch.float32)
+print("torch._dynamo" in sys.modules)
+"""
+    assert run_python(program) == "False\n"
+
+
 def test_nothing_happens_at_import() -> None:
     imports = "\n".join(f"import {name}" for name in module_names())
     state = """
