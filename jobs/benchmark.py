@@ -356,7 +356,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--tensor-parallel", nargs="+", type=int, default=[1, 2], help="GPUs that share a model, in turns"
     )
-    one.add_argument("--replicas", nargs="+", type=int, default=[2], help="copies on one GPU each, in turns")
+    one.add_argument(
+        "--replicas", nargs="*", type=int, default=[2], help="copies on one GPU each, in turns; may be none"
+    )
     one.add_argument("--share", type=float, default=1.0, help="run this share of W1's pages, each copy")
     one.add_argument("--dtype", choices=DTYPES, help="default: the faster one of this machine")
     one.add_argument("--fp8", action="store_true", help="multiply in FP8 (GPU)")

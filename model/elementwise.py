@@ -91,8 +91,8 @@ def norm(
     if rows:
         _norm_kernel[(rows,)](
             x_TD, add[0] if add else x_TD, add[-1] if add else x_TD, weight_D, out_TD, scales_T1, eps,
-            WIDTH=width, BLOCK=min(1024, triton.next_power_of_2(width)),
-            ADDED=len(add), QUANT=quantize, num_warps=4,
+            WIDTH=width, BLOCK=min(2048, triton.next_power_of_2(width)),
+            ADDED=len(add), QUANT=quantize, num_warps=8,
         )  # fmt: skip
     return Quantized(out_TD, scales_T1) if quantize else out_TD
 
@@ -144,7 +144,7 @@ def swiglu(gate_up_TF: Tensor, *, quantize: bool = False) -> Tensor | Quantized:
             block = min(block, 2048)
         _swiglu_kernel[(rows, triton.cdiv(width, block))](
             gate_up_TF, out_TF, scales_T1, width,
-            QUANT=quantize, BLOCK=block, num_warps=_warps(block),
+            QUANT=quantize, BLOCK=block, num_warps=_warps(2 * block),  # which reads two of each
         )  # fmt: skip
     return Quantized(out_TF, scales_T1) if quantize else out_TF
 
@@ -152,8 +152,8 @@ def swiglu(gate_up_TF: Tensor, *, quantize: bool = False) -> Tensor | Quantized:
 @triton.jit
 def _rope_kernel(
     qkv, turns, slots, k_cache, v_cache, k_scales, v_scales, stride,
-    N: tl.constexpr, G: tl.constexpr, H: tl.constexpr, HEADS: tl.constexpr, WIDE: tl.constexpr,
-    STORE: tl.constexpr, QUANT: tl.constexpr,
+    N: tl.constexpr, G: tl.constexpr, H: tl.constexpr, SIZE: tl.constexpr, HEADS: tl.constexpr,
+    WIDE: tl.constexpr, STORE: tl.constexpr, QUANT: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     head = tl.arange(0, HEADS)
@@ -176,8 +176,9 @@ def _rope_kernel(
         if QUANT:
             k_scale = tl.maximum(tl.max(tl.abs(y), axis=1) / FP8_MAX, _SMALLEST_SCALE)
             v_scale = tl.maximum(tl.max(tl.abs(v), axis=1) / FP8_MAX, _SMALLEST_SCALE)
-            tl.store(k_scales + slot * G + head - N, k_scale, mask=is_key)
-            tl.store(v_scales + slot * G + head - N - G, v_scale, mask=is_value)
+            scale_at = slot // SIZE * (G * SIZE) + slot % SIZE
+            tl.store(k_scales + scale_at + (head - N) * SIZE, k_scale, mask=is_key)
+            tl.store(v_scales + scale_at + (head - N - G) * SIZE, v_scale, mask=is_value)
             y /= k_scale[:, None]
             v /= v_scale[:, None]
         there = slot * G * H + width[None, :]
@@ -194,8 +195,8 @@ def turn(qkv_TX: Tensor, rotation_T2P: Tensor, heads: int) -> None:
         return
     _rope_kernel[(tokens,)](
         qkv_TX, rotation_T2P, qkv_TX, qkv_TX, qkv_TX, qkv_TX, qkv_TX, qkv_TX.stride(0),
-        N=heads, G=0, H=width, HEADS=triton.next_power_of_2(heads), WIDE=triton.next_power_of_2(width),
-        STORE=False, QUANT=False, num_warps=4,
+        N=heads, G=0, H=width, SIZE=1, HEADS=triton.next_power_of_2(heads),
+        WIDE=triton.next_power_of_2(width), STORE=False, QUANT=False, num_warps=4,
     )  # fmt: skip
 
 
@@ -206,16 +207,18 @@ def turn_and_store(
     the value heads, the rest of the row, into the token's slot; a token of slot -1 is in no sequence."""
     tokens, (_, groups, width) = len(qkv_TX), layer.k_CGH.shape
     _rope_kernel[(tokens,)](
-        qkv_TX, rotation_T2P, slots_T, layer.k_CGH, layer.v_CGH, layer.k_scales_CG, layer.v_scales_CG,
-        qkv_TX.stride(0), N=queries, G=groups, H=width, HEADS=triton.next_power_of_2(queries + 2 * groups),
-        WIDE=triton.next_power_of_2(width), STORE=True, QUANT=layer.is_quantized, num_warps=4,
+        qkv_TX, rotation_T2P, slots_T, layer.k_CGH, layer.v_CGH, layer.k_scales_CGS, layer.v_scales_CGS,
+        qkv_TX.stride(0), N=queries, G=groups, H=width, SIZE=layer.k_scales_CGS.shape[2],
+        HEADS=triton.next_power_of_2(queries + 2 * groups), WIDE=triton.next_power_of_2(width),
+        STORE=True, QUANT=layer.is_quantized, num_warps=4,
     )  # fmt: skip
 
 
 @triton.jit
 def _gather_kernel(
     slots, k_cache, v_cache, k_scales, v_scales, k_out, v_out, count,
-    G: tl.constexpr, H: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr, QUANT: tl.constexpr,
+    G: tl.constexpr, H: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr, ROWS: tl.constexpr,
+    QUANT: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     slot = tl.load(slots + row, mask=row < count, other=0).to(tl.int64)[:, None]
@@ -224,8 +227,9 @@ def _gather_kernel(
     k = tl.load(k_cache + slot * (G * H) + at, mask=inside, other=0.0)
     v = tl.load(v_cache + slot * (G * H) + at, mask=inside, other=0.0)
     if QUANT:
-        k = k.to(tl.float32) * tl.load(k_scales + slot * G + at // H, mask=inside, other=0.0)
-        v = v.to(tl.float32) * tl.load(v_scales + slot * G + at // H, mask=inside, other=0.0)
+        scale_at = slot // SIZE * (G * SIZE) + at // H * SIZE + slot % SIZE
+        k = k.to(tl.float32) * tl.load(k_scales + scale_at, mask=inside, other=0.0)
+        v = v.to(tl.float32) * tl.load(v_scales + scale_at, mask=inside, other=0.0)
     there = row[:, None] * (G * H) + at
     tl.store(k_out + there, k.to(k_out.dtype.element_ty), mask=inside)
     tl.store(v_out + there, v.to(v_out.dtype.element_ty), mask=inside)
@@ -237,8 +241,8 @@ def gather(layer: CacheLayer, slots_S: Tensor, dtype: torch.dtype) -> tuple[Tens
     k_SGH = layer.k_CGH.new_empty(len(slots_S), groups, width, dtype=dtype)
     v_SGH = torch.empty_like(k_SGH)
     _gather_kernel[(triton.cdiv(len(slots_S), 4),)](
-        slots_S, layer.k_CGH, layer.v_CGH, layer.k_scales_CG, layer.v_scales_CG, k_SGH, v_SGH, len(slots_S),
-        G=groups, H=width, BLOCK=triton.next_power_of_2(groups * width), ROWS=4,
-        QUANT=layer.is_quantized, num_warps=4,
+        slots_S, layer.k_CGH, layer.v_CGH, layer.k_scales_CGS, layer.v_scales_CGS, k_SGH, v_SGH, len(slots_S),
+        G=groups, H=width, SIZE=layer.k_scales_CGS.shape[2], BLOCK=triton.next_power_of_2(groups * width),
+        ROWS=4, QUANT=layer.is_quantized, num_warps=4,
     )  # fmt: skip
     return k_SGH, v_SGH

@@ -26,7 +26,7 @@ SHORT = 64
 # Tokens of a work item: 4 query heads a key head make them tiles of 16, 32 and 64 rows.
 WIDTHS = (4, 8, 16)
 # Work items that keep a GPU of 132 multiprocessors busy evenly, times its 8 key heads.
-ITEMS = 256
+ITEMS = 384
 
 
 @dataclass(frozen=True)

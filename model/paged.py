@@ -32,9 +32,9 @@ class CacheLayer:
 
     k_CGH: Tensor
     v_CGH: Tensor
-    k_scales_CG: Tensor
-    """The factor of each key, where they are in FP8; else empty."""
-    v_scales_CG: Tensor
+    k_scales_CGS: Tensor
+    """The factor of each key, where they are in FP8; by blocks, not by slots, and of none elsewhere."""
+    v_scales_CGS: Tensor
 
     @property
     def is_quantized(self) -> bool:
@@ -42,7 +42,10 @@ class CacheLayer:
 
 
 class PagedCache:
-    """Keys and values (L, C, S, G, H) of all sequences; in FP8 with the factor of each (L, C, S, G)."""
+    """Keys and values (L, C, S, G, H) of all sequences; in FP8 with the factor of each (L, C, G, S).
+
+    The factors of a block's keys are read all at a time, for one head: they lie behind one another.
+    """
 
     def __init__(
         self, *, layers: int, blocks: int, size: int, heads: int, width: int, like: Tensor, fp8: bool = False
@@ -50,9 +53,9 @@ class PagedCache:
         shape = (layers, blocks, size, heads, width)
         dtype = torch.float8_e4m3fn if fp8 else like.dtype
         self.k_LCSGH, self.v_LCSGH = like.new_empty(shape, dtype=dtype), like.new_empty(shape, dtype=dtype)
-        scales = shape[:-1] if fp8 else (layers, 0, size, heads)
-        self.k_scales_LCSG = like.new_empty(scales, dtype=torch.float32)
-        self.v_scales_LCSG = like.new_empty(scales, dtype=torch.float32)
+        scales = (layers, blocks if fp8 else 0, heads, size)
+        self.k_scales_LCGS = like.new_empty(scales, dtype=torch.float32)
+        self.v_scales_LCGS = like.new_empty(scales, dtype=torch.float32)
         if like.is_cuda:
             # A kernel may multiply what lies behind a sequence's end by 0, and NaN * 0 is NaN. The reference
             # reads nothing there, and memory that is never written is never taken from a CPU's machine.
@@ -73,8 +76,8 @@ class PagedCache:
         return CacheLayer(
             k_CGH=self.k_LCSGH[index].flatten(0, 1),
             v_CGH=self.v_LCSGH[index].flatten(0, 1),
-            k_scales_CG=self.k_scales_LCSG[index].flatten(0, 1),
-            v_scales_CG=self.v_scales_LCSG[index].flatten(0, 1),
+            k_scales_CGS=self.k_scales_LCGS[index],
+            v_scales_CGS=self.v_scales_LCGS[index],
         )
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
@@ -89,7 +92,7 @@ class PagedCache:
         keys = [
             one.view(torch.uint8) if one.dtype.itemsize == 1 else one for one in (self.k_LCSGH, self.v_LCSGH)
         ]
-        scales = [self.k_scales_LCSG, self.v_scales_LCSG] if self.k_scales_LCSG.numel() else []
+        scales = [self.k_scales_LCGS, self.v_scales_LCGS] if self.k_scales_LCGS.numel() else []
         return keys + scales
 
 

@@ -76,18 +76,18 @@ def _span_kernel(
         key = at + lane
         there = key < end
         if SIZE % KEYS == 0:  # one block, whose keys lie behind one another: the addresses are cheap
-            first = tl.load(blocks + at // SIZE).to(tl.int64) * SIZE + at % SIZE
-            slot = first + lane
-            vector = first * (G * H) + offset
+            block = tl.load(blocks + at // SIZE).to(tl.int64)
+            vector = (block * SIZE + at % SIZE) * (G * H) + offset
+            factor = (block * G + group) * SIZE + at % SIZE + lane
         else:
-            block = tl.load(blocks + key // SIZE, mask=there, other=0)
-            slot = block.to(tl.int64) * SIZE + key % SIZE
-            vector = slot[:, None] * (G * H) + group * H + width[None, :]
+            block = tl.load(blocks + key // SIZE, mask=there, other=0).to(tl.int64)
+            vector = (block * SIZE + key % SIZE)[:, None] * (G * H) + group * H + width[None, :]
+            factor = (block * G + group) * SIZE + key % SIZE
         keys = tl.load(k_cache + vector, mask=there[:, None], other=0.0)
         values = tl.load(v_cache + vector, mask=there[:, None], other=0.0)
         scores = tl.dot(queries, tl.trans(keys.to(COMPUTE)), input_precision=PRECISION) * scale
         if QUANT:
-            scores *= tl.load(k_scales + slot * G + group, mask=there, other=0.0)[None, :]
+            scores *= tl.load(k_scales + factor, mask=there, other=0.0)[None, :]
         scores = tl.where(key[None, :] < tl.minimum(limit, end)[:, None], scores, float("-inf"))
         higher = tl.maximum(highest, tl.max(scores, axis=1))
         # A row that has seen nothing yet has no highest score: it stays at -inf, and must not become NaN.
@@ -96,7 +96,7 @@ def _span_kernel(
         fade = tl.exp2(highest - base)
         total = total * fade + tl.sum(share, axis=1)
         if QUANT:
-            share *= tl.load(v_scales + slot * G + group, mask=there, other=0.0)[None, :]
+            share *= tl.load(v_scales + factor, mask=there, other=0.0)[None, :]
         seen = seen * fade[:, None] + tl.dot(share.to(COMPUTE), values.to(COMPUTE), input_precision=PRECISION)
         highest = higher
     total = tl.where(used, total, 1.0)  # what is in no use has seen nothing
@@ -147,7 +147,7 @@ def split_attention(
         rows = max(16, triton.next_power_of_2(per_item * heads // groups))
         keys, warps, stages = _TUNED_FP8 if layer.is_quantized and rows == 16 else _TUNED
         _span_kernel[(groups, count)](
-            q_TNH, layer.k_CGH, layer.v_CGH, layer.k_scales_CG, layer.v_scales_CG, work.table_BM,
+            q_TNH, layer.k_CGH, layer.v_CGH, layer.k_scales_CGS, layer.v_scales_CGS, work.table_BM,
             tokens_IQ, places_IQ, spans_I3, work.limits_T, partial_LNH, sums_LN,
             q_TNH.stride(0), work.table_BM.stride(0), width**-0.5 * _LOG2_E,
             N=heads, G=groups, H=width, SIZE=block_size, Q=per_item, ROWS=rows, KEYS=keys,

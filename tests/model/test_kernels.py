@@ -72,10 +72,15 @@ def test_rows_are_quantized_by_their_largest_value() -> None:
     assert_quantized(picked, x[[2, 0]])
 
 
-def cache(dtype: torch.dtype) -> CacheLayer:
-    shape = (BLOCKS * SIZE, GROUPS, WIDTH)
+def cache(dtype: torch.dtype, size: int = SIZE) -> CacheLayer:
+    shape = (BLOCKS * size, GROUPS, WIDTH)
     k, v = (torch.zeros(shape, device=DEVICE).to(dtype) for _ in range(2))
-    return CacheLayer(k, v, *(torch.zeros(shape[:2], device=DEVICE) for _ in range(2)))
+    return CacheLayer(k, v, *(torch.zeros(BLOCKS, GROUPS, size, device=DEVICE) for _ in range(2)))
+
+
+def by_slots(scales_CGS: Tensor) -> Tensor:
+    """The factor of each key's vectors: (slots, G, 1)."""
+    return scales_CGS.transpose(1, 2).flatten(0, 1)[..., None]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, FP8])
@@ -98,6 +103,12 @@ def test_keys_are_turned_and_stored_and_come_back(dtype: torch.dtype) -> None:
             assert_rounded(there, expected, expected.abs().amax(dim=2, keepdim=True) / 448)
         else:
             torch.testing.assert_close(there, expected)
+    if dtype == FP8:
+        kept_K = places[kept].long()
+        plain = (layer.k_CGH.float() * by_slots(layer.k_scales_CGS))[kept_K]
+        torch.testing.assert_close(k_there[kept], plain)
+        plain = (layer.v_CGH.float() * by_slots(layer.v_scales_CGS))[kept_K]
+        torch.testing.assert_close(v_there[kept], plain)
     assert (layer.k_CGH[0].float() == 1).all(), "a token of no sequence has been stored"
     alone = heads.flatten(1).clone()
     turn(alone, turns, QUERIES)
@@ -115,8 +126,8 @@ def test_heads_need_not_be_a_power_of_two_wide() -> None:
     )
 
 
-def on_device(chunks: Sequence[Chunk]) -> Queries:
-    work = divide(chunks, size=SIZE, widths=(2, 4), target=6)
+def on_device(chunks: Sequence[Chunk], size: int) -> Queries:
+    work = divide(chunks, size=size, widths=(2, 4), target=6)
     table = np.zeros((len(chunks), max(len(chunk.table) for chunk in chunks)), np.int32)
     for row, chunk in zip(table, chunks, strict=True):
         row[: len(chunk.table)] = chunk.table
@@ -133,32 +144,35 @@ def on_device(chunks: Sequence[Chunk]) -> Queries:
     )
 
 
+@pytest.mark.parametrize("size", [SIZE, 64])
 @pytest.mark.parametrize("dtype", [torch.float32, FP8])
-def test_split_attention_is_softmax_attention_over_each_sequences_blocks(dtype: torch.dtype) -> None:
+def test_split_attention_is_softmax_attention_over_each_sequences_blocks(
+    dtype: torch.dtype, size: int
+) -> None:
     """Branches of a page that decode, a question on it, a sequence of its own, and one that begins."""
     page = tuple(range(9))
     chunks = [
-        Chunk("decodes", 36, 1, (*page, 9), True),
-        Chunk("asks", 33, 5, (*page[:8], 20, 21), True),
-        Chunk("has its own page", 30, 1, tuple(range(22, 30)), True),
-        Chunk("decodes too", 36, 1, (*page, 31), True),
+        Chunk("decodes", 9 * size, 1, (*page, 9), True),
+        Chunk("asks", 8 * size + 1, size + 1, (*page[:8], 20, 21), True),
+        Chunk("has its own page", 7 * size + 2, 1, tuple(range(22, 30)), True),
+        Chunk("decodes too", 9 * size, 1, (*page, 31), True),
         Chunk("begins", 0, 3, (33,), True),
     ]
-    layer = cache(dtype)
+    layer = cache(dtype, size)
     layer.k_CGH.copy_(random(*layer.k_CGH.shape).to(dtype))
     layer.v_CGH.copy_(random(*layer.v_CGH.shape, seed=1).to(dtype))
-    layer.k_scales_CG.copy_(1 + random(*layer.k_scales_CG.shape, seed=2).abs())
-    layer.v_scales_CG.copy_(1 + random(*layer.v_scales_CG.shape, seed=3).abs())
+    layer.k_scales_CGS.copy_(1 + random(*layer.k_scales_CGS.shape, seed=2).abs())
+    layer.v_scales_CGS.copy_(1 + random(*layer.v_scales_CGS.shape, seed=3).abs())
     k, v = layer.k_CGH.float(), layer.v_CGH.float()
     if dtype == FP8:
-        k, v = k * layer.k_scales_CG[..., None], v * layer.v_scales_CG[..., None]
+        k, v = k * by_slots(layer.k_scales_CGS), v * by_slots(layer.v_scales_CGS)
     q = random(sum(chunk.count for chunk in chunks), QUERIES, WIDTH, seed=4)
     out = torch.full_like(q, torch.nan)
-    split_attention(q, layer, on_device(chunks), SIZE, out)
+    split_attention(q, layer, on_device(chunks, size), size, out)
     first = 0
     for chunk in chunks:
         end = first + chunk.count
-        where = torch.from_numpy(slots(chunk, 0, chunk.start + chunk.count, SIZE)).long().to(DEVICE)
+        where = torch.from_numpy(slots(chunk, 0, chunk.start + chunk.count, size)).long().to(DEVICE)
         expected = softmax_attention(q[first:end], k[where], v[where], causal=True)
         # The tensor cores are given FP8 as float16.
         relative, absolute = (2e-3, 5e-3) if dtype == FP8 else (1e-5, 1e-5)

@@ -78,10 +78,10 @@ def test_blocks_are_copied_all_at_once() -> None:
 def test_copied_blocks_in_fp8_take_their_factors_along() -> None:
     cache = PagedCache(layers=1, blocks=2, size=1, heads=1, width=1, like=torch.empty(0), fp8=True)
     cache.k_LCSGH.view(torch.uint8).flatten()[:] = torch.tensor([1, 2])
-    cache.k_scales_LCSG.flatten()[:] = torch.tensor([3.0, 4.0])
+    cache.k_scales_LCGS.flatten()[:] = torch.tensor([3.0, 4.0])
     cache.copy([(0, 1)])
     assert cache.k_LCSGH.view(torch.uint8).flatten().tolist() == [1, 1]
-    assert cache.k_scales_LCSG.flatten().tolist() == [3, 3]
+    assert cache.k_scales_LCGS.flatten().tolist() == [3, 3]
 
 
 def test_a_cache_in_fp8_holds_nearly_twice_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
