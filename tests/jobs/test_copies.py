@@ -14,6 +14,8 @@ NANO = Path("model/nano")
 
 def test_each_size_is_measured_once_and_then_each_number_of_copies() -> None:
     assert kinds(load_config(NANO), [2, 1, 2], [1, 2]) == [(1, 1), (1, 2), (2, 1)]
+    alone = benchmark.parser().parse_args(["parallel", "--tensor-parallel", "2", "--replicas"])
+    assert kinds(load_config(NANO), alone.tensor_parallel, alone.replicas) == [(1, 2)]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """A job that is told to stop commits what it has, says that it can go on, and then does."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -10,6 +9,7 @@ import pytest
 
 from pipeline.record import read_begun, read_record
 from pipeline.tables import read_table
+from tests.environment import without_ray
 from tests.pipeline.drawn import pdf_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ def start(documents: Path, output: Path, checkpoint: Path) -> subprocess.Popen[s
     }
     flags |= {"--max-new-tokens": 16}
     command = [sys.executable, "-m", "jobs.extract", *(str(part) for flag in flags.items() for part in flag)]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = without_ray()
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 

@@ -13,6 +13,7 @@ import ray
 
 from jobs import lifeline
 from jobs.cluster import RayLostError, connected
+from tests.environment import without_ray
 from tests.jobs.test_submit import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ with connected(num_cpus=1), graceful(lambda: None):
     [("raylet", "Ray's process on this machine, the raylet, has died"), ("gcs_server", "Ray's head at")],
 )
 def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = without_ray()
     command = [sys.executable, "-c", PROGRAM, victim]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
@@ -158,7 +159,7 @@ with connected():
 @pytest.mark.parametrize("early", [True, False])
 def test_a_process_that_ray_ends_has_its_sentence_all_the_same(early: bool) -> None:
     """As it does where the raylet dies that it just talks to."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = without_ray()
     command = [sys.executable, "-c", VANISHING.format(early=early)]
     done = subprocess.run(
         command,

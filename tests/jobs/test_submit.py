@@ -21,6 +21,7 @@ import pytest
 
 from pipeline.record import read_begun, read_record
 from pipeline.tables import read_table
+from tests.environment import without_ray
 from tests.pipeline.drawn import pdf_bytes
 
 ROOT = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ class Head:
 @pytest.fixture(scope="module")
 def environment() -> dict[str, str]:
     """That of a person who has a cluster of their own, without this session's Ray or its token."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    kept = without_ray()
     path = f"{BIN}{os.pathsep}{kept['PATH']}"  # for `ray` and `python` in the commands
     return kept | {"PATH": path, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 

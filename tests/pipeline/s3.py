@@ -102,6 +102,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
     """Forwards requests, or lets them fail."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body follows its headers at once, not when they are acknowledged
     upstream = 0  # port
     lock = Lock()
     order: dict[str, Any] | None = None

@@ -1,13 +1,14 @@
 """Replicas of several ranks when a node goes, when a page kills them, and when the job is stopped."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.environment import without_ray
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 600  # of a minute that the machine may be too busy to give
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.timeout(SECONDS + 60)
 
 def outcome(scenario: str, checkpoint: Path, folder: Path) -> dict[str, Any]:
     """What the program printed."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = without_ray()
     environment |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, "-m", "tests.pipeline.scenarios", scenario, str(checkpoint), str(folder)],
