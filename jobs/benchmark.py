@@ -379,7 +379,9 @@ def parser() -> argparse.ArgumentParser:
     )
     one = _command(commands, precision, "answers that FP8 changes (GPU)")
     _add_model(one)
-    one = _command(commands, page, "seconds a page of each engine, and of transformers")
+    one = _command(
+        commands, page, "seconds a page of each engine, and of transformers; needs the [test] extra"
+    )
     one.add_argument("--model", type=Path, default=_NANO, help="checkpoint folder")
     one.add_argument(
         "--document",
@@ -439,7 +441,13 @@ def main(argv: list[str] | None = None) -> int:
         return int(arguments.run(arguments))
     except (ValueError, OSError) as error:
         print(f"jobs.benchmark: {error}", file=sys.stderr)
-        return 2
+    except ModuleNotFoundError as error:
+        print(
+            f"jobs.benchmark: {error.name} is not installed. What this compares with comes with an extra: "
+            "pip install '.[test]'",
+            file=sys.stderr,
+        )
+    return 2
 
 
 if __name__ == "__main__":

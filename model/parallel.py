@@ -7,6 +7,9 @@ refuses. This is the only file that knows DeepSpeed; what is odd about it stands
 """
 
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -66,19 +69,34 @@ def _cut_layers(model: Pixtral, world: World, dtype: torch.dtype) -> None:
     world.meet()
     # A group of DeepSpeed's own making would have a time-out of 30 minutes, not the world's: it is given one.
     everyone = dist.group.WORLD
-    deepspeed.init_inference(
-        model,
-        tensor_parallel={
-            "tp_size": world.size,
-            "tp_grain_size": 1,  # the default of 64 gives rank 0 all of a narrow feed-forward
-            "tp_group": everyone,
-            "mpu": SimpleNamespace(get_model_parallel_group=lambda: everyone),
-        },
-        injection_policy={TransformerBlock: _SUMMED},
-        # It knows no float64, the tests' type. Nothing has a type yet that matters: all is on meta,
-        dtype=torch.float32 if dtype == torch.float64 else dtype,
-        keep_module_on_host=True,  # and stays there, until the slices are read.
-    )
+    with _no_transformers():
+        deepspeed.init_inference(
+            model,
+            tensor_parallel={
+                "tp_size": world.size,
+                "tp_grain_size": 1,  # the default of 64 gives rank 0 all of a narrow feed-forward
+                "tp_group": everyone,
+                "mpu": SimpleNamespace(get_model_parallel_group=lambda: everyone),
+            },
+            injection_policy={TransformerBlock: _SUMMED},
+            # It knows no float64, the tests' type. Nothing has a type yet that matters: all is on meta,
+            dtype=torch.float32 if dtype == torch.float64 else dtype,
+            keep_module_on_host=True,  # and stays there, until the slices are read.
+        )
+
+
+@contextmanager
+def _no_transformers() -> Iterator[None]:
+    """DeepSpeed asks whether a block is transformers' of GPT-2: to import that takes a rank 5 seconds."""
+    if "transformers" in sys.modules:
+        yield
+        return
+    gpt2 = SimpleNamespace(modeling_gpt2=SimpleNamespace(GPT2Block=None))
+    sys.modules["transformers"] = SimpleNamespace(models=SimpleNamespace(gpt2=gpt2))  # type: ignore[assignment]  # no module
+    try:
+        yield
+    finally:
+        del sys.modules["transformers"]
 
 
 def _cuts(whole: Pixtral, world: World) -> dict[str, Cut]:

@@ -1,6 +1,7 @@
 """Several ranks compute what one does, from slices of the same checkpoint."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -130,6 +131,16 @@ def test_each_rank_holds_its_part_of_the_decoder_and_all_of_the_encoder(
         for name, shape in shapes.items():
             if name.startswith("vision") or "norm" in name:
                 assert shape == whole[name]
+
+
+def loaded_beside(world: World, folder: Path) -> list[str]:
+    load_parallel(folder, world, torch.float32)
+    return [name for name in ("transformers", "torch._dynamo") if name in sys.modules]
+
+
+def test_a_rank_loads_no_transformers(ranks: Ranks, saved: dict[str, Path]) -> None:
+    """Which DeepSpeed would import, and torch's compiler with it: 5 seconds of each rank's start."""
+    assert ranks(loaded_beside, saved["mistral"]) == [[]] * len(ranks.processes)
 
 
 def load_refused(world: World, folder: Path) -> str:
