@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -82,6 +83,17 @@ def test_a_folder_without_pdfs_is_one_sentence(
     assert benchmark.main(["pages", *arguments]) == 2
     os.sched_setaffinity(0, cores)
     assert sentence in capsys.readouterr().err
+
+
+def test_a_package_that_only_an_extra_brings_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "jobs.rasterizers", raising=False)
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    assert benchmark.main(["pages"]) == 2
+    said = capsys.readouterr().err
+    assert "pypdfium2 is not installed" in said
+    assert "pip install '.[test]'" in said
 
 
 def test_changed_answers_are_counted() -> None:
