@@ -443,8 +443,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"jobs.benchmark: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
         print(
-            f"jobs.benchmark: {error.name} is not installed. What this compares with comes with an extra: "
-            "pip install '.[test]'",
+            f"jobs.benchmark: {error.name} is not installed. It comes with an extra: "
+            f"{sys.executable} -m pip install '.[test]'",
             file=sys.stderr,
         )
     return 2

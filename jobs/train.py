@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -252,7 +253,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_float32_matmul_precision("high")
     random.seed(arguments.seed)
-    training = Training(arguments)
+    try:
+        training = Training(arguments)
+    except (ValueError, OSError) as error:
+        print(f"jobs.train: {error}", file=sys.stderr)
+        return 2
     parameters = sum(parameter.numel() for parameter in training.trainee.pixtral.parameters())
     log.info("%.1f M parameters on %s", parameters / 1e6, training.device)
     training.run(arguments.minutes * 60)

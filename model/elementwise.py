@@ -144,9 +144,15 @@ def swiglu(gate_up_TF: Tensor, *, quantize: bool = False) -> Tensor | Quantized:
             block = min(block, 2048)
         _swiglu_kernel[(rows, triton.cdiv(width, block))](
             gate_up_TF, out_TF, scales_T1, width,
-            QUANT=quantize, BLOCK=block, num_warps=_warps(2 * block),  # which reads two of each
+            QUANT=quantize, BLOCK=block, num_warps=_warps(2 * block),  # two are read for each
         )  # fmt: skip
     return Quantized(out_TF, scales_T1) if quantize else out_TF
+
+
+@triton.jit
+def _factor_at(slot, head, G: tl.constexpr, SIZE: tl.constexpr):
+    # Where the cache has the factor of a slot's key head: block by block, and in a block head by head.
+    return (slot // SIZE * G + head) * SIZE + slot % SIZE
 
 
 @triton.jit
@@ -176,9 +182,8 @@ def _rope_kernel(
         if QUANT:
             k_scale = tl.maximum(tl.max(tl.abs(y), axis=1) / FP8_MAX, _SMALLEST_SCALE)
             v_scale = tl.maximum(tl.max(tl.abs(v), axis=1) / FP8_MAX, _SMALLEST_SCALE)
-            scale_at = slot // SIZE * (G * SIZE) + slot % SIZE
-            tl.store(k_scales + scale_at + (head - N) * SIZE, k_scale, mask=is_key)
-            tl.store(v_scales + scale_at + (head - N - G) * SIZE, v_scale, mask=is_value)
+            tl.store(k_scales + _factor_at(slot, head - N, G, SIZE), k_scale, mask=is_key)
+            tl.store(v_scales + _factor_at(slot, head - N - G, G, SIZE), v_scale, mask=is_value)
             y /= k_scale[:, None]
             v /= v_scale[:, None]
         there = slot * G * H + width[None, :]
@@ -227,9 +232,9 @@ def _gather_kernel(
     k = tl.load(k_cache + slot * (G * H) + at, mask=inside, other=0.0)
     v = tl.load(v_cache + slot * (G * H) + at, mask=inside, other=0.0)
     if QUANT:
-        scale_at = slot // SIZE * (G * SIZE) + at // H * SIZE + slot % SIZE
-        k = k.to(tl.float32) * tl.load(k_scales + scale_at, mask=inside, other=0.0)
-        v = v.to(tl.float32) * tl.load(v_scales + scale_at, mask=inside, other=0.0)
+        factor = _factor_at(slot, at // H, G, SIZE)
+        k = k.to(tl.float32) * tl.load(k_scales + factor, mask=inside, other=0.0)
+        v = v.to(tl.float32) * tl.load(v_scales + factor, mask=inside, other=0.0)
     there = row[:, None] * (G * H) + at
     tl.store(k_out + there, k.to(k_out.dtype.element_ty), mask=inside)
     tl.store(v_out + there, v.to(v_out.dtype.element_ty), mask=inside)

@@ -87,7 +87,8 @@ def _cut_layers(model: Pixtral, world: World, dtype: torch.dtype) -> None:
 
 @contextmanager
 def _no_transformers() -> Iterator[None]:
-    """DeepSpeed asks whether a block is transformers' of GPT-2: to import that takes a rank 5 seconds."""
+    """DeepSpeed asks whether a block is transformers' of GPT-2, and no argument keeps it from asking: a rank
+    takes 5 seconds to import that."""
     if "transformers" in sys.modules:
         yield
         return

@@ -76,8 +76,8 @@ def divide(chunks: Sequence[Chunk], *, size: int, widths: Sequence[int], target:
     for span in spans:
         pieces = by_width[int(np.searchsorted(widths, len(span.tokens)))]
         # As equal as blocks allow: what a short last piece spares is a long one's wait at the end.
-        count = -(-(span.end - span.start) // length)
-        even = -(-(span.end - span.start) // (count * size)) * size
+        there = span.end - span.start
+        even = -(-there // (-(-there // length) * size)) * size
         for at in range(span.start, span.end, even):
             pieces.append(_Span(span.row, span.tokens, at, min(at + even, span.end)))
     return _numbered(by_width, widths, limits_T)

@@ -33,8 +33,7 @@ def start(documents: Path, output: Path, checkpoint: Path) -> subprocess.Popen[s
     }
     flags |= {"--max-new-tokens": 16}
     command = [sys.executable, "-m", "jobs.extract", *(str(part) for flag in flags.items() for part in flag)]
-    environment = without_ray()
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=ROOT, env=without_ray(), stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_answers(job: "subprocess.Popen[str]") -> None:

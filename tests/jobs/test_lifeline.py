@@ -43,9 +43,8 @@ with connected(num_cpus=1), graceful(lambda: None):
     [("raylet", "Ray's process on this machine, the raylet, has died"), ("gcs_server", "Ray's head at")],
 )
 def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> None:
-    environment = without_ray()
     command = [sys.executable, "-c", PROGRAM, victim]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=150)
+    done = subprocess.run(command, cwd=ROOT, env=without_ray(), capture_output=True, text=True, timeout=150)
     assert done.returncode == 0, done.stderr
     assert any(line.startswith(said) for line in done.stdout.splitlines()), done.stdout
 
@@ -159,12 +158,11 @@ with connected():
 @pytest.mark.parametrize("early", [True, False])
 def test_a_process_that_ray_ends_has_its_sentence_all_the_same(early: bool) -> None:
     """As it does where the raylet dies that it just talks to."""
-    environment = without_ray()
     command = [sys.executable, "-c", VANISHING.format(early=early)]
     done = subprocess.run(
         command,
         cwd=ROOT,
-        env=environment,
+        env=without_ray(),
         capture_output=True,
         text=True,
         timeout=90,

@@ -36,6 +36,16 @@ def shape(tmp_path: Path) -> Path:
     return folder
 
 
+def test_a_shape_that_is_not_there_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {"--output": tmp_path / "out", "--state": tmp_path / "state.pt", "--shape": tmp_path / "none"}
+    assert train.main([str(part) for flag in flags.items() for part in flag]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"jobs.train: cannot read {tmp_path / 'none' / 'params.json'}")
+    assert said.count("\n") == 1
+
+
 def test_a_cut_run_goes_on_to_a_checkpoint(
     shape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
