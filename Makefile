@@ -8,7 +8,7 @@ SHELL := /bin/bash
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 # Tests of the model that start processes of their own: one at a time, as all others that do.
-RANKS := tests/model/test_lockstep.py tests/model/test_parallel.py
+RANKS := tests/model/parallel/test_lockstep.py tests/model/parallel/test_tensor_parallel.py
 
 .PHONY: help demo test soak clean
 

@@ -45,17 +45,25 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from jobs.copies import Setup, kinds
-from jobs.copies import measure as measure_copies
-from jobs.engines import ENGINES, QUESTIONS, measure
-from jobs.gpu import kernel_times, matmul_ceiling
-from jobs.precision import WORK, compare
-from jobs.workloads import NO_GUARD, PIXTRAL_12B, PIXTRAL_LARGE, WORKLOADS, draw_pages, random_model, run
+from jobs.bench.engines import ENGINES, QUESTIONS, measure
+from jobs.bench.gpu import kernel_times, matmul_ceiling
+from jobs.bench.parallel import Setup, kinds
+from jobs.bench.parallel import measure as measure_copies
+from jobs.bench.precision import WORK, compare
+from jobs.bench.workloads import (
+    NO_GUARD,
+    PIXTRAL_12B,
+    PIXTRAL_LARGE,
+    WORKLOADS,
+    draw_pages,
+    random_model,
+    run,
+)
 from model.checkpoint import default_dtype, load_config, load_model
-from model.engine import BatchEngine
-from model.network import EngineConfig
-from model.pixtral import Pixtral
-from model.tokenizer import Tokenizer
+from model.engine.engine import BatchEngine
+from model.executor.factory import EngineConfig
+from model.network.pixtral import Pixtral
+from model.text.tokenizer import Tokenizer
 
 WIDTH = 140  # where the output is no terminal
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -147,7 +155,10 @@ def parallel(arguments: argparse.Namespace) -> int:
 
 def job(arguments: argparse.Namespace) -> int:
     """The engine alone, then the whole job."""
-    from jobs.whole import compare, write_checkpoint  # the pipeline, which the engine does not need
+    from jobs.bench.end_to_end import (
+        compare,
+        write_checkpoint,
+    )  # the pipeline, which the engine does not need
 
     _check_share(arguments.share)
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
@@ -192,7 +203,7 @@ def _tokenizer(arguments: argparse.Namespace) -> Tokenizer:
 
 def page(arguments: argparse.Namespace) -> int:
     """Times one page, with one question and with several, in each engine and dtype."""
-    from pipeline.pages import open_document, rasterize  # PyMuPDF, which the workloads do not need
+    from pipeline.rasterize.pdf import open_document, rasterize  # PyMuPDF, which the workloads do not need
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = Tokenizer.from_file(arguments.model / "tekken.json")
@@ -222,7 +233,7 @@ def page(arguments: argparse.Namespace) -> int:
 
 def pages(arguments: argparse.Namespace) -> int:
     """Draws the PDFs of a folder with each rasterizer."""
-    from jobs.rasterizers import compare  # pypdfium2 and mistral_common come with the tests
+    from jobs.bench.rasterizers import compare  # pypdfium2 and mistral_common come with the tests
 
     if arguments.repeats < 1:
         raise ValueError(f"--repeats {arguments.repeats}: it must be at least 1")
@@ -246,7 +257,7 @@ def pages(arguments: argparse.Namespace) -> int:
 
 def reading(arguments: argparse.Namespace) -> int:
     """Prints the share of exact answers by kind of document, each as soon as it is known."""
-    from jobs.reading import scores  # the generator needs packages that only training installs
+    from jobs.bench.reading import scores  # the generator needs packages that only training installs
 
     rows = []
     for score in scores(arguments.model, arguments.pages, arguments.max_side):
@@ -295,7 +306,7 @@ def _table(title: str, rows: Sequence[Mapping[str, object]], left: tuple[str, ..
 
 def keys(arguments: argparse.Namespace) -> int:
     """The price of keys and commits."""
-    from jobs.bookkeeping import price  # Delta tables, which the other benchmarks do not need
+    from jobs.bench.commit_cost import price  # Delta tables, which the other benchmarks do not need
 
     rows = price(arguments.documents)
     _table(f"keys and commits of {arguments.documents:,} documents on a local disk", rows, ("part",))
@@ -305,7 +316,7 @@ def keys(arguments: argparse.Namespace) -> int:
 
 def memory(arguments: argparse.Namespace) -> int:
     """A run for each number of pages, one after the other."""
-    from jobs.memory import draw_curve, ends, measure  # Ray and PyMuPDF, which the engine does not need
+    from jobs.bench.memory import draw_curve, ends, measure  # Ray and PyMuPDF, which the engine does not need
 
     if min(arguments.pages) < 1:
         raise ValueError(f"--pages {min(arguments.pages)}: it must be at least 1")

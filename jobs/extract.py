@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipeline.limits import MIB, Limits
+from pipeline.plan.limits import MIB, Limits
 
 NANO = Path(__file__).parents[1] / "model" / "nano"
 
@@ -247,7 +247,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from jobs.running import carry_out
+    from jobs.run.runner import carry_out
 
     return carry_out(prepared)
 
@@ -263,7 +263,7 @@ def _config(given: argparse.Namespace) -> Any:
     from pydantic import ValidationError
 
     from pipeline.config import FlowConfig
-    from pipeline.items import parse_pages
+    from pipeline.plan.items import parse_pages
     from schemas.targets import Question, load_questions
 
     options = vars(given)

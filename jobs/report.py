@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jobs.evaluation.metrics import exact_match
 from jobs.extract import Parser
-from jobs.running import summary
-from pipeline.metrics import exact_match
-from pipeline.record import read_record
-from pipeline.tables import read_table
+from jobs.run.runner import summary
+from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import read_table
 
 MAX_ROWS = 500  # of answers that are printed; the tables hold all
 WIDTH = 140  # where the output is no terminal

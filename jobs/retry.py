@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs.extract import Parser
-from pipeline.limits import MIB, Limits
+from pipeline.plan.limits import MIB, Limits
 
 EPILOG = """\
 examples:
@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         given = make_parser().parse_args(arguments)
+        from pipeline.commit.manifest import read_begun
         from pipeline.config import prepare
-        from pipeline.record import read_begun
 
         record = read_begun(given.output)
         again = _causes(given, record)
@@ -90,7 +90,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from jobs.running import carry_out
+    from jobs.run.runner import carry_out
 
     return carry_out(prepared)
 
@@ -99,7 +99,7 @@ def _causes(given: argparse.Namespace, record: dict[str, Any]) -> frozenset[str]
     """The reasons to ask again. Raises ValueError for one that nothing failed for."""
     from collections import Counter
 
-    from pipeline.tables import read_table
+    from pipeline.commit.tables import read_table
 
     failures = read_table(f"{given.output.rstrip('/')}/{record['tables']['failures']}", ["reason"])
     there = Counter(failures["reason"].to_pylist())

@@ -26,12 +26,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from jobs.synthetic.examples import Batch, batches
-from jobs.synthetic.scenes import Scene
-from jobs.trainee import Trainee, evaluate, losses
+from jobs.nano.synthetic.examples import Batch, batches
+from jobs.nano.synthetic.scenes import Scene
+from jobs.nano.trainee import Trainee, evaluate, losses
 from model.checkpoint import save_model
 from model.config import PixtralConfig
-from model.tokenizer import Tokenizer
+from model.text.tokenizer import Tokenizer
 
 log = logging.getLogger("jobs.train")
 

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from model.config import PixtralConfig
-from model.pixtral import Pixtral
+from model.network.pixtral import Pixtral
 
 _log = logging.getLogger(__name__)
 

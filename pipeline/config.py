@@ -16,16 +16,16 @@ from urllib.parse import urlsplit
 
 from model.checkpoint import check_checkpoint, model_key
 from model.config import check_size
-from model.grammar import GRAMMAR_VERSION, check_schema
-from model.tokenizer import Tokenizer
-from pipeline.backlog import Backlog, find_backlog
-from pipeline.commits import Committer
-from pipeline.documents import list_sources
-from pipeline.items import ROOT, Plan, Scope
-from pipeline.limits import Limits
-from pipeline.prompts import WORDING_VERSION
-from pipeline.record import check_reachable
-from pipeline.tables import Table, create_tables
+from model.text.grammar import GRAMMAR_VERSION, check_schema
+from model.text.tokenizer import Tokenizer
+from pipeline.commit.lease import Committer
+from pipeline.commit.manifest import check_reachable
+from pipeline.commit.resume import Backlog, find_backlog
+from pipeline.commit.tables import Table, create_tables
+from pipeline.ingest.listing import list_sources
+from pipeline.plan.items import ROOT, Plan, Scope
+from pipeline.plan.limits import Limits
+from pipeline.plan.prompts import WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target
 

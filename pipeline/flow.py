@@ -18,22 +18,22 @@ import ray
 import ray.data
 from ray._private.state import state as ray_state  # nothing public says how far a cluster may grow
 
-from pipeline.batches import Replica
-from pipeline.claims import Claim, SharedClaims
+from pipeline.backpressure import bound_drawing
+from pipeline.cancellation import is_stopping
+from pipeline.commit.document_progress import Counts, Ledger
+from pipeline.commit.manifest import versions, write_record
+from pipeline.commit.writer import Writer
 from pipeline.config import FlowConfig, Prepared
-from pipeline.documents import split
-from pipeline.engines import ReplicaConfig
-from pipeline.fleet import Fleet, plan_fleet
-from pipeline.ledger import Counts, Ledger
-from pipeline.pressure import bound_drawing
-from pipeline.ranks import remove_groups
-from pipeline.record import versions, write_record
-from pipeline.sharers import Sharers
+from pipeline.dedup.registry import Claim, SharedClaims
+from pipeline.dedup.resolver import Sharers
+from pipeline.infer.placement import Fleet, plan_fleet
+from pipeline.infer.replica import Replica
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.tp_group import remove_groups
+from pipeline.ingest.listing import split
+from pipeline.ingest.storage import absolute
+from pipeline.plan.rows import SECONDS
 from pipeline.stages import draw_groups, open_sources, read_answers
-from pipeline.stopping import is_stopping
-from pipeline.storage import absolute
-from pipeline.stream import SECONDS
-from pipeline.writer import Writer
 
 BLOCKS = 200  # of listed documents, each opened by one task: enough for many CPUs,
 BLOCK_DOCUMENTS = 64  # unless they would hold more documents than this

@@ -14,12 +14,15 @@ from functools import cache, partial
 
 import pyarrow as pa
 
-from model.image import grid
-from model.tokenizer import Picture, Tokenizer
-from pipeline.answers import read_completion
-from pipeline.claims import Claim, own
-from pipeline.documents import content_key, read_source
-from pipeline.items import (
+from model.network.image_grid import grid
+from model.text.tokenizer import Picture, Tokenizer
+from pipeline.cancellation import is_stopping
+from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
+from pipeline.dedup.registry import Claim, own
+from pipeline.ingest.file_types import DocumentError
+from pipeline.ingest.listing import content_key, read_source
+from pipeline.parse.answers import read_completion
+from pipeline.plan.items import (
     Plan,
     Window,
     item_key,
@@ -30,13 +33,9 @@ from pipeline.items import (
     windows,
     without,
 )
-from pipeline.limits import Limits
-from pipeline.media import DocumentError
-from pipeline.prompts import question_prompt, target_prompt, tokenize
-from pipeline.sandbox import Document, Sandbox
-from pipeline.sharing import prompt_keys, share_document, share_groups
-from pipeline.stopping import is_stopping
-from pipeline.stream import (
+from pipeline.plan.limits import Limits
+from pipeline.plan.prompts import question_prompt, target_prompt, tokenize
+from pipeline.plan.rows import (
     ANSWER,
     COMPLETION,
     FAILED,
@@ -53,6 +52,7 @@ from pipeline.stream import (
     table_of,
     tables_of,
 )
+from pipeline.rasterize.sandbox import Document, Sandbox
 from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
 from schemas.targets import Question, load_target

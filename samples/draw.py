@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from jobs.synthetic.sheet import Align, Color, Sheet
-from pipeline.pages import open_document, rasterize
+from jobs.nano.synthetic.sheet import Align, Color, Sheet
+from pipeline.rasterize.pdf import open_document, rasterize
 
 FOLDER = Path(__file__).parent
 A4 = (595.0, 842.0)

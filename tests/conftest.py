@@ -56,7 +56,7 @@ def one_cpu_ray() -> Iterator[None]:
     """A private Ray with a single CPU, on which the stages must not wait for one another."""
     import ray
 
-    from jobs.cluster import connected
+    from jobs.run.ray_session import connected
 
     token = Path.home() / ".ray" / "auth_token"
     had_token = token.exists()

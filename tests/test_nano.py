@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
+from jobs.evaluation.metrics import exact_match
 from model.checkpoint import default_dtype, load_model
-from model.grammar import Grammars
-from model.image import grid
-from model.naive import NaiveEngine
-from model.requests import Branch, Group
-from model.tokenizer import Picture, Tokenizer
-from pipeline.answers import read_target
-from pipeline.metrics import exact_match
-from pipeline.pages import open_document, rasterize
-from pipeline.prompts import question_prompt, target_prompt, tokenize
+from model.engine.reference import NaiveEngine
+from model.engine.request import Branch, Group
+from model.network.image_grid import grid
+from model.text.grammar import Grammars
+from model.text.tokenizer import Picture, Tokenizer
+from pipeline.parse.answers import read_target
+from pipeline.plan.prompts import question_prompt, target_prompt, tokenize
+from pipeline.rasterize.pdf import open_document, rasterize
 from schemas.arrow import json_schema
 from schemas.targets import Receipt
 

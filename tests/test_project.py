@@ -32,7 +32,14 @@ def run_python(program: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["model.tokenizer", "model.image", "model.grammar", "model.scheduler", "jobs.extract"]
+    "module",
+    [
+        "model.text.tokenizer",
+        "model.network.image_grid",
+        "model.text.grammar",
+        "model.engine.scheduler",
+        "jobs.extract",
+    ],
 )
 def test_imports_without_torch(module: str) -> None:
     assert run_python(f"import sys, {module}; print('torch' in sys.modules)") == "False\n"
@@ -41,7 +48,7 @@ def test_imports_without_torch(module: str) -> None:
 def test_a_process_that_answers_does_not_load_the_compiler() -> None:
     """torch's, which takes longer than all else until nano is there."""
     program = """
-import sys, torch, model.engine
+import sys, torch, model.engine.engine
 from pathlib import Path
 from model.checkpoint import load_model
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.pages import open_document, rasterize
+from pipeline.rasterize.pdf import open_document, rasterize
 from samples.draw import Sample, samples
 from schemas.targets import load_questions
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from model.checkpoint import save_model
-from model.tokenizer import Tokenizer
+from model.text.tokenizer import Tokenizer
 from tests.model.tiny import tiny_pixtral
 
 TEKKEN = Path(__file__).parents[2] / "model" / "nano" / "tekken.json"

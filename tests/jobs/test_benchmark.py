@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from jobs import benchmark
-from jobs.engines import Timing
-from jobs.memory import MEASURES
-from jobs.whole import write_checkpoint
-from jobs.workloads import PIXTRAL_12B, WORKLOADS, operations_of
+from jobs.bench.end_to_end import write_checkpoint
+from jobs.bench.engines import Timing
+from jobs.bench.memory import MEASURES
+from jobs.bench.workloads import PIXTRAL_12B, WORKLOADS, operations_of
 from model.checkpoint import check_checkpoint, save_model
 from tests.model.tiny import CONFIG, tiny_pixtral
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
@@ -88,7 +88,7 @@ def test_a_folder_without_pdfs_is_one_sentence(
 def test_a_package_that_only_an_extra_brings_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.delitem(sys.modules, "jobs.rasterizers", raising=False)
+    monkeypatch.delitem(sys.modules, "jobs.bench.rasterizers", raising=False)
     monkeypatch.setitem(sys.modules, "pypdfium2", None)
     assert benchmark.main(["pages"]) == 2
     said = capsys.readouterr().err
@@ -169,7 +169,7 @@ def test_reading_scores_every_kind(checkpoint: Path, capsys: pytest.CaptureFixtu
 def test_a_shape_without_memory_for_it_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("jobs.workloads.free_memory", lambda device: 3 << 30)
+    monkeypatch.setattr("jobs.bench.workloads.free_memory", lambda device: 3 << 30)
     assert benchmark.main(["engine", "--shape", "pixtral-12b", "--dtype", "bfloat16"]) == 2
     assert "the weights need 23 GiB and 3 GiB are free" in capsys.readouterr().err
 

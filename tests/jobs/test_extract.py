@@ -15,11 +15,11 @@ import ray._private.worker as ray_worker
 from PIL import Image
 
 from jobs import extract, report
-from pipeline.record import read_record
-from pipeline.tables import read_table
+from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import read_table
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
-from tests.pipeline.test_sandbox import nested_forms
+from tests.pipeline.rasterize.test_sandbox import nested_forms
 
 LONG = 70  # pages: several tasks draw it
 
@@ -165,7 +165,7 @@ def test_the_record_says_what_ran(questions_run: Path) -> None:
 def test_a_finished_output_is_done_without_ray(
     questions_run: Path, documents: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("jobs.running.connected", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr("jobs.run.runner.connected", lambda: pytest.fail("Ray was started"))
     folder = questions_run.parent
     flags = f"--input {documents} --output {questions_run} --questions {folder / 'questions.jsonl'}"
     before = read_record(str(questions_run))["counts"]

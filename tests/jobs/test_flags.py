@@ -26,12 +26,16 @@ FLAGS = {
     "benchmark parallel": "--model --shape --tensor-parallel --replicas --share --dtype --fp8 --overlap",
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
-    "cut_tokenizer": "--ranks",
+    "nano.cut_tokenizer": "--ranks",
 }
 
 
 def test_the_list_holds_all_jobs() -> None:
-    jobs = {path.stem for path in JOBS.glob("*.py") if '__name__ == "__main__"' in path.read_text()}
+    jobs = {
+        ".".join(path.relative_to(JOBS).with_suffix("").parts)
+        for path in JOBS.rglob("*.py")
+        if '__name__ == "__main__"' in path.read_text()
+    }
     assert {name.split()[0] for name in FLAGS} == jobs
 
 

@@ -47,7 +47,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     def connect() -> None:
         pytest.fail("Ray was started")
 
-    monkeypatch.setattr("jobs.running.connected", connect)
+    monkeypatch.setattr("jobs.run.runner.connected", connect)
     return run
 
 
@@ -157,5 +157,5 @@ def test_an_output_whose_bucket_has_no_region(refused: Run, monkeypatch: pytest.
         def from_uri(uri: str) -> None:
             raise OSError(f"When resolving region for {uri}: AWS Error NETWORK_CONNECTION during HeadBucket")
 
-    monkeypatch.setattr("pipeline.record.pafs.FileSystem", NoNetwork)
+    monkeypatch.setattr("pipeline.commit.manifest.pafs.FileSystem", NoNetwork)
     assert "s3://bucket/out: S3 cannot be reached" in refused(output="s3://bucket/out")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commits import Committer
-from pipeline.tables import create_tables
+from pipeline.commit.lease import Committer
+from pipeline.commit.tables import create_tables
 from tests.pipeline.drawn import pdf_bytes
 
 ROOT = Path(__file__).parents[2]

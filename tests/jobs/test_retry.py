@@ -7,8 +7,8 @@ import pymupdf
 import pytest
 
 from jobs import extract, retry
-from pipeline.record import read_record
-from pipeline.tables import read_table
+from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import read_table
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import pdf_bytes
 
@@ -81,6 +81,6 @@ def test_where_nothing_failed_there_is_nothing_to_do(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = read_table(str(run / "failures"), ["reason"]).slice(0, 0)
-    monkeypatch.setattr("pipeline.tables.read_table", lambda *_: empty)
+    monkeypatch.setattr("pipeline.commit.tables.read_table", lambda *_: empty)
     assert retry.main([str(run)]) == 0
     assert "nothing has failed" in capsys.readouterr().out

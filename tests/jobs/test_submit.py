@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipeline.record import read_begun, read_record
-from pipeline.tables import read_table
+from pipeline.commit.manifest import read_begun, read_record
+from pipeline.commit.tables import read_table
 from tests.environment import without_ray
 from tests.pipeline.drawn import pdf_bytes
 
@@ -143,7 +143,13 @@ print(json.dumps([group["state"] for group in placement_group_table().values()])
 
 def processes_of_jobs(head: Head) -> list[str]:
     """What runs on the cluster for a job: its command, its workers, its ranks, and who opens documents."""
-    marks = ("jobs.extract", "pipeline.child", "ray::MapWorker", "ray::MapBatches", "ray::Rank")
+    marks = (
+        "jobs.extract",
+        "pipeline.rasterize.sandbox_main",
+        "ray::MapWorker",
+        "ray::MapBatches",
+        "ray::Rank",
+    )
     found = []
     for process in psutil.Process(head.pid).children(recursive=True):
         try:
@@ -183,7 +189,7 @@ def test_a_submitted_job_that_is_stopped_leaves_its_rows_and_nothing_else(
     ray(f"submit {at} --no-wait --submission-id stopped --working-dir . -- {job}")
     while not re.search("[1-9][0-9]* items answered", said(head, "stopped")):
         time.sleep(0.5)
-    assert {"ray::Rank", "pipeline.child"} <= set(processes_of_jobs(head))
+    assert {"ray::Rank", "pipeline.rasterize.sandbox_main"} <= set(processes_of_jobs(head))
     assert "was stopped" in ray(f"stop {at} stopped", timeout=60)
     assert "the same command continues" in said(head, "stopped")
     for _ in range(300):

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from jobs import train
-from jobs.synthetic.examples import batches
-from jobs.synthetic.scenes import Scene
-from jobs.trainee import Trainee, evaluate, losses
+from jobs.nano.synthetic.examples import batches
+from jobs.nano.synthetic.scenes import Scene
+from jobs.nano.trainee import Trainee, evaluate, losses
 from model.checkpoint import load_model
 from model.config import PixtralConfig
-from model.tokenizer import Tokenizer
+from model.text.tokenizer import Tokenizer
 
 LINE = Scene(pixels=(32, 128), mix={"lines": 1}, max_side=128)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from model.world import World, free_address, join
+from model.collectives.world import World, free_address, join
 
 _PATIENCE = 250.0  # seconds of whatever a test asks for
 

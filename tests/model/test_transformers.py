@@ -11,7 +11,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, MistralConf
 
 from model.checkpoint import load_model, save_model
 from model.config import PixtralConfig
-from model.pixtral import Pixtral
+from model.network.pixtral import Pixtral
 from tests.model.tiny import CONFIG, VISION, image_ids, tiny_pixtral
 
 # Three conversations: two images of different sizes, none, one; patches of 16 pixels.

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from model.config import PixtralConfig, VisionConfig
-from model.pixtral import Pixtral
+from model.network.pixtral import Pixtral
 
 VISION = VisionConfig(
     hidden_size=32,

@@ -3,8 +3,8 @@
 import os
 import signal
 
-from model.engine import BatchEngine
-from model.requests import Group
+from model.engine.engine import BatchEngine
+from model.engine.request import Group
 
 DEADLY = "Does it end? " * 30
 

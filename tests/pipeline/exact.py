@@ -21,8 +21,8 @@ from deltalake import DeltaTable
 from ray._private import services
 
 from jobs.extract import _config, make_parser
-from jobs.running import carry_out
-from pipeline import writer
+from jobs.run.runner import carry_out
+from pipeline.commit import writer
 from pipeline.config import prepare
 
 COMMITS = 4  # it dies before so many: a run over a dozen documents has few more

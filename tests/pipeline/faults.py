@@ -12,16 +12,16 @@ import pytest
 from ray.util import placement_group_table
 
 from pipeline import flow
-from pipeline.batches import Replica
+from pipeline.commit.document_progress import Counts
+from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import read_table
 from pipeline.config import FlowConfig, Prepared, prepare
-from pipeline.documents import list_sources
-from pipeline.engines import ReplicaConfig
-from pipeline.fleet import Fleet
-from pipeline.ledger import Counts
-from pipeline.record import read_record
+from pipeline.infer.placement import Fleet
+from pipeline.infer.replica import Replica
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.ingest.listing import list_sources
+from pipeline.plan.rows import ANSWER
 from pipeline.stages import draw_groups, open_sources, read_answers
-from pipeline.stream import ANSWER
-from pipeline.tables import read_table
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.plans import QUESTIONS
 

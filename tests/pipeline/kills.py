@@ -19,8 +19,8 @@ from random import Random
 from typing import Any
 
 from model.checkpoint import save_model
-from pipeline.record import read_record
-from pipeline.tables import read_table
+from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import read_table
 from tests.model.tiny import tiny_pixtral
 from tests.pipeline.clustered import two_nodes
 from tests.pipeline.pile import write_pile

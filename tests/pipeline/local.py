@@ -8,14 +8,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import flow, writer
-from pipeline.batches import Replica
-from pipeline.claims import Claim, Claims
+from pipeline import flow
+from pipeline.commit import writer
+from pipeline.commit.tables import read_table
 from pipeline.config import FlowConfig, Prepared, prepare
-from pipeline.engines import ReplicaConfig
-from pipeline.fleet import Fleet
+from pipeline.dedup.registry import Claim, Claims
+from pipeline.infer.placement import Fleet
+from pipeline.infer.replica import Replica
+from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.stages import draw_groups, open_sources, read_answers
-from pipeline.tables import read_table
 from tests.pipeline.plans import QUESTIONS
 
 FLEET = Fleet(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=1, calls=1)
@@ -63,7 +64,9 @@ class Machine:
             for number, batch in enumerate(self._batches(prepared, claim)):
                 if number == kill_after:
                     self._patch.setattr(writer.Writer, "commit", lambda self: None)
-                    self._patch.setattr("pipeline.commits.Committer.leave", lambda self: self._ended.set())
+                    self._patch.setattr(
+                        "pipeline.commit.lease.Committer.leave", lambda self: self._ended.set()
+                    )
                     raise Killed
                 yield batch
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.limits import Limits
-from pipeline.media import DocumentError, PageError
-from pipeline.sandbox import Sandbox
+from pipeline.ingest.file_types import DocumentError, PageError
+from pipeline.plan.limits import Limits
+from pipeline.rasterize.sandbox import Sandbox
 
 
 def outcome(sandbox: Sandbox, path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pipeline.config import FlowConfig, make_plan
-from pipeline.items import Plan
+from pipeline.plan.items import Plan
 from schemas.targets import Question
 
 QUESTIONS = (Question(id="total", text="What is the total?"), Question(id="when", text="When?"))

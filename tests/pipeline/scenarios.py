@@ -17,8 +17,8 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
-from pipeline.ledger import Counts
-from pipeline.tables import read_table
+from pipeline.commit.document_progress import Counts
+from pipeline.commit.tables import read_table
 from schemas.targets import Question
 from tests.pipeline.deadly import DEADLY
 from tests.pipeline.faults import (

@@ -2,7 +2,7 @@
 
 import time
 
-from model.requests import Completion, Group
+from model.engine.request import Completion, Group
 
 
 class SeatsEngine:

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.commits import Change, Committer
-from pipeline.tables import DataFile, Table, read_table, write_rows
+from pipeline.commit.lease import Change, Committer
+from pipeline.commit.tables import DataFile, Table, read_table, write_rows
 from schemas.arrow import to_table
 from schemas.rows import Answer, Failure, answer_row
 from schemas.targets import Receipt, ReceiptItem

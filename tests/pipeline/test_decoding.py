@@ -19,12 +19,12 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from pydantic import AwareDatetime, BaseModel, Field, create_model
 
-from model.grammar import Grammars, check_schema
-from model.tokenizer import Tokenizer
-from pipeline.answers import AnswerError, read_target, value_spans
-from pipeline.batches import Replica
-from pipeline.documents import list_sources
-from pipeline.engines import ReplicaConfig
+from model.text.grammar import Grammars, check_schema
+from model.text.tokenizer import Tokenizer
+from pipeline.infer.replica import Replica
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.ingest.listing import list_sources
+from pipeline.parse.answers import AnswerError, read_target, value_spans
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.arrow import json_schema, to_row
 from schemas.targets import Invoice, Receipt

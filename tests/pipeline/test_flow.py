@@ -10,18 +10,18 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import flow
-from pipeline import writer as writing
-from pipeline.batches import Replica
-from pipeline.commits import Committer
+from pipeline.commit import writer as writing
+from pipeline.commit.document_progress import Counts, Ledger
+from pipeline.commit.lease import Committer
+from pipeline.commit.manifest import read_record, versions, write_record
+from pipeline.commit.stale_rows import Replaced
+from pipeline.commit.tables import create_tables, read_table
+from pipeline.commit.writer import Writer
 from pipeline.config import FlowConfig, make_plan, prepare
-from pipeline.documents import list_sources
-from pipeline.engines import ReplicaConfig
-from pipeline.ledger import Counts, Ledger
-from pipeline.record import read_record, versions, write_record
-from pipeline.replaced import Replaced
+from pipeline.infer.replica import Replica
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.ingest.listing import list_sources
 from pipeline.stages import draw_groups, open_sources, read_answers
-from pipeline.tables import create_tables, read_table
-from pipeline.writer import Writer
 from schemas.arrow import json_schema
 from schemas.targets import Invoice, Question
 from tests.pipeline.drawn import pdf_bytes

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from jobs import extract
-from pipeline.documents import content_key
+from pipeline.ingest.listing import content_key
+from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
 from tests.pipeline.s3 import RESET, SECRET, SLOW, Server
-from tests.pipeline.test_backlog import dead
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_refused_credentials_are_one_sentence_before_ray_starts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("jobs.running.connected", lambda: pytest.fail("Ray was started"))
+    monkeypatch.setattr("jobs.run.runner.connected", lambda: pytest.fail("Ray was started"))
     s3.fail(403, 1_000, "", at)
     flags = f"--input {INPUT} --output s3://quire/out --model {tiny_checkpoint} --question What?"
     assert extract.main(flags.split()) == 2

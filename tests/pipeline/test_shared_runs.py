@@ -6,11 +6,11 @@ import pytest
 import ray
 
 from pipeline import flow
-from pipeline.claims import SharedClaims
-from pipeline.fleet import Fleet
-from pipeline.ledger import Counts
-from pipeline.record import read_record
-from pipeline.tables import read_table
+from pipeline.commit.document_progress import Counts
+from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import read_table
+from pipeline.dedup.registry import SharedClaims
+from pipeline.infer.placement import Fleet
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.faults import answers, prepare_run, processes, undisturbed
 
@@ -83,7 +83,7 @@ def test_a_registry_that_dies_costs_no_item_and_no_answer(
     assert len(made) == 2
     assert_no_registry_is_left()
     assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(prepared))
-    said = [record.getMessage() for record in caplog.records if record.name == "pipeline.claims"]
+    said = [record.getMessage() for record in caplog.records if record.name == "pipeline.dedup.registry"]
     assert len(said) == 1
     assert "has died" in said[0]
 

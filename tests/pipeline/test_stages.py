@@ -10,13 +10,13 @@ import pymupdf
 import pytest
 from PIL import Image
 
-from pipeline import stream
-from pipeline.batches import Replica
-from pipeline.documents import list_sources
-from pipeline.engines import ReplicaConfig
-from pipeline.items import Plan
+from pipeline.infer.replica import Replica
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.ingest.listing import list_sources
+from pipeline.plan import rows as stream
+from pipeline.plan.items import Plan
+from pipeline.plan.rows import FAILURE, GROUP, NOTHING, RANGES, result_schema
 from pipeline.stages import draw_groups, open_sources, read_answers
-from pipeline.stream import FAILURE, GROUP, NOTHING, RANGES, result_schema
 from schemas.targets import Question
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes

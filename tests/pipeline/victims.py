@@ -26,7 +26,7 @@ def is_called(*names: str) -> Find:
 
 def is_sandbox(process: psutil.Process) -> bool:
     """Finds the children that open documents."""
-    return "pipeline.child" in process.cmdline()[:3]
+    return "pipeline.rasterize.sandbox_main" in process.cmdline()[:3]
 
 
 @dataclass

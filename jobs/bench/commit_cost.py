@@ -1,0 +1,161 @@
+"""The price of keys and commits: synthetic results through ledger and writer, then a second run's look.
+
+No document is opened and no model asked. A document has one page, one question and one answer; the second
+run lists all of them, and a tenth more, and finds what is left, and which answers that may share.
+"""
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.commit.document_progress import Counts, Ledger
+from pipeline.commit.lease import Committer
+from pipeline.commit.resume import find_backlog
+from pipeline.commit.stale_rows import Replaced
+from pipeline.commit.tables import create_tables
+from pipeline.commit.writer import Writer
+from pipeline.dedup.registry import Claims
+from pipeline.dedup.resolver import Sharers
+from pipeline.ingest.listing import SOURCES
+from pipeline.plan.items import Plan, item_key
+from pipeline.plan.limits import MIB, Limits
+from pipeline.plan.rows import ANSWER, Row, result_schema, table_of
+from schemas.arrow import to_row
+from schemas.rows import Answer
+from schemas.targets import Question
+
+BATCH = 64  # rows that the driver is given at a time
+QUESTION = Question(id="total", text="What is the total?")
+PLAN = Plan(
+    run_id="first",
+    settings_key="0" * 32,
+    questions=(QUESTION,),
+    target=None,
+    scope="page",
+    max_pages=1,
+    pages=(1, None),
+    max_side=1024,
+    max_new_tokens=128,
+    grammar=None,
+    model="none",
+    patch_size=16,
+    vocab_size=1,
+    limits=Limits(),
+    passwords=(),
+)
+
+
+def price(documents: int) -> list[dict[str, Any]]:
+    """Milliseconds a document, and mebibytes that were added at most, of each part."""
+    sources = _listing(documents)
+    with tempfile.TemporaryDirectory() as folder:
+        tables = create_tables(folder, None)
+        seconds = 0.0
+        with _Memory() as memory, Committer(tables, "first") as committer:
+            sharers = Sharers(PLAN, tables["answers"])
+            ledger = Ledger(PLAN, sources["source_key"], Counts(documents=documents))
+            with Writer(tables, committer, Replaced(PLAN, tables, {}, frozenset())) as writer:
+                for batch in _results(sources):
+                    started = time.perf_counter()
+                    writer.add(*ledger.take(sharers.resolve(batch)))
+                    seconds += time.perf_counter() - started
+                started = time.perf_counter()
+            seconds += time.perf_counter() - started
+            ledger.check()
+        rows = [_row("ledger, writer and commits", documents, seconds, memory.added)]
+        listed = _listing(documents + documents // 10)
+        with _Memory() as memory:
+            started = time.perf_counter()
+            backlog = find_backlog(listed, tables, replace(PLAN, run_id="second"))
+            seconds = time.perf_counter() - started
+        assert len(backlog.sources) == documents // 10
+        rows.append(_row("what is left, by keys", len(listed), seconds, memory.added))
+        with _Memory() as memory:
+            started = time.perf_counter()
+            Sharers(PLAN, tables["answers"]).seed(Claims().note)
+            seconds = time.perf_counter() - started
+        rows.append(_row("answers that new documents may share", documents, seconds, memory.added))
+    return rows
+
+
+def _row(part: str, documents: int, seconds: float, added: int) -> dict[str, Any]:
+    return {
+        "part": part,
+        "documents": documents,
+        "ms_a_document": round(1e3 * seconds / documents, 4),
+        "added_MiB": round(added / MIB),
+    }
+
+
+def _listing(documents: int) -> pa.Table:
+    uris = [f"s3://bucket/prefix/{number // 1000}/document-{number}.pdf" for number in range(documents)]
+    keys = [hashlib.sha256(uri.encode()).hexdigest()[:32] for uri in uris]
+    given = {"uri": uris, "source_key": keys, "location": uris}
+    columns = [pa.array(given.get(field.name, [None] * documents), field.type) for field in SOURCES]
+    return pa.Table.from_arrays(columns, schema=SOURCES)
+
+
+def _results(sources: pa.Table) -> Iterator[pa.Table]:
+    for batch in sources.select(["uri", "source_key"]).to_batches(BATCH):
+        yield table_of(list(map(_result, batch.to_pylist())), result_schema(None))
+
+
+def _result(source: Row) -> Row:
+    item: Row = {"item_key": item_key(PLAN, source["source_key"], 1, 1, QUESTION)}
+    item |= {"page_first": 1, "page_last": 1}
+    answer = Answer(
+        **source | item,
+        settings_key=PLAN.settings_key,
+        run_id=PLAN.run_id,
+        question_id=QUESTION.id,
+        question=QUESTION.text,
+        answer="$1,234.56",
+        raw_text=" $1,234.56",
+        confidence=0.9,
+        fields=[],
+        finish_reason="stop",
+        prompt_tokens=3040,
+        cached_tokens=0,
+        output_tokens=9,
+        prompt_key=item["item_key"],
+        answered_at=datetime.now(UTC),
+    )
+    counts = {"items_expected": 1, "items_answered": 0, "items_failed": 0}
+    document = {"uri": source["uri"], "media_type": "application/pdf", "page_count": 1} | counts
+    return {"kind": ANSWER, "answer": to_row(answer), "document": document} | source | item
+
+
+class _Memory:
+    """The most bytes that this process holds while the context lasts, above those at its start."""
+
+    def __enter__(self) -> "_Memory":
+        self._ended = Event()
+        self._start = self.most = _resident()
+        self._thread = Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def added(self) -> int:
+        return self.most - self._start
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.02):
+            self.most = max(self.most, _resident())
+
+
+def _resident() -> int:
+    fields: Sequence[str] = Path("/proc/self/status").read_text().split("VmRSS:")[1].split()
+    return int(fields[0]) * 1024

@@ -1,0 +1,136 @@
+"""The engines beside one another: the same weights, page, questions and forced answer lengths, in turns.
+
+In: a checkpoint and a page's pixels. Out: seconds of each repeat, from pixels in memory to the answers'
+tokens, and the answers, of every engine, dtype and number of questions.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import cycle, islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.engine.engine import BatchEngine
+from model.engine.reference import NaiveEngine
+from model.engine.request import Branch, Completion, Engine, Group
+from model.engine.sampling import Sampling
+from model.network.image_grid import grid
+from model.network.pixtral import Pixtral
+from model.text.tokenizer import Picture, Tokenizer
+from pipeline.plan.prompts import question_prompt, tokenize
+
+ENGINES = ("naive", "batch", "transformers")
+QUESTIONS = (
+    "What is the total?",
+    "What is the invoice number?",
+    "What is the due date?",
+    "Who is the vendor?",
+    "What is the date?",
+    "Who is the customer?",
+    "What is the tax?",
+    "What is the subtotal?",
+)
+
+
+@dataclass(kw_only=True)
+class Timing:
+    """Seconds of each repeat of one variant, and what it wrote."""
+
+    engine: str
+    dtype: str
+    questions: int
+    prompt_tokens: int = 0
+    seconds: list[float] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+
+    def row(self, others: Sequence["Timing"]) -> dict[str, object]:
+        """Its numbers; compared with `others` on the same questions, where they are among them."""
+        alike = [other for other in others if other.questions == self.questions]
+        peers = [one for one in alike if (one.engine, one.dtype) == ("transformers", self.dtype)]
+        median = statistics.median(self.seconds)
+        return {
+            "engine": self.engine,
+            "dtype": self.dtype,
+            "questions": self.questions,
+            "prompt_tokens": self.prompt_tokens,
+            "median_seconds": round(median, 3),
+            "best_seconds": round(min(self.seconds), 3),
+            "seconds_a_question": round(median / self.questions, 3),
+            "times_transformers": round(statistics.median(peers[0].seconds) / median, 2) if peers else None,
+            "answers_changed": sum(
+                ours != theirs for ours, theirs in zip(self.answers, alike[0].answers, strict=True)
+            ),
+            "answers": self.answers,
+        }
+
+
+Ask = Callable[[Group], list[list[int]]]
+
+
+def measure(
+    models: dict[str, Pixtral],
+    tokenizer: Tokenizer,
+    image: NDArray[np.uint8],
+    *,
+    engines: Sequence[str],
+    counts: Sequence[int],
+    tokens: int,
+    repeats: int,
+    max_side: int,
+) -> list[Timing]:
+    """Each engine in each dtype, with each number of questions."""
+    subjects = {(name, dtype): _subject(name, model) for dtype, model in models.items() for name in engines}
+    timings = [
+        Timing(engine=name, dtype=dtype, questions=count) for count in counts for name, dtype in subjects
+    ]
+    patch_size = next(iter(models.values())).config.vision.patch_size
+    picture = Picture(*grid(*image.shape[:2], max_side=max_side, patch_size=patch_size))
+    for repeat in range(repeats + 1):  # the first warms up
+        for timing in timings:
+            texts = [question_prompt(text) for text in islice(cycle(QUESTIONS), timing.questions)]
+            prompt = tokenize(tokenizer, [picture], texts)
+            branches = [
+                Branch(id=str(index), ids=ids, max_new_tokens=tokens, sampling=Sampling(ignore_eos=True))
+                for index, ids in enumerate(prompt.branches)
+            ]
+            group = Group(
+                id="page", prefix_ids=prompt.prefix, images=[image], branches=branches, max_side=max_side
+            )
+            ask = subjects[timing.engine, timing.dtype]()
+            started = time.perf_counter()
+            written = ask(group)
+            if repeat:
+                timing.seconds.append(time.perf_counter() - started)
+            timing.answers = [tokenizer.decode(_ended(ids, tokenizer.eos)) for ids in written]
+            timing.prompt_tokens = len(prompt.prefix) + len(prompt.branches[0])
+    return timings
+
+
+def _subject(name: str, model: Pixtral) -> Callable[[], Ask]:
+    """Makes what is timed: an engine that has seen no page."""
+    if name == "transformers":
+        from jobs.bench.transformers_baseline import Peer  # seconds to import
+
+        peer = Peer(model)
+        return lambda: peer.answer
+    kind = {"naive": NaiveEngine, "batch": BatchEngine}[name]
+    return lambda: _asking(kind(model, eos_id=-1))
+
+
+def _asking(engine: Engine) -> Ask:
+    def ask(group: Group) -> list[list[int]]:
+        ids = engine.submit(group)
+        done: dict[str, Completion] = {}
+        while engine.pending:
+            done |= {completion.id: completion for completion in engine.step()}
+        return [done[id].token_ids for id in ids]
+
+    return ask
+
+
+def _ended(ids: list[int], eos: int) -> list[int]:
+    """What the answer was before it was made to go on."""
+    return ids[: ids.index(eos)] if eos in ids else ids

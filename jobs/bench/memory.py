@@ -1,0 +1,223 @@
+"""The memory of whole runs over more and more pages, sampled from outside while they run.
+
+In: numbers of pages. Out: for each, what every kind of process held at each tenth of the run. A run is the
+real one (Ray, sandboxes, Replica, tables), in a process of its own, over documents that were written before;
+this process only looks, at /proc, and the driver says how far it is and what Ray's object store holds.
+"""
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jobs.bench.process_memory import DRIVER, KINDS, WORKER, Footprint, footprint, log_bytes
+from jobs.bench.synthetic_corpus import write_checkpoint, write_pile
+from pipeline.plan.limits import MIB
+
+SIDE = 64  # pixels of a page
+TOKENS = 2  # of an answer
+QUESTION = "Which number?"
+LOOK_SECONDS = 1.0  # between two samples
+TENTHS = 10
+BAR = 12  # characters of a bar at most
+MEASURES = (*KINDS, "all", "store", "spilled", "logs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the driver says of its run."""
+
+    pages: int
+    store: int
+    """Bytes of the object store in use."""
+    objects: int
+    """In the object store."""
+    spilled: int
+    """Bytes that were ever written to disk for want of memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One moment of a run."""
+
+    seconds: float
+    told: Told
+    seen: Footprint
+    logs: int
+
+
+def measure(pages: int, tokenizer: Path, report: Callable[[str], None]) -> dict[str, Any]:
+    """One run; mebibytes of each kind of process at each tenth of its pages, and at most.
+
+    `report` is told a line at the beginning of each tenth: a run over many pages takes an hour.
+    """
+    with tempfile.TemporaryDirectory(prefix="quire-memory-") as name:
+        folder = Path(name)
+        documents = write_pile(folder / "documents", pages)
+        write_checkpoint(folder / "model", tokenizer)
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        driver = context.Process(target=_drive, args=(folder, theirs))
+        driver.start()
+        theirs.close()
+        assert driver.pid is not None
+        try:
+            samples = []
+            tenth = -1
+            for sample in _watch(driver.pid, ours):
+                samples.append(sample)
+                if tenth < (tenth := TENTHS * sample.told.pages // pages):
+                    report(_line(sample))
+            driver.join()
+        finally:
+            driver.kill()
+        if driver.exitcode:
+            raise RuntimeError(f"the run over {pages} pages broke off: exit code {driver.exitcode}")
+    return _row(pages, documents, samples)
+
+
+def _watch(driver: int, pipe: Connection) -> Iterator[Sample]:
+    """Samples from the first page's answer to about the last one's, as often as the driver says something."""
+    started = None
+    while True:
+        told = None
+        try:
+            while told is None or pipe.poll():
+                told = pipe.recv()
+        except EOFError:
+            return
+        if started is None:
+            started = time.monotonic()
+        seen = footprint(driver)
+        if not seen.own[DRIVER]:
+            continue  # it has ended meanwhile
+        logs = log_bytes(seen.session) if seen.session else 0
+        yield Sample(seconds=time.monotonic() - started, told=told, seen=seen, logs=logs)
+
+
+def _drive(folder: Path, pipe: Connection) -> None:
+    """The driver: a run as jobs.extract makes it."""
+    from jobs.run.ray_session import connected
+    from pipeline.commit.document_progress import Counts
+    from pipeline.config import FlowConfig, prepare
+    from pipeline.flow import find_fleet, run
+    from schemas.targets import Question
+
+    config = FlowConfig(
+        inputs=(str(folder / "documents"),),
+        output=str(folder / "out"),
+        model=str(folder / "model"),
+        questions=(Question(text=QUESTION),),
+        max_side=SIDE,
+        max_new_tokens=TOKENS,
+    )
+    prepared = prepare(config)
+    last = 0.0
+
+    def observe(counts: Counts) -> None:
+        nonlocal last
+        if counts.pages and time.monotonic() - last >= LOOK_SECONDS:
+            last = time.monotonic()
+            pipe.send(Told(pages=counts.pages, **store.look()))
+
+    with connected():
+        store = _Store()
+        # A model this small gains nothing from a second thread, which on a busy machine it waits for.
+        run(prepared, replace(find_fleet(config), threads=1), observe)
+
+
+class _Store:
+    """What the raylet says of its object store, through one connection."""
+
+    def __init__(self) -> None:
+        import ray
+        from ray._private.grpc_utils import init_grpc_channel  # nothing public tells what was spilled
+        from ray.core.generated import node_manager_pb2
+        from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
+
+        messages: Any = node_manager_pb2  # made by protoc: mypy sees nothing in it
+        self._request = messages.GetNodeStatsRequest(include_memory_info=False)
+        (node,) = ray.nodes()
+        address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        self._raylet = NodeManagerServiceStub(init_grpc_channel(address))
+
+    def look(self) -> dict[str, int]:
+        """The numbers of `Told`."""
+        said = self._raylet.GetNodeStats(self._request, timeout=30).store_stats
+        return {
+            "store": said.object_store_bytes_used,
+            "objects": said.num_local_objects,
+            "spilled": said.spilled_bytes_total,
+        }
+
+
+def _line(sample: Sample) -> str:
+    sizes = ", ".join(f"{name} {_size(sample, name):.0f}" for name in MEASURES)
+    return f"{sample.told.pages:,} pages after {sample.seconds:.0f} s, in MiB: {sizes}"
+
+
+def _row(pages: int, documents: int, samples: list[Sample]) -> dict[str, Any]:
+    tenths: list[list[Sample]] = [[] for _ in range(TENTHS)]
+    for sample in samples:
+        tenths[min(TENTHS - 1, TENTHS * sample.told.pages // pages)].append(sample)
+    curve = [_tenth(number, some) for number, some in enumerate(tenths, start=1) if some]
+    seconds = samples[-1].seconds
+    return {
+        "pages": pages,
+        "documents": documents,
+        "seconds": round(seconds, 1),
+        "pages_per_second": round(samples[-1].told.pages / seconds, 1),
+        "peak": {name: max(_size(sample, name) for sample in samples) for name in MEASURES},
+        "end": {name: curve[-1][name] for name in MEASURES},
+        "curve": curve,
+    }
+
+
+def _tenth(number: int, samples: list[Sample]) -> dict[str, Any]:
+    """The medians over a tenth of a run."""
+    return {
+        "of_run": f"{100 * number // TENTHS}%",
+        "pages": samples[-1].told.pages,
+        "seconds": round(samples[-1].seconds),
+        **{name: round(median(_size(sample, name) for sample in samples), 1) for name in MEASURES},
+        "objects": round(median(sample.told.objects for sample in samples)),
+        "worker_processes": round(median(sample.seen.processes[WORKER] for sample in samples)),
+    }
+
+
+def _size(sample: Sample, name: str) -> float:
+    """In MiB."""
+    if name in KINDS:
+        found = sample.seen.own[name]
+    elif name == "all":
+        found = sample.seen.everything
+    elif name == "logs":
+        found = sample.logs
+    else:
+        found = getattr(sample.told, name)
+    return round(found / MIB, 1)
+
+
+def draw_curve(curve: list[dict[str, Any]]) -> list[dict[str, object]]:
+    """A line for each tenth, for people: in whole MiB, with a bar for all of it."""
+    most = max(tenth["all"] for tenth in curve)
+    return [
+        {name: tenth[name] for name in ("of_run", "pages", "seconds")}
+        | {name: round(tenth[name]) for name in MEASURES}
+        | {"curve": "█" * round(BAR * tenth["all"] / most)}
+        for tenth in curve
+    ]
+
+
+def ends(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    """A line for each kind of process: its most and its last memory in each run."""
+    return [
+        {"process": name}
+        | {f"{row['pages']:,} pages": f"{row['peak'][name]:.0f} / {row['end'][name]:.0f}" for row in rows}
+        for name in MEASURES
+    ]

@@ -1,0 +1,210 @@
+"""Copies of a model beside one another, each on one GPU or shared out among several: how fast they are.
+
+In: what the model is, and how many copies of how many ranks. Out: a row of numbers. Each rank is a process of
+its own, and rank 0 of each copy runs the engine; Ray is not there. All copies do the same work at the same
+time, each its own pages.
+"""
+
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.bench.gpu import kernel_times
+from jobs.bench.workloads import NO_GUARD, WORKLOADS, Workload, draw_pages, fill, run
+from model.checkpoint import load_model
+from model.collectives.world import World, free_address, join
+from model.config import PixtralConfig, check_size
+from model.engine.engine import BatchEngine
+from model.executor.factory import EngineConfig
+from model.network.pixtral import Pixtral
+from model.parallel.lockstep import Leader, follow
+from model.text.tokenizer import Tokenizer
+
+_TIMEOUT = 600.0  # seconds of a collective: the others wait while rank 0 draws its pages
+_LONG, _SHORT = 65, 1  # tokens of the answers whose difference in time is that of decoding
+_MOST = 32  # pages of which decoding is measured: all fit in the cache at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """What every copy is."""
+
+    model: Path | PixtralConfig
+    """A checkpoint, or a shape for random weights."""
+    tokenizer: Path
+    dtype: torch.dtype
+    share: float
+    """Of the workload's pages, for each copy."""
+    fp8: bool
+    overlap: int | None
+
+    @property
+    def engine(self) -> EngineConfig:
+        return EngineConfig(fp8_weights=self.fp8, overlap=self.overlap, repetition=NO_GUARD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Which rank of which copy a process is."""
+
+    copy: int
+    rank: int
+    ranks: int
+    address: str
+
+    @property
+    def device(self) -> torch.device:
+        if not torch.cuda.is_available():
+            return torch.device("cpu")
+        return torch.device("cuda", self.copy * self.ranks + self.rank)
+
+
+def kinds(config: PixtralConfig, tensor_parallel: list[int], replicas: list[int]) -> list[tuple[int, int]]:
+    """Copies and ranks of each measurement: one copy of each size, then several of one rank.
+
+    ValueError where the model cannot be cut so, or the GPUs are too few.
+    """
+    found = [(1, ranks) for ranks in sorted(set(tensor_parallel))]
+    found += [(copies, 1) for copies in sorted(set(replicas)) if (copies, 1) not in found]
+    gpus = torch.cuda.device_count()
+    for copies, ranks in found:
+        check_size(config, ranks)
+        if copies < 1:
+            raise ValueError(f"--replicas {copies}: it must be at least 1")
+        if gpus and copies * ranks > gpus:
+            raise ValueError(f"{copies} copies of {ranks} GPUs are asked for, and there are {gpus} GPUs")
+    return found
+
+
+def measure(setup: Setup, copies: int, ranks: int) -> dict[str, Any]:
+    """The row of `copies` copies of `ranks` ranks. ValueError if one of their processes ends early."""
+    with _started(setup, copies, ranks) as leaders:
+        work = WORKLOADS["W1"].scaled(setup.share)
+        few = replace(work, pages=min(work.pages, _MOST))
+        done = {}
+        for name, one in (
+            ("warm", replace(few, tokens=2)),
+            ("W1", work),
+            ("prompts", replace(few, tokens=_SHORT)),
+            ("answers", replace(few, tokens=_LONG)),
+        ):
+            done[name] = _all(leaders, "run", one, name)
+        shares = _all(leaders, "collectives", replace(few, pages=min(few.pages, 8)), "profile")
+    seconds = {name: max(took for took, _ in answers) for name, answers in done.items()}
+    prompt = done["W1"][0][1]
+    pages = copies * few.pages
+    return {
+        "tensor_parallel": ranks,
+        "replicas": copies,
+        "pages_per_second": round(copies * work.pages / seconds["W1"], 3),
+        "prefill_tokens_per_second": round(pages * prompt / seconds["prompts"]),
+        "decode_tokens_per_second": round(
+            pages * (_LONG - _SHORT) / max(1e-9, seconds["answers"] - seconds["prompts"])
+        ),
+        "in_collectives": None if shares[0] is None else round(max(shares), 3),
+    }
+
+
+@contextmanager
+def _started(setup: Setup, copies: int, ranks: int) -> Iterator[list[Connection]]:
+    """The pipes to the copies' first ranks. The processes end with the block."""
+    context = multiprocessing.get_context("spawn")
+    leaders, processes = [], []
+    try:
+        for copy in range(copies):
+            address = free_address()
+            for rank in range(ranks):
+                ours, theirs = context.Pipe()
+                place = Place(copy=copy, rank=rank, ranks=ranks, address=address)
+                threads = max(1, torch.get_num_threads() // (copies * ranks))
+                process = context.Process(target=_serve, args=(setup, place, threads, theirs), daemon=True)
+                process.start()
+                processes.append(process)
+                theirs.close()
+                if not rank:
+                    leaders.append(ours)
+        yield leaders
+        for pipe in leaders:
+            pipe.send(None)
+        for process in processes:
+            process.join(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _all(leaders: Sequence[Connection], task: str, work: Workload, name: str) -> list[Any]:
+    """What each copy answers; they begin together."""
+    try:
+        for pipe in leaders:
+            pipe.send((task, work, name))
+        for pipe in leaders:
+            pipe.recv()  # the pages are drawn
+        for pipe in leaders:
+            pipe.send(None)
+        return [pipe.recv() for pipe in leaders]
+    except (EOFError, ConnectionError) as error:
+        raise ValueError("a process with a part of the model has ended: see what it printed") from error
+
+
+def _serve(setup: Setup, place: Place, threads: int, pipe: Connection) -> None:
+    """One rank, from its weights to its end."""
+    torch.set_num_threads(threads)
+    world = None
+    if place.ranks > 1:
+        world = join(place.rank, place.ranks, place.address, place.device, _TIMEOUT)
+    elif place.device.type == "cuda":
+        torch.cuda.set_device(place.device)
+    model = _make_model(setup, place, world)
+    if world is not None and place.rank:
+        follow(model, world, setup.engine)
+        return
+    leader = None if world is None else Leader(model, world, setup.engine)
+    engine = BatchEngine(model, eos_id=-1, config=setup.engine, network=leader)
+    tokenizer = Tokenizer.from_file(setup.tokenizer)
+    patch = model.config.vision.patch_size
+    while (asked := pipe.recv()) is not None:
+        task, work, name = asked
+        pages = draw_pages(work, f"{name} {place.copy}")
+        pipe.send(None)
+        pipe.recv()
+        go = partial(run, engine, work, pages, tokenizer, patch)
+        if task == "run":
+            measured = go()
+            pipe.send((measured.seconds, measured.completions[0].prompt_tokens))
+        else:
+            pipe.send(_collectives(go) if place.device.type == "cuda" else None)
+    if leader is not None:
+        leader.stop()
+
+
+def _make_model(setup: Setup, place: Place, world: World | None) -> Pixtral:
+    if world is None:
+        if isinstance(setup.model, Path):
+            return load_model(setup.model, device=place.device, dtype=setup.dtype)
+        model = Pixtral.on_meta(setup.model)
+    else:
+        from model.parallel.tensor_parallel import (
+            empty_shard,
+            load_parallel,
+        )  # DeepSpeed, which one rank does without
+
+        if isinstance(setup.model, Path):
+            return load_parallel(setup.model, world, setup.dtype)
+        model = empty_shard(setup.model, world, setup.dtype)
+    return fill(model, device=place.device, dtype=setup.dtype)
+
+
+def _collectives(work: Callable[[], object]) -> float:
+    """The share of a GPU's busy time in which it exchanges with the others, or waits for them to begin."""
+    times = kernel_times(work)
+    busy = sum(seconds for name, seconds in times if name != "nothing")
+    exchanging = ("nccl", "signal")  # of a pair, the reading of the other's part is in the norms
+    return sum(seconds for name, seconds in times if any(word in name.lower() for word in exchanging)) / busy

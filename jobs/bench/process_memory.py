@@ -1,0 +1,83 @@
+"""The memory of a running job, by kind of process, as the kernel counts it.
+
+In: the process id of a job's driver. Out: bytes of each kind, of its whole family: Ray's processes are the
+driver's children, workers those of the raylet, sandboxes those of workers. A kind has its anonymous memory:
+heaps and stacks, which is what grows. Libraries and weights are mapped from files and stay as they are; the
+object store is shared memory, and counted apart.
+"""
+
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DRIVER, REPLICA, WORKER, SANDBOX = "driver", "replica", "workers", "sandbox"
+RAYLET, GCS, OTHERS = "raylet", "gcs", "others"
+RAYS_OWN = ("Agent", "Stats", "Autoscal", "Tracker")  # its agents, and the actors of Ray Data
+KINDS = (DRIVER, REPLICA, WORKER, SANDBOX, RAYLET, GCS, OTHERS)
+
+
+@dataclass(kw_only=True)
+class Footprint:
+    """A family of processes at one moment."""
+
+    own: Counter[str] = field(default_factory=Counter)
+    """Anonymous bytes by kind."""
+    processes: Counter[str] = field(default_factory=Counter)
+    """How many there are of each kind."""
+    everything: int = 0
+    """All of their memory, what they share counted once."""
+    session: Path | None = None
+    """Ray's folder of this job."""
+
+
+def footprint(driver: int) -> Footprint:
+    """Of the driver and all its descendants. One that ends meanwhile is left out."""
+    found = Footprint()
+    waiting = [driver]
+    while waiting:
+        pid = waiting.pop()
+        with suppress(FileNotFoundError, ProcessLookupError):
+            place = Path(f"/proc/{pid}")
+            for children in place.glob("task/*/children"):
+                with suppress(FileNotFoundError, ProcessLookupError):
+                    waiting += map(int, children.read_text().split())
+            command = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            kind = DRIVER if pid == driver else kind_of(command)
+            if kind == RAYLET:
+                sessions = [word.partition("=")[2] for word in command if word.startswith("--session_dir=")]
+                found.session = Path(sessions[0]) if sessions else None
+            sizes = _sizes((place / "smaps_rollup").read_text())
+            found.own[kind] += sizes["Pss_Anon"]
+            found.processes[kind] += 1
+            found.everything += sizes["Pss"]
+    return found
+
+
+def kind_of(command: list[str]) -> str:
+    """What a process is, by its command line; Ray's workers write there what they do."""
+    name = command[0].rsplit("/", 1)[-1]
+    if name.startswith("raylet"):
+        return RAYLET
+    if name.startswith("gcs_server"):
+        return GCS
+    if "pipeline.rasterize.sandbox_main" in command:
+        return SANDBOX
+    if not name.startswith("ray::") or any(role in command[0] for role in RAYS_OWN):
+        return OTHERS
+    return REPLICA if "(Replica)" in command[0] else WORKER
+
+
+def _sizes(rollup: str) -> dict[str, int]:
+    """Bytes by their names in /proc/PID/smaps_rollup."""
+    lines = [line.split() for line in rollup.splitlines() if line.endswith(" kB")]
+    return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
+
+
+def log_bytes(session: Path) -> int:
+    """What Ray has written to its logs so far."""
+    sizes = []
+    for path in (session / "logs").rglob("*"):
+        with suppress(FileNotFoundError):
+            sizes.append(path.lstat().st_size)
+    return sum(sizes)

@@ -1,0 +1,81 @@
+"""How well a checkpoint reads synthetic documents that it was not trained on, by kind of document.
+
+In: a checkpoint and a number of pages a kind. Out: for each kind the share of answers that are exactly right,
+free questions and targets apart. The documents come from the training's generator, with seeds of their own.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from jobs.nano.synthetic.layout import Exchange
+from jobs.nano.synthetic.scenes import KINDS, Pixels, Scene, draw
+from model.checkpoint import default_dtype, load_model
+from model.engine.reference import NaiveEngine
+from model.engine.request import Branch, Group
+from model.text.tokenizer import Picture, Tokenizer
+from pipeline.plan.prompts import SHAPE_REQUEST, tokenize
+from pipeline.rasterize.pdf import open_document, rasterize
+
+FREE_QUESTIONS = 4  # of each page
+TOKENS = 400  # the longest answer
+
+
+@dataclass(kw_only=True)
+class Score:
+    """Answers asked for and exactly right."""
+
+    kind: str
+    asked: int = 0
+    right: int = 0
+
+    def count(self, answers: list[str], wanted: list[str]) -> None:
+        self.asked += len(wanted)
+        self.right += sum(a.strip() == b.strip() for a, b in zip(answers, wanted, strict=True))
+
+
+def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
+    """One score a kind of document, and one for the targets of those that have some."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = Tokenizer.from_file(folder / "tekken.json")
+    model = load_model(folder, device=device, dtype=default_dtype(device))
+    patch_size = model.config.vision.patch_size
+    engine = NaiveEngine(model, eos_id=tokenizer.eos)
+    for kind in KINDS:
+        random.seed(f"held out: {kind}")
+        scene = Scene(pixels=None, mix={kind: 1}, max_side=max_side)
+        free, filled = Score(kind=kind), Score(kind=f"{kind}, as JSON")
+        for _ in range(pages):
+            _, drawn = draw(scene)
+            with open_document(drawn.sheet.pdf(), f"{kind}.pdf") as opened:
+                image, _ = rasterize(opened, 1, max_side=max_side, patch_size=patch_size)
+            picture = Picture(image.shape[0] // patch_size, image.shape[1] // patch_size)
+            is_target = [exchange.prompt.startswith(SHAPE_REQUEST) for exchange in drawn.exchanges]
+            questions = [e for e, target in zip(drawn.exchanges, is_target, strict=True) if not target]
+            targets = [e for e, target in zip(drawn.exchanges, is_target, strict=True) if target]
+            asked = questions[:FREE_QUESTIONS] + targets
+            group = _group(tokenizer, picture, image, asked, max_side)
+            engine.submit(group)
+            answers = [tokenizer.decode(engine.step()[0].token_ids) for _ in asked]
+            wanted = [exchange.answer for exchange in asked]
+            cut = len(asked) - len(targets)
+            free.count(answers[:cut], wanted[:cut])
+            filled.count(answers[cut:], wanted[cut:])
+        yield free
+        if filled.asked:
+            yield filled
+
+
+def _group(
+    tokenizer: Tokenizer, picture: Picture, image: Pixels, asked: list[Exchange], max_side: int
+) -> Group:
+    prompt = tokenize(tokenizer, [picture], [exchange.prompt for exchange in asked])
+    branches = [
+        Branch(id=str(index), ids=ids, max_new_tokens=TOKENS) for index, ids in enumerate(prompt.branches)
+    ]
+    return Group(id="page", prefix_ids=prompt.prefix, images=[image], branches=branches, max_side=max_side)

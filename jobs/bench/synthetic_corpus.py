@@ -1,0 +1,97 @@
+"""A pile of documents of which no two pages are equal, and a model that takes no time over them.
+
+Out: PDF files in a folder, each page with its own number on it, written without a library: a hundred thousand
+pages take seconds. And a checkpoint with random weights, so small that what is left is the flow's own work.
+"""
+
+import shutil
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+
+import torch
+
+from jobs.bench.workloads import random_model
+from model.checkpoint import save_model
+from model.config import PixtralConfig, VisionConfig
+
+PAGE_COUNTS = (1, 2, 1, 3, 5, 1, 8, 2, 40)  # of the documents, in turns
+LONGEST = 5_000  # pages of the one document that is long, or half of a smaller pile
+PER_FOLDER = 1_000  # files
+POINTS = 100  # side of a page
+
+TINY = PixtralConfig(
+    dim=32,
+    n_layers=1,
+    head_dim=16,
+    hidden_dim=32,
+    n_heads=2,
+    n_kv_heads=1,
+    rope_theta=1e6,
+    norm_eps=1e-5,
+    vocab_size=3048,
+    vision=VisionConfig(
+        hidden_size=32,
+        num_channels=3,
+        image_size=128,
+        patch_size=16,
+        rope_theta=1e4,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_token_id=10,
+    ),
+)
+
+
+def write_pile(folder: Path, pages: int) -> int:
+    """Writes documents with so many pages in all; returns how many they are."""
+    first = 1
+    for number, count in enumerate(_counts(pages)):
+        place = folder / str(number // PER_FOLDER)
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{number}.pdf").write_bytes(pdf(range(first, first + count)))
+        first += count
+    return number + 1
+
+
+def _counts(pages: int) -> Iterator[int]:
+    """The documents' page counts; the long one comes first."""
+    longest = min(LONGEST, -(-pages // 2))
+    yield longest
+    left = pages - longest
+    for count in cycle(PAGE_COUNTS):
+        if not left:
+            return
+        yield min(count, left)
+        left -= min(count, left)
+
+
+def pdf(numbers: range) -> bytes:
+    """A PDF with a page for each number, which stands on it."""
+    objects = [
+        "<</Type/Catalog/Pages 2 0 R>>",
+        f"<</Type/Pages/Count {len(numbers)}/MediaBox[0 0 {POINTS} {POINTS}]"
+        f"/Kids[{' '.join(f'{4 + 2 * place} 0 R' for place in range(len(numbers)))}]"
+        "/Resources<</Font<</F 3 0 R>>>>>>",
+        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    for place, number in enumerate(numbers):
+        drawn = f"BT /F 24 Tf 5 40 Td ({number}) Tj ET"
+        objects.append(f"<</Type/Page/Parent 2 0 R/Contents {5 + 2 * place} 0 R>>")
+        objects.append(f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream")
+    parts, offsets, at = ["%PDF-1.4\n"], [], 9
+    for number, one in enumerate(objects, start=1):
+        offsets.append(at)
+        parts.append(f"{number} 0 obj{one}endobj\n")
+        at += len(parts[-1])
+    parts.append(f"xref\n0 {len(offsets) + 1}\n0000000000 65535 f \n")
+    parts += [f"{offset:010} 00000 n \n" for offset in offsets]
+    parts.append(f"trailer<</Size {len(offsets) + 1}/Root 1 0 R>>\nstartxref\n{at}\n%%EOF\n")
+    return "".join(parts).encode("ascii")
+
+
+def write_checkpoint(folder: Path, tokenizer: Path) -> None:
+    """A tiny Pixtral with random weights, and the first tokens of a Tekken."""
+    save_model(random_model(TINY, device=torch.device("cpu"), dtype=torch.float32), folder)
+    shutil.copy(tokenizer, folder / "tekken.json")

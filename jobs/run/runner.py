@@ -1,0 +1,82 @@
+"""A prepared run in; its progress, its summary and its exit code out. What the jobs that ask share."""
+
+import sys
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+
+from jobs.run.progress_bar import shown
+from jobs.run.ray_session import RayLostError, connected
+from jobs.run.ray_watchdog import lifeline
+from jobs.run.signals import graceful
+from pipeline.cancellation import ask_to_stop
+from pipeline.commit.lease import OutputError
+from pipeline.config import Prepared
+from pipeline.flow import find_fleet, run
+
+FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
+
+
+def carry_out(prepared: Prepared) -> int:
+    """Runs it on the cluster at hand, or ends at once where nothing is left to do; returns the exit code."""
+    output = prepared.config.output
+    try:
+        record = _run(prepared)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return MISTAKE
+    except (OutputError, RayLostError) as error:
+        print(f"broken off: {error}; the same command continues with what {output} holds", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        record = None
+    finally:
+        prepared.committer.leave()
+    if record is None or not record["finished_at"]:
+        print(f"stopped: {output} holds what was done so far; the same command continues", file=sys.stderr)
+        return INTERRUPTED
+    print(summary(record, output))
+    return 0
+
+
+def _run(prepared: Prepared) -> dict[str, Any]:
+    left, listed = prepared.backlog.sources.num_rows, prepared.backlog.counts.documents
+    if not left:
+        return run(prepared, None, lambda counts: None)
+    console = Console(stderr=True)
+    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), lifeline():
+        fleet = find_fleet(prepared.config)
+        count = len(prepared.plan.questions)
+        what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
+        documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
+        console.print(f"{documents}, {what}, on {where}", highlight=False)
+        with shown(console) as observe:
+            return run(prepared, fleet, observe)
+
+
+def summary(record: dict[str, Any], output: str) -> str:
+    """What came of the run, in a few lines."""
+    counts, seconds = record["counts"], record["timings"]["run_seconds"]
+    lines = [
+        f"{counts['documents']:,} documents: {counts['complete']:,} complete, "
+        f"{counts['partial']:,} partial, {counts['failed_documents']:,} failed",
+        f"{counts['expected']:,} items: {counts['answered']:,} answered, {counts['failed']:,} failed, "
+        f"in {seconds:.0f} s",
+        *_shared(record),
+        *_before(record),
+        *(f"{name:<10} {output.rstrip('/')}/{path}" for name, path in record["tables"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def _shared(record: dict[str, Any]) -> list[str]:
+    shared = record["counts"].get("shared")  # runs of before this was counted have none
+    return [f"{shared:,} of the items share the result of an identical one"] if shared else []
+
+
+def _before(record: dict[str, Any]) -> list[str]:
+    reused = record["reused"]
+    if not reused["documents"]:
+        return []
+    return [f"{reused['documents']:,} documents with {reused['items']:,} items were done before"]

@@ -1,0 +1,73 @@
+"""An answer in the making: tokens in, one by one, until a reason to stop. What every engine does alike."""
+
+import math
+
+from model.engine.repetition import RepetitionGuard, RepetitionLimit
+from model.engine.request import Branch, FinishReason
+from model.text.grammar import Grammars, Matcher
+
+
+class Answer:
+    """What a branch has written so far, where it stands in its grammar, and when it has to end."""
+
+    def __init__(
+        self, branch: Branch, *, eos_id: int, limit: RepetitionLimit, grammars: Grammars | None
+    ) -> None:
+        """ValueError when its grammar cannot be used."""
+        self.branch = branch
+        self.token_ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.has_ended = False
+        self.matcher: Matcher | None = None
+        if branch.grammar is not None:
+            if grammars is None:
+                raise ValueError("the request has a grammar, and the engine was made without grammars")
+            self.matcher = grammars.matcher(branch.grammar)
+        self._eos_id = eos_id
+        self._guard = RepetitionGuard(limit)
+
+    @property
+    def why_stuck(self) -> str | None:
+        """Why no token could follow, after finish_reason "grammar"."""
+        return self.matcher.why_stuck if self.matcher is not None and self.matcher.stuck else None
+
+    def take(self, token: int, logprob: float) -> FinishReason | None:
+        """Why the answer ends with this token, if it does; ValueError when the model's numbers broke.
+
+        The token means nothing when the grammar's last mask allowed none.
+        """
+        try:
+            reason = self._take(token, logprob)
+        except ValueError:
+            self.has_ended = True
+            raise
+        self.has_ended = reason is not None
+        return reason
+
+    def _take(self, token: int, logprob: float) -> FinishReason | None:
+        if math.isnan(logprob):
+            raise ValueError(
+                "the model's logits are not finite: its weights or its dtype do not fit this prompt"
+            )
+        if self.matcher is not None and self.matcher.stuck:
+            return "grammar"
+        if token == self._eos_id and not self.branch.sampling.ignore_eos:
+            return "stop"
+        self.token_ids.append(token)
+        self.logprobs.append(logprob)
+        if self.matcher is not None:
+            self.matcher.accept(token)
+            if self.matcher.is_complete:
+                return "stop"  # only the end could follow, and it is not worth a forward
+        if len(self.token_ids) == self.branch.max_new_tokens:
+            return "length"
+        return "repetition" if self._guard.loops(token) else None
+
+
+def check_grammars(grammars: Grammars | None, vocab_size: int) -> None:
+    """ValueError for grammars over other tokens than the model's."""
+    if grammars is not None and grammars.vocab_size != vocab_size:
+        raise ValueError(
+            f"the grammars are over {grammars.vocab_size} tokens, the model has {vocab_size}: "
+            "give Tokenizer.from_file the model's vocab_size"
+        )

@@ -1,0 +1,341 @@
+"""The batch engine: many groups at once, each token computed once, each step as full as its budget.
+
+Who runs is the scheduler's decision; this file finds what its plan is computed from, has the runner compute
+it and hands the tokens back. On a GPU it works one step ahead: while the device computes a step, the host
+plans and launches the next, whose newest tokens only the device knows, and then reads what the step before
+has sampled. One bad request comes back as a completion with finish_reason "error"; `step` never raises for
+it. What must be equal to what: NaiveEngine's answers, whatever else is in the batch.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from model.cache.plan import BranchSize, Chunk, Plan
+from model.engine.answer import Answer, check_grammars
+from model.engine.block_pool import Blocks
+from model.engine.prefix_images import Picture, Prefix, encode
+from model.engine.request import Branch, Completion, Group, check_branch, check_prefix, failed
+from model.engine.runner import REQUEST_ERRORS, Flight, Job, Network, Runner, Sampled
+from model.engine.scheduler import Scheduler
+from model.executor.factory import EngineConfig, make_network, ranks_of, step_tokens
+from model.network.pixtral import Pixtral
+from model.text.grammar import Grammars
+
+# Patches with which a GPU's encoder is busy: some five pages of A4.
+_GPU_ENCODE_PATCHES = 16384
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A group in work."""
+
+    group: Group
+    prefix: Prefix
+    answers: dict[str, Answer]
+    """Of the branches not completed."""
+    found: int | None = None
+    """Tokens of the prefix that were in the cache when its computation began."""
+    cached: dict[str, int] = field(default_factory=dict)
+    """Tokens of each started branch that were computed for another: the first one pays for the prefix."""
+
+    def start(self, branch: str) -> None:
+        if branch not in self.cached:
+            paid = not self.cached and self.found is not None
+            self.cached[branch] = self.found or 0 if paid else len(self.prefix.ids)
+
+
+class BatchEngine:
+    """Answers all branches of all submitted groups, as many at a time as its cache and its budget hold."""
+
+    def __init__(
+        self,
+        model: Pixtral,
+        *,
+        eos_id: int,
+        grammars: Grammars | None = None,
+        config: EngineConfig | None = None,
+        network: Network | None = None,
+    ) -> None:
+        """`grammars` over the model's tokens are needed for branches with a JSON schema; `network` is what
+        computes instead of this process alone, made with the same config."""
+        check_grammars(grammars, model.config.vocab_size)
+        config = config or EngineConfig()
+        weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
+        on_gpu = weight.is_cuda
+        self._step_tokens = step_tokens(config, weight)
+        self._like = weight.new_empty(0)
+        self._model_config = model.config
+        self._eos_id = eos_id
+        self._grammars = grammars
+        self._config = config
+        self._ahead = on_gpu if config.ahead is None else config.ahead
+        self._encode_patches = (
+            (_GPU_ENCODE_PATCHES * ranks_of(model) if on_gpu else 0)
+            if config.encode_patches is None
+            else config.encode_patches
+        )
+        self._network = make_network(model, config) if network is None else network
+        blocks = Blocks(self._network.cache.blocks, self._network.cache.size)
+        self._runner = Runner(self._network, grammars, self._like.device)
+        self._scheduler = Scheduler(
+            blocks, budget=self._step_tokens, seats=config.sequences, reserve=config.reserve
+        )
+        self._cache_tokens = blocks.count * blocks.size
+        self._keys = count()
+        self._groups: dict[int, _Asked] = {}
+        self._asked: dict[str, tuple[int, _Asked]] = {}  # by branch, with its group's key
+        self._later: OrderedDict[int, _Asked] = OrderedDict()  # groups that the scheduler does not know yet
+        self._refused: list[Completion] = []
+        self._flight = Flight()
+        self.timeline: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = None
+        """On a GPU, if a list: when each step's work began and ended there."""
+
+    @property
+    def pending(self) -> int:
+        return len(self._asked) + len(self._refused)
+
+    @property
+    def preemptions(self) -> int:
+        """How often a sequence gave its blocks back, since the engine was made."""
+        return self._scheduler.preemptions
+
+    def submit(self, group: Group) -> list[str]:
+        ids = [branch.id for branch in group.branches]
+        taken = {*self._asked, *(completion.id for completion in self._refused)}
+        if len(set(ids)) < len(ids) or not taken.isdisjoint(ids):
+            raise ValueError(f"branch ids must be unique among those pending: {ids}")
+        config = self._model_config
+        try:
+            sizes = check_prefix(config, group)
+        except ValueError as error:
+            self._refused += [failed(group, branch, error) for branch in group.branches]
+            return ids
+        good: dict[str, Answer] = {}
+        for branch in group.branches:
+            try:
+                check_branch(config, branch)
+                self._check_room(group, branch)
+                good[branch.id] = self._answer(branch)
+            except ValueError as error:
+                self._refused.append(failed(group, branch, error))
+        if good:
+            vision = config.vision
+            prefix = Prefix.of(group, sizes, vision.image_token_id, vision.patch_size)
+            self._add(group, prefix, good)
+        return ids
+
+    def abort(self, id: str) -> None:
+        self._refused = [completion for completion in self._refused if completion.id != id]
+        branches = [id] if id in self._asked else []
+        for asked in [*self._groups.values(), *self._later.values()]:
+            if asked.group.id == id:
+                branches += list(asked.answers)
+        for branch in dict.fromkeys(branches):
+            self._forget(branch)
+
+    @torch.inference_mode()
+    def step(self) -> list[Completion]:
+        done, self._refused = self._refused, []
+        self._schedule()
+        plan = self._scheduler.plan()
+        began = self._mark() if plan.chunks else None
+        self._runner.copy(plan.copies)
+        done += self._encode(plan)
+        jobs = [job for chunk in plan.chunks if (job := self._job(chunk)) is not None]
+        launched = self._runner.launch(jobs, self._flight)
+        done += self._land()
+        for job, error in launched.failed:
+            done += self._fail(job, error)
+        self._scheduler.commit(plan)
+        for job in jobs:
+            self._pass_images(job)
+        self._flight = self._runner.sample(launched)
+        if began is not None and self.timeline is not None and (ended := self._mark()) is not None:
+            self.timeline.append((began, ended))
+        if not self._ahead:
+            done += self._land()
+        return done
+
+    def _mark(self) -> torch.cuda.Event | None:
+        """The moment at which the device comes to what is launched from here on."""
+        if self.timeline is None:
+            return None
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _schedule(self) -> None:
+        """Tells the scheduler of as many groups as the next steps may need: what it is told, it looks at."""
+        while self._later and self._scheduler.queued < 2 * max(self._step_tokens, self._encode_patches):
+            key, asked = self._later.popitem(last=False)
+            self._groups[key] = asked
+            sizes = []
+            for branch, answer in asked.answers.items():
+                tokens = len(asked.prefix.ids) + len(answer.branch.ids)
+                limit = tokens + answer.branch.max_new_tokens
+                sizes.append(BranchSize(key=branch, tokens=tokens, limit=limit))
+            names = asked.prefix.names(self._config.block_size)
+            self._scheduler.add(key, tokens=len(asked.prefix.ids), names=names, branches=sizes)
+
+    def _land(self) -> list[Completion]:
+        """Hands on what the last launched step has sampled."""
+        flight, self._flight = self._flight, Flight()
+        return [completion for job, sampled in flight.wait() for completion in self._take(job, sampled)]
+
+    def _check_room(self, group: Group, branch: Branch) -> None:
+        tokens = len(group.prefix_ids) + len(branch.ids) + branch.max_new_tokens
+        if not self._scheduler.fits(tokens):
+            raise ValueError(
+                f"prompt and answer may need {tokens} tokens and the cache holds {self._cache_tokens}: lower "
+                "max_new_tokens, max_side or the pages of a group, or give the engine a larger cache"
+            )
+
+    def _answer(self, branch: Branch) -> Answer:
+        return Answer(branch, eos_id=self._eos_id, limit=self._config.repetition, grammars=self._grammars)
+
+    def _add(self, group: Group, prefix: Prefix, answers: dict[str, Answer]) -> None:
+        key = next(self._keys)
+        self._later[key] = asked = _Asked(group, prefix, answers)
+        self._asked |= dict.fromkeys(answers, (key, asked))
+
+    def _forget(self, branch: str, *, finished: bool = False) -> None:
+        key, asked = self._asked.pop(branch)
+        if finished:
+            self._scheduler.finish(branch)
+        elif key in self._groups:
+            self._scheduler.remove(branch)
+        del asked.answers[branch]
+        if not asked.answers:
+            self._groups.pop(key, None)
+            self._later.pop(key, None)
+
+    def _encode(self, plan: Plan) -> list[Completion]:
+        """Features of the images that the plan's prefixes need; failures of groups whose images have none."""
+        needed: dict[Picture, int] = {}
+        for chunk in plan.chunks:
+            if isinstance(chunk.key, int):
+                pictures = self._groups[chunk.key].prefix.needed(chunk.start, chunk.start + chunk.count)
+                needed |= {picture: chunk.key for picture in pictures if picture.features_PD is None}
+        if not needed:
+            return []
+        try:
+            encode(self._network.encode, [*needed, *self._encoded_ahead(needed)], self._like)
+            return []
+        except torch.AcceleratorError:
+            raise
+        except REQUEST_ERRORS:
+            return self._encode_one_by_one(needed)
+
+    def _encoded_ahead(self, needed: Iterable[Picture]) -> list[Picture]:
+        """Images of the groups next in the queue, as far as the encoder's batch has room."""
+        room = self._encode_patches - sum(len(picture.positions) for picture in needed)
+        ahead: list[Picture] = []
+        for key in self._scheduler.queue:
+            assert isinstance(key, int), key
+            prefix = self._groups[key].prefix
+            for picture in prefix.needed(self._scheduler.cached(key), len(prefix.ids)):
+                room -= len(picture.positions)
+                if room < 0:
+                    return ahead
+                if picture.features_PD is None:
+                    ahead.append(picture)
+        return ahead
+
+    def _encode_one_by_one(self, needed: dict[Picture, int]) -> list[Completion]:
+        """After a batch failed: the others shall not pay for one."""
+        completions = []
+        for picture, key in needed.items():
+            try:
+                encode(self._network.encode, [picture], self._like)
+            except torch.AcceleratorError:
+                raise
+            except REQUEST_ERRORS as error:
+                completions += self._fail_group(key, error)
+        return completions
+
+    def _fail_group(self, key: int, error: Exception) -> list[Completion]:
+        if key not in self._groups:
+            return []
+        asked = self._groups[key]
+        branches = [answer.branch for answer in asked.answers.values()]
+        for branch in branches:
+            self._forget(branch.id)
+        return [failed(asked.group, branch, error) for branch in branches]
+
+    def _job(self, chunk: Chunk) -> Job | None:
+        """What the chunk is computed from; None when its request has failed or is gone."""
+        end = chunk.start + chunk.count
+        if isinstance(chunk.key, int):
+            if chunk.key not in self._groups:
+                return None
+            asked = self._groups[chunk.key]
+            if asked.found is None:
+                asked.found = chunk.start
+            return Job(
+                chunk, asked.prefix.ids[chunk.start : end], asked.prefix.patches(chunk.start, end), None
+            )
+        assert isinstance(chunk.key, str), chunk.key
+        if chunk.key not in self._asked:
+            return None
+        _, asked = self._asked[chunk.key]
+        answer = asked.answers[chunk.key]
+        asked.start(chunk.key)
+        past = len(asked.prefix.ids) + len(answer.branch.ids)
+        if chunk.start >= past:
+            tokens = answer.token_ids[chunk.start - past : end - past]
+        else:
+            first = len(asked.prefix.ids)
+            tokens = [*answer.branch.ids, *answer.token_ids][chunk.start - first : end - first]
+        return Job(chunk, np.array(tokens, np.int32), (), answer if chunk.samples else None)
+
+    def _pass_images(self, job: Job) -> None:
+        """Features that the step was the last to need are forgotten."""
+        if isinstance(job.chunk.key, int) and job.chunk.key in self._groups:
+            self._groups[job.chunk.key].prefix.drop(job.chunk.start + job.chunk.count)
+
+    def _fail(self, job: Job, error: Exception) -> list[Completion]:
+        """Completions of the branches that end because their chunk cannot be computed."""
+        key = job.chunk.key
+        if isinstance(key, int):
+            return self._fail_group(key, error)
+        assert isinstance(key, str), key
+        if key not in self._asked:
+            return []  # it had ended with a token that was not known when this was launched
+        _, asked = self._asked[key]
+        branch = asked.answers[key].branch
+        self._forget(key)
+        return [failed(asked.group, branch, error)]
+
+    def _take(self, job: Job, sampled: Sampled) -> list[Completion]:
+        """The completion of the branch, if it ends with this token."""
+        key, answer = job.chunk.key, job.answer
+        assert isinstance(key, str), key
+        assert answer is not None, key
+        if key not in self._asked or self._asked[key][1].answers[key] is not answer:
+            return []  # it ended, failed or was aborted while this was computed
+        _, asked = self._asked[key]
+        try:
+            reason = answer.take(sampled.token, sampled.logprob)
+        except REQUEST_ERRORS as error:
+            self._forget(key)
+            return [failed(asked.group, answer.branch, error)]
+        if reason is None:
+            return []
+        self._forget(key, finished=True)
+        return [
+            Completion(
+                id=key,
+                token_ids=answer.token_ids,
+                logprobs=answer.logprobs,
+                finish_reason=reason,
+                prompt_tokens=len(asked.prefix.ids) + len(answer.branch.ids),
+                cached_tokens=asked.cached[key],
+                error=answer.why_stuck,
+            )
+        ]

@@ -1,0 +1,149 @@
+"""What an engine is asked and what it answers: prompt groups, completions, and the engine's interface.
+
+A group is a prefix (text and images) and the branches that continue it, one a question. Token ids in, token
+ids out: no tokenizer here. The checks say what is wrong with a request before anything is computed for it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+from model.config import PixtralConfig
+from model.engine.sampling import Sampling
+from model.network.image_grid import fit
+
+FinishReason = Literal["stop", "length", "repetition", "grammar", "error"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """One question of a group."""
+
+    id: str
+    """The caller's name for it, unique among those pending."""
+    ids: Sequence[int]
+    """Tokens after the group's prefix, at least one, none of an image."""
+    max_new_tokens: int
+    """Answer tokens after which decoding stops."""
+    sampling: Sampling = field(default=Sampling())
+    """How tokens are chosen; greedily by default."""
+    grammar: str | None = None
+    """The JSON schema, as text, that the answer has to follow; None: any text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """A shared prefix and the questions that branch from it."""
+
+    id: str
+    """The caller's name for it, for `abort`."""
+    prefix_ids: Sequence[int]
+    """Tokens that every branch begins with, with a token for each patch of each image."""
+    images: Sequence[np.ndarray]
+    """uint8 (height, width, 3), of any size, in the prefix's order."""
+    branches: Sequence[Branch]
+    """The questions, answered in this order."""
+    max_side: int
+    """Longest side in pixels to which an image is shrunk, as when the prefix was written."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Completion:
+    """The answer to one branch."""
+
+    id: str
+    """The branch's."""
+    token_ids: list[int]
+    """What the model wrote, without the end of sequence."""
+    logprobs: list[float]
+    """Log-probability of each of them among all tokens, also those that the grammar did not allow, at
+    temperature 1."""
+    finish_reason: FinishReason
+    """stop: the model ended, or its JSON is complete; length: max_new_tokens; repetition: a loop was cut;
+    grammar: no token could follow; error: see `error`, and no tokens."""
+    prompt_tokens: int
+    """Tokens of prefix and branch."""
+    cached_tokens: int
+    """Those of them that had been computed for another branch."""
+    error: str | None = None
+    """What was wrong with the request, or why no token could follow."""
+
+
+class Engine(Protocol):
+    """What a Replica drives: submit, then step while anything is pending."""
+
+    @property
+    def pending(self) -> int:
+        """Branches submitted and neither completed nor aborted."""
+
+    def submit(self, group: Group) -> list[str]:
+        """Take a group; the ids under which its completions will come.
+
+        ValueError when an id is taken, since its completion could not be told apart.
+        """
+
+    def step(self) -> list[Completion]:
+        """Do some work; what it finished, in any order."""
+
+    def abort(self, id: str) -> None:
+        """Forget a branch, or a group's remaining branches; unknown ids were finished already."""
+
+
+def failed(group: Group, branch: Branch, error: Exception) -> Completion:
+    """The completion of a branch that could not be answered."""
+    return Completion(
+        id=branch.id,
+        token_ids=[],
+        logprobs=[],
+        finish_reason="error",
+        prompt_tokens=len(group.prefix_ids) + len(branch.ids),
+        cached_tokens=0,
+        error=f"{type(error).__name__}: {error}",
+    )
+
+
+def check_branch(config: PixtralConfig, branch: Branch) -> None:
+    """ValueError when the branch cannot be asked."""
+    _check_ids(config, "ids", branch.ids)
+    if not len(branch.ids):
+        raise ValueError("ids is empty: leave at least the last token of the prompt to the branch")
+    if config.vision.image_token_id in branch.ids:
+        raise ValueError("ids holds an image token: images belong to the group's prefix")
+    if branch.max_new_tokens < 1:
+        raise ValueError(f"max_new_tokens is {branch.max_new_tokens}: it must be at least 1")
+
+
+def check_prefix(config: PixtralConfig, group: Group) -> list[tuple[int, int]]:
+    """The (height, width) at which the model sees each image; ValueError when the prefix is not for them."""
+    _check_ids(config, "prefix_ids", group.prefix_ids)
+    vision = config.vision
+    if group.max_side > vision.image_size:
+        raise ValueError(
+            f"max_side {group.max_side} is above the model's image_size, {vision.image_size}: lower it"
+        )
+    side = vision.patch_size
+    expected: list[int] = []
+    sizes = []
+    for image in group.images:
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise ValueError(f"image of {image.dtype} {image.shape}: expected uint8 (height, width, 3)")
+        height, width = fit(*image.shape[:2], max_side=group.max_side, patch_size=side)
+        row = [vision.image_token_id] * (width // side)
+        expected += [*row, vision.image_break_token_id] * (height // side - 1)
+        expected += [*row, vision.image_end_token_id]
+        sizes.append((height, width))
+    marks = {vision.image_token_id, vision.image_break_token_id, vision.image_end_token_id}
+    if [token for token in group.prefix_ids if token in marks] != expected:
+        raise ValueError(
+            f"the prefix's image tokens are not those of {len(group.images)} images at max_side "
+            f"{group.max_side}: write them with Tokenizer.image_ids from the grid of each image"
+        )
+    return sizes
+
+
+def _check_ids(config: PixtralConfig, name: str, ids: Sequence[int]) -> None:
+    outside = [token for token in ids if not 0 <= token < config.vocab_size]
+    if outside:
+        raise ValueError(f"{name} holds {outside[:5]}: token ids are 0 to {config.vocab_size - 1}")

@@ -1,0 +1,188 @@
+"""A step's chunks as a packed batch: ids and patches in, one token for each sequence that samples out.
+
+It packs the chunks, has the network compute them, samples, and brings the tokens back in one transfer. It
+knows nothing of requests; a chunk that fails does not take the others with it. `launch` and `sample` only
+hand work to the device; who wants the outcome waits for it, so that a step can be handed over while the one
+before is still being computed.
+
+Shapes: T tokens, R rows that sample, P patches, D width, V vocabulary, W words of 32 bits.
+"""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.cache.batch import Batch
+from model.cache.paged_cache import PagedCache
+from model.cache.plan import Chunk
+from model.engine.answer import Answer
+from model.engine.sampling import choose
+from model.text.grammar import Grammars
+from model.transfer import send
+
+REQUEST_ERRORS = (ValueError, RuntimeError, MemoryError)
+"""What one request can do to its own computation: torch could not compute it, mostly for want of memory."""
+
+
+class Network(Protocol):
+    """What computes batches: the plain network, a GPU's, or several ranks' together."""
+
+    @property
+    def cache(self) -> PagedCache:
+        """Where keys and values are."""
+
+    def encode(self, images: Sequence[Tensor]) -> Tensor:
+        """Normalised images (3, H, W) -> features (P, D), image after image."""
+
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copy cache blocks (from, to), all at once."""
+
+    def step(self, batch: Batch) -> Tensor:
+        """Logits (R, V) of a batch whose shorter chunks come first."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A chunk and what it is computed from."""
+
+    chunk: Chunk
+    ids_T: NDArray[np.int32]
+    """The chunk's tokens; the last one is missing when the step before is still sampling it."""
+    patches: Sequence[tuple[NDArray[np.int64], Tensor]]
+    """Tokens of the chunk that are patches, counted from its first, and their features (P, D)."""
+    answer: Answer | None
+    """That goes on with the token sampled; None if none is."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What came of a job that sampled."""
+
+    token: int
+    logprob: float
+
+
+@dataclass
+class Launched:
+    """Jobs that the device computes."""
+
+    parts: list[tuple[list[Job], Tensor]] = field(default_factory=list)
+    """Jobs that sample, with their logits (R, V)."""
+    failed: list[tuple[Job, Exception]] = field(default_factory=list)
+    """Those that cannot be computed even alone."""
+
+
+@dataclass
+class Flight:
+    """Tokens on their way to the host."""
+
+    jobs: list[Job] = field(default_factory=list)
+    tokens_R: Tensor | None = None
+    """On the device."""
+    results_R2: Tensor | None = None
+    """Tokens and log-probabilities, on the host once `arrived`. float64 holds every token id exactly."""
+    arrived: torch.cuda.Event | None = None
+
+    def wait(self) -> list[tuple[Job, Sampled]]:
+        """What came of each job; the one place where the host waits for the device."""
+        if self.arrived is not None:
+            self.arrived.synchronize()
+        rows: list[list[float]] = [] if self.results_R2 is None else self.results_R2.tolist()
+        return [
+            (job, Sampled(int(token), logprob)) for job, (token, logprob) in zip(self.jobs, rows, strict=True)
+        ]
+
+
+class Runner:
+    """A network, and what its tokens are chosen by."""
+
+    def __init__(self, network: Network, grammars: Grammars | None, device: torch.device) -> None:
+        self._network = network
+        self._grammars = grammars
+        self._device = device
+
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copy cache blocks, before the step that the plan gives them with."""
+        self._network.copy(pairs)
+
+    def launch(self, jobs: Sequence[Job], before: Flight) -> Launched:
+        """Computes the jobs; `before` holds the tokens that are still missing in them."""
+        launched = Launched()
+        if jobs:
+            rows = {job.chunk.key: row for row, job in enumerate(before.jobs)}
+            self._launch(sorted(jobs, key=lambda job: job.chunk.count), before.tokens_R, rows, launched)
+        return launched
+
+    def _launch(
+        self, jobs: list[Job], tokens_R: Tensor | None, rows: dict[Hashable, int], launched: Launched
+    ) -> None:
+        try:
+            logits_RV = self._network.step(_packed(jobs, tokens_R, rows))
+        except torch.AcceleratorError:
+            raise  # the device is lost, which no request did, and no other could be answered on it
+        except REQUEST_ERRORS as error:
+            if len(jobs) == 1:
+                launched.failed.append((jobs[0], error))
+                return
+        else:
+            launched.parts.append(([job for job in jobs if job.answer is not None], logits_RV))
+            return
+        # Computed again, a chunk writes the same keys and values: try halves until the culprit is alone.
+        middle = len(jobs) // 2
+        self._launch(jobs[:middle], tokens_R, rows, launched)
+        self._launch(jobs[middle:], tokens_R, rows, launched)
+
+    def sample(self, launched: Launched) -> Flight:
+        """A token for each job that samples. The answers must hold all tokens sampled before."""
+        parts = [self._sample(jobs, logits_RV) for jobs, logits_RV in launched.parts if jobs]
+        if not parts:
+            return Flight()
+        tokens_R = torch.cat([tokens for tokens, _ in parts])
+        logprobs_R = torch.cat([logprobs for _, logprobs in parts])
+        results_R2 = torch.stack((tokens_R.double(), logprobs_R.double()), dim=1)
+        flight = Flight([job for jobs, _ in launched.parts for job in jobs], tokens_R, results_R2)
+        if results_R2.is_cuda:
+            flight.results_R2 = torch.empty(results_R2.shape, dtype=results_R2.dtype, pin_memory=True)
+            flight.results_R2.copy_(results_R2, non_blocking=True)
+            flight.arrived = torch.cuda.Event()
+            flight.arrived.record()
+        return flight
+
+    def _sample(self, jobs: Sequence[Job], logits_RV: Tensor) -> tuple[Tensor, Tensor]:
+        answers = [job.answer for job in jobs if job.answer is not None]
+        masks_RW = None
+        # An answer that has ended goes on until its end is known here; its tokens mean nothing.
+        matchers = [None if answer.has_ended else answer.matcher for answer in answers]
+        if self._grammars is not None and any(matcher is not None for matcher in matchers):
+            masks = self._grammars.new_masks(len(answers))
+            self._grammars.fill(matchers, masks)
+            masks_RW = send(torch.from_numpy(masks), self._device)
+        settings = [(answer.branch.sampling, len(answer.token_ids)) for answer in answers]
+        return choose(logits_RV, settings, masks_RW)
+
+
+def _packed(jobs: Sequence[Job], tokens_R: Tensor | None, rows: dict[Hashable, int]) -> Batch:
+    ids_T: list[NDArray[np.int32]] = []
+    unknown: list[tuple[int, int]] = []
+    patches = []
+    first = 0
+    for job in jobs:
+        patches += [(first + positions, features_PD) for positions, features_PD in job.patches]
+        first += job.chunk.count
+        missing = job.chunk.count - len(job.ids_T)
+        ids_T += [job.ids_T, np.zeros(missing, np.int32)]
+        if missing:
+            assert missing == 1, (job.chunk, len(job.ids_T))
+            unknown.append((first - 1, rows[job.chunk.key]))
+    return Batch(
+        chunks=[job.chunk for job in jobs],
+        ids_T=np.concatenate(ids_T),
+        unknown_K2=np.array(unknown, np.int32).reshape(-1, 2),
+        sampled_before=tokens_R,
+        patches=patches,
+    )

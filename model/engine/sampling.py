@@ -1,0 +1,82 @@
+"""The next token of each sequence: logits in, a token and its log-probability out.
+
+Log-probabilities are the model's own: before a mask or a temperature changes the distribution. Random
+draws depend on nothing but the branch's seed and the token's place in the answer, so that batching,
+preemption and the device do not change them. Nothing here waits for the device.
+
+Shapes: R rows (sequences that sample), V vocabulary, W words of 32 tokens' bits.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.engine.bitmask import mask_logits
+from model.transfer import send
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How a branch's tokens are chosen."""
+
+    temperature: float = 0.0
+    """0: the likeliest token."""
+    top_p: float = 1.0
+    """Draw among the likeliest tokens that together have this probability; the first is always among them."""
+    seed: int = 0
+    """Of the draws."""
+    ignore_eos: bool = False
+    """Write on past the end of sequence: every answer has its full length, for benchmarks."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}: it must be 0 or more, and finite")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}: it must be above 0, and 1 at most")
+
+    def draw(self, index: int) -> float:
+        """The uniform number in [0, 1) that chooses the answer's token `index`."""
+        digest = hashlib.blake2b(f"{self.seed}/{index}".encode(), digest_size=8).digest()
+        return (int.from_bytes(digest, "little") >> 11) / 2**53
+
+
+def choose(
+    logits_RV: Tensor, settings: Sequence[tuple[Sampling, int]], masks_RW: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """A token (R,) for each row, and its log-probability (R,), which is NaN where logits are not finite.
+
+    `settings` has each row's sampling and the place of the token in its answer. `masks_RW` are those of the
+    rows' grammars; where one allows nothing, the token means nothing.
+    """
+    logits_RV = logits_RV.to(torch.promote_types(logits_RV.dtype, torch.float32))
+    allowed_RV = logits_RV if masks_RW is None else mask_logits(logits_RV, masks_RW)
+    tokens_R = allowed_RV.argmax(dim=1)
+    drawn = [row for row, (sampling, _) in enumerate(settings) if sampling.temperature]
+    if drawn:
+        rows = send(torch.tensor(drawn), logits_RV.device)
+        columns = [
+            (settings[row][0].temperature, settings[row][0].top_p, settings[row][0].draw(settings[row][1]))
+            for row in drawn
+        ]
+        numbers = send(torch.tensor(columns, dtype=logits_RV.dtype), logits_RV.device)
+        tokens_R = tokens_R.index_copy(0, rows, _drawn(allowed_RV[rows], *numbers.unbind(1)))
+    logprobs_R = logits_RV.gather(1, tokens_R[:, None])[:, 0] - logits_RV.logsumexp(dim=1)
+    return tokens_R, logprobs_R.where(logits_RV.isfinite().all(dim=1), torch.nan)
+
+
+def _drawn(logits_RV: Tensor, temperature_R: Tensor, top_p_R: Tensor, uniform_R: Tensor) -> Tensor:
+    """The token at which the probabilities, from the likeliest on, pass the drawn share of those kept.
+
+    Probabilities 0.5, 0.3, 0.2 with top_p 0.6 keep the first two; drawn 0.7 points at 0.56: the second.
+    """
+    logits_RV, order_RV = (logits_RV / temperature_R[:, None]).sort(dim=1, descending=True, stable=True)
+    probabilities_RV = logits_RV.softmax(dim=1)
+    passed_RV = probabilities_RV.cumsum(dim=1)
+    # At least one, also where there is no distribution because nothing is allowed or a logit is NaN.
+    kept_R = (passed_RV - probabilities_RV < top_p_R[:, None]).sum(dim=1).clamp(min=1)
+    share_R = passed_RV.gather(1, kept_R[:, None] - 1)
+    place_R1 = torch.searchsorted(passed_RV, uniform_R[:, None] * share_R, right=True)
+    return order_RV.gather(1, place_R1.minimum(kept_R[:, None] - 1))[:, 0]

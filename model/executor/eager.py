@@ -1,0 +1,36 @@
+"""The network in plain torch: the road on CPUs, and what a GPU's is tested against.
+
+Shapes: T tokens, R rows that sample, P patches, D width, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from model.cache.batch import Batch
+from model.cache.paged_cache import PagedCache, Pages
+from model.network.pixtral import Pixtral
+
+
+class PlainNetwork:
+    """The model over its cache."""
+
+    def __init__(self, model: Pixtral, cache: PagedCache) -> None:
+        self.cache = cache
+        self._model = model
+
+    def encode(self, images: Sequence[Tensor]) -> Tensor:
+        return self._model.encode_images(images)
+
+    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
+        self.cache.copy(pairs)
+
+    def step(self, batch: Batch) -> Tensor:
+        ids_T = torch.from_numpy(batch.ids_T).long()
+        if len(batch.unknown_K2):
+            assert batch.sampled_before is not None, batch.unknown_K2
+            unknown_K2 = torch.from_numpy(batch.unknown_K2).long()
+            ids_T[unknown_K2[:, 0]] = batch.sampled_before[unknown_K2[:, 1]]
+        x_TD = self._model.embed_packed(ids_T, batch.patches)
+        return self._model.step(x_TD, torch.from_numpy(batch.positions_T), Pages(self.cache, batch))

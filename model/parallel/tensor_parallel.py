@@ -1,0 +1,124 @@
+"""A checkpoint to one rank's shard of a model, by DeepSpeed's tensor-parallel inference.
+
+In: a folder and a World. Out: a Pixtral whose decoder computes with this rank's heads and channels, whose
+vocabulary is this rank's tokens, and whose encoder and adapter are whole. Each rank reads only its slices.
+What is refused: a size that does not divide the model (`config.check_size`), and whatever `load_model`
+refuses. This is the only file that knows DeepSpeed; what is odd about it stands beside the line.
+"""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import torch.distributed as dist
+
+from model.checkpoint import Cut, load_config, load_tensors
+from model.collectives.world import World
+from model.config import PixtralConfig, check_size
+from model.network.layers import TransformerBlock
+from model.network.pixtral import Pixtral
+from model.parallel.shards import EmbeddingShard, OutputShard
+
+# Their products are sums over channels that ranks share out; every other projection gives its own channels.
+_SUMMED = ("attention.wo", "feed_forward.w2")
+
+
+def load_parallel(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
+    """This rank's shard, on its device, in evaluation mode; all ranks must call it.
+
+    CheckpointError and ValueError as `load_model` and `check_size` raise them, on all ranks alike.
+    """
+    config = load_config(folder)
+    model = empty_shard(config, world, dtype)
+    whole = Pixtral.on_meta(config)
+    state = load_tensors(folder, whole, _cuts(whole, world), device=world.device, dtype=dtype)
+    model.load_state_dict(state, assign=True)
+    world.meet()
+    return model.eval().requires_grad_(False)
+
+
+def empty_shard(config: PixtralConfig, world: World, dtype: torch.dtype) -> Pixtral:
+    """The modules and shapes of this rank's shard, on meta; all ranks must call it.
+
+    ValueError as `check_size` raises it.
+    """
+    check_size(config, world.size)
+    whole, model = Pixtral.on_meta(config), Pixtral.on_meta(config)
+    _cut_layers(model, world, dtype)
+    model.add_module("tok_embeddings", EmbeddingShard(model.tok_embeddings, world))
+    model.add_module("output", OutputShard(model.output, world))
+    model.reduce = world.sum
+    _check_shapes(model, whole, _cuts(whole, world))
+    return model
+
+
+def _cut_layers(model: Pixtral, world: World, dtype: torch.dtype) -> None:
+    """Has DeepSpeed replace the projections of the decoder's blocks, on meta, by ones that are cut."""
+    # Here, since it takes seconds to import and chooses an accelerator then, which `join` names.
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # DeepSpeed would compile a shared-memory all-reduce for minutes; a dead rank hangs the others in it, and
+    # a process killed while it compiles leaves a lock that hangs all later runs.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(verbose=False)
+    world.meet()
+    # A group of DeepSpeed's own making would have a time-out of 30 minutes, not the world's: it is given one.
+    everyone = dist.group.WORLD
+    with _no_transformers():
+        deepspeed.init_inference(
+            model,
+            tensor_parallel={
+                "tp_size": world.size,
+                "tp_grain_size": 1,  # the default of 64 gives rank 0 all of a narrow feed-forward
+                "tp_group": everyone,
+                "mpu": SimpleNamespace(get_model_parallel_group=lambda: everyone),
+            },
+            injection_policy={TransformerBlock: _SUMMED},
+            # It knows no float64, the tests' type. Nothing has a type yet that matters: all is on meta,
+            dtype=torch.float32 if dtype == torch.float64 else dtype,
+            keep_module_on_host=True,  # and stays there, until the slices are read.
+        )
+
+
+@contextmanager
+def _no_transformers() -> Iterator[None]:
+    """DeepSpeed asks whether a block is transformers' of GPT-2, and no argument keeps it from asking: a rank
+    takes 5 seconds to import that."""
+    if "transformers" in sys.modules:
+        yield
+        return
+    gpt2 = SimpleNamespace(modeling_gpt2=SimpleNamespace(GPT2Block=None))
+    sys.modules["transformers"] = SimpleNamespace(models=SimpleNamespace(gpt2=gpt2))  # type: ignore[assignment]  # no module
+    try:
+        yield
+    finally:
+        del sys.modules["transformers"]
+
+
+def _cuts(whole: Pixtral, world: World) -> dict[str, Cut]:
+    """This rank's slice of each tensor that is shared out."""
+    cuts = {}
+    for name, tensor in whole.state_dict().items():
+        module = name.removesuffix(".weight")
+        if module in ("tok_embeddings", "output") or (module.startswith("layers.") and tensor.ndim == 2):
+            dim = 1 if module.endswith(_SUMMED) else 0
+            length = tensor.shape[dim] // world.size
+            cuts[name] = Cut(dim, world.rank * length, (world.rank + 1) * length)
+    return cuts
+
+
+def _check_shapes(model: Pixtral, whole: Pixtral, cuts: dict[str, Cut]) -> None:
+    """Whether DeepSpeed has cut what we read, and nothing else: how it does is not documented."""
+    expected = {name: list(tensor.shape) for name, tensor in whole.state_dict().items()}
+    for name, cut in cuts.items():
+        expected[name][cut.dim] = cut.end - cut.start
+    chosen = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    wrong = {name: shape for name, shape in chosen.items() if shape != expected.get(name)}
+    assert chosen.keys() == expected.keys(), sorted(chosen.keys() ^ expected.keys())
+    assert not wrong, wrong
+    assert not list(model.buffers()), "a buffer that is no checkpoint's would be garbage"

@@ -1,0 +1,120 @@
+"""Which token may come next, so that what is written is JSON of a given schema. No torch, no logits.
+
+In: JSON schemas, and the tokens that were chosen so far. Out: bitmasks over the vocabulary, int32 words of 32
+tokens each, the lowest bit first. Control tokens are never allowed, but for the end of sequence once the
+JSON is complete. The engine masks logits with them; log-probabilities are those before the mask.
+The work is llguidance's (Rust, without Python's lock); `lark` says what the grammar of a schema is.
+"""
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+
+import numpy as np
+from llguidance import LLExecutor, LLMatcher, LLTokenizer, TokenizerWrapper
+from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_par
+from numpy.typing import NDArray
+
+from model.text.json_schema import to_lark
+from model.text.tokenizer import Tokenizer
+
+NOT_ALLOWED = "doesn't satisfy the grammar"  # llguidance's words
+GRAMMAR_VERSION = 1  # counts up when the same schema allows other texts; part of the settings key
+
+
+class Grammars:
+    """The grammars over one tokenizer's tokens, each compiled once (milliseconds)."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        """Half a second for 131,072 tokens."""
+        self.vocab_size = tokenizer.vocab_size
+        self._tokens = LLTokenizer(
+            TokenizerWrapper(_Tokens(tokenizer)),
+            n_vocab=tokenizer.vocab_size,
+            slices=LLTokenizer.json_slices(),
+        )
+        self._fresh: dict[str, LLMatcher] = {}
+        self._executor = LLExecutor()
+
+    def matcher(self, json_schema: str) -> "Matcher":
+        """A matcher at the beginning of the JSON. ValueError for a schema whose values cannot be decoded."""
+        fresh = self._fresh.get(json_schema)
+        if fresh is None:
+            grammar = check_schema(json_schema)
+            fresh = self._fresh[json_schema] = LLMatcher(self._tokens, grammar, log_level=0)
+        return Matcher(fresh.deep_copy())
+
+    def new_masks(self, rows: int) -> NDArray[np.int32]:
+        """(rows, ceil(V / 32)) int32: nothing is allowed."""
+        return np.zeros((rows, -(-self.vocab_size // 32)), np.int32)
+
+    def fill(self, matchers: Sequence["Matcher | None"], masks_RW: NDArray[np.int32]) -> None:
+        """Row r for matcher r, several threads at once; without one everything is allowed.
+
+        A matcher that allows nothing is `stuck` after it.
+        """
+        constrained = [(matcher, row) for row, matcher in enumerate(matchers) if matcher is not None]
+        masks_RW[: len(matchers)] = -1
+        fill_next_token_bitmask_par(
+            self._executor, [(matcher.inner, row) for matcher, row in constrained], masks_RW
+        )
+        for matcher, row in constrained:
+            if matcher.stuck:
+                masks_RW[row] = 0
+
+
+class Matcher:
+    """Where one sequence stands in its grammar. One thread at a time."""
+
+    def __init__(self, inner: LLMatcher) -> None:
+        self.inner = inner
+
+    def fill(self, mask_W: NDArray[np.int32]) -> None:
+        """The tokens that may come next. If there are none it is `stuck`."""
+        fill_next_token_bitmask(self.inner, mask_W[None])
+        if self.stuck:
+            mask_W[:] = 0
+
+    def accept(self, token: int) -> None:
+        """Move past a token that the last mask allowed. It may leave the matcher `stuck`."""
+        accepted = self.inner.consume_token(token)
+        assert accepted or NOT_ALLOWED not in self.why_stuck, f"token {token}: {self.why_stuck}"
+
+    @property
+    def is_complete(self) -> bool:
+        """The JSON is whole, and nothing but the end of sequence can follow."""
+        return self.inner.is_stopped() and not self.stuck
+
+    @property
+    def stuck(self) -> bool:
+        """No token can follow: nothing fits the schema, or llguidance's limits on its own work are passed."""
+        return self.inner.is_error()
+
+    @property
+    def why_stuck(self) -> str:
+        """One line, empty while it is not stuck."""
+        return self.inner.get_error().partition("\n")[0]
+
+
+def check_schema(json_schema: str) -> str:
+    """llguidance's grammar for a schema; needs no tokenizer. ValueError if its values cannot be decoded."""
+    grammar = LLMatcher.grammar_from_lark(to_lark(json.loads(json_schema, parse_float=Decimal)))
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+    if is_error:
+        raise ValueError(f"the JSON schema cannot be decoded: {messages[0].splitlines()[0]}")
+    return grammar
+
+
+class _Tokens:
+    """Our tokenizer as llguidance wants to see one."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        names = [tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size)]
+        self.special_token_ids = [id for id, name in enumerate(names) if not name]
+        self.tokens = [name or f"<{id}>".encode() for id, name in enumerate(names)]
+        self.eos_token_id = tokenizer.eos
+        self.bos_token_id = tokenizer.bos
+        self._tokenizer = tokenizer
+
+    def __call__(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text)

@@ -1,0 +1,86 @@
+"""OUT/run.json: what the last run was and what came of it.
+
+Written when a run begins, without `finished_at` and counts, and again as its last act. A run that goes on
+where others stopped has a run_id of its own, which is in the rows that it wrote; its counts are of all
+documents that it listed, and `reused` says how many of them earlier runs had done, and which runs.
+"""
+
+import json
+import os
+import platform
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs as pafs
+
+from pipeline.ingest.storage import explain
+from pipeline.plan.items import ROOT
+
+NAME = "run.json"
+LIBRARIES = ("ray", "torch", "pyarrow", "deltalake", "pymupdf", "pillow", "pydantic", "tiktoken")
+
+
+def check_reachable(output: str) -> None:
+    """Raises ValueError, in one sentence, if the output's place cannot be looked at: no bucket, no right."""
+    filesystem, folder = _open(output)
+    try:
+        filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
+    except OSError as error:
+        raise ValueError(f"output {explain(output, error)}") from error
+
+
+def write_record(output: str, record: dict[str, Any]) -> str:
+    """Writes OUT/run.json in one step; returns its path. Raises ValueError if it cannot."""
+    filesystem, folder = _open(output)
+    path = f"{folder}/{NAME}"
+    local = isinstance(filesystem, pafs.LocalFileSystem)
+    try:
+        with filesystem.open_output_stream(f"{path}.new" if local else path) as stream:  # S3 puts it whole
+            stream.write((json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
+        if local:
+            os.replace(f"{path}.new", path)
+    except OSError as error:
+        raise ValueError(f"output {explain(output, error)}") from error
+    return f"{output.rstrip('/')}/{NAME}"
+
+
+def read_record(output: str) -> dict[str, Any]:
+    """OUT/run.json of a finished run. Raises ValueError if there is none."""
+    record = read_begun(output)
+    if not record["finished_at"]:
+        raise ValueError(
+            f"{output} holds a run that has not finished: the same command, given again, continues it"
+        )
+    return record
+
+
+def read_begun(output: str) -> dict[str, Any]:
+    """OUT/run.json, of a run that may not have finished. Raises ValueError if there is none."""
+    filesystem, folder = _open(output)
+    path = f"{folder}/{NAME}"
+    try:
+        if filesystem.get_file_info(path).type != pafs.FileType.File:
+            raise ValueError(f"{output} holds no finished run: there is no {NAME}")
+        with filesystem.open_input_stream(path) as stream:
+            record: dict[str, Any] = json.loads(stream.read())
+    except OSError as error:
+        raise ValueError(f"output {explain(output, error)}") from error
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Of Quire, Python and the libraries that shape the answers."""
+    quire = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    return {"quire": quire, "python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
+def _open(output: str) -> tuple[pafs.FileSystem, str]:
+    if "://" not in output:
+        output = str(Path(output).expanduser().absolute())
+    try:
+        filesystem, folder = pafs.FileSystem.from_uri(output)  # asks AWS for the bucket's region
+    except OSError as error:
+        raise ValueError(f"output {explain(output, error)}") from error
+    return filesystem, folder.rstrip("/")

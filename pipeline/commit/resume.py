@@ -1,0 +1,203 @@
+"""The listed documents and an output's tables in; what is left to do there, out.
+
+A document is done when its row in documents/ was committed for the same source_key and asked_key. Of the
+others, items that have a row are not asked again; rows of theirs that the run replaces are noted by file.
+
+Only the keys of the listing are in memory: committed rows are streamed past them in chunks.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.commit.document_progress import Counts
+from pipeline.commit.stale_rows import Replaced
+from pipeline.commit.tables import Table, stream_files
+from pipeline.plan.items import Plan, asked_key, is_asked
+
+CHUNK_ROWS = 200_000  # of committed keys, looked up together: each look-up hashes the listing's keys anew
+DOCUMENT_COLUMNS = ["uri", "source_key", "asked_key", "run_id", "status"]
+COUNT_COLUMNS = ["items_expected", "items_answered", "items_failed"]
+ITEM_COLUMNS = ["uri", "source_key", "settings_key", "item_key", "question_id", "question"]
+PAGE_COLUMNS = ["page_first", "page_last"]
+PLACES = "place"  # the index of a row's document in the listing, or of its file in a chunk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backlog:
+    """What is left of a listing."""
+
+    sources: pa.Table
+    """The documents that are not done, with the keys of their items that are."""
+    counts: Counts
+    """Of the whole listing: the documents that are done, and those that are to come."""
+    run_ids: tuple[str, ...]
+    """The earlier runs that did the documents that are done."""
+    replaced: Replaced
+    """The rows that the run's own will replace."""
+
+
+def find_backlog(
+    sources: pa.Table, tables: Mapping[str, Table], plan: Plan, again: frozenset[str] | None = None
+) -> Backlog:
+    """What is left to do. With `again`, only what failed for one of these reasons, and what was begun."""
+    counts = Counts(documents=len(sources))
+    failed = _failed_again(sources, tables["failures"], plan, again) if again is not None else None
+    done, run_ids = _done(sources, tables["documents"], plan, counts, failed)
+    left = sources.filter(pa.array(~done))
+    replaced = Replaced(plan, tables, _uris_of_several(sources), again or frozenset())
+    for path, rows in stream_files(tables["documents"], ["uri"]):
+        replaced.note("documents", path, _of_listed(rows, left)["uri"])
+    keys = {}
+    for name in ("answers", "failures"):
+        keys[name] = _items(left, tables[name], plan, replaced, again or frozenset())
+    failed_keys = keys["failures"][1]
+    doubled = failed_keys.filter(pc.is_in(failed_keys, value_set=keys["answers"][1]))
+    replaced.doubled.update(doubled.to_pylist())
+    for column, name in (("answered", "answers"), ("failed", "failures")):
+        where = left.schema.get_field_index(column)
+        left = left.set_column(where, left.schema.field(column), _lists(*keys[name], len(left)))
+    if failed is not None:
+        begun = pc.or_(pc.is_valid(left["answered"]), pc.is_valid(left["failed"]))
+        begun = pc.or_(begun, pa.array(failed[~done]))
+        counts.documents -= len(left) - pc.sum(begun).as_py() if len(left) else 0
+        left = left.filter(begun)
+    return Backlog(sources=left, counts=counts, run_ids=run_ids, replaced=replaced)
+
+
+def _done(
+    sources: pa.Table,
+    table: Table,
+    plan: Plan,
+    counts: Counts,
+    failed: NDArray[np.bool_] | None,
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """Which documents are done, and by which runs; adds them to the counts."""
+    asked = pc.dictionary_encode(
+        pa.array(
+            (asked_key(plan, uri) for chunk in sources["uri"].iterchunks() for uri in chunk.to_pylist()),
+            pa.string(),
+        )
+    )
+    wanted = asked.indices.to_numpy()
+    done, run_ids = np.zeros(len(sources), np.bool_), set[str]()
+    for rows, _ in _chunks(table, [*DOCUMENT_COLUMNS, *COUNT_COLUMNS]):
+        rows = _placed(rows, sources["source_key"], rows["source_key"])
+        places = rows[PLACES].to_numpy()
+        code = pc.index_in(rows["asked_key"], value_set=asked.dictionary).fill_null(-1).to_numpy()
+        same = code == wanted[places]
+        if failed is not None:
+            same &= ~failed[places]
+        rows = rows.filter(pa.array(same))
+        done[places[same]] = True
+        run_ids.update(pc.unique(rows["run_id"]).to_pylist())
+        _add(counts, rows)
+    return done, tuple(sorted(run_ids))
+
+
+def _add(counts: Counts, rows: pa.Table) -> None:
+    """Documents that are done count as those that a run does."""
+    status = Counter(rows["status"].to_pylist())
+    counts.documents_open += len(rows)
+    counts.documents_done += len(rows)
+    counts.complete += status["complete"]
+    counts.partial += status["partial"]
+    counts.failed_documents += status["failed"]
+    expected, answered, failed = (pc.sum(rows[name]).as_py() or 0 for name in COUNT_COLUMNS)
+    counts.expected += expected
+    counts.answered += answered
+    counts.failed += failed
+
+
+def _failed_again(sources: pa.Table, table: Table, plan: Plan, again: frozenset[str]) -> NDArray[np.bool_]:
+    """The documents with a failure that is to be asked again."""
+    found = np.zeros(len(sources), np.bool_)
+    reasons = pa.array(sorted(again), pa.string())
+    for rows, _ in _chunks(table, [*ITEM_COLUMNS, *PAGE_COLUMNS, "reason"]):
+        rows = rows.filter(pc.is_in(rows["reason"], value_set=reasons))
+        rows = _placed(rows, sources["source_key"], rows["source_key"])
+        found[rows.filter(_asked(rows, plan))[PLACES].to_numpy()] = True
+    return found
+
+
+def _items(
+    left: pa.Table, table: Table, plan: Plan, replaced: Replaced, again: frozenset[str]
+) -> tuple[NDArray[np.int64], pa.Array]:
+    """The items of unfinished documents that have a row: the document's index, and the item's key."""
+    places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+    keys = [pa.array([], pa.string())]
+    columns = [*ITEM_COLUMNS, *PAGE_COLUMNS, *(["reason"] if again and table.name == "failures" else [])]
+    for rows, paths in _chunks(table, columns):
+        rows = _of_listed(rows, left)
+        for index in pc.unique(rows["file"]).to_pylist():
+            mine = rows.filter(pc.equal(rows["file"], index))
+            replaced.note(table.name, paths[index], mine["uri"])
+        rows = _placed(rows, left["source_key"], rows["source_key"])
+        if "reason" in columns:
+            reasons = pa.array(sorted(again), pa.string())
+            rows = rows.filter(pc.invert(pc.is_in(rows["reason"], value_set=reasons)))
+        rows = rows.filter(_asked(rows, plan))
+        places.append(rows[PLACES].to_numpy().astype(np.int64))
+        keys += rows["item_key"].chunks
+    return np.concatenate(places), pa.concat_arrays(keys)
+
+
+def _asked(rows: pa.Table, plan: Plan) -> pa.Array:
+    """Which rows are of items that the run expects."""
+    same = pc.equal(rows["settings_key"], plan.settings_key).to_numpy(zero_copy_only=False)
+    columns = ["uri", "settings_key", "question_id", "question", *PAGE_COLUMNS]
+    candidates = rows.select(columns).filter(pa.array(same)).to_pylist()
+    same = same.copy()
+    same[same] = [is_asked(plan, row) for row in candidates]
+    return pa.array(same)
+
+
+def _chunks(table: Table, columns: list[str]) -> Iterator[tuple[pa.Table, list[str]]]:
+    """Rows of several files together, and the files' paths: column `file` is the index of a row's path."""
+    parts: list[pa.Table] = []
+    paths: list[str] = []
+    rows = 0
+    for path, part in stream_files(table, columns):
+        parts.append(part.append_column("file", pa.array(np.full(len(part), len(paths), np.int32))))
+        paths.append(path)
+        rows += len(part)
+        if rows >= CHUNK_ROWS:
+            yield pa.concat_tables(parts).combine_chunks(), paths
+            parts, paths, rows = [], [], 0
+    if rows:
+        yield pa.concat_tables(parts).combine_chunks(), paths
+
+
+def _placed(rows: pa.Table, listed: pa.ChunkedArray, keys: pa.ChunkedArray) -> pa.Table:
+    """The rows whose key is listed, with its index in the listing."""
+    places = pc.index_in(keys, value_set=listed)
+    rows = rows.append_column(PLACES, places)
+    return rows.filter(pc.is_valid(places))
+
+
+def _of_listed(rows: pa.Table, left: pa.Table) -> pa.Table:
+    return rows.filter(pc.is_in(rows["uri"], value_set=left["uri"]))
+
+
+def _lists(places: NDArray[np.int64], keys: pa.Array, length: int) -> pa.Array:
+    """A list of keys for each document; null for those without."""
+    order = np.argsort(places, kind="stable")
+    sizes = np.bincount(places, minlength=length)
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), keys.take(pa.array(order)), mask=pa.array(sizes == 0))
+
+
+def _uris_of_several(sources: pa.Table) -> dict[str, set[str]]:
+    """The keys of the documents that share their uri: rows of a Parquet column of URIs may name one twice."""
+    found = pc.value_counts(sources["uri"])
+    several = found.filter(pc.greater(found.field("counts"), 1)).field("values")
+    rows = sources.filter(pc.is_in(sources["uri"], value_set=several))
+    keys: dict[str, set[str]] = {}
+    for uri, key in zip(rows["uri"].to_pylist(), rows["source_key"].to_pylist(), strict=True):
+        keys.setdefault(uri, set()).add(key)
+    return keys

@@ -1,0 +1,135 @@
+"""New result rows and finished documents in; committed tables out. Lives in the driver.
+
+Result rows are small text: the driver gathers them into files of a useful size, where a file for each task
+would leave thousands. A commit makes them visible, answers and failures before the documents they complete,
+and takes away what they replace; a row of documents/ leaves first, so that a document never has one that
+its answers and failures do not bear out.
+"""
+
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from threading import current_thread, main_thread
+from types import FrameType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.commit.lease import Change, Committer, OutputError
+from pipeline.commit.stale_rows import Renewed, Replaced
+from pipeline.commit.tables import Table, write_rows
+from pipeline.plan.rows import ANSWER, FAILURE
+from schemas.arrow import to_table
+from schemas.rows import Document
+
+COMMIT_ROWS = 5_000  # at the latest after so many rows,
+COMMIT_SECONDS = 30.0  # or so many seconds: what a driver that dies can lose
+
+
+class Writer:
+    """The tables of a run, to which rows are added. As a context it commits the rest at its end."""
+
+    def __init__(self, tables: Mapping[str, Table], committer: Committer, replaced: Replaced) -> None:
+        self.seconds = 0.0  # spent in writing and committing
+        self._tables = tables
+        self._committer = committer
+        self._replaced = replaced
+        self._results: list[pa.Table] = []
+        self._documents: list[Document] = []
+        self._last = time.monotonic()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, OutputError):
+            self.commit()
+
+    def add(self, results: pa.Table, documents: Sequence[Document]) -> None:
+        """Rows of `stream.result_schema` that are new, and the documents that they complete."""
+        if results.num_rows:
+            self._results.append(results)
+        self._documents += documents
+        waiting = sum(table.num_rows for table in self._results) + len(self._documents)
+        if waiting >= COMMIT_ROWS or time.monotonic() - self._last >= COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Writes and commits what has gathered. Raises OutputError."""
+        with _uninterrupted():
+            self._write()
+
+    def _write(self) -> None:
+        started = time.monotonic()
+        renewed = self._renewed()
+        self._commit("documents", self._take("documents", renewed))
+        for name, kind in (("answers", ANSWER), ("failures", FAILURE)):
+            change = self._take(name, renewed)
+            rows = [result for result in self._results if pc.any(pc.equal(result["kind"], kind)).as_py()]
+            if rows:
+                change = self._with(change, name, self._rows_of(name, kind, pa.concat_tables(rows)))
+            self._commit(name, change)
+        if self._documents:
+            self._commit("documents", self._with(Change(), "documents", to_table(Document, self._documents)))
+        self._results, self._documents = [], []
+        self._last = time.monotonic()
+        self.seconds += self._last - started
+
+    def _renewed(self) -> dict[str, Renewed]:
+        """The documents that these rows are about, by source key."""
+        found = {}
+        for results in self._results:
+            columns = [results[name].to_pylist() for name in ("source_key", "uri", "page_first")]
+            for source_key, uri, page_first in zip(*columns, strict=True):
+                found[source_key] = Renewed(uri=uri, opened=page_first is not None)
+        for document in self._documents:
+            opened = document.page_count is not None
+            found[document.source_key] = Renewed(uri=document.uri, opened=opened)
+        return found
+
+    def _take(self, name: str, renewed: Mapping[str, Renewed]) -> Change:
+        try:
+            return self._replaced.take(name, renewed)
+        except OSError as error:
+            raise self._refused(name, error) from error
+
+    def _with(self, change: Change, name: str, rows: pa.Table) -> Change:
+        """The change, and these new rows."""
+        try:
+            return Change(added=[*change.added, write_rows(self._tables[name], rows)], removed=change.removed)
+        except OSError as error:
+            raise self._refused(name, error) from error
+
+    def _refused(self, name: str, error: OSError) -> OutputError:
+        return OutputError(f"{self._tables[name].uri} cannot be written: {error}")
+
+    def _commit(self, name: str, change: Change) -> None:
+        if change:
+            self._committer.commit(name, change)
+
+    def _rows_of(self, name: str, kind: str, results: pa.Table) -> pa.Table:
+        """The rows of one table, out of the struct column in which they travel."""
+        column = results.filter(pc.equal(results["kind"], kind))[kind]
+        return pa.Table.from_arrays(column.flatten(), schema=self._tables[name].schema)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait: who broke a commit off in the middle would commit its first half again."""
+    if current_thread() is not main_thread():  # no signal is handled there
+        yield
+        return
+    came = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append(signal.Signals(number))
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)

@@ -1,0 +1,144 @@
+"""Result rows in; the same, and rows of the items that share an answer as soon as it is there, out.
+
+Lives in the driver, before the ledger. A shared row is its owner's, under its own keys, uri and pages, and
+names the owner in `shared_from`. An owner may itself share another's answer: both rows name the one that was
+asked. Where an owner fails its sharers do, too, for the same reason. Those that wait lie on disk.
+"""
+
+import pickle
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from pipeline.commit.tables import Table
+from pipeline.dedup.registry import Pair, private_database
+from pipeline.dedup.result_store import Results
+from pipeline.plan.items import Plan
+from pipeline.plan.rows import FAILURE, Row, result_schema, table_of
+from schemas.targets import load_target
+
+CACHE_MIB = 4  # of those that wait
+
+
+class Sharers:
+    """The items that share an answer, and the answers that they may share."""
+
+    def __init__(self, plan: Plan, answers: Table) -> None:
+        self._plan = plan
+        self._schema = result_schema(load_target(plan.target) if plan.target else None)
+        self._results = Results(answers, self._schema)
+        self._database = private_database(CACHE_MIB)
+        columns = "owner BLOB, item BLOB, sharer BLOB, PRIMARY KEY (owner, item)"
+        self._database.execute(f"CREATE TABLE waiting ({columns}) WITHOUT ROWID")
+        self._waiting = 0
+
+    def seed(self, note: Callable[[Sequence[Pair]], None]) -> None:
+        """Claims the prompts that the table has answers to for these."""
+        for pairs in self._results.seed(self._plan.settings_key):
+            note(pairs)
+
+    def resolve(self, results: pa.Table) -> pa.Table:
+        """Rows of `stream.result_schema`, and the rows that come of them."""
+        parts = [results]
+        arrived = self._results.keep(results)
+        ready = []
+        for row in results.select(["source_key", "uri", "shared"]).to_pylist():
+            for item in row.pop("shared") or ():
+                sharer = item | row
+                if sharer["owner"] in self._results:
+                    ready.append(sharer)
+                else:
+                    self._wait(sharer)
+        ready += self._come(arrived)
+        while ready:
+            new = {one["item_key"]: one for one in ready if one["item_key"] not in self._results}
+            rows = [self._row(sharer) for sharer in new.values()]
+            parts.append(table_of(rows, self._schema))
+            ready = self._come(self._results.keep(parts[-1]))
+        return pa.concat_tables(parts)
+
+    def rest(self) -> pa.Table:
+        """Failures of those whose owner never came. A task that Ray repeated found other documents there."""
+        rows = []
+        for (data,) in self._database.execute("SELECT sharer FROM waiting"):
+            sharer = pickle.loads(data)
+            if sharer["item_key"] not in self._results:
+                rows.append(self._lost(sharer))
+        return table_of(rows, self._schema)
+
+    def _wait(self, sharer: Row) -> None:
+        owner, item = bytes.fromhex(sharer["owner"]), bytes.fromhex(sharer["item_key"])
+        insert = "INSERT OR IGNORE INTO waiting VALUES (?, ?, ?)"
+        self._waiting += self._database.execute(insert, (owner, item, pickle.dumps(sharer))).rowcount
+
+    def _come(self, items: Sequence[str]) -> list[Row]:
+        """Those that waited for these, no longer."""
+        found: list[Row] = []
+        for item in items if self._waiting else ():
+            owner = (bytes.fromhex(item),)
+            rows = self._database.execute("SELECT sharer FROM waiting WHERE owner = ?", owner).fetchall()
+            if rows:
+                self._database.execute("DELETE FROM waiting WHERE owner = ?", owner)
+                self._waiting -= len(rows)
+                found += [pickle.loads(data) for (data,) in rows]
+        return found
+
+    def _row(self, sharer: Row) -> Row:
+        try:
+            found = self._results.get(sharer["owner"])
+        except OSError:  # somebody vacuumed the table while the run went on
+            return self._lost(sharer)
+        assert found is not None, sharer
+        kind, owner = found
+        source = owner["shared_from"] or sharer["owner"]
+        mine = {name: sharer[name] for name in ("item_key", "source_key", "uri", "page_first", "page_last")}
+        mine |= {"question_id": sharer["question_id"], "question": sharer["question"]}
+        mine |= {"run_id": self._plan.run_id, "settings_key": self._plan.settings_key, "shared_from": source}
+        if kind == FAILURE:
+            message = owner["message"] if owner["shared_from"] else _as(owner)
+            mine |= {"message": message, "failed_at": datetime.now(UTC)}
+        elif sharer["prompt_key"] not in (None, owner["prompt_key"]):
+            return self._lost(sharer)  # its window was drawn anew, and a page failed this time
+        else:
+            mine |= self._answer(sharer, owner)
+        return self._result(kind, owner | mine)
+
+    def _answer(self, sharer: Row, owner: Row) -> Row:
+        shift = sharer["page_first"] - owner["page_first"]
+        seen = owner if sharer["prompt_key"] is None else sharer  # what was not drawn is the owner's, wholly
+        return {
+            "content_key": sharer["content_key"],
+            "pages_missing": seen["pages_missing"],
+            "note": seen["note"],
+            "fields": [
+                field | {"page": None if field["page"] is None else field["page"] + shift}
+                for field in owner["fields"]
+            ],
+            "cached_tokens": owner["prompt_tokens"],  # of this row nothing was computed
+            "output_tokens": 0,
+            "answered_at": datetime.now(UTC),
+        }
+
+    def _lost(self, sharer: Row) -> Row:
+        names = ("item_key", "source_key", "uri", "page_first", "page_last", "question_id", "question")
+        failure = {name: sharer[name] for name in names} | {
+            "run_id": self._plan.run_id,
+            "settings_key": self._plan.settings_key,
+            "target": self._plan.target,
+            "stage": "generate",
+            "reason": "owner_lost",
+            "message": f"the page whose answer {sharer['uri']} was to share was not answered after all",
+            "failed_at": datetime.now(UTC),
+            "shared_from": sharer["owner"],
+        }
+        return self._result(FAILURE, failure)
+
+    def _result(self, kind: str, row: Row) -> Row:
+        names = ("source_key", "uri", "item_key", "page_first", "page_last", "shared_from")
+        return {"kind": kind, kind: row, **{name: row[name] for name in names}}
+
+
+def _as(owner: Row) -> str:
+    page = "" if owner["page_first"] is None else f", page {owner['page_first']}"
+    return f"identical to {owner['uri']}{page}, which failed: {owner['message']}"

@@ -1,0 +1,158 @@
+"""The ranks of a Replica, one life of them: a placement group and the processes in it.
+
+In: groups for rank 0. Out: its reports. Whatever happens to one rank, death, an error, or a step that does
+not come to its end, is a RanksLostError here, after which nothing but `close` makes sense: a new life is
+new processes. The ranks need no CPUs of their own: those are for the stages that read and write, whose
+budget Ray Data keeps.
+"""
+
+import time
+from collections.abc import Sequence
+from threading import Event
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from model.engine.request import Group
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.tp_worker import Rank, Report
+
+START_SECONDS = 1800.0  # 124 B parameters from a slow disk; a rank that dies meanwhile is noticed at once
+
+
+class RanksLostError(Exception):
+    """The ranks are no longer of use; the message says which of them, and why."""
+
+
+class Ranks:
+    """Processes that answer with one model. Made by the leader, which is not one of them."""
+
+    def __init__(self, name: str, config: ReplicaConfig, closed: Event) -> None:
+        """Waits for room on one node, however long, and for the model. `closed` calls it off.
+
+        The placement group gets `name`, under which the leader's next life finds what this one has left.
+        """
+        self._name = name
+        self._config = config
+        self._ranks: list[Any] = []
+        self._steps = 0
+        self._moved = time.monotonic()
+        self._bundle = {"GPU": 1.0} if config.gpus else dict(config.bundle)
+        bundles = [self._bundle] * config.tensor_parallel
+        self._group = placement_group(bundles, strategy="STRICT_PACK", name=name)
+        try:
+            self._start(closed)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, closed: Event) -> None:
+        while not self._group.wait(timeout_seconds=1):
+            if closed.is_set():
+                raise RanksLostError("called off while waiting for room")
+        bundle = dict(self._bundle)
+        options = {
+            "num_cpus": 0,
+            "num_gpus": bundle.pop("GPU", 0),
+            "memory": bundle.pop("memory", None),
+            "resources": bundle,
+            "max_restarts": 0,
+            "max_concurrency": 4,  # of the calls of rank 0, one waits for something to report
+        }
+        actor: Any = ray.remote(Rank)
+        for index in range(self._config.tensor_parallel):
+            place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
+            self._ranks.append(actor.options(scheduling_strategy=place, **options).remote(self._config))
+        deadline = time.monotonic() + START_SECONDS
+        address = self._await([self._ranks[0].address.remote()], deadline, closed)[0]
+        starts = [rank.start.remote(index, address) for index, rank in enumerate(self._ranks)]
+        self._await(starts, deadline, closed)
+        self._reports = [rank.report.remote() for rank in self._ranks]
+
+    def _await(self, calls: list[Any], deadline: float, closed: Event) -> list[Any]:
+        """What they return; the first that fails ends it."""
+        waiting = list(calls)
+        while waiting:
+            done, waiting = ray.wait(waiting, timeout=0.5)
+            for call in done:
+                self._get(call)
+            if closed.is_set() or time.monotonic() > deadline:
+                raise RanksLostError(f"not ready after {START_SECONDS:.0f} s, or called off")
+        return [self._get(call) for call in calls]
+
+    def check(self) -> None:
+        """Raises RanksLostError if a rank has ended, or hangs."""
+        for call in [rank.ping.remote() for rank in self._ranks]:
+            self._get(call)
+
+    def submit(self, groups: Sequence[Group]) -> None:
+        """Asks rank 0."""
+        self._moved = time.monotonic()
+        self._ranks[0].submit.remote(groups)
+
+    def take(self, seconds: float) -> Report | None:
+        """A rank's next report, or None after so many seconds; for as long as something is asked."""
+        done, _ = ray.wait(self._reports, timeout=seconds)
+        report: Report | None = None
+        if done:
+            report = self._get(done[0])
+            assert report is not None, done
+            index = self._reports.index(done[0])
+            self._reports[index] = self._ranks[index].report.remote()
+            if report.steps > self._steps:
+                self._steps, self._moved = report.steps, time.monotonic()
+        stands = time.monotonic() - self._moved
+        if stands > self._config.step_seconds:
+            raise RanksLostError(f"no step in {stands:.0f} s: a rank hangs")
+        return report
+
+    def close(self) -> None:
+        """Kills the processes, also those that hang, and gives their place back."""
+        for rank in self._ranks:
+            ray.kill(rank)
+        remove_group(self._name)
+
+    def _get(self, call: Any) -> Any:
+        try:
+            return ray.get(call, timeout=self._config.step_seconds)
+        except GetTimeoutError:
+            raise RanksLostError("a rank hangs") from None
+        except RayError as error:
+            raise RanksLostError(_reason(error)) from error
+
+
+def _reason(error: RayError) -> str:
+    """Example: LockstepError: rank 1 cannot follow: CUDA out of memory"""
+    if isinstance(error, RayTaskError):
+        return f"{type(error.cause).__name__}: {error.cause}"
+    return str(error).partition("\n")[0]
+
+
+def remove_group(name: str) -> None:
+    """Removes the placement group, if there is one, with the processes in it."""
+    try:
+        remove_placement_group(get_placement_group(name))
+        while get_placement_group(name):
+            time.sleep(0.01)
+    except ValueError:
+        return  # not, or no longer, there
+
+
+def remove_groups(prefix: str, patience: float) -> None:
+    """At a run's end, those that its leaders, as they end, have not removed after so many seconds.
+
+    A leader that was killed just then cannot, and Ray would keep its group as long as the driver lives.
+    """
+    deadline = time.monotonic() + patience
+    while names := [
+        group["name"]
+        for group in placement_group_table().values()
+        if group["name"].startswith(prefix) and group["state"] != "REMOVED"
+    ]:
+        if time.monotonic() > deadline:
+            for name in names:
+                remove_group(name)
+        time.sleep(0.1)

@@ -1,0 +1,97 @@
+"""One rank of a Replica that is several processes: a GPU of its own, and its part of the weights.
+
+Rank 0 has the engine, which steps in a thread and has the others compute with it; those follow in a thread of
+theirs. A rank does not try to survive what goes wrong in any of them: it reports it, and the leader ends them
+all. No call of a rank lasts longer than a heartbeat once it is loaded: a leader that is to end waits for its
+calls first.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Condition, Thread
+
+from model.collectives.world import World, free_address, join
+from model.engine.request import Completion, Group
+from model.network.pixtral import Pixtral
+from model.parallel.lockstep import Leader, follow
+from model.parallel.tensor_parallel import load_parallel
+from pipeline.infer.engine_loop import Stepper
+from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
+from pipeline.plan.items import model_folder
+
+HEARTBEAT_SECONDS = 1.0  # after which rank 0 reports though nothing is finished
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a rank has done since its last report."""
+
+    steps: int
+    """Steps since rank 0 began; while anything is asked, they must not stand still."""
+    completions: list[Completion]
+    seconds: float
+    """In which the engine worked."""
+
+
+class Rank:
+    """The actor, which is called in several threads."""
+
+    def __init__(self, config: ReplicaConfig) -> None:
+        self._config = config
+        self._stepper: Stepper | None = None
+        self._changed = Condition()
+        self._completions: list[Completion] = []
+        self._seconds = 0.0
+        self._error: Exception | None = None
+
+    def address(self) -> str:
+        """Where the others find rank 0, if this is it."""
+        return free_address()
+
+    def start(self, rank: int, address: str) -> None:
+        """Loads the rank's part; then rank 0 has its engine, and the others follow it."""
+        device, dtype = take_device(self._config)
+        world = join(rank, self._config.tensor_parallel, address, device, self._config.step_seconds)
+        model = load_parallel(model_folder(self._config.plan.model), world, dtype)
+        if rank:
+            Thread(target=self._follow, args=(model, world), name="rank", daemon=True).start()
+            return
+        engine = make_engine(model, self._config, Leader(model, world, self._config.engine))
+        self._stepper = Stepper(engine, self._deliver, self._break_off)
+
+    def submit(self, groups: Sequence[Group]) -> None:
+        """Groups for the engine of rank 0."""
+        assert self._stepper is not None, "rank 0 is not ready"
+        self._stepper.submit(groups)
+
+    def ping(self) -> None:
+        """Answers, if the process lives."""
+
+    def report(self) -> Report:
+        """What is new, once there is something, or nothing after a second. Raises what ended the rank."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._completions or self._error, timeout=HEARTBEAT_SECONDS)
+            if self._error is not None and not self._completions:
+                raise self._error
+            steps = self._stepper.steps if self._stepper is not None else 0
+            report = Report(steps=steps, completions=self._completions, seconds=self._seconds)
+            self._completions, self._seconds = [], 0.0
+        return report
+
+    def _follow(self, model: Pixtral, world: World) -> None:
+        try:
+            follow(model, world, self._config.engine)
+        except Exception as error:
+            self._break_off(error)  # whatever it is: the leader asks for it
+
+    def _deliver(self, completions: list[Completion], seconds: float) -> None:
+        with self._changed:
+            self._completions += completions
+            self._seconds += seconds
+            if completions:
+                self._changed.notify()
+
+    def _break_off(self, error: Exception) -> None:
+        with self._changed:
+            self._error = error
+            self._changed.notify()

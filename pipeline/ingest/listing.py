@@ -1,0 +1,271 @@
+"""Inputs become the list of documents: one row each, with its key, before anything is read.
+
+In: files, folders, globs, s3://bucket/prefix, or Parquet files with a column of bytes or URIs. Out: a table
+with the schema SOURCES, and the bytes of one row. A folder's files are documents by their suffix, or else by
+their first bytes; the others are skipped and counted in the log. A file that the person named is always a
+document: if it turns out to be none, that is a failure to report, not to skip. An input behind which there is
+nothing, or that cannot be listed, is a ValueError of one sentence.
+"""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+import pyarrow as pa
+
+from pipeline.ingest import parquet, storage
+from pipeline.ingest.file_types import SNIFFED_BYTES, SUFFIXES, DocumentError, sniff
+from pipeline.ingest.parquet import Columns
+from pipeline.ingest.storage import Entry, Found
+
+MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
+
+SOURCES: Final = pa.schema(
+    [
+        ("uri", pa.string()),  # the file; for a Parquet row of bytes its file, # and its id or number
+        ("source_key", pa.string()),  # changes when the content may have changed
+        ("size", pa.int64()),  # bytes, where known
+        ("location", pa.string()),  # what to read: the file, or the Parquet file that holds the row
+        ("column", pa.string()),  # null unless the bytes lie in this column of `location`
+        ("row_group", pa.int64()),
+        ("row", pa.int64()),  # in its row group
+        ("password", pa.string()),  # its own, where a column of the Parquet file holds one
+        ("answered", pa.list_(pa.string())),  # item keys that have a row already: see `backlog`
+        ("failed", pa.list_(pa.string())),
+    ]
+)
+
+_log = logging.getLogger(__name__)
+
+
+def list_sources(
+    inputs: Sequence[str],
+    *,
+    column: str | None = None,
+    id_column: str | None = None,
+    password_column: str | None = None,
+) -> pa.Table:
+    """The documents behind `inputs`, each once, as a table SOURCES. With `column` the inputs are Parquet.
+
+    Raises ValueError: nothing there, not Parquet, no such column, an id twice, refused credentials.
+    """
+    for flag, name in (("--id-column", id_column), ("--password-column", password_column)):
+        if name and not column:
+            raise ValueError(f"{flag} names a column of Parquet inputs: it needs --column as well")
+    columns = Columns(document=column, id=id_column, password=password_column) if column else None
+    if not inputs:
+        raise ValueError("there is no input: give a file, a folder, a glob or s3://bucket/prefix")
+    table = pa.concat_tables(_list(given, columns) for given in inputs)
+    first = dict(zip(reversed(table["source_key"].to_pylist()), reversed(range(len(table))), strict=True))
+    return table.take(sorted(first.values())) if len(first) < len(table) else table
+
+
+def read_source(source: Mapping[str, Any]) -> bytes:
+    """The bytes of a row of SOURCES. Raises DocumentError: missing, unreadable, too_large, null_value.
+
+    Rows of one Parquet row group are read fastest in their order and in one process: see `split`.
+    """
+    uri, location = source["uri"], source["location"]
+    try:
+        if location is None:
+            data = None
+        elif source["column"] is None:
+            data = _read_file(uri, location)
+        else:
+            data = _row_reader().read(location, source["column"], source["row_group"], source["row"])
+    except (FileNotFoundError, IndexError) as error:
+        raise DocumentError("missing", f"{uri} is no longer there, or never was") from error
+    except OSError as error:
+        raise DocumentError("unreadable", storage.explain(uri, error)) from error
+    except (ValueError, pa.ArrowException) as error:  # no such scheme; a damaged Parquet file
+        raise DocumentError("unreadable", f"{uri} cannot be read: {error}") from error
+    if data is None:
+        raise DocumentError("null_value", f"{uri} is null")
+    if len(data) > MAX_BYTES:  # a file is not even read
+        raise DocumentError("too_large", f"{uri} has {len(data)} bytes, the limit is {MAX_BYTES}")
+    return data
+
+
+def split(sources: pa.Table, rows: int) -> list[pa.Table]:
+    """`sources` in consecutive pieces of about `rows`; the rows of a Parquet row group stay in one piece.
+
+    A row group can only be decoded from its start: cut in n pieces, it would be decoded n times.
+    """
+    places = zip(sources["location"].to_pylist(), sources["row_group"].to_pylist(), strict=True)
+    starts, before = [0], None
+    for index, (location, row_group) in enumerate(places):
+        group = None if row_group is None else (location, row_group)
+        if index - starts[-1] >= rows and (group is None or group != before):
+            starts.append(index)
+        before = group
+    ends = [*starts[1:], len(sources)]
+    return [sources.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
+
+
+def content_key(data: bytes) -> str:
+    """SHA-256 of a document's bytes: equal for identical documents, wherever they lie."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _read_file(uri: str, location: str) -> bytes:
+    with storage.open_input(location) as file:
+        if file.size() > MAX_BYTES:
+            raise DocumentError("too_large", f"{uri} has {file.size()} bytes, the limit is {MAX_BYTES}")
+        data: bytes = file.read()
+    return data
+
+
+@cache  # one a process: it keeps its place in a row group from one call to the next
+def _row_reader() -> parquet.RowReader:
+    return parquet.RowReader()
+
+
+def _list(given: str, columns: Columns | None) -> pa.Table:
+    """The documents of one input. Raises ValueError."""
+    try:
+        found = storage.find(given)
+        return _parquet_rows(given, found, columns) if columns else _files(_documents(given, found))
+    except OSError as error:
+        raise ValueError(f"input {storage.explain(given, error)}") from error
+
+
+def _key(*parts: object) -> str:
+    """The source_key of what these parts identify."""
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+def _file_key(file: Entry) -> str:
+    return _key(file.uri, file.size, file.version)
+
+
+# Files
+
+
+def _files(entries: Sequence[Entry]) -> pa.Table:
+    uris = [entry.uri for entry in entries]
+    return _table(
+        uri=uris,
+        source_key=list(map(_file_key, entries)),
+        size=[entry.size for entry in entries],
+        location=uris,
+    )
+
+
+def _table(**columns: Sequence[object]) -> pa.Table:
+    """A table SOURCES; the columns that are not given are null."""
+    length = len(columns["uri"])
+    return pa.table(
+        [pa.array(columns.get(field.name, [None] * length), field.type) for field in SOURCES], schema=SOURCES
+    )
+
+
+def _documents(given: str, found: Found) -> Sequence[Entry]:
+    """The files of an input that are documents."""
+    if found.folder is None:
+        (file,) = found.entries
+        if _suffix(file) not in SUFFIXES and parquet.is_parquet(file.uri):
+            columns = ", ".join(parquet.document_columns(file.uri)) or "none"
+            raise ValueError(
+                f"{given} is Parquet: say with --column which column holds the documents ({columns})"
+            )
+        return found.entries
+    documents = [file for file in found.entries if _suffix(file) in SUFFIXES]
+    others = [file for file in found.entries if _suffix(file) not in SUFFIXES]
+    # On S3 each look at a file is a request: only names that say nothing are worth one.
+    unclear = [file for file in others if not (file.uri.startswith("s3://") and _suffix(file))]
+    with ThreadPoolExecutor(16) as threads:
+        starts = threads.map(_start, unclear)
+        documents += [file for file, start in zip(unclear, starts, strict=True) if sniff(start)]
+    skipped = Counter(map(_suffix, others)) - Counter(map(_suffix, documents))
+    kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common(5))
+    if not documents:
+        hint = ": for Parquet, name the column with --column" if ".parquet" in skipped else ""
+        raise ValueError(
+            f"input {given} holds no PDF and no image{f', only {kinds}' if kinds else ': it is empty'}{hint}"
+        )
+    if skipped:
+        _log.warning("%s: skipped %d files that are no documents: %s", given, skipped.total(), kinds)
+    return sorted(documents)
+
+
+def _suffix(file: Entry) -> str:
+    return PurePosixPath(file.uri).suffix.lower()
+
+
+def _start(file: Entry) -> bytes:
+    """Its first bytes, to tell what it is; nothing if it cannot be read."""
+    try:
+        return storage.read_start(file.uri, SNIFFED_BYTES)
+    except OSError:
+        return b""
+
+
+# Parquet
+
+
+def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
+    tables = [
+        _group_rows(file, group, columns)
+        for file in _parquet_files(given, found)
+        for group in parquet.row_groups(file.uri, columns)
+    ]
+    table = pa.concat_tables(tables) if tables else SOURCES.empty_table()
+    if not len(table):
+        raise ValueError(f"input {given} is Parquet without rows")
+    if columns.id and (
+        twice := [key for key, count in Counter(table["source_key"].to_pylist()).items() if count > 1]
+    ):
+        row = table["source_key"].to_pylist().index(twice[0])
+        raise ValueError(f"an id stands twice in column {columns.id}: {table['uri'][row]}")
+    return table
+
+
+def _parquet_files(given: str, found: Found) -> Iterable[Entry]:
+    """The Parquet files of an input; names with an underscore in front are not data, by Hive's custom."""
+    if found.folder is None:
+        (file,) = found.entries
+        if not parquet.is_parquet(file.uri):
+            raise ValueError(f"{given} is not a Parquet file, and --column is for Parquet only")
+        return found.entries
+    files = [
+        file
+        for file in found.entries
+        if _suffix(file) in (".parquet", ".pq") and "/_" not in file.uri.removeprefix(found.folder)
+    ]
+    if not files:
+        raise ValueError(f"input {given} holds no .parquet file, and --column is for Parquet only")
+    return files
+
+
+def _group_rows(file: Entry, group: parquet.RowGroup, columns: Columns) -> pa.Table:
+    folder = file.uri.rpartition("/")[0]
+    places = range(group.first_row, group.first_row + group.count)
+    names = [f"{file.uri}#{name}" for name in group.ids or places]
+    if group.ids:  # they outlive a rewritten file, so their keys name the folder: parts may be merged
+        keys = [_key(folder, columns.document, columns.id, id) for id in group.ids]
+    else:
+        keys = [_key(_file_key(file), columns.document, row) for row in places]
+    passwords = {} if group.passwords is None else {"password": group.passwords}
+    if group.uris is None:
+        return _table(
+            uri=names,
+            source_key=keys,
+            location=[file.uri] * group.count,
+            column=[columns.document] * group.count,
+            row_group=[group.index] * group.count,
+            row=range(group.count),
+            **passwords,
+        )
+    locations = [None if uri is None else _resolve(folder, uri) for uri in group.uris]
+    uris = [name if location is None else location for name, location in zip(names, locations, strict=True)]
+    return _table(uri=uris, source_key=keys, location=locations, **passwords)
+
+
+def _resolve(folder: str, uri: str) -> str:
+    """A URI in a column: a relative path starts at the Parquet file's folder."""
+    return uri if "://" in uri or uri.startswith("/") else f"{folder}/{uri}"

@@ -1,0 +1,138 @@
+"""Documents are opened, and their pages drawn, in a child process that may crash, hang or be killed.
+
+In: the bytes of a document. Out: what it is, and its pages' pixels, or an error that names the cause. A
+worker has one child for all its documents, replaced when it dies. What crashes the child, or takes all its
+memory, is tried once more in a fresh one and only then believed: an earlier document may have left it in
+ruins, or somebody else have killed it. MuPDF and Pillow are never loaded in this process.
+"""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, DocumentError, PageError
+from pipeline.plan.limits import Limits
+from pipeline.rasterize.ipc import Message
+from pipeline.rasterize.supervisor import Child, Died, Tray
+
+MAX_TIMEOUTS: Final = 3  # of one document, before its other pages are not tried
+
+
+class Sandbox:
+    """Opens documents, one at a time. It starts its child with the first of them."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.starts = 0  # children so far
+        self._tray = Tray(3 * MAX_TRAVEL_SIDE**2)
+        self._child: Child | None = None
+        self._document: Document | None = None  # the one that is open in the child
+
+    def open(self, data: bytes, name: str, passwords: Sequence[str] = ()) -> "Document":
+        """The document, to be closed.
+
+        Raises DocumentError: as `pages.open_document`, and too_many_pages, crash, killed, memory, timeout.
+        """
+        return Document(self, data, name, passwords)
+
+    def close(self) -> None:
+        """Ends the child; the next document starts another."""
+        if self._child is not None:
+            self._child.kill()
+            self._child, self._document = None, None
+
+    def ask(self, document: "Document", request: Message | None) -> Message:
+        """The child's reply to what concerns `document`, without a request to its opening. Raises Died."""
+        if self._child is None or not self._child.is_alive():
+            self.close()
+            self.starts += 1
+            self._child = Child(self.limits, self._tray)
+        if self._document is not document:
+            if self._document is not None:
+                self.forget(self._document)
+            reply = self._child.ask(document.opening, document.data)
+            if "reason" in reply:
+                return reply
+            self._document = document
+            if request is None:
+                return reply
+        assert request is not None, document.name
+        return self._child.ask(request)
+
+    def forget(self, document: "Document") -> None:
+        """Closes the document in the child if it is open there."""
+        if self._document is document:
+            self._document = None
+            if self._child is not None and self._child.is_alive():
+                self._child.tell({"do": "close"})
+
+    def pixels(self, height: int, width: int) -> NDArray[np.uint8]:
+        """What the child has drawn, until its next reply."""
+        return self._tray.pixels[: height * width * 3].reshape(height, width, 3)
+
+
+class Document:
+    """An open document in a sandbox: `media_type`, `page_count`, and `draw`."""
+
+    def __init__(self, sandbox: Sandbox, data: bytes, name: str, passwords: Sequence[str]) -> None:
+        self.data, self.name = data, name
+        self.opening: Message = {"do": "open", "name": name, "passwords": list(passwords)}
+        self._sandbox = sandbox
+        self._timeouts = 0
+        reply = self._ask(None, DocumentError, name)
+        self.media_type: str = reply["media_type"]
+        self.page_count: int = reply["page_count"]
+        limit = sandbox.limits.document_pages
+        if self.page_count > limit:
+            self.close()
+            message = f"{name} has {self.page_count} pages, the limit is {limit} (--document-pages)"
+            raise DocumentError("too_many_pages", message)
+
+    def draw(self, page: int, *, max_side: int, patch_size: int) -> tuple[NDArray[np.uint8], str | None]:
+        """Page `page` (from 1) and a note, as `pages.rasterize`. The pixels last until the next page.
+
+        Raises PageError: as there, and crash, killed, memory, timeout.
+        """
+        assert max_side <= MAX_TRAVEL_SIDE, max_side
+        what = f"page {page} of {self.name}"
+        if self._timeouts >= MAX_TIMEOUTS:
+            message = f"{what} was not tried: {MAX_TIMEOUTS} other pages took too long"
+            raise PageError("timeout", message)
+        request = {"do": "draw", "page": page, "max_side": max_side, "patch_size": patch_size}
+        reply = self._ask(request, PageError, what)
+        return self._sandbox.pixels(reply["height"], reply["width"]), reply["note"]
+
+    def close(self) -> None:
+        """It cannot be drawn from any more."""
+        self._sandbox.forget(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ask(self, request: Message | None, failure: type[DocumentError], what: str) -> Message:
+        for last in (False, True):
+            try:
+                reply = self._sandbox.ask(self, request)
+            except Died as died:
+                if died.reason == "timeout":
+                    self._timeouts += 1
+                elif not last:
+                    continue
+                raise failure(died.reason, f"{what} {died.how}") from died
+            if reply.get("reason") == "memory":  # it met the hard limit before anybody saw it coming
+                self._sandbox.close()
+                if last:
+                    raise failure("memory", f"{what} {self._sandbox.limits.memory_exceeded}")
+            elif "reason" in reply:
+                raise failure(reply["reason"], reply["message"])
+            else:
+                return reply
+        raise AssertionError("the second reply is believed")

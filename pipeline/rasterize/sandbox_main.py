@@ -1,0 +1,71 @@
+"""The sandboxed process: opens one document at a time and draws its pages, until its worker is gone.
+
+In: messages on a socket. Out: answers, and pixels at the start of the tray, memory that both processes see.
+`supervisor` starts python -m pipeline.rasterize.sandbox_main SOCKET TRAY PARENT BYTES. It refuses to judge
+time and memory: a process that opens hostile bytes cannot be relied on.
+"""
+
+import ctypes
+import mmap
+import os
+import resource
+import signal
+import socket
+import sys
+from typing import Final
+
+import numpy as np
+
+from pipeline.rasterize.ipc import Closed, Message, receive, send
+from pipeline.rasterize.pdf import DocumentError, Opened, open_document, rasterize
+
+PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+
+
+def serve(connection: socket.socket, tray_file: int) -> None:
+    """Answers messages in their order. What it does not expect ends the process: a crash to report."""
+    requests = connection.makefile("rb")
+    tray = np.frombuffer(mmap.mmap(tray_file, 0), np.uint8)
+    opened: Opened | None = None
+    send(connection, {})  # it is ready
+    while True:
+        try:
+            message, data = receive(requests)
+        except Closed:
+            return
+        try:
+            match message.pop("do"):
+                case "open":
+                    opened = open_document(data, **message)
+                    reply: Message = {"media_type": opened.media_type, "page_count": opened.page_count}
+                case "draw":
+                    assert opened is not None
+                    pixels, note = rasterize(opened, **message, tray=tray)
+                    reply = {"height": pixels.shape[0], "width": pixels.shape[1], "note": note}
+                case "close":
+                    assert opened is not None
+                    opened.close()
+                    continue  # nobody waits for it
+        except DocumentError as error:
+            reply = {"reason": error.reason, "message": error.message}
+        send(connection, reply)
+
+
+def confine(parent: int, limit: int) -> None:
+    """Dies with its parent, leaves no core and no file, and has twice the memory of `limit` at the very most.
+
+    The worker watches the memory in use and ends the process above `limit`. This is for one that takes it
+    faster than that: MuPDF leaves out of a page what it finds no memory for, so it is not the limit itself.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) or os.getppid() != parent:
+        sys.exit("the worker is gone")
+    resource.setrlimit(resource.RLIMIT_DATA, (2 * limit, 2 * limit))
+    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
+        resource.setrlimit(kind, (0, 0))
+
+
+if __name__ == "__main__":
+    socket_file, tray_file, parent, limit = map(int, sys.argv[1:])
+    confine(parent, limit)
+    serve(socket.socket(fileno=socket_file), tray_file)

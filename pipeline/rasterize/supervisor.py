@@ -1,0 +1,179 @@
+"""One sandboxed child process: it is started, asked, watched while it works, and killed at its limits.
+
+In: requests. Out: replies, or why the child died. Time is what the child computes, so that a busy machine
+changes no outcome; memory is what it has in use (RSS). Address space (RLIMIT_AS) would be the wrong measure:
+MuPDF leaves out of a page what it finds no memory for, and the page would count as drawn. The kernel ends the
+child with its worker, however that dies.
+"""
+
+import mmap
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Sequence
+from contextlib import suppress
+from io import BufferedReader
+from typing import Final
+
+import numpy as np
+
+from pipeline.plan.items import ROOT
+from pipeline.plan.limits import Limits
+from pipeline.rasterize.ipc import Closed, Message, receive, send
+
+START_SECONDS: Final = 120  # it takes 0.4; after that something is wrong with the machine
+WATCH_SECONDS: Final = 0.02  # between two looks at a busy child
+PATIENCE: Final = 10  # times page_seconds that it may last on a machine that gives it little to compute
+# The rest of the environment stays here: credentials are none of a hostile document's business.
+PASSED_ON: Final = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "TMPDIR")
+_TICK: Final = 1 / os.sysconf("SC_CLK_TCK")
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Died(Exception):
+    """The child is dead. `reason` is crash, killed, memory or timeout; `how` ends a sentence on the page."""
+
+    def __init__(self, reason: str, how: str) -> None:
+        super().__init__(reason, how)
+        self.reason = reason
+        self.how = how
+
+
+class Tray:
+    """Memory in which a child leaves pixels, and from which its worker takes them without a pipe between."""
+
+    def __init__(self, size: int) -> None:
+        self.file = os.memfd_create("quire-pixels")
+        weakref.finalize(self, os.close, self.file)
+        os.ftruncate(self.file, size)  # takes memory only where something was written
+        self.pixels = np.frombuffer(mmap.mmap(self.file, size), np.uint8)
+
+
+class Child:
+    """A process that runs `child.serve`. Raises RuntimeError if it cannot start, Died if it is killed."""
+
+    def __init__(self, limits: Limits, tray: Tray) -> None:
+        self._limits = limits
+        self._connection, theirs = socket.socketpair()
+        self._replies = self._connection.makefile("rb")
+        self._noise, noise = os.pipe()  # the child's stderr: why it crashed, and libraries' warnings
+        for end in (self._noise, noise):
+            os.set_blocking(end, False)  # what nobody reads is dropped
+        with theirs:
+            self._process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "pipeline.rasterize.sandbox_main"),
+                    *map(str, (theirs.fileno(), tray.file, os.getpid(), limits.page_bytes)),
+                ],
+                cwd=ROOT,
+                env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
+                | {"OPENBLAS_NUM_THREADS": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=noise,
+                pass_fds=(theirs.fileno(), tray.file),
+                start_new_session=True,  # Ctrl-C is for the driver, which may want to finish
+            )
+        os.close(noise)
+        self._usage = os.open(f"/proc/{self._process.pid}/stat", os.O_RDONLY)
+        self._end = weakref.finalize(
+            self, _end, self._process, (self._replies, self._connection), (self._noise, self._usage)
+        )
+        self._poll = select.poll()
+        self._poll.register(self._connection, select.POLLIN)
+        self._held = 0  # bytes of its document
+        self._connection.settimeout(START_SECONDS)
+        try:
+            receive(self._replies)
+        except TimeoutError:
+            raise self._put_down("timeout", "waited for a process that did not start") from None
+        except Closed:
+            died = self._post_mortem()
+            if died.reason == "killed":
+                raise died from None
+            raise RuntimeError(f"the process that opens documents does not start: {died.how}") from None
+
+    def is_alive(self) -> bool:
+        """Whether it can be asked."""
+        return self._end.alive and self._process.poll() is None
+
+    def kill(self) -> None:
+        """Ends it, whatever it does."""
+        self._end()
+
+    def tell(self, message: Message) -> None:
+        """Something that has no reply. If the child is dead, the next `ask` says so."""
+        with suppress(Closed):
+            send(self._connection, message)
+
+    def ask(self, message: Message, document: bytes = b"") -> Message:
+        """The reply. Raises Died."""
+        self._last_words()  # what was said until now is forgotten
+        self._held = len(document) or self._held
+        self._connection.settimeout(PATIENCE * self._limits.page_seconds)
+        try:
+            send(self._connection, message, document)
+            self._watch()
+            return receive(self._replies)[0]
+        except Closed:
+            raise self._post_mortem() from None
+        except TimeoutError:
+            raise self._put_down("timeout", "took too long, though it computed little") from None
+
+    def _watch(self) -> None:
+        """Returns when there is something to read. Raises Died, TimeoutError."""
+        started, computed = time.monotonic(), None
+        limits = self._limits
+        while not self._poll.poll(1000 * WATCH_SECONDS):
+            seconds, used = _usage(self._usage)
+            computed = seconds if computed is None else computed
+            if seconds - computed > limits.page_seconds:
+                how = f"took more than {limits.page_seconds:g} s (--page-timeout)"
+                raise self._put_down("timeout", how)
+            if used > limits.page_bytes + 2 * self._held:
+                raise self._put_down("memory", limits.memory_exceeded)
+            if time.monotonic() - started > PATIENCE * limits.page_seconds:
+                raise TimeoutError
+
+    def _put_down(self, reason: str, how: str) -> Died:
+        self.kill()
+        return Died(reason, how)
+
+    def _post_mortem(self) -> Died:
+        """Why it closed the connection."""
+        code = self._process.wait(START_SECONDS)
+        said = self._last_words()
+        self.kill()
+        if code == -signal.SIGKILL:
+            return Died("killed", "could not be finished: its process was killed, as when memory runs out")
+        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Died("crash", f"crashed the process that opened it ({ended}{said and ': '}{said})")
+
+    def _last_words(self) -> str:
+        """The last line on its stderr that has not been read, if any."""
+        with suppress(BlockingIOError):
+            lines = os.read(self._noise, 2**16).decode(errors="replace").split("\n")
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return ""
+
+
+def _end(
+    process: "subprocess.Popen[bytes]", ends: Sequence[BufferedReader | socket.socket], files: Sequence[int]
+) -> None:
+    process.kill()
+    process.wait()
+    for end in ends:
+        end.close()
+    for file in files:
+        os.close(file)
+
+
+def _usage(stat: int) -> tuple[float, int]:
+    """Seconds that a process has computed, and the bytes of memory that it uses, from its /proc/PID/stat."""
+    fields = os.pread(stat, 2048, 0).rpartition(b")")[2].split()  # from the third on: man 5 proc
+    return (int(fields[11]) + int(fields[12])) * _TICK, int(fields[21]) * _PAGE

@@ -1,0 +1,49 @@
+"""Copies of a model are measured beside one another, whole or shared out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from jobs import benchmark
+from jobs.bench.parallel import Setup, kinds, measure
+from model.checkpoint import load_config
+
+NANO = Path("model/nano")
+
+
+def test_each_size_is_measured_once_and_then_each_number_of_copies() -> None:
+    assert kinds(load_config(NANO), [2, 1, 2], [1, 2]) == [(1, 1), (1, 2), (2, 1)]
+    alone = benchmark.parser().parse_args(["parallel", "--tensor-parallel", "2", "--replicas"])
+    assert kinds(load_config(NANO), alone.tensor_parallel, alone.replicas) == [(1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--tensor-parallel", "3"], "choose one of 1, 2"),
+        (["--replicas", "0"], "--replicas 0: it must be at least 1"),
+        (["--share", "2"], "--share 2.0: it must be above 0, and 1 at most"),
+    ],
+)
+def test_what_cannot_be_measured_is_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmark.main(["parallel", *arguments]) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_random_weights_are_shared_out_like_a_checkpoints() -> None:
+    setup = Setup(
+        model=load_config(NANO),
+        tokenizer=NANO / "tekken.json",
+        dtype=torch.float32,
+        share=0.004,
+        fp8=False,
+        overlap=None,
+    )
+    row = measure(setup, copies=1, ranks=2)
+    assert (row["replicas"], row["tensor_parallel"]) == (1, 2)
+    assert row["pages_per_second"] > 0
+    assert row["prefill_tokens_per_second"] > row["decode_tokens_per_second"] > 0
+    assert row["in_collectives"] is None, "there is no GPU's profile"

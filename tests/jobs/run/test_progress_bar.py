@@ -1,0 +1,73 @@
+"""What a person sees while a run goes on."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from jobs.run import progress_bar as display
+from pipeline.commit.document_progress import Counts
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(display, "time", clock)
+    return clock
+
+
+def test_speed_and_time_left_are_measured_from_the_first_result(clock: Clock) -> None:
+    speed = display.Speed()
+    counts = Counts(documents=4, documents_open=2, expected=20)
+    assert speed.line(counts) == "0 of 4 documents, 0 items answered, 0 failed"
+    clock.now += 1000  # the model loads
+    counts.answered, counts.pages = 2, 1
+    assert speed.line(counts) == "0 of 4 documents, 2 items answered, 0 failed"
+    clock.now += 10
+    counts.answered, counts.failed, counts.pages, counts.documents_done = 11, 1, 6, 1
+    # 10 items in 10 s; 28 of 40 are left, since two documents have 20.
+    assert speed.line(counts) == "1 of 4 documents, 11 items answered, 1 failed, 0.5 pages/s, about 0:28 left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (80, "1:20"), (4000, "1:06:40"), (-3, "0:00"), (59.6, "1:00")]
+)
+def test_a_duration_reads_like_a_clock(seconds: float, text: str) -> None:
+    assert display._clock(seconds) == text
+
+
+def test_without_a_terminal_a_line_comes_every_few_seconds_and_at_the_end(clock: Clock) -> None:
+    console = Console(file=io.StringIO(), force_terminal=False)
+    counts = Counts(documents=2)
+    with display.shown(console) as observe:
+        for step in range(30):
+            clock.now += 1
+            counts.answered = step
+            counts.documents_done = 2 if step == 29 else 0
+            observe(counts)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    assert len(lines) == 7
+    assert lines[-1].startswith("2 of 2 documents, 29 items answered")
+
+
+def test_in_a_terminal_one_line_lives_and_goes() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=150)
+    counts = Counts(documents=2, documents_open=2, expected=5, answered=3, documents_done=1)
+    with display.shown(console) as observe:
+        observe(Counts(documents=2))
+        observe(counts)
+    assert isinstance(console.file, io.StringIO)
+    drawn = console.file.getvalue()
+    assert "starting" in drawn
+    assert "1 of 2 documents, 3 items answered, 0 failed" in drawn

@@ -1,0 +1,179 @@
+"""A job whose Ray is not there, or dies, ends soon, and says what is gone."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from jobs.run import ray_watchdog as lifeline
+from jobs.run.ray_session import RayLostError, connected
+from tests.environment import without_ray
+from tests.jobs.test_submit import free_ports
+
+ROOT = Path(__file__).parents[3]
+
+PROGRAM = """
+import sys, time
+import psutil
+from jobs.run import ray_watchdog as lifeline
+from jobs.run.ray_session import RayLostError, connected
+from jobs.run.signals import graceful
+
+lifeline.HEAD_SECONDS = 2.0
+with connected(num_cpus=1), graceful(lambda: None):
+    try:
+        with lifeline.lifeline():
+            time.sleep(3)
+            (victim,) = [one for one in psutil.Process().children() if one.name() == sys.argv[1]]
+            victim.kill()
+            time.sleep(200)
+    except RayLostError as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("victim", "said"),
+    [("raylet", "Ray's process on this machine, the raylet, has died"), ("gcs_server", "Ray's head at")],
+)
+def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> None:
+    command = [sys.executable, "-c", PROGRAM, victim]
+    done = subprocess.run(command, cwd=ROOT, env=without_ray(), capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stderr
+    assert any(line.startswith(said) for line in done.stdout.splitlines()), done.stdout
+
+
+def job_with(error: BaseException) -> None:
+    with lifeline.lifeline():
+        time.sleep(0.1)
+        raise error
+
+
+def test_what_else_ends_a_job_stays_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its Ray is a socket and a port on which somebody listens."""
+    with socket.socket(socket.AF_UNIX) as raylet, socket.create_server(("127.0.0.1", 0)) as head:
+        raylet.bind(path := os.path.relpath(tmp_path / "raylet"))  # such a path may have 107 characters
+        raylet.listen()
+        context = SimpleNamespace(gcs_address=f"127.0.0.1:{head.getsockname()[1]}")
+        monkeypatch.setattr("ray.get_runtime_context", lambda: context)
+        node = SimpleNamespace(raylet_socket_name=path)
+        monkeypatch.setattr(ray._private.worker.global_worker, "node", node, raising=False)
+        monkeypatch.setattr(lifeline, "LOOK_SECONDS", 0.01)
+        for error in (KeyboardInterrupt(), OSError("no room")):
+            with pytest.raises(type(error)):
+                job_with(error)
+
+
+def test_a_ray_that_does_not_start_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init(*args: object, **kwargs: object) -> None:
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", init)
+    with (
+        pytest.raises(RayLostError, match=r"Ray does not start: The .* timed out during startup"),
+        connected(),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "nowhere.invalid"])
+def test_an_address_at_which_no_ray_answers_is_refused(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    address = f"{host}:{free_ports(1)[0]}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ValueError, match="no Ray answers there") as refused, connected():
+        pass
+    assert address in str(refused.value)
+
+
+STUCK = """
+import socket, time
+from types import SimpleNamespace
+import ray
+from jobs.run import ray_watchdog as lifeline
+from jobs.run.signals import graceful
+
+ray.get_runtime_context = lambda: SimpleNamespace(gcs_address="127.0.0.1:1")
+ray._private.worker.global_worker.node = SimpleNamespace(raylet_socket_name="/nowhere")
+lifeline.LAST_SECONDS = 1.0
+with graceful(lambda: None), lifeline.lifeline():
+    try:
+        time.sleep(100)
+    finally:
+        time.sleep(100)
+"""
+
+
+CONNECTING = """
+from jobs.run import ray_session as cluster
+
+cluster.HEAD_SECONDS = 1.0
+with cluster.connected():
+    print("connected")
+"""
+
+
+def test_a_head_that_goes_while_a_job_connects_is_a_sentence() -> None:
+    """Its Ray is a port on which somebody listens, and then nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = "{}:{}".format(*head.getsockname())
+        job = subprocess.Popen(
+            [sys.executable, "-c", CONNECTING],
+            cwd=ROOT,
+            env=os.environ | {"RAY_ADDRESS": address},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2):  # the question whether anybody answers, and Ray's own
+            head.accept()[0].close()
+    _, said = job.communicate(timeout=60)
+    assert job.returncode == 1
+    assert f"broken off: Ray's head at {address} is gone; the same command continues" in said
+
+
+VANISHING = """
+import os, signal
+import ray
+from jobs.run.ray_session import connected
+
+def start(*args, **kwargs):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.killpg(0, signal.SIGINT)  # what the terminal does, for which a job has its own answer
+    if {early}:
+        os._exit(1)
+
+ray.init = start
+with connected():
+    os._exit(1)
+"""
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_process_that_ray_ends_has_its_sentence_all_the_same(early: bool) -> None:
+    """As it does where the raylet dies that it just talks to."""
+    command = [sys.executable, "-c", VANISHING.format(early=early)]
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=without_ray(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        start_new_session=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("broken off: this process was killed, or ended by Ray")
+    assert done.stderr.endswith("the same command continues\n")
+
+
+def test_a_job_that_ray_does_not_let_go_ends_all_the_same() -> None:
+    done = subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("broken off: Ray's process on this machine, the raylet")

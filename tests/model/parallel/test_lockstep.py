@@ -1,0 +1,255 @@
+"""An engine whose network is several ranks answers as one that computes alone."""
+
+import json
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+import torch
+
+from model.checkpoint import load_model, save_model
+from model.collectives.world import World
+from model.engine.engine import BatchEngine
+from model.engine.reference import NaiveEngine
+from model.engine.request import Completion, Group
+from model.engine.sampling import Sampling
+from model.executor.factory import EngineConfig
+from model.parallel.lockstep import Leader, follow, receive_command, send_command
+from model.parallel.tensor_parallel import load_parallel
+from model.text.grammar import Grammars
+from model.text.tokenizer import Tokenizer
+from tests.model.engine.test_engine import (
+    EOS,
+    ROOMY,
+    SIZE,
+    answers,
+    assert_empty,
+    assert_equal,
+    make_group,
+    mixed_groups,
+)
+from tests.model.executor.test_fused_layers import assert_alike
+from tests.model.ranks import Ranks
+from tests.model.tiny import tiny_pixtral
+
+TEKKEN = Path("model/nano/tekken.json")
+
+
+@pytest.fixture(scope="module", params=[2, 4])
+def ranks(request: pytest.FixtureRequest) -> Iterator[Ranks]:
+    ranks = Ranks(request.param)
+    yield ranks
+    ranks.close()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("checkpoint")
+    vocab_size = Tokenizer.from_file(TEKKEN).vocab_size
+    save_model(tiny_pixtral(dtype=torch.float64, vocab_size=vocab_size, n_kv_heads=4), folder)
+    return folder
+
+
+def together(
+    world: World,
+    folder: Path,
+    groups: Sequence[Group],
+    configs: Sequence[EngineConfig],
+    dtype: torch.dtype = torch.float64,
+) -> list[tuple[dict[str, Completion], int]] | None:
+    """On rank 0 the answers under each config, and how often a sequence was preempted."""
+    grammars = Grammars(Tokenizer.from_file(TEKKEN)) if world.rank == 0 else None
+    done = []
+    for config in configs:
+        model = load_parallel(folder, world, dtype)
+        if world.rank:
+            follow(model, world, config)
+            continue
+        leader = Leader(model, world, config)
+        engine = BatchEngine(model, eos_id=EOS, grammars=grammars, config=config, network=leader)
+        done.append((answers(engine, groups), engine.preemptions))
+        assert_empty(engine)
+        leader.stop()
+    return None if world.rank else done
+
+
+def constrained_group() -> Group:
+    number = json.dumps({"type": "integer", "minimum": 100, "maximum": 999})
+    day = json.dumps({"type": "string", "format": "date"})
+    group = make_group("g", [(0, 2, 3)], [(3, 12)] * 4, sampling=Sampling(temperature=1.0))
+    schemas = [day, None, number, number]
+    branches = [replace(one, grammar=schema) for one, schema in zip(group.branches, schemas, strict=True)]
+    return replace(group, branches=branches)
+
+
+def test_the_answers_are_those_of_one_process(ranks: Ranks, saved: Path) -> None:
+    """Shared prefixes, several images, grammars; at once and in pieces, ahead or not, and preempted."""
+    groups = [*mixed_groups(), constrained_group()]
+    model = load_model(saved, device="cpu", dtype=torch.float64)
+    expected = answers(NaiveEngine(model, eos_id=EOS, grammars=Grammars(Tokenizer.from_file(TEKKEN))), groups)
+    assert {one.finish_reason for one in expected.values()} == {"length", "stop"}
+    tight = replace(ROOMY, cache_tokens=17 * SIZE, reserve=0.0, step_tokens=20)
+    configs = [
+        replace(ROOMY, encode_patches=1000, ahead=False),
+        replace(tight, ahead=True),
+        replace(ROOMY, ahead=True),
+        replace(tight, ahead=False),
+    ][: 8 // len(ranks.processes)]
+    [outcomes, *others] = ranks(together, saved, groups, configs)
+    assert others == [None] * len(others)
+    for (done, preemptions), config in zip(outcomes, configs, strict=True):
+        assert_equal(done, expected)
+        assert bool(preemptions) == (config.reserve == 0)
+
+
+def cache_of(world: World, folder: Path) -> int:
+    """With nothing said of the cache: the memory of the poorest rank decides."""
+    model = load_parallel(folder, world, torch.float64)
+    config = replace(ROOMY, cache_tokens=None)
+    with patch("model.executor.factory.cache_tokens", lambda *_, **__: 1000 + 100 * world.rank):
+        if world.rank:
+            follow(model, world, config)
+            return 0
+        leader = Leader(model, world, config)
+        leader.stop()
+        return leader.cache.blocks
+
+
+def test_the_cache_is_what_every_rank_has_room_for(ranks: Ranks, saved: Path) -> None:
+    assert ranks(cache_of, saved)[0] == 1000 // SIZE
+
+
+def exchange(world: World, arrays: Sequence[np.ndarray]) -> bool:
+    if world.rank == 0:
+        send_command(world, 7, arrays)
+        return True
+    kind, received = receive_command(world)
+    return kind == 7 and [one.tolist() for one in received] == [one.tolist() for one in arrays]
+
+
+@pytest.mark.parametrize("lengths", [[0], [3, 0, 2], [16380, 1], [16381], [16384, 5], [0, 40000, 3]])
+def test_commands_arrive_whole_however_long(ranks: Ranks, lengths: list[int]) -> None:
+    arrays = [np.arange(length, dtype=np.int32) for length in lengths]
+    assert all(ranks(exchange, arrays))
+
+
+def ready(world: World, folder: Path) -> None:
+    load_parallel(folder, world, torch.float64)
+
+
+def endless(world: World, folder: Path, begun: Path) -> None:
+    """Works until the world ends; once it does, the file is there."""
+    model = load_parallel(folder, world, torch.float64)
+    if world.rank:
+        follow(model, world, ROOMY)
+    engine = BatchEngine(model, eos_id=EOS, config=ROOMY, network=Leader(model, world, ROOMY))
+    while True:
+        answers(engine, [make_group("a", [(0, 2, 3)], [(3, 6)])])
+        begun.touch()
+
+
+@pytest.mark.parametrize(
+    ("size", "victim", "how", "within"),
+    [
+        (2, 0, signal.SIGKILL, 5.0),
+        (4, 2, signal.SIGKILL, 5.0),
+        (2, 1, signal.SIGSTOP, 10.0),  # the leader waits 3 seconds for a sum
+    ],
+)
+def test_a_rank_that_dies_or_hangs_ends_the_others(
+    saved: Path, tmp_path: Path, size: int, victim: int, how: signal.Signals, within: float
+) -> None:
+    ranks = Ranks(size, timeout=3.0 if how == signal.SIGSTOP else 60.0)
+    try:
+        ranks(ready, saved)
+        ranks.start(endless, saved, tmp_path / "begun")
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.1)
+        ranks.signal(victim, how)
+        stopped = time.monotonic()
+        for rank in set(range(size)) - {victim}:
+            assert f"LockstepError: {'rank' if rank else 'the ranks could not'}" in ranks.error(rank)
+        assert time.monotonic() - stopped < within
+    finally:
+        ranks.close()
+
+
+def unheard(world: World) -> None:
+    """Rank 1 takes no command, of which the leader sends more than any buffer holds."""
+    while world.rank:
+        time.sleep(1)
+    while True:
+        send_command(world, 7, [np.zeros(1 << 20, np.int32)])
+
+
+def test_a_leader_waits_for_a_rank_to_take_a_command_as_long_as_for_a_sum() -> None:
+    ranks = Ranks(2, timeout=3.0)
+    try:
+        ranks.start(unheard)
+        assert "Operation timed out" in ranks.error(0)
+    finally:
+        ranks.close()
+
+
+def faulty(world: World, folder: Path, groups: Sequence[Group]) -> None:
+    """Rank 1 runs out of memory in its third step."""
+    model = load_parallel(folder, world, torch.float64)
+    if world.rank == 0:
+        answers(BatchEngine(model, eos_id=EOS, config=ROOMY, network=Leader(model, world, ROOMY)), groups)
+    calls = count()
+    step = model.step
+
+    def fail(*args: Any) -> torch.Tensor:
+        if next(calls) == 2:
+            raise torch.OutOfMemoryError("no memory")
+        return step(*args)
+
+    with patch.object(model, "step", fail):
+        follow(model, world, ROOMY)
+
+
+def test_a_step_that_fails_on_one_rank_is_no_requests_error(saved: Path) -> None:
+    ranks = Ranks(2)
+    try:
+        ranks.start(faulty, saved, mixed_groups())
+        assert "LockstepError: rank 1 cannot follow: no memory" in ranks.error(1)
+        assert "LockstepError: the ranks could not compute a step of" in ranks.error(0)
+    finally:
+        ranks.close()
+
+
+@pytest.mark.parametrize("ranks", [2], indirect=True)
+def test_the_gpus_network_is_shared_like_the_plain_one(ranks: Ranks, saved: Path) -> None:
+    """And a step of several chunks is computed in two halves."""
+    pytest.importorskip("triton", reason="torch has brought no Triton; `make test` installs one")
+    groups = [make_group("a", [(0, 2, 3), (1, 1, 2)], [(3, 2), (4, 2)])]
+    expected = answers(NaiveEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups)
+    config = replace(ROOMY, fused=True, ahead=True, step_tokens=20, encode_patches=0, overlap=2)
+    [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
+    [(done, _)] = outcomes
+    assert_alike(done, expected, 1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("overlap", [None, 2])
+def test_gpus_answer_together_as_one_process(saved: Path, overlap: int | None) -> None:
+    """Graphs hold the sums of decode steps."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("one CUDA device")
+    groups = [make_group("a", [(0, 2, 3), (1, 1, 2)], [(3, 9), (4, 12)]), make_group("b", [], [(2, 8)])]
+    expected = answers(NaiveEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups)
+    config = EngineConfig(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap)
+    ranks = Ranks(2, kind="cuda")
+    try:
+        [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
+    finally:
+        ranks.close()
+    [(done, _)] = outcomes
+    assert_alike(done, expected, 1e-3)

@@ -1,0 +1,138 @@
+"""The driver's account: an item counts once, a document is done when its last item arrives."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.commit.document_progress import Counts, Ledger
+from pipeline.plan.rows import ANSWER, FAILURE, NOTHING, Row, result_schema, table_of
+from schemas.rows import Document
+from tests.pipeline.plans import plan_for
+
+OPENED = {"uri": "/in/a.pdf", "content_key": "c", "media_type": "application/pdf", "page_count": 2}
+NOTHING_BEFORE = {"items_answered": 0, "items_failed": 0}
+
+
+def row(
+    item: str, *, kind: str = ANSWER, page: int | None = 1, expected: int | None = None, source: str = "a"
+) -> Row:
+    """One result; `expected` makes it the row that carries what is known of the document."""
+    document = None if expected is None else OPENED | NOTHING_BEFORE | {"items_expected": expected}
+    where = {"page_first": page, "page_last": page}
+    return {"kind": kind, "source_key": source * 32, "item_key": item, "document": document, **where}
+
+
+@pytest.fixture(scope="module")
+def ledger(tiny_checkpoint: Path) -> Callable[..., Ledger]:
+    plan = plan_for(tiny_checkpoint)
+
+    def make(documents: int = 1) -> Ledger:
+        keys = pa.chunked_array([[letter * 32 for letter in "abc"[:documents]]])
+        return Ledger(plan, keys, Counts(documents=documents))
+
+    return make
+
+
+def take(account: Ledger, *rows: Row) -> tuple[list[str], list[Document]]:
+    new, documents = account.take(table_of(rows, result_schema(None)))
+    return new["item_key"].to_pylist(), documents
+
+
+def test_a_document_is_done_with_its_last_item(ledger: Callable[..., Ledger]) -> None:
+    account = ledger()
+    assert take(account, row("1", expected=3), row("2", kind=FAILURE)) == (["1", "2"], [])
+    new, (document,) = take(account, row("3", page=2))
+    assert new == ["3"]
+    assert (document.items_expected, document.items_answered, document.items_failed) == (3, 2, 1)
+    assert document.status == "partial"
+    assert (document.uri, document.page_count, document.run_id) == ("/in/a.pdf", 2, account._plan.run_id)
+    account.check()
+
+
+def test_items_may_come_before_what_is_known_of_their_document(ledger: Callable[..., Ledger]) -> None:
+    account = ledger()
+    assert take(account, row("1"), row("2"))[1] == []
+    assert len(take(account, row("3", expected=3))[1]) == 1
+    assert account.counts.expected == 3
+
+
+def test_what_comes_twice_counts_once(ledger: Callable[..., Ledger]) -> None:
+    account = ledger()
+    first = row("1", expected=2)
+    assert take(account, first, first)[0] == ["1"]
+    assert take(account, first, row("2"))[0] == ["2"]
+    assert take(account, first, row("2", kind=FAILURE)) == ([], [])  # long done, and then otherwise
+    assert (account.counts.answered, account.counts.failed, account.counts.documents_done) == (2, 0, 1)
+    account.check()
+
+
+def test_a_document_of_which_nothing_is_asked_is_complete(ledger: Callable[..., Ledger]) -> None:
+    account = ledger()
+    new, (document,) = take(account, row("", kind=NOTHING, page=None, expected=0))
+    assert new == []
+    assert document.status == "complete"
+    account.check()
+
+
+def test_pages_count_once_for_all_their_questions(ledger: Callable[..., Ledger]) -> None:
+    account = ledger()
+    take(account, row("1", expected=4), row("2"), row("3", page=2), row("4", page=2))
+    assert account.counts.pages == 2
+
+
+def test_items_of_earlier_runs_count(ledger: Callable[..., Ledger]) -> None:
+    account = ledger()
+    first = row("1", expected=5)
+    first["document"] |= {"items_answered": 2, "items_failed": 1}
+    assert take(account, first)[1] == []
+    _, (document,) = take(account, row("2"))
+    assert (document.items_answered, document.items_failed, document.asked_key is None) == (4, 1, False)
+    assert (account.counts.answered, account.counts.failed) == (4, 1)
+    account.check()
+
+
+def test_a_missing_item_is_noticed(ledger: Callable[..., Ledger]) -> None:
+    account = ledger(documents=2)
+    take(account, row("1", expected=2))
+    with pytest.raises(AssertionError, match="documents_done=0"):
+        account.check()
+
+
+def test_an_item_too_many_is_noticed(ledger: Callable[..., Ledger]) -> None:
+    account = ledger()
+    with pytest.raises(AssertionError):
+        take(account, row("1", expected=1), row("2"))
+
+
+@given(st.data())
+def test_any_order_and_any_repetition_give_the_same_account(
+    ledger: Callable[..., Ledger], data: st.DataObject
+) -> None:
+    rows = [
+        row(
+            f"{source}{item}",
+            source=source,
+            kind=(ANSWER, FAILURE)[item % 2],
+            expected=3 if item == 0 else None,
+        )
+        for source in "abc"
+        for item in range(3)
+    ]
+    delivered = data.draw(st.permutations(rows + data.draw(st.lists(st.sampled_from(rows), max_size=9))))
+    account = ledger(documents=3)
+    kept: list[str] = []
+    documents: list[Document] = []
+    while delivered:
+        size = data.draw(st.integers(1, len(delivered)))
+        new, done = take(account, *delivered[:size])
+        kept, documents, delivered = kept + new, documents + done, delivered[size:]
+    assert sorted(kept) == sorted(each["item_key"] for each in rows)
+    assert sorted(document.source_key for document in documents) == [letter * 32 for letter in "abc"]
+    assert {(document.items_answered, document.items_failed) for document in documents} == {(2, 1)}
+    assert all(document.finished_at <= datetime.now(UTC) for document in documents)
+    account.check()

@@ -1,0 +1,212 @@
+"""An output that was written to before: what is done there is not done again, what has changed is."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.commit import lease as commits
+from pipeline.commit.lease import OutputError
+from pipeline.commit.manifest import read_begun, read_record
+from schemas.targets import Question
+from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.local import Killed, Machine
+from tests.pipeline.plans import QUESTIONS
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two documents of two and three pages, and one that cannot be opened."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.pdf").write_bytes(pdf_bytes([(100, 100)] * 2))
+    (folder / "b.pdf").write_bytes(pdf_bytes([(100, 120)] * 3))
+    (folder / "c.pdf").write_bytes(b"broken")
+    return folder
+
+
+@pytest.fixture
+def machine(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+
+
+def dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs from now on says that it is a process that is gone."""
+    pid = os.fork()
+    if not pid:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    where = commits._whereabouts() | {"pid": pid}
+    monkeypatch.setattr(commits, "_whereabouts", lambda: where)
+
+
+def test_a_finished_output_is_done(machine: Machine, folder: Path) -> None:
+    first = machine.run(folder)
+    assert (machine.opened, machine.asked) == ([str(folder / f"{name}.pdf") for name in "abc"], 10)
+    rows = machine.rows("answers/text") + machine.rows("documents")
+    second = machine.run(folder)
+    assert (machine.opened, machine.asked) == ([], 0)
+    assert second["counts"] == first["counts"] | {"pages": 0}
+    assert second["reused"] == {"documents": 3, "items": 12, "run_ids": [first["run_id"]]}
+    assert machine.rows("answers/text") + machine.rows("documents") == rows
+    assert read_record(machine.output)["run_id"] == second["run_id"]
+
+
+@pytest.mark.parametrize("batches", range(6))
+def test_a_run_that_was_killed_goes_on(
+    machine: Machine, folder: Path, batches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        dead(patch)
+        with pytest.raises(Killed):
+            machine.run(folder, kill_after=batches)
+    assert read_begun(machine.output)["finished_at"] is None
+    with pytest.raises(ValueError, match="has not finished: the same command, given again, continues it"):
+        read_record(machine.output)
+    there = len(machine.rows("answers/text")) + len(machine.rows("failures"))
+    assert there == min(2 * batches, 10)
+    machine.run(folder)
+    assert machine.asked == 10 - there
+    assert [Path(uri).name for uri in machine.opened] == ["a.pdf", "b.pdf", "c.pdf"][
+        (batches >= 2) + (batches >= 5) :
+    ]
+    found = machine.items()
+    undisturbed = Machine(Path(machine._values["model"]), tmp_path / "other", monkeypatch)
+    undisturbed.run(folder)
+    assert undisturbed.items() == found
+
+
+def test_new_and_changed_documents_are_done_and_replace_their_old_rows(
+    machine: Machine, folder: Path
+) -> None:
+    machine.run(folder)
+    before = {row["item_key"] for row in machine.rows("answers/text")}
+    (folder / "a.pdf").write_bytes(pdf_bytes([(110, 100)]))
+    (folder / "d.pdf").write_bytes(pdf_bytes([(90, 90)]))
+    (folder / "b.pdf").rename(folder.parent / "b.pdf")
+    record = machine.run(folder)
+    assert [Path(uri).name for uri in machine.opened] == ["a.pdf", "d.pdf"]
+    assert machine.asked == 4
+    assert record["counts"]["documents"] == 3
+    found = {(name, page) for name, page, _, _ in machine.items()}
+    assert found == {("a.pdf", 1), ("b.pdf", 1), ("b.pdf", 2), ("b.pdf", 3), ("c.pdf", None), ("d.pdf", 1)}
+    assert len(before & {row["item_key"] for row in machine.rows("answers/text")}) == 6
+    assert len(machine.rows("documents")) == 4
+
+
+def test_a_document_that_breaks_takes_its_answers_with_it(machine: Machine, folder: Path) -> None:
+    machine.run(folder)
+    (folder / "a.pdf").write_bytes(b"broken now")
+    (folder / "c.pdf").write_bytes(pdf_bytes([(90, 90)]))
+    machine.run(folder)
+    assert {(name, page) for name, page, _, _ in machine.items() if name != "b.pdf"} == {
+        ("a.pdf", None),
+        ("c.pdf", 1),
+    }
+
+
+def test_a_new_question_alone_is_asked(machine: Machine, folder: Path) -> None:
+    machine.run(folder)
+    more = (*QUESTIONS, Question(id="who", text="Who?", documents="a.pdf"))
+    record = machine.run(folder, questions=more)
+    assert [Path(uri).name for uri in machine.opened] == ["a.pdf"]
+    assert machine.asked == 2
+    assert record["counts"]["expected"] == 14
+    machine.items()
+    fewer = machine.run(folder, questions=QUESTIONS[:1])
+    assert machine.asked == 0
+    assert fewer["counts"]["expected"] == 6
+    assert len(machine.rows("answers/text") + machine.rows("failures")) == 14
+
+
+def test_a_changed_question_is_asked_again_and_replaces_its_answers(machine: Machine, folder: Path) -> None:
+    machine.run(folder)
+    changed = (QUESTIONS[0], Question(id="when", text="Since when?"))
+    machine.run(folder, questions=changed)
+    assert machine.asked == 5
+    assert {question for _, _, _, question in machine.items()} == {QUESTIONS[0].text, "Since when?"}
+
+
+@pytest.mark.parametrize(
+    "changes", [{"max_side": 64}, {"max_new_tokens": 5}, {"scope": "document", "max_pages": 2}]
+)
+def test_other_settings_redo_all(machine: Machine, folder: Path, changes: dict[str, Any]) -> None:
+    before = machine.run(folder)
+    after = machine.run(folder, **changes)
+    assert len(machine.opened) == 3
+    keys = {
+        row["settings_key"]
+        for name in ("answers/text", "failures", "documents")
+        for row in machine.rows(name)
+    }
+    assert keys == {after["plan"]["settings_key"]} != {before["plan"]["settings_key"]}
+    assert len(machine.items()) == after["counts"]["expected"]
+
+
+def test_a_redo_that_was_killed_goes_on(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.run(folder)
+    with monkeypatch.context() as patch:
+        dead(patch)
+        with pytest.raises(Killed):
+            machine.run(folder, kill_after=1, max_side=64)
+    sides = {row["uri"]: row["settings_key"] for row in machine.rows("answers/text")}
+    assert len(set(sides.values())) == 2, "a.pdf is new, b.pdf as it was"
+    machine.run(folder, max_side=64)
+    assert machine.asked == 8
+    assert len(machine.items()) == 12
+
+
+def test_rows_that_share_a_uri_keep_their_answers(machine: Machine, folder: Path) -> None:
+    table = pa.table(
+        {"id": ["x", "y", "z"], "where": [str(folder / name) for name in ("a.pdf", "a.pdf", "b.pdf")]}
+    )
+    pq.write_table(table, folder / "list.parquet")
+    columns: dict[str, Any] = {"column": "where", "id_column": "id"}
+    machine.run(folder / "list.parquet", **columns)
+    assert len(machine.items()) == 14
+    machine.run(folder / "list.parquet", max_side=64, **columns)
+    assert len(machine.items()) == 14
+
+
+def test_what_failed_is_asked_again_by_cause(machine: Machine, folder: Path) -> None:
+    machine.run(folder)
+    reasons = {row["reason"] for row in machine.rows("failures")}
+    (folder / "d.pdf").write_bytes(pdf_bytes())
+    machine.carry_out(machine.prepare(folder, frozenset({"timeout"})))
+    assert machine.opened == []
+    old = machine.rows("failures")
+    record = machine.carry_out(machine.prepare(folder, frozenset(reasons)))
+    assert [Path(uri).name for uri in machine.opened] == ["c.pdf"]
+    assert record["counts"]["documents"] == 3
+    assert {row["item_key"] for row in machine.rows("failures")} == {row["item_key"] for row in old}
+    assert {row["run_id"] for row in machine.rows("failures")} == {record["run_id"]}
+    machine.items()
+
+
+def test_a_full_disk_breaks_the_run_off_and_it_goes_on_when_there_is_room(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+    really = pq.write_table
+
+    def write(rows: pa.Table, path: str, **options: Any) -> None:
+        nonlocal written
+        written += 1
+        if written > 3:
+            raise OSError(28, "No space left on device")
+        really(rows, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.commit.tables.pq.write_table", write)
+        with pytest.raises(OutputError, match=r"cannot be written: .*No space left on device"):
+            machine.run(folder)
+    there = len(machine.rows("answers/text")) + len(machine.rows("failures"))
+    assert 0 < there < 10
+    machine.run(folder)
+    assert machine.asked == 10 - there
+    assert len(machine.items()) == 12

@@ -1,0 +1,396 @@
+"""Every completion becomes one row; its values, the places of their tokens and its failures are exact."""
+
+import math
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from model.text.tokenizer import Tokenizer
+from pipeline.parse.answers import (
+    AnswerError,
+    confidences,
+    read_answer,
+    read_completion,
+    read_target,
+    token_places,
+    value_spans,
+)
+from pipeline.plan.items import Plan
+from pipeline.plan.limits import Limits
+from schemas.arrow import to_json, to_table
+from schemas.rows import Answer, Failure, answer_row
+from schemas.targets import Question, Receipt, ReceiptItem
+
+TOKENIZER = Tokenizer.from_file(Path("model/nano/tekken.json"))
+RECEIPT = Receipt(
+    merchant="Köfte 😀",
+    date=date(2026, 1, 2),
+    items=[ReceiptItem(name="tea", amount=Decimal("1.50")), ReceiptItem(name="", amount=Decimal("-0.25"))],
+    total=Decimal("1.25"),
+)
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Trip(BaseModel):
+    on: list[date]
+
+
+class Everything(BaseModel):
+    trips: list[Trip] = []
+    text: str | None = None
+    whole: int | None = None
+    real: float | None = None
+    flag: bool | None = None
+    day: date | None = None
+    at: AwareDatetime | None = None
+    money: Decimal | None = Field(default=None, max_digits=20, decimal_places=2)
+    amounts: list[Annotated[Decimal, Field(max_digits=4, decimal_places=1)] | None] = []
+    colour: Colour | None = None
+    size: Literal["s", "m"] | None = None
+    tags: list[str] = []
+
+    @model_validator(mode="after")
+    def _of_the_user(self) -> "Everything":
+        if self.text == "divide":
+            1 / 0  # noqa: B018 # a mistake in a user's class
+        return self
+
+
+def plan(target: str | None = None) -> Plan:
+    return Plan(
+        run_id="run",
+        settings_key="settings",
+        questions=(Question(id="q", text="How many?"),),
+        target=target,
+        scope="page",
+        max_pages=4,
+        pages=(1, None),
+        max_side=1024,
+        patch_size=16,
+        model="model/nano",
+        max_new_tokens=64,
+        grammar=None,
+        vocab_size=TOKENIZER.vocab_size,
+        limits=Limits(),
+        passwords=(),
+    )
+
+
+def completion(text: str, **columns: Any) -> dict[str, Any]:
+    token_ids = TOKENIZER.encode(text)
+    return {
+        "item_key": "item",
+        "source_key": "source",
+        "uri": "/docs/a.pdf",
+        "content_key": "content",
+        "page_first": 2,
+        "page_last": 3,
+        "pages_missing": None,
+        "note": None,
+        "question_id": "q",
+        "question": "How many?",
+        "prompt_key": "p",
+        "token_ids": token_ids,
+        "logprobs": [-0.5] * len(token_ids),
+        "finish_reason": "stop",
+        "prompt_tokens": 9,
+        "cached_tokens": 4,
+        "error": None,
+    } | columns
+
+
+def test_a_free_answer_is_a_row() -> None:
+    row = read_completion(completion(" 42 \n"), plan(), TOKENIZER)
+    assert isinstance(row, Answer)
+    assert abs((datetime.now(UTC) - row.answered_at).total_seconds()) < 60
+    tokens = len(TOKENIZER.encode(" 42 \n"))
+    assert row == Answer(
+        item_key="item",
+        source_key="source",
+        settings_key="settings",
+        run_id="run",
+        uri="/docs/a.pdf",
+        page_first=2,
+        page_last=3,
+        question_id="q",
+        question="How many?",
+        answer="42",
+        raw_text=" 42 \n",
+        confidence=row.confidence,
+        fields=[],
+        finish_reason="stop",
+        prompt_tokens=9,
+        cached_tokens=4,
+        output_tokens=tokens,
+        content_key="content",
+        answered_at=row.answered_at,
+        prompt_key="p",
+    )
+    assert math.exp(-0.5 * tokens) <= row.confidence < 1
+
+
+@pytest.mark.parametrize("reason", ["stop", "length", "repetition", "grammar"])
+def test_a_free_answer_that_was_cut_is_still_an_answer(reason: str) -> None:
+    row = read_completion(completion("forty-", finish_reason=reason), plan(), TOKENIZER)
+    assert isinstance(row, Answer)
+    assert (row.answer, row.finish_reason) == ("forty-", reason)
+
+
+def test_a_target_is_a_row_with_its_own_types() -> None:
+    row = read_completion(completion(to_json(RECEIPT)), plan("Receipt"), TOKENIZER)
+    assert isinstance(row, answer_row(Receipt))
+    assert row.model_dump()["answer"] == RECEIPT.model_dump()
+    assert [field.path for field in row.fields] == [
+        "merchant",
+        "date",
+        "items[0].name",
+        "items[0].amount",
+        "items[1].name",
+        "items[1].amount",
+        "total",
+    ]
+    table = to_table(answer_row(Receipt), [row])
+    assert table["answer"][0]["items"][1]["amount"].as_py() == Decimal("-0.25")
+
+
+def test_an_object_that_ended_with_the_limit_is_an_answer() -> None:
+    row = read_completion(completion(to_json(RECEIPT), finish_reason="length"), plan("Receipt"), TOKENIZER)
+    assert isinstance(row, Answer)
+    assert row.finish_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "reason", "message"),
+    [
+        ('{"merchant": "K', "stop", "invalid_json", "the text is not JSON: no string at character 13"),
+        ('{"merchant": "K', "length", "truncated", "the text is not JSON: no string at character 13"),
+        ('{"merchant": "K', "repetition", "repetition", "the text is not JSON: no string at character 13"),
+        ("", "stop", "invalid_json", "the text is not JSON: the end at character 0"),
+        (
+            '{"merchant": null, "date": "2026-01-02", "items": [{"name": "a"}], "total": 1}',
+            "stop",
+            "missing_field",
+            "merchant: is missing; items[0].amount: is missing",
+        ),
+        (
+            '{"merchant": "K", "date": "2026-01-02", "items": [], "total": 1.255}',
+            "stop",
+            "invalid_value",
+            "total: Decimal input should have no more than 2 decimal places",
+        ),
+    ],
+)
+def test_a_target_that_does_not_validate_is_a_failure_with_the_text(
+    text: str, finish_reason: str, reason: str, message: str
+) -> None:
+    row = read_completion(completion(text, finish_reason=finish_reason), plan("Receipt"), TOKENIZER)
+    assert row == Failure(
+        item_key="item",
+        source_key="source",
+        settings_key="settings",
+        run_id="run",
+        uri="/docs/a.pdf",
+        page_first=2,
+        page_last=3,
+        question_id="q",
+        question="How many?",
+        target="Receipt",
+        stage="parse",
+        reason=reason,
+        message=message,
+        raw_text=text,
+        failed_at=row.failed_at if isinstance(row, Failure) else datetime.now(UTC),
+    )
+
+
+def test_where_no_token_could_follow_the_failure_says_why() -> None:
+    row = completion('{"merchant": "K', finish_reason="grammar", error="lexer error: too many states")
+    found = read_completion(row, plan("Receipt"), TOKENIZER)
+    assert isinstance(found, Failure)
+    assert (found.stage, found.reason, found.message) == ("parse", "grammar", "lexer error: too many states")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "message"),
+    [
+        ("ValueError: 9000 tokens, the limit is 8192", "value_error", "9000 tokens, the limit is 8192"),
+        ("OutOfMemoryError: CUDA\nout of memory", "out_of_memory_error", "CUDA\nout of memory"),
+        ("the rank: gone", "engine_error", "the rank: gone"),
+    ],
+)
+def test_an_error_of_the_engine_is_a_failure(error: str, reason: str, message: str) -> None:
+    row = completion("", finish_reason="error", error=error)
+    found = read_completion(row, plan(), TOKENIZER)
+    assert isinstance(found, Failure)
+    assert (found.stage, found.reason, found.message, found.raw_text) == ("generate", reason, message, None)
+
+
+@given(st.lists(st.tuples(st.binary(max_size=20), st.sampled_from([None, "Receipt"])), max_size=5))
+def test_every_completion_is_one_row(texts: list[tuple[bytes, str | None]]) -> None:
+    for data, target in texts:
+        row = completion("", token_ids=[1000 + byte for byte in data], logprobs=[-1.0] * len(data))
+        found = read_completion(row, plan(target), TOKENIZER)
+        assert found.item_key == "item"
+        assert isinstance(found, Answer) == (
+            target is None and bool(found.raw_text and found.raw_text.strip())
+        )
+        to_table(type(found), [found])
+
+
+def test_an_empty_free_answer_is_an_error() -> None:
+    with pytest.raises(AnswerError, match="the model wrote nothing") as caught:
+        read_answer(" \n")
+    assert caught.value.reason == "empty_answer"
+
+
+def test_decimals_are_read_digit_by_digit() -> None:
+    assert read_target(Everything, '{"money": 123456789012345678.10}').money == Decimal(
+        "123456789012345678.10"
+    )
+    assert read_target(Everything, '{"money": 1e2}').money == Decimal(100)
+    assert read_target(Everything, '{"amounts": [1, null, 2.5]}').amounts == [1, None, Decimal("2.5")]
+
+
+@pytest.mark.parametrize(
+    "wrap", ["{}", " \n{}\n", "```json\n{}\n```", "```\n{}```\n", "\n```json \n {} \n```"]
+)
+def test_white_space_and_one_fence_are_dropped(wrap: str) -> None:
+    text = wrap.replace("{}", '{"whole": 7}')
+    assert read_target(Everything, text).whole == 7
+    (leaf,) = value_spans(text)
+    assert text[leaf.start : leaf.end] == "7"
+
+
+@pytest.mark.parametrize(
+    "wrap", ["Here it is: {}", "{} I hope this helps", "```json\n```json\n{}\n```\n```", "{}{}"]
+)
+def test_other_text_beside_the_object_is_an_error(wrap: str) -> None:
+    with pytest.raises(AnswerError) as caught:
+        read_target(Everything, wrap.replace("{}", '{"whole": 7}'))
+    assert caught.value.reason == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"whole": "7"}',
+        '{"whole": 7.0}',
+        '{"whole": 9223372036854775808}',
+        '{"real": "1.5"}',
+        '{"flag": 1}',
+        '{"flag": "yes"}',
+        '{"text": 7}',
+        '{"day": 20260102}',
+        '{"day": "86400"}',
+        '{"day": "02.01.2026"}',
+        '{"at": "20260102"}',
+        '{"trips": [{"on": ["2026-01-02", "86400"]}]}',
+        '{"day": "2026-02-30"}',
+        '{"at": "2026-01-02T03:04:05"}',
+        '{"money": "1.10"}',
+        '{"money": 1000000000000000000.00}',
+        '{"money": "NaN"}',
+        '{"money": true}',
+        '{"colour": "blue"}',
+        '{"size": "xl"}',
+        '{"tags": [1]}',
+        '{"unknown": 1}',
+        '{"text": "divide"}',
+        "[]",
+        "7",
+    ],
+)
+def test_values_of_another_kind_are_refused(text: str) -> None:
+    with pytest.raises(AnswerError) as caught:
+        read_target(Everything, text)
+    assert caught.value.reason == "invalid_value"
+
+
+def test_null_in_a_field_with_a_default_is_missing_not_the_default() -> None:
+    with pytest.raises(AnswerError, match=r"^tags: is missing$") as caught:
+        read_target(Everything, '{"tags": null}')
+    assert caught.value.reason == "missing_field"
+
+
+def test_a_strict_target_is_read_too() -> None:
+    class Strict(BaseModel):
+        model_config = ConfigDict(strict=True)
+        day: date
+        money: Decimal = Field(max_digits=4, decimal_places=2)
+
+    assert read_target(Strict, '{"day": "2026-01-02", "money": 1.50}').day == date(2026, 1, 2)
+
+
+@given(
+    st.builds(
+        Receipt,
+        merchant=st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+        date=st.dates(),
+        items=st.lists(
+            st.builds(
+                ReceiptItem,
+                name=st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+                amount=st.decimals(-1000, 1000, places=2),
+            ),
+            max_size=3,
+        ),
+        total=st.decimals(-(10**9), 10**9, places=2),
+    )
+)
+def test_what_is_written_as_json_is_read_back(receipt: Receipt) -> None:
+    assert read_target(Receipt, to_json(receipt)) == receipt
+
+
+def test_a_value_has_the_confidence_of_its_own_tokens() -> None:
+    tokens = [b'{"a"', b": ", b"1", b"2", b', "b": "', b"x", b'"}']
+    text = b"".join(tokens).decode()
+    assert [text[leaf.start : leaf.end] for leaf in value_spans(text)] == ["12", '"x"']
+    a, b = confidences(
+        [(leaf.start, leaf.end) for leaf in value_spans(text)],
+        *_bytewise(tokens, [-1.0, -2.0, -0.25, -0.5, -0.75, -0.125, -3.0]),
+    )
+    assert a == pytest.approx(math.exp(-0.25 - 0.5))
+    # Bytewise, the quotes have their own tokens: each shares its token's log-probability.
+    assert b == pytest.approx(math.exp(-0.75 / 8 - 0.125 - 3.0 / 2))
+
+
+def _bytewise(tokens: list[bytes], logprobs: list[float]) -> tuple[list[int], list[float], Tokenizer]:
+    ids = [1000 + byte for token in tokens for byte in token]
+    spread = [value / len(token) for token, value in zip(tokens, logprobs, strict=True) for _ in token]
+    return ids, spread, TOKENIZER
+
+
+def test_a_token_that_straddles_the_edge_counts() -> None:
+    ids = [*TOKENIZER.encode(" the"), 1000 + 0xC3, 1000 + 0xA9, TOKENIZER.eos]
+    assert TOKENIZER.decode(ids) == " theé"
+    before, accent = confidences([(1, 4), (4, 5)], ids, [-1.0, -2.0, -4.0, -8.0], TOKENIZER)
+    assert before == pytest.approx(math.exp(-1.0))
+    assert accent == pytest.approx(math.exp(-6.0))
+
+
+@given(st.lists(st.binary(max_size=3), max_size=12))
+def test_tokens_cover_the_text_in_order_and_without_gaps(tokens: list[bytes]) -> None:
+    places = token_places(tokens)
+    length = len(b"".join(tokens).decode("utf-8", errors="replace"))
+    assert {at for start, end in places for at in range(start, end)} == set(range(length))
+    assert places == sorted(places)
+    assert all(a[1] <= b[1] for a, b in pairwise(places))
+
+
+@given(st.text(max_size=20))
+def test_valid_text_is_placed_character_by_character(text: str) -> None:
+    data = text.encode("utf-8", errors="replace")
+    singles = token_places([bytes([byte]) for byte in data])
+    lengths = [len(character.encode()) for character in data.decode()]
+    assert singles == [(at, at + 1) for at, length in enumerate(lengths) for _ in range(length)]

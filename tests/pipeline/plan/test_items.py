@@ -1,0 +1,163 @@
+"""Which items a document has: windows, page ranges, and keys that change with what shapes an answer."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.plan.items import (
+    Plan,
+    Window,
+    asked_key,
+    item_key,
+    page_ranges,
+    parse_pages,
+    questions_for,
+    windows,
+)
+from pipeline.plan.limits import Limits
+from schemas.targets import Question
+
+ANY = Question(id="any", text="Any?")
+PDF = Question(id="pdf", text="Of a PDF?", documents="*.pdf")
+THIRD = Question(id="third", text="On page 3?", pages=[3])
+PLAN = Plan(
+    run_id="run",
+    settings_key="settings",
+    questions=(ANY, PDF, THIRD),
+    target=None,
+    scope="page",
+    max_pages=4,
+    pages=(1, None),
+    max_side=1024,
+    max_new_tokens=10,
+    grammar=None,
+    model="model/nano",
+    patch_size=16,
+    vocab_size=3048,
+    limits=Limits(),
+    passwords=(),
+)
+
+
+def spans(found: list[Window]) -> list[tuple[int, int]]:
+    return [(window.first, window.last) for window in found]
+
+
+def test_each_page_is_asked_what_is_for_it() -> None:
+    asked = windows(PLAN, "/in/a.png", 3)
+    assert spans(asked) == [(1, 1), (2, 2), (3, 3)]
+    assert [[question.id for question in window.questions] for window in asked] == [
+        ["any"],
+        ["any"],
+        ["any", "third"],
+    ]
+
+
+def test_a_document_is_cut_into_windows_and_none_is_dropped() -> None:
+    plan = replace(PLAN, scope="document", max_pages=4)
+    asked = windows(plan, "/in/a.pdf", 10)
+    assert spans(asked) == [(1, 4), (5, 8), (9, 10)]
+    assert [len(window.questions) for window in asked] == [3, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("text", "pages", "by_page", "by_two"),
+    [
+        ("3", (3, 3), [(3, 3)], [(3, 3)]),
+        ("2-4", (2, 4), [(2, 2), (3, 3), (4, 4)], [(2, 3), (4, 4)]),
+        ("4-", (4, None), [(4, 4), (5, 5)], [(4, 5)]),
+        ("4-90", (4, 90), [(4, 4), (5, 5)], [(4, 5)]),
+        ("6-", (6, None), [], []),
+    ],
+)
+def test_only_a_range_of_the_pages_may_be_read(
+    text: str, pages: tuple[int, int | None], by_page: list[tuple[int, int]], by_two: list[tuple[int, int]]
+) -> None:
+    assert parse_pages(text) == pages
+    plan = replace(PLAN, pages=pages)
+    assert spans(windows(plan, "/in/a.pdf", 5)) == by_page
+    assert spans(windows(replace(plan, scope="document", max_pages=2), "/in/a.pdf", 5)) == by_two
+
+
+@pytest.mark.parametrize("text", ["", "0", "5-2", "-3", "1-2-3", "1,2", "x"])
+def test_a_range_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=f"--pages {text}: give a page or a range"):
+        parse_pages(text)
+
+
+def test_a_page_of_which_nothing_is_asked_is_left_out() -> None:
+    plan = replace(PLAN, questions=(THIRD,))
+    assert spans(windows(plan, "/in/a.pdf", 5)) == [(3, 3)]
+    assert windows(plan, "/in/a.pdf", 2) == []
+
+
+def test_questions_of_a_document_and_of_a_window() -> None:
+    assert questions_for(PLAN, "/in/a.png") == (ANY, THIRD)
+    assert questions_for(PLAN, "/in/a.pdf", 1, 2) == (ANY, PDF)
+
+
+@pytest.mark.parametrize(
+    ("pages", "scope", "max_pages", "expected"),
+    [
+        (1, "page", 4, [(1, 1)]),
+        (16, "page", 4, [(1, 16)]),
+        (17, "page", 4, [(1, 16), (17, 17)]),
+        (40, "document", 10, [(1, 20), (21, 40)]),  # (11, 20) begins in the first 16 pages
+        (50, "document", 25, [(1, 25), (26, 50)]),
+    ],
+)
+def test_ranges_hold_whole_windows(
+    pages: int, scope: str, max_pages: int, expected: list[tuple[int, int]]
+) -> None:
+    plan = replace(PLAN, questions=(ANY,), scope=scope, max_pages=max_pages)  # type: ignore[arg-type]  # a literal
+    assert page_ranges(windows(plan, "a.pdf", pages)) == expected
+
+
+@given(pages=st.integers(1, 3000), max_pages=st.integers(1, 60), scope=st.sampled_from(["page", "document"]))
+def test_ranges_cover_every_window_once_and_are_not_many(pages: int, max_pages: int, scope: str) -> None:
+    plan = replace(PLAN, questions=(ANY,), scope=scope, max_pages=max_pages)  # type: ignore[arg-type]  # a literal
+    ranges = page_ranges(windows(plan, "a.pdf", pages))
+    assert ranges[0][0] == 1
+    assert ranges[-1][1] == pages
+    assert all(last + 1 == first for (_, last), (first, _) in pairwise(ranges))
+    assert len(ranges) <= max(32, -(-pages // 16))
+
+
+def test_the_key_of_an_item_stays() -> None:
+    # A literal: results that people keep are found by it.
+    assert item_key(PLAN, "source", 1, 2, ANY) == "38ff89fc651da6ba9bd3055c990dee42"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        item_key(PLAN, "another", 1, 2, ANY),
+        item_key(PLAN, "source", 1, 3, ANY),
+        item_key(PLAN, "source", None, None, ANY),
+        item_key(PLAN, "source", 1, 2, PDF),
+        item_key(PLAN, "source", 1, 2, Question(id="any", text="Other words?")),
+        item_key(replace(PLAN, settings_key="other"), "source", 1, 2, ANY),
+        item_key(replace(PLAN, target="Invoice"), "source", 1, 2, ANY),
+    ],
+)
+def test_the_key_changes_with_what_shapes_the_answer(other: str) -> None:
+    assert other != item_key(PLAN, "source", 1, 2, ANY)
+
+
+def test_the_key_does_not_change_with_the_run_or_the_other_questions() -> None:
+    other = replace(PLAN, run_id="later", questions=(ANY,), model="elsewhere")
+    assert item_key(other, "source", 1, 2, ANY) == item_key(PLAN, "source", 1, 2, ANY)
+
+
+def test_the_same_is_asked_only_of_the_same_pages_and_questions() -> None:
+    key = asked_key(PLAN, "x.pdf")
+    assert key == asked_key(PLAN, "y.pdf")
+    others = [
+        replace(PLAN, pages=(2, None)),
+        replace(PLAN, settings_key="b"),
+        replace(PLAN, questions=(PDF,)),
+    ]
+    assert len({key, asked_key(PLAN, "x.png"), *(asked_key(plan, "x.pdf") for plan in others)}) == 5

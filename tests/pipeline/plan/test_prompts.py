@@ -1,0 +1,67 @@
+"""The wording of prompts is pinned, and their tokens are those of the whole conversation."""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pytest
+from pydantic import BaseModel, Field
+
+from model.text.tokenizer import Message, Picture, Text, Tokenizer
+from pipeline.plan.prompts import question_prompt, target_prompt, tokenize
+from schemas.targets import Receipt
+
+TOKENIZER = Tokenizer.from_file(Path("model/nano/tekken.json"))
+
+
+class Part(BaseModel):
+    name: str = Field(description="as printed on the label")
+    weight: Annotated[Decimal, Field(max_digits=8, decimal_places=3)] | None = None
+
+
+class Parcel(BaseModel):
+    """Not part of the prompt."""
+
+    carrier: Literal["road", "rail"]
+    sent: bool | None = Field(default=None, description="has left the house")
+    parts: list[Part]
+
+
+def test_question_is_asked_as_mistral_evals_asks_docvqa() -> None:
+    assert question_prompt("What is the total?") == (
+        "What is the total?\nAnswer the question using a single word or phrase."
+    )
+
+
+def test_target_prompt_shows_the_shape() -> None:
+    assert target_prompt(Receipt) == (
+        "Extract as JSON. Dates are YYYY-MM-DD, missing values are null.\n"
+        '{"merchant": string, "date": date, "items": [{"name": string, "amount": decimal}], "total": decimal}'
+    )
+
+
+def test_target_prompt_says_choices_and_descriptions() -> None:
+    assert target_prompt(Parcel) == (
+        "Extract as JSON. Dates are YYYY-MM-DD, missing values are null.\n"
+        '{"carrier": "road"|"rail", "sent": boolean, "parts": [{"name": string, "weight": decimal}]}\n'
+        "sent: has left the house\n"
+        "parts[].name: as printed on the label"
+    )
+
+
+@pytest.mark.parametrize("pictures", [[Picture(1, 1)], [Picture(3, 2), Picture(1, 4), Picture(2, 2)]])
+def test_prefix_and_branch_are_the_whole_conversation(pictures: list[Picture]) -> None:
+    texts = ["Who?", " a leading space", "[/INST] [IMG_END] é 12345"]
+    prompt = tokenize(TOKENIZER, pictures, texts)
+    for text, branch in zip(texts, prompt.branches, strict=True):
+        turn = Message("user", (*pictures, Text(text)))
+        assert prompt.prefix + branch == TOKENIZER.encode_conversation([turn])
+        assert TOKENIZER.img_end not in branch
+    assert prompt.prefix[-1] == TOKENIZER.img_end
+
+
+def test_a_prompt_needs_a_picture_and_a_text() -> None:
+    with pytest.raises(ValueError, match="at least one picture and one text, not 0 and 1"):
+        tokenize(TOKENIZER, [], ["Who?"])
+    with pytest.raises(ValueError, match="not 1 and 0"):
+        tokenize(TOKENIZER, [Picture(1, 1)], [])

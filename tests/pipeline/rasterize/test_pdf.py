@@ -1,0 +1,597 @@
+"""Bytes become pages: exact sizes, upright and in RGB; what cannot be drawn says why."""
+
+import io
+import pickle
+import re
+import resource
+import struct
+import subprocess
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import numpy as np
+import pillow_heif
+import pymupdf
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mistral_common.tokens.tokenizers.image import _convert_to_rgb
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.network.image_grid import page_size
+from pipeline.rasterize.images import MAX_PIXELS
+from pipeline.rasterize.pdf import DocumentError, PageError, open_document, rasterize
+from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+
+
+def draw(data: bytes, page: int = 1, *, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str | None]:
+    with open_document(data, "x") as opened:
+        pixels, note = rasterize(opened, page, max_side=1024, patch_size=16, max_pixels=max_pixels)
+    assert pixels.dtype == np.uint8
+    return pixels, note
+
+
+def open_reason(data: bytes, name: str = "x", passwords: Sequence[str] = ()) -> str:
+    with pytest.raises(DocumentError) as caught:
+        open_document(data, name, passwords=passwords)
+    assert not isinstance(caught.value, PageError)
+    assert name in caught.value.message
+    return caught.value.reason
+
+
+def page_reason(data: bytes, page: int = 1, *, max_pixels: int = MAX_PIXELS) -> str:
+    with pytest.raises(PageError) as caught:
+        draw(data, page, max_pixels=max_pixels)
+    assert f"page {page} of x" in caught.value.message
+    return caught.value.reason
+
+
+# PDF
+
+
+@given(
+    width=st.floats(1, 14_400),
+    height=st.floats(1, 14_400),
+    rotation=st.sampled_from([0, 90, 180, 270]),
+    max_side=st.integers(16, 700),
+    crop=st.booleans(),
+)
+def test_a_pdf_page_is_drawn_at_the_model_s_own_size(
+    width: float, height: float, rotation: int, max_side: int, crop: bool
+) -> None:
+    with pymupdf.open() as pdf:
+        page = pdf.new_page(width=width, height=height)
+        if crop and width > 50 and height > 50:
+            page.set_cropbox(pymupdf.Rect(width * 0.11, height * 0.23, width * 0.71, height * 0.97))
+        page.set_rotation(rotation)
+        bounds = page.rect
+        data = pdf.tobytes()
+    with open_document(data, "x") as opened:
+        pixels, _ = rasterize(opened, 1, max_side=max_side, patch_size=16)
+    size = page_size(bounds.height, bounds.width, max_side=max_side, patch_size=16)
+    assert pixels.shape == (*size, 3)
+
+
+def test_a_pdf_page_is_turned_as_it_says() -> None:
+    with pymupdf.open() as pdf:
+        page = pdf.new_page(width=200, height=100)
+        page.draw_rect(pymupdf.Rect(0, 0, 40, 40), color=None, fill=(1, 0, 0))
+        page.set_rotation(90)
+        data = pdf.tobytes()
+    pixels, note = draw(data)
+    assert pixels.shape == (1024, 512, 3)
+    assert tuple(pixels[20, -20]) == RED
+    assert tuple(pixels[20, 20]) == tuple(pixels[-20, -20]) == WHITE
+    assert note is None
+
+
+def test_the_pages_of_a_pdf_keep_their_sizes_and_order() -> None:
+    with open_document(pdf_bytes([(300, 300), (300, 150)]), "x.pdf") as opened:
+        assert (opened.media_type, opened.page_count) == ("application/pdf", 2)
+        second, _ = rasterize(opened, 2, max_side=128, patch_size=16)
+        first, _ = rasterize(opened, 1, max_side=128, patch_size=16)
+    assert (first.shape, second.shape) == ((128, 128, 3), (64, 128, 3))
+
+
+def test_what_a_form_was_filled_with_is_drawn() -> None:
+    with pymupdf.open() as pdf:
+        page = pdf.new_page(width=100, height=100)
+        field = pymupdf.Widget()
+        field.field_type, field.field_name = pymupdf.mupdf.PDF_WIDGET_TYPE_TEXT, "total"
+        field.rect, field.fill_color = pymupdf.Rect(0, 0, 100, 100), (0, 0, 1)
+        page.add_widget(field)
+        data = pdf.tobytes()
+    assert tuple(draw(data)[0][512, 512]) == BLUE
+
+
+@pytest.mark.parametrize("method", ["RC4_40", "RC4_128", "AES_128", "AES_256"])
+def test_a_pdf_opens_with_one_of_the_passwords_that_are_given(method: str) -> None:
+    encryption = getattr(pymupdf.mupdf, f"PDF_ENCRYPT_{method}")
+    locked = pdf_bytes(
+        encryption=encryption, user_pw="us\u00e9r" if "256" in method else "user", owner_pw="o"
+    )
+    assert open_reason(locked, "a.pdf") == "needs_password"
+    assert open_reason(locked, "a.pdf", passwords=["no", "neither"]) == "wrong_password"
+    for password in ("us\u00e9r" if "256" in method else "user", "o"):
+        with open_document(locked, "a.pdf", passwords=["no", password]) as opened:
+            assert rasterize(opened, 1, max_side=64, patch_size=16)[0].min() < 255
+    with open_document(pdf_bytes(encryption=encryption, owner_pw="o"), "a.pdf") as opened:
+        assert opened.page_count == 1
+
+
+def test_a_message_about_passwords_holds_none() -> None:
+    locked = pdf_bytes(encryption=pymupdf.mupdf.PDF_ENCRYPT_AES_256, user_pw="secret", owner_pw="o")
+    with pytest.raises(DocumentError) as caught:
+        open_document(locked, "a.pdf", passwords=["hunter2"])
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_is_only_an_annotation_is_drawn() -> None:
+    with pymupdf.open() as pdf:
+        page = pdf.new_page(width=100, height=100)
+        annotation = page.add_rect_annot(pymupdf.Rect(0, 0, 100, 100))
+        annotation.set_colors(stroke=(1, 0, 0), fill=(0, 0, 1))
+        annotation.update()
+        data = pdf.tobytes()
+    assert tuple(draw(data)[0][512, 512]) == BLUE
+
+
+def test_a_note_says_that_a_form_s_pages_are_placeholders() -> None:
+    with pymupdf.open(stream=pdf_bytes(), filetype="pdf") as pdf:
+        pdf.xref_set_key(pdf.pdf_catalog(), "NeedsRendering", "true")
+        dynamic = pdf.tobytes()
+    assert draw(dynamic)[1] == "dynamic XFA form: only its placeholder pages are drawn"
+
+
+def test_files_embedded_in_a_pdf_are_not_unpacked() -> None:
+    with pymupdf.open(stream=pdf_bytes(), filetype="pdf") as pdf:
+        pdf.embfile_add("bomb", bytes(10**8))
+        data = pdf.tobytes(deflate=True)
+    assert len(data) < 10**6
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    draw(data)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_a_page_is_drawn_as_pymupdf_itself_draws_it(rotation: int) -> None:
+    with pymupdf.open(stream=pdf_bytes([(300, 500)]), filetype="pdf") as pdf:
+        page = pdf[0]
+        page.draw_circle(pymupdf.Point(120, 200), 80, fill=(1, 0, 0))
+        page.set_cropbox(pymupdf.Rect(33, 57, 211, 444))
+        page.set_rotation(rotation)
+        data = pdf.tobytes()
+    pixels, _ = draw(data)
+    with pymupdf.open(stream=data, filetype="pdf") as pdf:
+        bounds = pdf[0].rect
+        matrix = pymupdf.Matrix(pixels.shape[1] / bounds.width, pixels.shape[0] / bounds.height)
+        pixmap = pdf[0].get_pixmap(matrix=matrix, alpha=False)
+        np.testing.assert_array_equal(pixels.reshape(-1), np.frombuffer(pixmap.samples_mv, np.uint8))
+
+
+def test_a_pdf_is_known_by_its_bytes_behind_rubbish_and_under_any_name() -> None:
+    with open_document(b"\n\n<!-- mail gateway -->\n" + pdf_bytes(), "scan.png") as opened:
+        assert (opened.media_type, opened.page_count) == ("application/pdf", 1)
+
+
+def test_a_pdf_without_a_header_is_repaired_if_its_name_says_pdf() -> None:
+    headless = pdf_bytes()[8:]
+    with open_document(headless, "a.PDF") as opened:
+        assert opened.page_count == 1
+    assert open_reason(headless) == "unsupported_type"
+
+
+def test_a_truncated_pdf_is_a_document_that_failed() -> None:
+    assert open_reason(pdf_bytes()[:200]) in {"damaged", "zero_pages"}
+
+
+def bare_pdf(*objects: bytes) -> bytes:
+    """A PDF of these objects, without the table of their places: MuPDF rebuilds it."""
+    numbered = (b"%d 0 obj%bendobj" % (number, body) for number, body in enumerate(objects, start=1))
+    return b"%PDF-1.4\n" + b"\n".join(numbered) + b"\ntrailer<</Root 1 0 R>>"
+
+
+def test_a_pdf_with_a_page_tree_of_no_pages() -> None:
+    data = bare_pdf(b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[]/Count 0>>")
+    assert open_reason(data) == "zero_pages"
+
+
+def test_a_pdf_whose_pages_cannot_be_counted() -> None:
+    data = bare_pdf(b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[]/Count -9>>")
+    assert open_reason(data) == "damaged"
+
+
+def test_a_pdf_with_a_page_that_cannot_be_drawn_keeps_its_other_pages() -> None:
+    page = b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 100 100]>>"
+    cycle = b"<</Type/Pages/Count 2/Kids[3 0 R 2 0 R]>>"
+    data = bare_pdf(b"<</Type/Catalog/Pages 2 0 R>>", cycle, page)
+    with open_document(data, "x") as opened:
+        assert opened.page_count == 2
+    assert draw(data, 1)[0].shape == (1024, 1024, 3)
+    assert page_reason(data, 2) == "damaged_page"
+
+
+def test_memory_that_mupdf_does_not_get_is_named_as_such() -> None:
+    """In a process of its own, whose memory has a limit: a font of 200 MB that is packed into a few bytes."""
+    pack = zlib.compressobj(1)
+    font = zlib.compress(b"".join(pack.compress(bytes(2**20)) for _ in range(200)) + pack.flush())
+    data = bare_pdf(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 9 9]/Contents 4 0 R/Resources<</Font<</F 5 0 R>>>>>>",
+        b"<</Length 19>>stream\nBT /F 9 Tf (a) Tj ET\nendstream",
+        b"<</Type/Font/Subtype/TrueType/BaseFont/X/FontDescriptor 6 0 R>>",
+        b"<</Type/FontDescriptor/FontName/X/FontFile2 7 0 R/Flags 4>>",
+        b"<</Filter[/FlateDecode/FlateDecode]/Length %d>>stream\n%b\nendstream" % (len(font), font),
+    )
+    program = f"""
+import resource
+from pipeline.rasterize.pdf import PageError, open_document, rasterize
+with open_document({data!r}, "x") as opened:
+    resource.setrlimit(resource.RLIMIT_DATA, (150 << 20, 150 << 20))
+    try:
+        rasterize(opened, 1, max_side=64, patch_size=16)
+    except PageError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert re.match(r"memory: page 1 of x cannot be drawn: .*alloc \(\d+ bytes\) failed", done.stdout)
+
+
+# What is no document
+
+
+def zip_bytes(*names: str, text: str = "x") -> bytes:
+    """A ZIP archive of small files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "says"),
+    [
+        (b"", "empty_file", "0 bytes"),
+        (b"\0" * 100, "unsupported_type", "unknown kind"),
+        (
+            b"<!DOCTYPE html><HTML>not a document</HTML>",
+            "unsupported_type",
+            "an HTML page .convert it to PDF",
+        ),
+        (b"<?xml version='1.0'?>\n<svg xmlns=''/>", "unsupported_type", "an SVG drawing .convert it to PDF"),
+        (b"<?xml version='1.0'?>\n<data/>", "unsupported_type", "unknown kind"),
+        (zip_bytes("[Content_Types].xml", "word/document.xml"), "unsupported_type", "a Word document"),
+        (zip_bytes("[Content_Types].xml", "xl/workbook.xml"), "unsupported_type", "an Excel workbook"),
+        (zip_bytes("ppt/presentation.xml"), "unsupported_type", "a PowerPoint presentation"),
+        (zip_bytes("mimetype", text="application/vnd.oasis.opendocument.text"), "unsupported_type", "OpenD"),
+        (zip_bytes("scan.pdf"), "unsupported_type", "a ZIP archive .unpack it"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "unsupported_type", "an old Office document"),
+        (b"{\\rtf1 text}", "unsupported_type", "RTF"),
+        (b"\0\0\0\x18ftypqt  \0\0\0\0", "unsupported_type", "a QT file, as videos are"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "damaged", "image/heic"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0avifmiaf", "damaged", "image/avif"),
+        (b"PAR1" + b"x" * 40, "unsupported_type", "Parquet"),
+        (b"\x89PNG\r\n\x1a\n" + b"x" * 40, "damaged", "image/png"),
+        (b"%PDF-1.7 and nothing more", "damaged", "PDF"),
+    ],
+)
+def test_what_cannot_be_opened_says_why(data: bytes, reason: str, says: str) -> None:
+    with pytest.raises(DocumentError, match=says) as caught:
+        open_document(data, "folder/file")
+    assert caught.value.reason == reason
+    assert "0x" not in caught.value.message  # an address would differ from run to run
+
+
+def test_an_error_survives_the_way_out_of_a_child_process() -> None:
+    error = pickle.loads(pickle.dumps(PageError("damaged_page", "page 1 of x is bad")))
+    assert isinstance(error, PageError)
+    assert (error.reason, error.message) == ("damaged_page", "page 1 of x is bad")
+    assert str(error) == "damaged_page: page 1 of x is bad"
+
+
+# Images
+
+
+@pytest.mark.parametrize(
+    ("kind", "media_type", "options"),
+    [
+        ("PNG", "image/png", {}),
+        ("TIFF", "image/tiff", {}),
+        ("TIFF", "image/tiff", {"compression": "tiff_lzw"}),
+        ("TIFF", "image/tiff", {"big_tiff": True}),
+        ("BMP", "image/bmp", {}),
+        ("GIF", "image/gif", {}),
+        ("WEBP", "image/webp", {"lossless": True}),
+        ("JPEG2000", "image/jp2", {}),
+    ],
+)
+def test_an_image_travels_unchanged_at_its_own_size(
+    kind: str, media_type: str, options: dict[str, object]
+) -> None:
+    image = corner_image(41, 23)
+    data = image_bytes(image, kind, **options)
+    assert open_document(data, "wrong.pdf").media_type == media_type
+    pixels, note = draw(data)
+    np.testing.assert_array_equal(pixels, np.asarray(image))
+    assert note is None
+
+
+def heic_bytes(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, **options)
+    return buffer.getvalue()
+
+
+LOSSY: dict[str, tuple[str, Callable[[Image.Image], bytes]]] = {
+    "JPEG": ("image/jpeg", lambda image: image_bytes(image, "JPEG", quality=95)),
+    "progressive": ("image/jpeg", lambda image: image_bytes(image, "JPEG", quality=95, progressive=True)),
+    "AVIF": ("image/avif", lambda image: image_bytes(image, "AVIF", quality=95)),
+    "HEIC": ("image/heic", lambda image: heic_bytes(image, quality=95)),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSY)
+def test_a_lossy_image_is_decoded(kind: str) -> None:
+    media_type, encode = LOSSY[kind]
+    image = Image.new("RGB", (64, 48), (200, 100, 50))
+    image.paste((20, 90, 160), (32, 0, 64, 48))
+    data = encode(image)
+    assert open_document(data, "x").media_type == media_type
+    pixels, note = draw(data)
+    for x in (4, 60):
+        assert np.abs(pixels[24, x].astype(int) - np.asarray(image)[24, x]).max() <= 4
+    assert note is None
+    whole = encode(Image.effect_noise((300, 300), 60).convert("RGB"))
+    with pytest.raises(DocumentError) as caught:
+        draw(whole[: len(whole) // 2])
+    assert caught.value.reason in {"damaged", "damaged_page"}
+
+
+def test_of_several_pictures_in_a_heic_the_first_is_the_page() -> None:
+    several = pillow_heif.from_pillow(corner_image(64, 64))
+    several.add_from_pillow(Image.new("RGB", (32, 32)))
+    buffer = io.BytesIO()
+    several.save(buffer)
+    with open_document(buffer.getvalue(), "x") as opened:
+        assert opened.page_count == 1
+    pixels, note = draw(buffer.getvalue())
+    assert pixels.shape == (64, 64, 3)
+    assert note == "first frame of 2"
+
+
+UPRIGHT = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "tiff_lzw", "WEBP"])
+def test_exif_orientation_is_obeyed(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = corner_image(64, 32)
+    compression = {"compression": kind} if kind == "tiff_lzw" else {}
+    file_kind = "TIFF" if compression else kind
+    data = image_bytes(
+        stored, file_kind, exif=exif, **({"lossless": True} if kind == "WEBP" else compression)
+    )
+    turn = UPRIGHT[orientation]
+    expected = np.asarray(stored if turn is None else stored.transpose(turn))
+    pixels, _ = draw(data)
+    assert pixels.shape == expected.shape
+    for y, x in ((1, 1), (1, -2), (-2, 1), (-2, -2)):
+        assert np.abs(pixels[y, x].astype(int) - expected[y, x]).max() < 60, (y, x)
+
+
+def test_an_orientation_that_does_not_exist_is_ignored() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 77
+    data = image_bytes(corner_image(), "PNG", exif=exif)
+    np.testing.assert_array_equal(draw(data)[0], np.asarray(corner_image()))
+
+
+def test_every_frame_of_a_tiff_is_a_page() -> None:
+    frames = [corner_image(30, 20), Image.new("L", (10, 40), 7), Image.new("1", (25, 25), 1)]
+    data = image_bytes(frames[0], "TIFF", save_all=True, append_images=frames[1:])
+    with open_document(data, "fax.tif") as opened:
+        assert opened.page_count == 3
+        drawn = [rasterize(opened, page, max_side=1024, patch_size=16) for page in (3, 1, 2)]
+    assert [pixels.shape for pixels, _ in drawn] == [(25, 25, 3), (20, 30, 3), (40, 10, 3)]
+    assert [tuple(pixels[-1, -1]) for pixels, _ in drawn] == [WHITE, BLUE, (7, 7, 7)]
+    assert all(note is None for _, note in drawn)
+
+
+def test_a_tiff_whose_last_directory_is_damaged_keeps_its_good_pages() -> None:
+    whole = image_bytes(corner_image(), "TIFF", save_all=True, append_images=[corner_image()] * 2)
+    ends = [int.from_bytes(whole[4:8], "little")]
+    for _ in range(2):  # each directory: a count, its 12-byte entries, the place of the next directory
+        entries = int.from_bytes(whole[ends[-1] : ends[-1] + 2], "little")
+        after = ends[-1] + 2 + 12 * entries
+        ends.append(int.from_bytes(whole[after : after + 4], "little"))
+    truncated = whole[: ends[-1] + 20]
+    with open_document(truncated, "x") as opened:
+        assert opened.page_count == 3
+    draw(truncated, 2)
+    assert page_reason(truncated, 3) == "damaged_page"
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF"])
+def test_only_the_first_frame_of_an_animation_is_a_page_and_a_note_says_so(kind: str) -> None:
+    frames = [corner_image(), Image.new("RGB", (40, 24), "green"), Image.new("RGB", (40, 24), "black")]
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = image_bytes(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+    with open_document(data, "x") as opened:
+        assert opened.page_count == 1
+    pixels, note = draw(data)
+    assert np.abs(pixels.astype(int) - np.asarray(frames[0])).max() <= (120 if kind == "AVIF" else 0)
+    assert note == "first frame of 3"
+
+
+def test_a_gif_whose_second_frame_is_damaged_keeps_its_first() -> None:
+    noise = Image.effect_noise((40, 24), 60)
+    data = image_bytes(corner_image(), "GIF", save_all=True, append_images=[noise, noise.rotate(90)])
+    pixels, note = draw(data[:-200])
+    np.testing.assert_array_equal(pixels, np.asarray(corner_image()))
+    assert note is not None
+    assert note.startswith("first frame")
+
+
+def test_the_second_picture_in_a_phone_s_jpeg_is_not_a_page() -> None:
+    data = image_bytes(
+        Image.new("RGB", (64, 48), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (32, 24))]
+    )
+    with open_document(data, "x") as opened:
+        assert (opened.media_type, opened.page_count) == ("image/jpeg", 1)
+    pixels, note = draw(data)
+    assert pixels.shape == (48, 64, 3)
+    assert note is None
+
+
+def transparent_palette() -> Image.Image:
+    image = corner_image().quantize(8)
+    image.info["transparency"] = image.getpixel((0, 0))
+    return image
+
+
+def half_transparent() -> Image.Image:
+    image = corner_image().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda: corner_image().convert("CMYK"), "TIFF"),
+        (lambda: corner_image().convert("CMYK"), "JPEG"),
+        (lambda: corner_image().convert("YCbCr"), "TIFF"),
+        (lambda: corner_image().convert("L"), "PNG"),
+        (lambda: corner_image().convert("1"), "PNG"),
+        (lambda: half_transparent().convert("LA"), "PNG"),
+        (lambda: corner_image().quantize(8), "PNG"),
+        (transparent_palette, "PNG"),
+        (half_transparent, "PNG"),
+        (half_transparent, "TIFF"),
+    ],
+)
+def test_other_colours_become_rgb_as_in_mistral_common(make: Callable[[], Image.Image], kind: str) -> None:
+    data = image_bytes(make(), kind)
+    reference = np.asarray(_convert_to_rgb(Image.open(io.BytesIO(data))))
+    np.testing.assert_array_equal(draw(data)[0], reference)
+
+
+def test_what_is_transparent_becomes_white() -> None:
+    pixels, _ = draw(image_bytes(Image.new("RGBA", (8, 8), (10, 20, 30, 0)), "PNG"))
+    assert (pixels == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_16_bits_are_scaled_to_8_not_clipped_to_white(kind: str) -> None:
+    grey = np.array([[0, 256, 32768, 65535]], np.uint16).repeat(4, 0)
+    pixels, note = draw(image_bytes(Image.fromarray(grey), kind))
+    assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert note is None
+
+
+def test_12_bits_in_16_use_the_whole_range() -> None:
+    grey = np.array([[0, 2048, 4095]], np.uint16).repeat(4, 0)
+    pixels, note = draw(image_bytes(Image.fromarray(grey), "TIFF"))
+    assert pixels[0, :, 0].tolist() == [0, 128, 255]
+    assert note == "16-bit image that uses 12 bits"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_32_bit_values_are_stretched(dtype: type) -> None:
+    pixels, note = draw(image_bytes(Image.fromarray(np.array([[-100, 50, 100]], dtype).repeat(4, 0)), "TIFF"))
+    assert pixels[0, :, 0].tolist() == [0, 191, 255]
+    assert note == "32-bit values stretched from -100 to 100"
+
+
+def test_an_even_32_bit_image_is_black_and_what_is_no_number_is_0() -> None:
+    for fill in (5.0, np.nan, np.inf):
+        pixels, _ = draw(image_bytes(Image.fromarray(np.full((4, 4), fill, np.float32)), "TIFF"))
+        assert (pixels == 0).all()
+
+
+def test_an_image_above_4096_is_reduced_and_a_note_says_so() -> None:
+    pixels, note = draw(image_bytes(corner_image(6000, 90), "PNG"))
+    assert pixels.shape == (61, 4096, 3)
+    assert tuple(pixels[1, 1]) == RED
+    assert note == "reduced from 6000 x 90"
+    assert draw(image_bytes(corner_image(4096, 90), "PNG"))[1] is None
+    assert draw(image_bytes(Image.new("L", (20_000, 2)), "PNG"))[0].shape == (1, 4096, 3)
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded() -> None:
+    assert page_reason(png_header(16_000, 9_000)) == "too_many_pixels"
+    assert open_reason(png_header(50_000, 50_000)) == "too_many_pixels"  # above Pillow's own limit
+    assert page_reason(image_bytes(corner_image(40, 24), "BMP"), max_pixels=40 * 24 - 1) == "too_many_pixels"
+    draw(image_bytes(corner_image(40, 24), "BMP"), max_pixels=40 * 24)
+
+
+def test_a_gif_of_a_few_bytes_that_claims_a_huge_canvas_is_refused() -> None:
+    data = bytearray(image_bytes(Image.new("P", (4, 4)), "GIF"))
+    data[6:10] = struct.pack("<HH", 65_535, 65_535)
+    assert open_reason(bytes(data)) == "too_many_pixels"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "JPEG2000"])
+def test_an_image_cut_in_half_is_a_page_or_a_document_that_failed(kind: str) -> None:
+    data = image_bytes(Image.effect_noise((200, 200), 60).convert("RGB"), kind)
+    with pytest.raises(DocumentError) as caught:
+        draw(data[: len(data) // 2])
+    assert caught.value.reason in {"damaged", "damaged_page"}
+
+
+# Images only: damaged PDFs can abort MuPDF (free(): double free), so they need a process of their own.
+SMALL = [
+    image_bytes(transparent_palette(), "PNG"),
+    *(image_bytes(corner_image(), kind) for kind in ("JPEG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000")),
+    image_bytes(
+        corner_image(), "TIFF", compression="tiff_deflate", save_all=True, append_images=[corner_image()]
+    ),
+]
+
+
+@given(
+    data=st.sampled_from(SMALL),
+    changes=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4)), max_size=6
+    ),
+    keep=st.floats(0.2, 1),
+)
+def test_damaged_images_give_pages_or_one_of_the_two_errors(
+    data: bytes, changes: list[tuple[float, bytes]], keep: float
+) -> None:
+    damaged = bytearray(data)
+    for place, patch in changes:
+        start = int(place * len(damaged))
+        damaged[start : start + len(patch)] = patch
+    with suppress(DocumentError), open_document(bytes(damaged[: int(keep * len(damaged))]), "x") as opened:
+        for page in range(1, min(opened.page_count, 20) + 1):
+            with suppress(PageError):
+                rasterize(opened, page, max_side=64, patch_size=16, max_pixels=10**6)
