@@ -1,6 +1,8 @@
 """An output that was written to before: what is done there is not done again, what has changed is."""
 
+import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from model.checkpoint import save_model
 from pipeline.commit import lease as commits
 from pipeline.commit.lease import OutputError
 from pipeline.commit.manifest import read_begun, read_record
 from schemas.targets import Question
+from tests.model.tiny import tiny_pixtral
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
 from tests.pipeline.plans import QUESTIONS
+from tests.pipeline.s3 import Server
+
+HALF_WRITTEN = Path(__file__).parent / "half_written"
+TABLES = ("answers/text", "failures", "documents")
+DIFFERS = {"run_id", "answered_at", "failed_at", "finished_at"}  # between two runs of the same
 
 
 @pytest.fixture
@@ -210,3 +219,51 @@ def test_a_full_disk_breaks_the_run_off_and_it_goes_on_when_there_is_room(
     machine.run(folder)
     assert machine.asked == 10 - there
     assert len(machine.items()) == 12
+
+
+def older_checkpoint(folder: Path) -> Path:
+    """The model that the older Quire asked. Its key is remembered, so that files are what counts, not how
+    this version of safetensors writes them."""
+    save_model(tiny_pixtral(vocab_size=1256), folder)
+    shutil.copy(HALF_WRITTEN / "tekken.json", folder)
+    stamps = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(folder.iterdir())}
+    key = (HALF_WRITTEN / "model_key").read_text()
+    (folder / ".model_key.json").write_text(json.dumps({"files": stamps, "key": key}))
+    return folder
+
+
+def test_an_output_that_an_older_version_wrote_half_of_is_finished(
+    s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = older_checkpoint(tmp_path / "tiny")
+    shutil.copytree(HALF_WRITTEN / "tables", tmp_path / "out")
+    # On S3, since the keys of local documents depend on where they lie.
+    uri = s3_server.put("half-written/documents.parquet", (HALF_WRITTEN / "documents.parquet").read_bytes())
+    settings: dict[str, Any] = {"dtype": "float64", "column": "bytes", "id_column": "id"}
+    machine = Machine(checkpoint, tmp_path / "out", monkeypatch)
+    done = {name: machine.rows(name) for name in TABLES}
+    assert [len(rows) for rows in done.values()] == [14, 4, 4]
+
+    record = machine.run(uri, **settings)
+    asked = sorted((opened.rpartition("#")[2]) for opened in machine.opened)
+    assert asked == ["c", "d", "half", "image", "same-image"]
+    assert machine.asked == 6
+    assert record["reused"]["documents"] == 4
+
+    undisturbed = Machine(checkpoint, tmp_path / "undisturbed", monkeypatch)
+    undisturbed.run(uri, **settings)
+    assert machine.items() == undisturbed.items()
+    for name in TABLES:
+        rows = machine.rows(name)
+        assert comparable(rows) == comparable(undisturbed.rows(name))
+        assert [row for row in done[name] if row not in rows] == [], "rows of the older version are gone"
+
+    again = machine.run(uri, **settings)
+    assert (machine.opened, machine.asked) == ([], 0)
+    assert again["reused"]["documents"] == again["counts"]["documents"] == 9
+
+
+def comparable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """In one order, without what two runs of the same do not have in common."""
+    kept = [{name: value for name, value in row.items() if name not in DIFFERS} for row in rows]
+    return sorted(kept, key=lambda row: (row["uri"], row.get("item_key", "")))
