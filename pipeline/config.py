@@ -18,9 +18,9 @@ from model.checkpoint import check_checkpoint, model_key
 from model.config import check_size
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
-from pipeline.commit.lease import Committer
+from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import check_reachable
-from pipeline.commit.resume import Backlog, find_backlog
+from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import Table, create_tables
 from pipeline.ingest.listing import list_sources
 from pipeline.plan.items import ROOT, Plan, Scope
@@ -102,9 +102,9 @@ class Prepared:
 
     config: FlowConfig
     plan: Plan
-    backlog: Backlog
+    remaining: Remaining
     tables: dict[str, Table]
-    committer: Committer
+    lease: Lease
     list_seconds: float
 
 
@@ -123,18 +123,18 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Prepared
         password_column=config.password_column,
     )
     tables = create_tables(config.output, load_target(plan.target) if plan.target else None)
-    committer = Committer(tables, plan.run_id)
+    lease = Lease(tables, plan.run_id)
     try:
-        backlog = find_backlog(sources, tables, plan, again)
+        remaining = find_remaining(sources, tables, plan, again)
     except BaseException:
-        committer.leave()
+        lease.release()
         raise
     return Prepared(
         config=config,
         plan=plan,
-        backlog=backlog,
+        remaining=remaining,
         tables=tables,
-        committer=committer,
+        lease=lease,
         list_seconds=time.perf_counter() - started,
     )
 

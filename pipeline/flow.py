@@ -20,13 +20,13 @@ from ray._private.state import state as ray_state  # nothing public says how far
 
 from pipeline.backpressure import bound_drawing
 from pipeline.cancellation import is_stopping
-from pipeline.commit.document_progress import Counts, Ledger
+from pipeline.commit.document_progress import Counts, DocumentProgress
 from pipeline.commit.manifest import versions, write_record
 from pipeline.commit.writer import Writer
 from pipeline.config import FlowConfig, Prepared
-from pipeline.dedup.registry import Claim, SharedClaims
-from pipeline.dedup.resolver import Sharers
-from pipeline.infer.placement import Fleet, plan_fleet
+from pipeline.dedup.registry import Claim, SharedRegistry
+from pipeline.dedup.resolver import Resolver
+from pipeline.infer.placement import Placement, plan_placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.tp_group import remove_groups
@@ -39,19 +39,19 @@ BLOCKS = 200  # of listed documents, each opened by one task: enough for many CP
 BLOCK_DOCUMENTS = 64  # unless they would hold more documents than this
 
 
-def results(prepared: Prepared, fleet: Fleet, claim: Claim) -> ray.data.Dataset:
+def results(prepared: Prepared, placement: Placement, claim: Claim) -> ray.data.Dataset:
     """The stages, lazily, in which tasks claim prompts.
 
     `repartition` makes a block what one task, or one call of a Replica, works on.
     """
     plan = prepared.plan
-    sources = prepared.backlog.sources
+    sources = prepared.remaining.sources
     size = max(1, min(BLOCK_DOCUMENTS, sources.num_rows // BLOCKS))
     replica = ReplicaConfig(
         plan=plan,
-        tensor_parallel=fleet.tensor_parallel,
-        gpus=fleet.gpus,
-        threads=fleet.threads,
+        tensor_parallel=placement.tensor_parallel,
+        gpus=placement.gpus,
+        threads=placement.threads,
         dtype=prepared.config.dtype,
         cache_dtype=prepared.config.cache_dtype,
     )
@@ -60,62 +60,62 @@ def results(prepared: Prepared, fleet: Fleet, claim: Claim) -> ray.data.Dataset:
         .map_batches(partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow")
         .repartition(target_num_rows_per_block=1)  # page ranges
         .map_batches(partial(draw_groups, plan=plan, claim=claim), batch_format="pyarrow")
-        .repartition(target_num_rows_per_block=fleet.batch_size)
+        .repartition(target_num_rows_per_block=placement.batch_size)
         .map_batches(
             Replica,
             fn_constructor_args=(replica,),
             compute=ray.data.ActorPoolStrategy(
-                min_size=fleet.ready,
-                max_size=fleet.replicas,
-                max_concurrent_calls_per_actor=fleet.calls,
-                max_tasks_in_flight_per_actor=fleet.calls + 1,  # the next batch is fetched in advance
+                min_size=placement.ready,
+                max_size=placement.replicas,
+                max_concurrent_calls_per_actor=placement.calls,
+                max_tasks_in_flight_per_actor=placement.calls + 1,  # the next batch is fetched in advance
                 enable_true_multi_threading=True,  # the calls wait, and one thread steps the engine
             ),
             num_cpus=0,  # the CPUs are for the other stages: whatever their number, one of them can run
-            num_gpus=fleet.gpus if fleet.tensor_parallel == 1 else 0,  # ranks have their own
-            batch_size=fleet.batch_size,
+            num_gpus=placement.gpus if placement.tensor_parallel == 1 else 0,  # ranks have their own
+            batch_size=placement.batch_size,
             batch_format="pyarrow",
         )
         .map_batches(partial(read_answers, plan=plan), batch_format="pyarrow")
     )
 
 
-def run(prepared: Prepared, fleet: Fleet | None, observe: Callable[[Counts], None]) -> dict[str, Any]:
+def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Counts], None]) -> dict[str, Any]:
     """Runs to the end, or until it was asked to stop; returns what run.json says, then without `finished_at`.
 
-    `observe` is called whenever the counts have changed. `fleet` is None where nothing is left to do.
+    `observe` is called whenever the counts have changed. `placement` is None where nothing is left to do.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
-    plan, backlog = prepared.plan, prepared.backlog
-    before = replace(backlog.counts)
-    ledger = Ledger(plan, backlog.sources["source_key"], backlog.counts)
+    plan, remaining = prepared.plan, prepared.remaining
+    before = replace(remaining.counts)
+    progress = DocumentProgress(plan, remaining.sources["source_key"], remaining.counts)
     seconds = dict.fromkeys(SECONDS, 0.0)
-    record = _record(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
-    with prepared.committer as committer:
+    record = _record(prepared, placement) | {"started_at": started_at.isoformat(), "finished_at": None}
+    with prepared.lease as lease:
         write_record(prepared.config.output, record)
         with (
-            Writer(prepared.tables, committer, backlog.replaced) as writer,
-            _results(prepared, fleet) as batches,
+            Writer(prepared.tables, lease, remaining.stale_rows) as writer,
+            _results(prepared, placement) as batches,
         ):
-            observe(ledger.counts)
+            observe(progress.counts)
             for batch in batches:
                 for name in SECONDS:
                     seconds[name] += sum(value or 0.0 for value in batch[name].to_pylist())
-                new, documents = ledger.take(batch)
+                new, documents = progress.take(batch)
                 writer.add(new, documents)
-                observe(ledger.counts)
-        if fleet and fleet.tensor_parallel > 1:
+                observe(progress.counts)
+        if placement and placement.tensor_parallel > 1:
             remove_groups(plan.run_id, patience=10)
-        if is_stopping(plan.run_id) and ledger.counts.documents_done < ledger.counts.documents:
+        if is_stopping(plan.run_id) and progress.counts.documents_done < progress.counts.documents:
             return record
-        ledger.check()
+        progress.check()
         record |= {
             "finished_at": datetime.now(UTC).isoformat(),
-            "counts": asdict(ledger.counts),
+            "counts": asdict(progress.counts),
             "reused": {
                 "documents": before.documents_done,
                 "items": before.expected,
-                "run_ids": list(backlog.run_ids),
+                "run_ids": list(remaining.run_ids),
             },
             "timings": {
                 "list_seconds": prepared.list_seconds,
@@ -129,38 +129,38 @@ def run(prepared: Prepared, fleet: Fleet | None, observe: Callable[[Counts], Non
 
 
 @contextmanager
-def _results(prepared: Prepared, fleet: Fleet | None) -> Iterator[Iterable[pa.Table]]:
+def _results(prepared: Prepared, placement: Placement | None) -> Iterator[Iterable[pa.Table]]:
     """What is asked, and what shares its answers, as it comes."""
-    if fleet is None:
+    if placement is None:
         yield ()
         return
-    sharers = Sharers(prepared.plan, prepared.tables["answers"])
-    with closing(SharedClaims()) as claims:
-        sharers.seed(claims.note)
-        yield _with_sharers(_batches(prepared, fleet, claims.claim), sharers, prepared.plan.run_id)
+    resolver = Resolver(prepared.plan, prepared.tables["answers"])
+    with closing(SharedRegistry()) as registry:
+        resolver.seed(registry.note)
+        yield _with_shared(_batches(prepared, placement, registry.claim), resolver, prepared.plan.run_id)
 
 
-def _with_sharers(batches: Iterable[pa.Table], sharers: Sharers, run_id: str) -> Iterator[pa.Table]:
+def _with_shared(batches: Iterable[pa.Table], resolver: Resolver, run_id: str) -> Iterator[pa.Table]:
     for batch in batches:
-        yield sharers.resolve(batch)
+        yield resolver.resolve(batch)
     if not is_stopping(run_id):
-        yield sharers.rest()
+        yield resolver.rest()
 
 
-def _batches(prepared: Prepared, fleet: Fleet, claim: Claim) -> Iterable[Any]:
+def _batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterable[Any]:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # `observe` shows the progress of the items
     # A pool that may grow does so once all of its Replicas have as many calls as they work on at a time.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     bound_drawing(context)
     # Without prefetching, which holds every batch back until the next one is there.
-    batches: Iterable[Any] = results(prepared, fleet, claim).iter_batches(
+    batches: Iterable[Any] = results(prepared, placement, claim).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     return batches
 
 
-def _record(prepared: Prepared, fleet: Fleet | None) -> dict[str, Any]:
+def _record(prepared: Prepared, placement: Placement | None) -> dict[str, Any]:
     """What is known of a run when it begins."""
     plan, config = prepared.plan, prepared.config
     root = prepared.tables["documents"].uri.removesuffix("documents")
@@ -176,20 +176,20 @@ def _record(prepared: Prepared, fleet: Fleet | None) -> dict[str, Any]:
         "plan": {
             name: getattr(plan, name) for name in ("settings_key", "scope", "max_side", "max_new_tokens")
         },
-        "fleet": asdict(fleet) if fleet else None,
+        "fleet": asdict(placement) if placement else None,
         "versions": versions(),
         "tables": {name: table.uri.removeprefix(root) for name, table in prepared.tables.items()},
     }
 
 
-def find_fleet(config: FlowConfig) -> Fleet:
+def find_placement(config: FlowConfig) -> Placement:
     """The Replicas for the cluster that Ray is connected to, as it is and as its autoscaler may grow it.
 
     Raises ValueError if the cluster cannot hold those that were asked for.
     """
     alive: list[dict[str, Any]] = ray.nodes()
     nodes = [node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")]
-    fleet = plan_fleet(
+    placement = plan_placement(
         now=ray.cluster_resources(),
         later=ray_state.get_max_resources_from_cluster_config() or {},
         nodes=nodes,
@@ -197,9 +197,9 @@ def find_fleet(config: FlowConfig) -> Fleet:
         batch_size=config.batch_size,
         tensor_parallel=config.tensor_parallel,
     )
-    if not fleet.gpus and "fp8" in (config.dtype, config.cache_dtype):
+    if not placement.gpus and "fp8" in (config.dtype, config.cache_dtype):
         raise ValueError(
             "fp8 needs Hopper GPUs (H100, H200), and the cluster has no GPU: leave --dtype and --cache-dtype "
             "out"
         )
-    return fleet
+    return placement

@@ -105,7 +105,7 @@ def _drive(folder: Path, pipe: Connection) -> None:
     from jobs.run.ray_session import connected
     from pipeline.commit.document_progress import Counts
     from pipeline.config import FlowConfig, prepare
-    from pipeline.flow import find_fleet, run
+    from pipeline.flow import find_placement, run
     from schemas.targets import Question
 
     config = FlowConfig(
@@ -128,7 +128,7 @@ def _drive(folder: Path, pipe: Connection) -> None:
     with connected():
         store = _Store()
         # A model this small gains nothing from a second thread, which on a busy machine it waits for.
-        run(prepared, replace(find_fleet(config), threads=1), observe)
+        run(prepared, replace(find_placement(config), threads=1), observe)
 
 
 class _Store:

@@ -43,7 +43,7 @@ class _Account:
     windows: set[tuple[int, int]] = field(default_factory=set)
 
 
-class Ledger:
+class DocumentProgress:
     """Which items of which documents have arrived."""
 
     def __init__(self, plan: Plan, source_keys: pa.ChunkedArray, counts: Counts) -> None:

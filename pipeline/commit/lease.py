@@ -2,8 +2,8 @@
 
 A run takes an output before it reads what is there, and leaves it at its end. Who holds it stands in the log
 of documents/, which is written by conditional put on S3 as well as on disks: each commit there names its run,
-and one comes at least every BEAT_SECONDS. A run that died is replaced at once on its own machine, elsewhere
-when LEASE_SECONDS have passed without a commit.
+and one comes at least every HEARTBEAT_SECONDS. A run that died is replaced at once on its own machine,
+elsewhere when LEASE_SECONDS have passed without a commit.
 
 No clock is trusted with the rows: whoever takes an output commits to each of its tables first, and every
 commit carries a transaction number that must follow the last one. A run that was taken for dead and goes on
@@ -29,7 +29,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from pipeline.commit.tables import DataFile, Table, handle_of, paths_of, plain
 
 APP = "quire"  # one for all runs, so that two drivers on one table always meet in a conflict
-BEAT_SECONDS, LEASE_SECONDS = 30.0, 120.0
+HEARTBEAT_SECONDS, LEASE_SECONDS = 30.0, 120.0
 HOLDER = "documents"  # the table whose log says who holds the output
 HISTORY = 20  # commits to look back in: another tool (OPTIMIZE, VACUUM) may have made the last ones
 
@@ -51,7 +51,7 @@ class Change:
         return bool(self.added or self.removed)
 
 
-class Committer:
+class Lease:
     """The tables of an output, held by one run. As a context it keeps holding them, and leaves at its end."""
 
     def __init__(self, tables: Mapping[str, Table], run_id: str) -> None:
@@ -65,7 +65,7 @@ class Committer:
         self._last = 0.0
         self._number = 0
         self._lost: OutputError | None = None
-        refuse_held(self._handles[HOLDER], self._root)
+        refuse_if_held(self._handles[HOLDER], self._root)
         try:
             for name in [HOLDER, *(name for name in tables if name != HOLDER)]:
                 self._commit(name, Change(), "running")
@@ -76,13 +76,13 @@ class Committer:
     def _root(self) -> str:
         return self._tables[HOLDER].uri.removesuffix(f"/{HOLDER}")
 
-    def __enter__(self) -> "Committer":
-        self._beating = Thread(target=self._beat, daemon=True)
+    def __enter__(self) -> "Lease":
+        self._beating = Thread(target=self._heartbeat, daemon=True)
         self._beating.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.leave()
+        self.release()
 
     def commit(self, name: str, change: Change) -> None:
         """Makes files visible and others invisible, in one step. Raises OutputError."""
@@ -91,7 +91,7 @@ class Committer:
                 raise self._lost
             self._commit(name, change, "running")
 
-    def leave(self) -> None:
+    def release(self) -> None:
         """The next run may start at once."""
         self._ended.set()
         with self._lock:
@@ -103,10 +103,10 @@ class Committer:
             except OutputError as error:  # what ended the run is what its caller wants to know
                 _log.warning("%s; the next run may have to wait %.0f s", error, LEASE_SECONDS)
 
-    def _beat(self) -> None:
-        while not self._ended.wait(BEAT_SECONDS / 10):
+    def _heartbeat(self) -> None:
+        while not self._ended.wait(HEARTBEAT_SECONDS / 10):
             with self._lock:
-                if self._lost is not None or time.monotonic() - self._last < BEAT_SECONDS:
+                if self._lost is not None or time.monotonic() - self._last < HEARTBEAT_SECONDS:
                     continue
                 try:
                     self._commit(HOLDER, Change(), "running")
@@ -143,7 +143,7 @@ class Committer:
         assert all(file.path in paths for file in change.added), (table.uri, change)
 
 
-def refuse_held(handle: DeltaTable, output: str) -> None:
+def refuse_if_held(handle: DeltaTable, output: str) -> None:
     """Raises ValueError if another run holds the output whose documents/ this is."""
     last = _last_said(handle)
     if last is None or last["state"] != "running" or _is_dead(last):

@@ -63,7 +63,7 @@ class _Index:
         return [slice(start, end) for start, end in zip(starts, ends, strict=True) if end > start]
 
 
-class Replaced:
+class StaleRows:
     """The old rows of the documents that a run does."""
 
     def __init__(

@@ -16,8 +16,8 @@ from types import FrameType
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.commit.lease import Change, Committer, OutputError
-from pipeline.commit.stale_rows import Renewed, Replaced
+from pipeline.commit.lease import Change, Lease, OutputError
+from pipeline.commit.stale_rows import Renewed, StaleRows
 from pipeline.commit.tables import Table, write_rows
 from pipeline.plan.rows import ANSWER, FAILURE
 from schemas.arrow import to_table
@@ -30,11 +30,11 @@ COMMIT_SECONDS = 30.0  # or so many seconds: what a driver that dies can lose
 class Writer:
     """The tables of a run, to which rows are added. As a context it commits the rest at its end."""
 
-    def __init__(self, tables: Mapping[str, Table], committer: Committer, replaced: Replaced) -> None:
+    def __init__(self, tables: Mapping[str, Table], lease: Lease, stale_rows: StaleRows) -> None:
         self.seconds = 0.0  # spent in writing and committing
         self._tables = tables
-        self._committer = committer
-        self._replaced = replaced
+        self._lease = lease
+        self._stale_rows = stale_rows
         self._results: list[pa.Table] = []
         self._documents: list[Document] = []
         self._last = time.monotonic()
@@ -90,7 +90,7 @@ class Writer:
 
     def _take(self, name: str, renewed: Mapping[str, Renewed]) -> Change:
         try:
-            return self._replaced.take(name, renewed)
+            return self._stale_rows.take(name, renewed)
         except OSError as error:
             raise self._refused(name, error) from error
 
@@ -106,7 +106,7 @@ class Writer:
 
     def _commit(self, name: str, change: Change) -> None:
         if change:
-            self._committer.commit(name, change)
+            self._lease.commit(name, change)
 
     def _rows_of(self, name: str, kind: str, results: pa.Table) -> pa.Table:
         """The rows of one table, out of the struct column in which they travel."""

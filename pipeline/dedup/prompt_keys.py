@@ -2,7 +2,7 @@
 
 In: documents and prompt groups. Out: the same without the questions whose answer another item will have, and
 a list of those, which travels to the driver beside the rows (`stream.SHARED`) and past the Replicas. What an
-item's answer depends on, and nothing else, is in its `prompt_key`. `sharers` gives them their answers.
+item's answer depends on, and nothing else, is in its `prompt_key`. `resolver` gives them their answers.
 """
 
 import hashlib

@@ -35,7 +35,7 @@ def private_database(cache_mib: int) -> sqlite3.Connection:
     return database
 
 
-class Claims:
+class Registry:
     """Which item is asked which prompt."""
 
     def __init__(self) -> None:
@@ -59,19 +59,19 @@ def own(pairs: Sequence[Pair]) -> list[str]:
     return [item for _, item in pairs]
 
 
-class SharedClaims:
+class SharedRegistry:
     """The claims of a run's tasks, at an actor that lives as long as this object of the driver's."""
 
     def __init__(self) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         # Where the driver is: a node that goes, with what it has promised, takes the run with it anyway.
-        actor = ray.remote(Claims).options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
+        actor = ray.remote(Registry).options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
         self.actor: Any = actor.remote()  # Ray's types know no options of an actor
 
     @property
     def claim(self) -> Claim:
         """What travels to the tasks."""
-        return _Claimer(self.actor)
+        return _RegistryClient(self.actor)
 
     def note(self, pairs: Sequence[Pair]) -> None:
         """Claims of before the run."""
@@ -91,7 +91,7 @@ class SharedClaims:
             )
 
 
-class _Claimer:
+class _RegistryClient:
     """A claim from a task."""
 
     def __init__(self, actor: Any) -> None:

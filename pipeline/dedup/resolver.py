@@ -1,8 +1,9 @@
 """Result rows in; the same, and rows of the items that share an answer as soon as it is there, out.
 
-Lives in the driver, before the ledger. A shared row is its owner's, under its own keys, uri and pages, and
-names the owner in `shared_from`. An owner may itself share another's answer: both rows name the one that was
-asked. Where an owner fails its sharers do, too, for the same reason. Those that wait lie on disk.
+Lives in the driver, before `document_progress`. A shared row is its owner's, under its own keys, uri and
+pages, and names the owner in `shared_from`. An owner may itself share another's answer: both rows name the
+one that was asked. Where an owner fails its sharers do, too, for the same reason. Those that wait
+lie on disk.
 """
 
 import pickle
@@ -13,7 +14,7 @@ import pyarrow as pa
 
 from pipeline.commit.tables import Table
 from pipeline.dedup.registry import Pair, private_database
-from pipeline.dedup.result_store import Results
+from pipeline.dedup.result_store import ResultStore
 from pipeline.plan.items import Plan
 from pipeline.plan.rows import FAILURE, Row, result_schema, table_of
 from schemas.targets import load_target
@@ -21,13 +22,13 @@ from schemas.targets import load_target
 CACHE_MIB = 4  # of those that wait
 
 
-class Sharers:
+class Resolver:
     """The items that share an answer, and the answers that they may share."""
 
     def __init__(self, plan: Plan, answers: Table) -> None:
         self._plan = plan
         self._schema = result_schema(load_target(plan.target) if plan.target else None)
-        self._results = Results(answers, self._schema)
+        self._results = ResultStore(answers, self._schema)
         self._database = private_database(CACHE_MIB)
         columns = "owner BLOB, item BLOB, sharer BLOB, PRIMARY KEY (owner, item)"
         self._database.execute(f"CREATE TABLE waiting ({columns}) WITHOUT ROWID")

@@ -21,7 +21,7 @@ FILES_IN_MEMORY = 8  # of some thousand rows each
 SEED_COLUMNS = ["item_key", "prompt_key", "settings_key"]
 
 
-class Results:
+class ResultStore:
     """Where each item's row lies."""
 
     def __init__(self, answers: Table, schema: pa.Schema) -> None:

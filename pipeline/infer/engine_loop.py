@@ -13,7 +13,7 @@ from model.engine.request import Completion, Engine, Group
 Deliver = Callable[[list[Completion], float], None]  # completions, and the seconds that the step took
 
 
-class Stepper:
+class EngineLoop:
     """The step loop."""
 
     def __init__(self, engine: Engine, deliver: Deliver, fail: Callable[[Exception], None]) -> None:

@@ -2,7 +2,7 @@
 
 Ray Data gives a Replica several batches at a time, each in a thread of its own. One worker answers all of
 them (an engine in a thread, or a group of ranks), so that the last answers of one batch are written while the
-next ones are read. The desk knows which answer belongs to which call, and nothing of how it comes about.
+next ones are read. This file knows which answer belongs to which call, and nothing of how it comes about.
 """
 
 import time
@@ -15,7 +15,7 @@ from model.engine.request import Completion, Group
 
 
 class Worker(Protocol):
-    """What answers groups: later, in another thread, it hands completions to the desk."""
+    """What answers groups: later, in another thread, it hands completions to `PendingCalls`."""
 
     def submit(self, groups: Sequence[Group]) -> None: ...
 
@@ -30,7 +30,7 @@ class _Call:
     done: Event = field(default_factory=Event)
 
 
-class Desk:
+class PendingCalls:
     """The calls that wait, and what they wait for."""
 
     def __init__(self) -> None:

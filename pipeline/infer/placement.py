@@ -13,7 +13,7 @@ GPU_GROUPS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
+class Placement:
     """How many Replicas run, and what each gets."""
 
     replicas: int
@@ -32,7 +32,7 @@ class Fleet:
     """Batches that a Replica works on side by side, so that it never waits for the last answers of one."""
 
 
-def plan_fleet(
+def plan_placement(
     now: Mapping[str, float],
     later: Mapping[str, float],
     nodes: Sequence[Mapping[str, float]],
@@ -40,7 +40,7 @@ def plan_fleet(
     replicas: int | None,
     batch_size: int | None,
     tensor_parallel: int = 1,
-) -> Fleet:
+) -> Placement:
     """One Replica for every `tensor_parallel` GPUs of a node; without GPUs one a node, with all its cores.
 
     `now` and `later` are the resources of the cluster as it is and as it may grow, `nodes` those of each
@@ -50,7 +50,7 @@ def plan_fleet(
     if not gpus:
         replicas = replicas or max(1, len(nodes))
         cores = int(max(now.get("CPU", 0), later.get("CPU", 0)))
-        return Fleet(
+        return Placement(
             replicas=replicas,
             ready=replicas,
             tensor_parallel=tensor_parallel,
@@ -66,7 +66,7 @@ def plan_fleet(
         raise ValueError(_too_few(gpus, rooms, replicas, tensor_parallel))
     replicas = replicas or rooms
     batch_size = batch_size or BATCH
-    return Fleet(
+    return Placement(
         replicas=replicas,
         ready=min(max(int(now.get("GPU", 0)) // tensor_parallel, 1), replicas),
         tensor_parallel=tensor_parallel,

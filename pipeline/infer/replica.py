@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from model.checkpoint import load_model
 from model.engine.request import Branch, Completion, Group
 from pipeline.cancellation import is_stopping
-from pipeline.infer.engine_loop import Stepper
-from pipeline.infer.pending_calls import Desk, Worker
+from pipeline.infer.engine_loop import EngineLoop
+from pipeline.infer.pending_calls import PendingCalls, Worker
 from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
-from pipeline.infer.tp_supervisor import Leader
+from pipeline.infer.tp_supervisor import TPSupervisor
 from pipeline.plan.items import model_folder
 from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, inherit, table_of
 
@@ -29,8 +29,8 @@ class Replica:
     def __init__(self, config: ReplicaConfig) -> None:
         self._plan = config.plan
         self._numbers = count()
-        self._desk = Desk()
-        self._worker = _worker(config, self._desk)
+        self._calls = PendingCalls()
+        self._worker = _worker(config, self._calls)
 
     def __del__(self) -> None:
         if hasattr(self, "_worker"):
@@ -48,7 +48,7 @@ class Replica:
         for index, row in enumerate(waiting):
             pixels = np.frombuffer(asked["pixels"][index].as_buffer(), np.uint8)
             groups.append(self._group(row, pixels))
-        completions, busy, idle = self._desk.ask(groups, self._worker)
+        completions, busy, idle = self._calls.ask(groups, self._worker)
         waiting[0] |= {"generate_seconds": busy, "idle_seconds": idle}
         written = ([completions[branch.id] for branch in group.branches] for group in groups)
         pairs = zip(waiting, written, strict=True)
@@ -76,12 +76,12 @@ class Replica:
         )
 
 
-def _worker(config: ReplicaConfig, desk: Desk) -> Worker:
+def _worker(config: ReplicaConfig, calls: PendingCalls) -> Worker:
     if config.tensor_parallel > 1:
-        return Leader(config, desk.deliver, desk.fail)
+        return TPSupervisor(config, calls.deliver, calls.fail)
     device, dtype = take_device(config)
     model = load_model(model_folder(config.plan.model), device=device, dtype=dtype)
-    return Stepper(make_engine(model, config), desk.deliver, desk.fail)
+    return EngineLoop(make_engine(model, config), calls.deliver, calls.fail)
 
 
 def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) -> list[NDArray[np.uint8]]:

@@ -1,4 +1,4 @@
-"""The leader's ledger: groups in; which to ask next, and which are given up, out.
+"""The supervisor's retry queue: groups in; which to ask next, and which are given up, out.
 
 A group of ranks that dies takes with it what it was being asked, and one of these pages may be the reason.
 What was finished is never asked again; the others are suspects, and are asked in halves, nothing beside
@@ -30,7 +30,7 @@ class _Page:
         return replace(self.group, branches=branches)
 
 
-class Docket:
+class RetryQueue:
     """Groups from their arrival to their last completion."""
 
     def __init__(self) -> None:

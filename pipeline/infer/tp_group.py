@@ -18,7 +18,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from model.engine.request import Group
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.infer.tp_worker import Rank, Report
+from pipeline.infer.tp_worker import Report, TPWorker
 
 START_SECONDS = 1800.0  # 124 B parameters from a slow disk; a rank that dies meanwhile is noticed at once
 
@@ -27,7 +27,7 @@ class RanksLostError(Exception):
     """The ranks are no longer of use; the message says which of them, and why."""
 
 
-class Ranks:
+class TPGroup:
     """Processes that answer with one model. Made by the leader, which is not one of them."""
 
     def __init__(self, name: str, config: ReplicaConfig, closed: Event) -> None:
@@ -62,7 +62,7 @@ class Ranks:
             "max_restarts": 0,
             "max_concurrency": 4,  # of the calls of rank 0, one waits for something to report
         }
-        actor: Any = ray.remote(Rank)
+        actor: Any = ray.remote(TPWorker)
         for index in range(self._config.tensor_parallel):
             place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
             self._ranks.append(actor.options(scheduling_strategy=place, **options).remote(self._config))

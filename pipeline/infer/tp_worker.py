@@ -15,7 +15,7 @@ from model.engine.request import Completion, Group
 from model.network.pixtral import Pixtral
 from model.parallel.lockstep import Leader, follow
 from model.parallel.tensor_parallel import load_parallel
-from pipeline.infer.engine_loop import Stepper
+from pipeline.infer.engine_loop import EngineLoop
 from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
 from pipeline.plan.items import model_folder
 
@@ -33,12 +33,12 @@ class Report:
     """In which the engine worked."""
 
 
-class Rank:
+class TPWorker:
     """The actor, which is called in several threads."""
 
     def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
-        self._stepper: Stepper | None = None
+        self._loop: EngineLoop | None = None
         self._changed = Condition()
         self._completions: list[Completion] = []
         self._seconds = 0.0
@@ -57,12 +57,12 @@ class Rank:
             Thread(target=self._follow, args=(model, world), name="rank", daemon=True).start()
             return
         engine = make_engine(model, self._config, Leader(model, world, self._config.engine))
-        self._stepper = Stepper(engine, self._deliver, self._break_off)
+        self._loop = EngineLoop(engine, self._deliver, self._break_off)
 
     def submit(self, groups: Sequence[Group]) -> None:
         """Groups for the engine of rank 0."""
-        assert self._stepper is not None, "rank 0 is not ready"
-        self._stepper.submit(groups)
+        assert self._loop is not None, "rank 0 is not ready"
+        self._loop.submit(groups)
 
     def ping(self) -> None:
         """Answers, if the process lives."""
@@ -73,7 +73,7 @@ class Rank:
             self._changed.wait_for(lambda: self._completions or self._error, timeout=HEARTBEAT_SECONDS)
             if self._error is not None and not self._completions:
                 raise self._error
-            steps = self._stepper.steps if self._stepper is not None else 0
+            steps = self._loop.steps if self._loop is not None else 0
             report = Report(steps=steps, completions=self._completions, seconds=self._seconds)
             self._completions, self._seconds = [], 0.0
         return report

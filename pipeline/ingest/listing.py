@@ -35,7 +35,7 @@ SOURCES: Final = pa.schema(
         ("row_group", pa.int64()),
         ("row", pa.int64()),  # in its row group
         ("password", pa.string()),  # its own, where a column of the Parquet file holds one
-        ("answered", pa.list_(pa.string())),  # item keys that have a row already: see `backlog`
+        ("answered", pa.list_(pa.string())),  # item keys that have a row already: see `remaining`
         ("failed", pa.list_(pa.string())),
     ]
 )

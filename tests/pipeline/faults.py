@@ -16,7 +16,7 @@ from pipeline.commit.document_progress import Counts
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
 from pipeline.config import FlowConfig, Prepared, prepare
-from pipeline.infer.placement import Fleet
+from pipeline.infer.placement import Placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
@@ -26,7 +26,7 @@ from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.plans import QUESTIONS
 
 Answers = dict[str, tuple[str, int, int]]  # by item key: the answer, its tokens, its prompt's tokens
-RANK, LEADER = "ray::Rank", "ray::MapWorker(MapBatches(Replica))"
+RANK, REPLICA = "ray::TPWorker", "ray::MapWorker(MapBatches(Replica))"
 END_SECONDS = 30
 
 
@@ -46,9 +46,9 @@ def prepare_run(checkpoint: Path, documents: Path, output: Path, **changes: obje
     return prepare(FlowConfig(**values | changes))  # type: ignore[arg-type]  # values of all types
 
 
-def fleet(replicas: int = 1) -> Fleet:
+def placement(replicas: int = 1) -> Placement:
     """Replicas of two ranks, each with up to six pages in work."""
-    return Fleet(
+    return Placement(
         replicas=replicas, ready=replicas, tensor_parallel=2, gpus=0, threads=1, batch_size=2, calls=3
     )
 
@@ -119,7 +119,7 @@ class Strikes:
 
 def run_with(
     prepared: Prepared,
-    fleet: Fleet,
+    placement: Placement,
     observe: Callable[[Counts], None],
     monkeypatch: pytest.MonkeyPatch,
     **changes: object,
@@ -130,7 +130,7 @@ def run_with(
         return ReplicaConfig(**values | changes)  # type: ignore[arg-type]  # values of all types
 
     monkeypatch.setattr(flow, "ReplicaConfig", config)
-    flow.run(prepared, fleet, observe)
+    flow.run(prepared, placement, observe)
     assert_nothing_is_left()
     return answers(Path(prepared.config.output))
 
@@ -139,7 +139,7 @@ def assert_nothing_is_left() -> None:
     """Neither ranks nor leaders nor placement groups, after the time that Ray takes to end them."""
     for _ in range(END_SECONDS * 10):
         groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
-        left = processes(RANK) + processes(LEADER)
+        left = processes(RANK) + processes(REPLICA)
         if not groups and not left:
             return
         time.sleep(0.1)

@@ -12,18 +12,18 @@ from pipeline import flow
 from pipeline.commit import writer
 from pipeline.commit.tables import read_table
 from pipeline.config import FlowConfig, Prepared, prepare
-from pipeline.dedup.registry import Claim, Claims
-from pipeline.infer.placement import Fleet
+from pipeline.dedup.registry import Claim, Registry
+from pipeline.infer.placement import Placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.stages import draw_groups, open_sources, read_answers
 from tests.pipeline.plans import QUESTIONS
 
-FLEET = Fleet(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=1, calls=1)
+PLACEMENT = Placement(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=1, calls=1)
 Rows = list[dict[str, Any]]
 
 
-class LocalClaims(Claims):
+class LocalRegistry(Registry):
     """The claims of a run without Ray."""
 
     def close(self) -> None:
@@ -60,29 +60,27 @@ class Machine:
         return self.carry_out(self.prepare(inputs, **changes), kill_after)
 
     def carry_out(self, prepared: Prepared, kill_after: int | None = None) -> dict[str, Any]:
-        def batches(prepared: Prepared, fleet: Fleet, claim: Claim) -> Iterator[pa.Table]:
+        def batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterator[pa.Table]:
             for number, batch in enumerate(self._batches(prepared, claim)):
                 if number == kill_after:
                     self._patch.setattr(writer.Writer, "commit", lambda self: None)
-                    self._patch.setattr(
-                        "pipeline.commit.lease.Committer.leave", lambda self: self._ended.set()
-                    )
+                    self._patch.setattr("pipeline.commit.lease.Lease.release", lambda self: self._ended.set())
                     raise Killed
                 yield batch
 
         with self._patch.context() as patch:
             patch.setattr(flow, "_batches", batches)
-            patch.setattr(flow, "SharedClaims", LocalClaims)
+            patch.setattr(flow, "SharedRegistry", LocalRegistry)
             self._patch, before = patch, self._patch
             try:
-                return flow.run(prepared, FLEET, lambda counts: None)
+                return flow.run(prepared, PLACEMENT, lambda counts: None)
             finally:
                 self._patch = before
 
     def _batches(self, prepared: Prepared, claim: Claim) -> Iterator[pa.Table]:
         plan = prepared.plan
         replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype=prepared.config.dtype))
-        for opened in open_sources(prepared.backlog.sources, plan, claim):
+        for opened in open_sources(prepared.remaining.sources, plan, claim):
             self.opened += opened["uri"].to_pylist()[:1]
             for groups in draw_groups(opened, plan, claim):
                 for row in range(len(groups)):  # a call of the Replica is a prompt, as `repartition` makes it

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline import flow
 from pipeline.commit import writer as writing
-from pipeline.commit.document_progress import Counts, Ledger
-from pipeline.commit.lease import Committer
+from pipeline.commit.document_progress import Counts, DocumentProgress
+from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import read_record, versions, write_record
-from pipeline.commit.stale_rows import Replaced
+from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import create_tables, read_table
 from pipeline.commit.writer import Writer
 from pipeline.config import FlowConfig, make_plan, prepare
@@ -47,17 +47,17 @@ def results(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def deliver(
     checkpoint: Path, results: list[pa.Table], output: Path, arriving: Iterator[pa.Table] | None = None
-) -> Ledger:
+) -> DocumentProgress:
     """What flow.run does with each batch."""
     plan, tables = plan_for(checkpoint), create_tables(str(output), None)
     keys = pa.chunked_array([pc.unique(pa.concat_tables(results)["source_key"])])
-    ledger = Ledger(plan, keys, Counts(documents=3))
-    with Committer(tables, "run") as committer:
-        replaced = Replaced(plan, tables, {}, frozenset())
-        with Writer(tables, committer, replaced) as writer:
+    progress = DocumentProgress(plan, keys, Counts(documents=3))
+    with Lease(tables, "run") as lease:
+        stale_rows = StaleRows(plan, tables, {}, frozenset())
+        with Writer(tables, lease, stale_rows) as writer:
             for batch in arriving or results:
-                writer.add(*ledger.take(batch))
-    return ledger
+                writer.add(*progress.take(batch))
+    return progress
 
 
 def rows(output: Path) -> list[int]:
@@ -67,12 +67,12 @@ def rows(output: Path) -> list[int]:
 def test_what_ray_delivers_twice_is_committed_once(
     tiny_checkpoint: Path, results: list[pa.Table], tmp_path: Path
 ) -> None:
-    ledger = deliver(tiny_checkpoint, results, tmp_path / "once")
-    ledger.check()
-    assert rows(tmp_path / "once") == [ledger.counts.answered, ledger.counts.failed, 3]
-    assert ledger.counts.expected == 10
+    progress = deliver(tiny_checkpoint, results, tmp_path / "once")
+    progress.check()
+    assert rows(tmp_path / "once") == [progress.counts.answered, progress.counts.failed, 3]
+    assert progress.counts.expected == 10
     again = deliver(tiny_checkpoint, [*results[:2], *results, *reversed(results)], tmp_path / "twice")
-    assert again.counts == ledger.counts
+    assert again.counts == progress.counts
     assert rows(tmp_path / "twice") == rows(tmp_path / "once")
 
 
@@ -173,12 +173,12 @@ def test_defaults_follow_the_target_and_the_model(tiny_checkpoint: Path) -> None
 def test_a_run_prepares_without_ray(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf_bytes())
     prepared = prepare(config(tiny_checkpoint, inputs=(str(tmp_path),), output=str(tmp_path / "out")))
-    assert prepared.backlog.sources["uri"].to_pylist() == [str(tmp_path / "a.pdf")]
+    assert prepared.remaining.sources["uri"].to_pylist() == [str(tmp_path / "a.pdf")]
     assert rows(tmp_path / "out") == [0, 0, 0]
     with pytest.raises(ValueError, match="is being written by run"):
         prepare(prepared.config)
-    prepared.committer.leave()
-    prepare(prepared.config).committer.leave()
+    prepared.lease.release()
+    prepare(prepared.config).lease.release()
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
@@ -202,6 +202,6 @@ def test_fp8_without_a_gpu_is_refused_before_a_model_is_loaded(
     monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
     monkeypatch.setattr("pipeline.flow.ray_state.get_max_resources_from_cluster_config", lambda: None)
-    assert flow.find_fleet(config(tiny_checkpoint)).gpus == 0
+    assert flow.find_placement(config(tiny_checkpoint)).gpus == 0
     with pytest.raises(ValueError, match="fp8 needs Hopper GPUs"):
-        flow.find_fleet(config(tiny_checkpoint, **changes))
+        flow.find_placement(config(tiny_checkpoint, **changes))

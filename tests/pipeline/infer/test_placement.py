@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from pipeline.infer.placement import Fleet, plan_fleet
+from pipeline.infer.placement import Placement, plan_placement
 
 
 @pytest.mark.parametrize(
@@ -30,9 +30,9 @@ def test_replicas_for_a_cluster(
     expected: tuple[int, ...],
 ) -> None:
     each = [{name: amount / nodes for name, amount in now.items()} for _ in range(nodes)]
-    fleet = plan_fleet(now, later, each, replicas=replicas, batch_size=batch_size)
+    placement = plan_placement(now, later, each, replicas=replicas, batch_size=batch_size)
     count, ready, gpus, threads, size, calls = expected
-    assert fleet == Fleet(
+    assert placement == Placement(
         replicas=count,
         ready=ready,
         tensor_parallel=1,
@@ -59,15 +59,17 @@ def test_replicas_of_several_gpus_are_each_in_one_machine(
 ) -> None:
     each = [{"CPU": 8.0, "GPU": float(gpus)} for gpus in nodes]
     now = {"CPU": 8.0 * len(nodes), "GPU": float(sum(nodes))}
-    fleet = plan_fleet(now, {"GPU": later}, each, replicas=replicas, batch_size=None, tensor_parallel=size)
+    placement = plan_placement(
+        now, {"GPU": later}, each, replicas=replicas, batch_size=None, tensor_parallel=size
+    )
     count, ready = expected
-    assert (fleet.replicas, fleet.ready) == (count, min(ready, count))
-    assert (fleet.tensor_parallel, fleet.gpus) == (size, 1)
+    assert (placement.replicas, placement.ready) == (count, min(ready, count))
+    assert (placement.tensor_parallel, placement.gpus) == (size, 1)
 
 
 def test_ranks_on_cpus_share_the_cores() -> None:
-    fleet = plan_fleet({"CPU": 16}, {}, [{"CPU": 16}], replicas=2, batch_size=None, tensor_parallel=4)
-    assert (fleet.replicas, fleet.gpus, fleet.threads) == (2, 0, 2)
+    placement = plan_placement({"CPU": 16}, {}, [{"CPU": 16}], replicas=2, batch_size=None, tensor_parallel=4)
+    assert (placement.replicas, placement.gpus, placement.threads) == (2, 0, 2)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +85,6 @@ def test_more_than_the_gpus_hold_is_refused(
 ) -> None:
     each = [{"CPU": 8.0, "GPU": float(gpus)} for gpus in nodes]
     with pytest.raises(ValueError, match=message):
-        plan_fleet({"GPU": sum(nodes)}, {}, each, replicas=replicas, batch_size=None, tensor_parallel=size)
+        plan_placement(
+            {"GPU": sum(nodes)}, {}, each, replicas=replicas, batch_size=None, tensor_parallel=size
+        )
