@@ -263,7 +263,7 @@ def _config(given: argparse.Namespace) -> Any:
     from pydantic import ValidationError
 
     from pipeline.config import FlowConfig
-    from pipeline.plan.items import parse_pages
+    from pipeline.plan.plan import parse_pages
     from schemas.targets import Question, load_questions
 
     options = vars(given)

@@ -23,8 +23,8 @@ from pipeline.commit.manifest import check_reachable
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import Table, create_tables
 from pipeline.ingest.listing import list_sources
-from pipeline.plan.items import ROOT, Plan, Scope
 from pipeline.plan.limits import Limits
+from pipeline.plan.plan import ROOT, Plan, Scope
 from pipeline.plan.prompts import WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target

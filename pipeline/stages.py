@@ -20,20 +20,12 @@ from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.listing import content_key, read_source
+from pipeline.ingest.reading import content_key, read_source
 from pipeline.parse.answers import read_completion
-from pipeline.plan.items import (
-    Plan,
-    Window,
-    item_key,
-    item_keys,
-    model_folder,
-    page_ranges,
-    questions_for,
-    windows,
-    without,
-)
+from pipeline.plan.items import Window, page_ranges, questions_for, windows
+from pipeline.plan.keys import item_key, item_keys, without
 from pipeline.plan.limits import Limits
+from pipeline.plan.plan import Plan, model_folder
 from pipeline.plan.prompts import question_prompt, target_prompt, tokenize
 from pipeline.plan.rows import (
     ANSWER,

@@ -25,8 +25,9 @@ from pipeline.commit.writer import Writer
 from pipeline.dedup.registry import Registry
 from pipeline.dedup.resolver import Resolver
 from pipeline.ingest.listing import SOURCES
-from pipeline.plan.items import Plan, item_key
+from pipeline.plan.keys import item_key
 from pipeline.plan.limits import MIB, Limits
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import ANSWER, Row, result_schema, table_of
 from schemas.arrow import to_row
 from schemas.rows import Answer

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline.plan.items import Plan, asked_key
+from pipeline.plan.keys import asked_key
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import ANSWER, FAILURE
 from schemas.rows import Document, document_status
 

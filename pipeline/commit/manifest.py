@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from pipeline.ingest.storage import explain
-from pipeline.plan.items import ROOT
+from pipeline.plan.plan import ROOT
 
 NAME = "run.json"
 LIBRARIES = ("ray", "torch", "pyarrow", "deltalake", "pymupdf", "pillow", "pydantic", "tiktoken")

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from pipeline.commit.document_progress import Counts
 from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import Table, stream_files
-from pipeline.plan.items import Plan, asked_key, is_asked
+from pipeline.plan.keys import asked_key, is_asked
+from pipeline.plan.plan import Plan
 
 CHUNK_ROWS = 200_000  # of committed keys, looked up together: each look-up hashes the listing's keys anew
 DOCUMENT_COLUMNS = ["uri", "source_key", "asked_key", "run_id", "status"]

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from pipeline.commit.lease import Change
 from pipeline.commit.tables import Table, file_size, read_file, write_rows
-from pipeline.plan.items import Plan, is_asked, questions_for
+from pipeline.plan.items import questions_for
+from pipeline.plan.keys import is_asked
+from pipeline.plan.plan import Plan
 
 NO_FILE = -1
 

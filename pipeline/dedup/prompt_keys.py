@@ -12,7 +12,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pipeline.dedup.registry import Claim
-from pipeline.plan.items import Plan, Window, item_key
+from pipeline.plan.items import Window
+from pipeline.plan.keys import item_key
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import GROUP, NOTHING, Row
 
 QUESTION_COLUMNS = ("item_keys", "question_ids", "questions", "prompt_keys", "branch_ids")  # of a GROUP row

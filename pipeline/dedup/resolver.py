@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipeline.commit.tables import Table
 from pipeline.dedup.registry import Pair, private_database
 from pipeline.dedup.result_store import ResultStore
-from pipeline.plan.items import Plan
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import FAILURE, Row, result_schema, table_of
 from schemas.targets import load_target
 

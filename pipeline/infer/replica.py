@@ -19,7 +19,7 @@ from pipeline.infer.engine_loop import EngineLoop
 from pipeline.infer.pending_calls import PendingCalls, Worker
 from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
 from pipeline.infer.tp_supervisor import TPSupervisor
-from pipeline.plan.items import model_folder
+from pipeline.plan.plan import model_folder
 from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, inherit, table_of
 
 

@@ -12,7 +12,7 @@ from model.executor.factory import EngineConfig
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
-from pipeline.plan.items import Plan, model_folder
+from pipeline.plan.plan import Plan, model_folder
 
 _DTYPES = {
     "float32": torch.float32,

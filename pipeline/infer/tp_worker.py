@@ -17,7 +17,7 @@ from model.parallel.lockstep import Leader, follow
 from model.parallel.tensor_parallel import load_parallel
 from pipeline.infer.engine_loop import EngineLoop
 from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
-from pipeline.plan.items import model_folder
+from pipeline.plan.plan import model_folder
 
 HEARTBEAT_SECONDS = 1.0  # after which rank 0 reports though nothing is finished
 

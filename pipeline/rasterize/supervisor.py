@@ -22,8 +22,8 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.plan.items import ROOT
 from pipeline.plan.limits import Limits
+from pipeline.plan.plan import ROOT
 from pipeline.rasterize.ipc import Closed, Message, receive, send
 
 START_SECONDS: Final = 120  # it takes 0.4; after that something is wrong with the machine

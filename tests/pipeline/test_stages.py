@@ -14,7 +14,7 @@ from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.plan import rows as stream
-from pipeline.plan.items import Plan
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import FAILURE, GROUP, NOTHING, RANGES, result_schema
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.targets import Question

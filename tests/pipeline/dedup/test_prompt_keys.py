@@ -10,7 +10,7 @@ import pytest
 from pipeline.dedup.prompt_keys import prompt_keys
 from pipeline.dedup.registry import Registry, own
 from pipeline.ingest.listing import list_sources
-from pipeline.plan.items import Plan
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import GROUP, NOTHING, RANGE, Row
 from pipeline.stages import draw_groups, open_sources
 from schemas.targets import Question

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.commit.tables import Table, create_tables
 from pipeline.dedup.resolver import Resolver
-from pipeline.plan.items import Plan
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import ANSWER, FAILURE, NOTHING, Row, result_schema, table_of
 from schemas.arrow import to_row, to_table
 from schemas.rows import Answer

@@ -22,7 +22,8 @@ import pytest
 from PIL import Image
 
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.listing import SOURCES, content_key, list_sources, read_source, split
+from pipeline.ingest.listing import SOURCES, list_sources, split
+from pipeline.ingest.reading import content_key, read_source
 from tests.pipeline.drawn import image_bytes, pdf_bytes
 
 PDF = pdf_bytes()
@@ -209,7 +210,7 @@ def test_a_document_that_went_away_or_is_too_large_says_so(
 ) -> None:
     path = Path(write(tmp_path / "a.pdf"))
     (source,) = list_sources([str(path)]).to_pylist()
-    monkeypatch.setattr("pipeline.ingest.listing.MAX_BYTES", len(PDF) - 1)
+    monkeypatch.setattr("pipeline.ingest.reading.MAX_BYTES", len(PDF) - 1)
     assert read_reason(source) == "too_large"
     path.unlink()
     assert read_reason(source) == "missing"
@@ -574,7 +575,7 @@ def test_a_password_column_that_cannot_be_used_is_a_clear_error(
 
 
 def test_a_row_above_the_limit_of_bytes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.ingest.listing.MAX_BYTES", 3)
+    monkeypatch.setattr("pipeline.ingest.reading.MAX_BYTES", 3)
     path = parquet(tmp_path / "a.parquet", page=[b"1234", b"123"])
     large, good = list_sources([path], column="page").to_pylist()
     with pytest.raises(DocumentError, match="has 4 bytes, the limit is 3") as caught:

@@ -15,8 +15,9 @@ from PIL import Image
 
 from pipeline.ingest.file_types import IMAGES
 from pipeline.ingest.listing import list_sources
-from pipeline.plan.items import Plan, questions_for
+from pipeline.plan.items import questions_for
 from pipeline.plan.limits import MIB, Limits
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import FAILED, GROUP
 from pipeline.stages import draw_groups, open_sources
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
