@@ -14,13 +14,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from ray.data import DataContext
-from ray.data._internal.execution.backpressure_policy import (  # nothing public holds a stage back
+
+from pipeline.ray_internals import (
     ENABLED_BACKPRESSURE_POLICIES,
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+    ActorPoolMapOperator,
     DownstreamCapacityBackpressurePolicy,
+    MapOperator,
 )
-from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
-from ray.data._internal.execution.operators.map_operator import MapOperator
 
 RATIO = 2.0  # of what waits for the Replicas to what they work on, in bytes
 WAITING = 32  # blocks of results for each Replica, of some answers each, that the driver has not taken

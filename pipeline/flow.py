@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import ray
 import ray.data
-from ray._private.state import state as ray_state  # nothing public says how far a cluster may grow
 
 from pipeline.backpressure import bound_drawing
 from pipeline.cancellation import is_stopping
@@ -33,6 +32,7 @@ from pipeline.infer.tp_group import remove_groups
 from pipeline.ingest.listing import split
 from pipeline.ingest.storage import absolute
 from pipeline.plan.rows import SECONDS
+from pipeline.ray_internals import largest_cluster
 from pipeline.stages import draw_groups, open_sources, read_answers
 
 BLOCKS = 200  # of listed documents, each opened by one task: enough for many CPUs,
@@ -191,7 +191,7 @@ def find_placement(config: FlowConfig) -> Placement:
     nodes = [node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")]
     placement = plan_placement(
         now=ray.cluster_resources(),
-        later=ray_state.get_max_resources_from_cluster_config() or {},
+        later=largest_cluster(),
         nodes=nodes,
         replicas=config.replicas,
         batch_size=config.batch_size,

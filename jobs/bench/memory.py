@@ -135,16 +135,9 @@ class _Store:
     """What the raylet says of its object store, through one connection."""
 
     def __init__(self) -> None:
-        import ray
-        from ray._private.grpc_utils import init_grpc_channel  # nothing public tells what was spilled
-        from ray.core.generated import node_manager_pb2
-        from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
+        from pipeline.ray_internals import raylet_stub
 
-        messages: Any = node_manager_pb2  # made by protoc: mypy sees nothing in it
-        self._request = messages.GetNodeStatsRequest(include_memory_info=False)
-        (node,) = ray.nodes()
-        address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-        self._raylet = NodeManagerServiceStub(init_grpc_channel(address))
+        self._raylet, self._request = raylet_stub()
 
     def look(self) -> dict[str, int]:
         """The numbers of `Told`."""
