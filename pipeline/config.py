@@ -1,13 +1,11 @@
-"""What a run does, and every mistake in it that can be found before Ray starts.
+"""What a person asks for, as flags or code give it, and the `Plan` that comes of it.
 
-In: a FlowConfig, as a person gives it. Out: a `Prepared` run: the plan that travels to the tasks, the
-documents that are left to do, the tables, which the run holds from here on. All mistakes are ValueErrors of
-one sentence; no weights are loaded.
+In: a FlowConfig, and the checkpoint and the target that it names. Out: the plan, with the defaults filled in,
+and with the key of its settings. All mistakes are ValueErrors of one sentence; no weights are loaded.
 """
 
 import hashlib
 import json
-import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,11 +16,6 @@ from model.checkpoint import check_checkpoint, model_key
 from model.config import check_size
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
-from pipeline.commit.lease import Lease
-from pipeline.commit.manifest import check_reachable
-from pipeline.commit.resume import Remaining, find_remaining
-from pipeline.commit.tables import Table, create_tables
-from pipeline.ingest.listing import list_sources
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import ROOT, Plan, Scope
 from pipeline.plan.prompts import WORDING_VERSION
@@ -94,49 +87,6 @@ class FlowConfig:
         texts = {question.id: question.text for question in self.questions}
         if len(texts) < len(self.questions):
             raise ValueError("two of the questions are the same or have the same id: leave one out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A run that can start."""
-
-    config: FlowConfig
-    plan: Plan
-    remaining: Remaining
-    tables: dict[str, Table]
-    lease: Lease
-    list_seconds: float
-
-
-def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Prepared:
-    """Checks all of it, and last takes the output, until the run leaves it. Raises ValueError.
-
-    With `again`, the run only does what failed for one of these reasons.
-    """
-    check_reachable(config.output)
-    plan = make_plan(config)
-    started = time.perf_counter()
-    sources = list_sources(
-        config.inputs,
-        column=config.column,
-        id_column=config.id_column,
-        password_column=config.password_column,
-    )
-    tables = create_tables(config.output, load_target(plan.target) if plan.target else None)
-    lease = Lease(tables, plan.run_id)
-    try:
-        remaining = find_remaining(sources, tables, plan, again)
-    except BaseException:
-        lease.release()
-        raise
-    return Prepared(
-        config=config,
-        plan=plan,
-        remaining=remaining,
-        tables=tables,
-        lease=lease,
-        list_seconds=time.perf_counter() - started,
-    )
 
 
 def make_plan(config: FlowConfig) -> Plan:

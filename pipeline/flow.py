@@ -20,19 +20,17 @@ import ray.data
 from pipeline.backpressure import bound_drawing
 from pipeline.cancellation import is_stopping
 from pipeline.commit.document_progress import Counts, DocumentProgress
-from pipeline.commit.manifest import versions, write_record
+from pipeline.commit.manifest import write_record
 from pipeline.commit.writer import Writer
-from pipeline.config import FlowConfig, Prepared
 from pipeline.dedup.registry import Claim, SharedRegistry
 from pipeline.dedup.resolver import Resolver
-from pipeline.infer.placement import Placement, plan_placement
+from pipeline.infer.placement import Placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.tp_group import remove_groups
 from pipeline.ingest.listing import split
-from pipeline.ingest.storage import absolute
 from pipeline.plan.rows import SECONDS
-from pipeline.ray_internals import largest_cluster
+from pipeline.prepare import Prepared, describe
 from pipeline.stages import draw_groups, open_sources, read_answers
 
 BLOCKS = 200  # of listed documents, each opened by one task: enough for many CPUs,
@@ -90,41 +88,41 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     before = replace(remaining.counts)
     progress = DocumentProgress(plan, remaining.sources["source_key"], remaining.counts)
     seconds = dict.fromkeys(SECONDS, 0.0)
-    record = _record(prepared, placement) | {"started_at": started_at.isoformat(), "finished_at": None}
-    with prepared.lease as lease:
-        write_record(prepared.config.output, record)
-        with (
-            Writer(prepared.tables, lease, remaining.stale_rows) as writer,
-            _results(prepared, placement) as batches,
-        ):
+    fleet = asdict(placement) if placement else None
+    record = describe(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
+    write_record(prepared.config.output, record)
+    with (
+        Writer(prepared.tables, prepared.lease, remaining.stale_rows) as writer,
+        _results(prepared, placement) as batches,
+    ):
+        observe(progress.counts)
+        for batch in batches:
+            for name in SECONDS:
+                seconds[name] += sum(value or 0.0 for value in batch[name].to_pylist())
+            new, documents = progress.take(batch)
+            writer.add(new, documents)
             observe(progress.counts)
-            for batch in batches:
-                for name in SECONDS:
-                    seconds[name] += sum(value or 0.0 for value in batch[name].to_pylist())
-                new, documents = progress.take(batch)
-                writer.add(new, documents)
-                observe(progress.counts)
-        if placement and placement.tensor_parallel > 1:
-            remove_groups(plan.run_id, patience=10)
-        if is_stopping(plan.run_id) and progress.counts.documents_done < progress.counts.documents:
-            return record
-        progress.check()
-        record |= {
-            "finished_at": datetime.now(UTC).isoformat(),
-            "counts": asdict(progress.counts),
-            "reused": {
-                "documents": before.documents_done,
-                "items": before.expected,
-                "run_ids": list(remaining.run_ids),
-            },
-            "timings": {
-                "list_seconds": prepared.list_seconds,
-                **seconds,  # summed over all tasks, which ran side by side
-                "write_seconds": writer.seconds,
-                "run_seconds": time.perf_counter() - started,
-            },
-        }
-        write_record(prepared.config.output, record)
+    if placement and placement.tensor_parallel > 1:
+        remove_groups(plan.run_id, patience=10)
+    if is_stopping(plan.run_id) and progress.counts.documents_done < progress.counts.documents:
+        return record
+    progress.check()
+    record |= {
+        "finished_at": datetime.now(UTC).isoformat(),
+        "counts": asdict(progress.counts),
+        "reused": {
+            "documents": before.documents_done,
+            "items": before.expected,
+            "run_ids": list(remaining.run_ids),
+        },
+        "timings": {
+            "list_seconds": prepared.list_seconds,
+            **seconds,  # summed over all tasks, which ran side by side
+            "write_seconds": writer.seconds,
+            "run_seconds": time.perf_counter() - started,
+        },
+    }
+    write_record(prepared.config.output, record)
     return record
 
 
@@ -158,48 +156,3 @@ def _batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterable
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     return batches
-
-
-def _record(prepared: Prepared, placement: Placement | None) -> dict[str, Any]:
-    """What is known of a run when it begins."""
-    plan, config = prepared.plan, prepared.config
-    root = prepared.tables["documents"].uri.removesuffix("documents")
-    return {
-        "run_id": plan.run_id,
-        "config": asdict(config)
-        | {
-            "inputs": list(map(absolute, config.inputs)),  # a retry may start from another folder
-            "model": absolute(config.model),
-            "questions": [q.model_dump() for q in plan.questions],
-            "passwords": len(plan.passwords),
-        },
-        "plan": {
-            name: getattr(plan, name) for name in ("settings_key", "scope", "max_side", "max_new_tokens")
-        },
-        "fleet": asdict(placement) if placement else None,
-        "versions": versions(),
-        "tables": {name: table.uri.removeprefix(root) for name, table in prepared.tables.items()},
-    }
-
-
-def find_placement(config: FlowConfig) -> Placement:
-    """The Replicas for the cluster that Ray is connected to, as it is and as its autoscaler may grow it.
-
-    Raises ValueError if the cluster cannot hold those that were asked for.
-    """
-    alive: list[dict[str, Any]] = ray.nodes()
-    nodes = [node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")]
-    placement = plan_placement(
-        now=ray.cluster_resources(),
-        later=largest_cluster(),
-        nodes=nodes,
-        replicas=config.replicas,
-        batch_size=config.batch_size,
-        tensor_parallel=config.tensor_parallel,
-    )
-    if not placement.gpus and "fp8" in (config.dtype, config.cache_dtype):
-        raise ValueError(
-            "fp8 needs Hopper GPUs (H100, H200), and the cluster has no GPU: leave --dtype and --cache-dtype "
-            "out"
-        )
-    return placement

@@ -104,8 +104,10 @@ def _drive(folder: Path, pipe: Connection) -> None:
     """The driver: a run as jobs.extract makes it."""
     from jobs.run.ray_session import connected
     from pipeline.commit.document_progress import Counts
-    from pipeline.config import FlowConfig, prepare
-    from pipeline.flow import find_placement, run
+    from pipeline.config import FlowConfig
+    from pipeline.flow import run
+    from pipeline.infer.placement import find_placement
+    from pipeline.prepare import prepare
     from schemas.targets import Question
 
     config = FlowConfig(
@@ -116,7 +118,6 @@ def _drive(folder: Path, pipe: Connection) -> None:
         max_side=SIDE,
         max_new_tokens=TOKENS,
     )
-    prepared = prepare(config)
     last = 0.0
 
     def observe(counts: Counts) -> None:
@@ -125,7 +126,7 @@ def _drive(folder: Path, pipe: Connection) -> None:
             last = time.monotonic()
             pipe.send(Told(pages=counts.pages, **store.look()))
 
-    with connected():
+    with prepare(config) as prepared, connected():
         store = _Store()
         # A model this small gains nothing from a second thread, which on a busy machine it waits for.
         run(prepared, replace(find_placement(config), threads=1), observe)

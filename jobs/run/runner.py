@@ -11,9 +11,10 @@ from jobs.run.ray_session import RayLostError, connected
 from jobs.run.ray_watchdog import lifeline
 from jobs.run.signals import graceful
 from pipeline.cancellation import ask_to_stop
-from pipeline.commit.lease import OutputError
-from pipeline.config import Prepared
-from pipeline.flow import find_placement, run
+from pipeline.commit.delta_log import OutputError
+from pipeline.flow import run
+from pipeline.infer.placement import find_placement
+from pipeline.prepare import Prepared
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
 
@@ -31,8 +32,6 @@ def carry_out(prepared: Prepared) -> int:
         return FAILED
     except KeyboardInterrupt:
         record = None
-    finally:
-        prepared.lease.release()
     if record is None or not record["finished_at"]:
         print(f"stopped: {output} holds what was done so far; the same command continues", file=sys.stderr)
         return INTERRUPTED

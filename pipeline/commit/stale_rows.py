@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.commit.lease import Change
+from pipeline.commit.delta_log import Change
 from pipeline.commit.tables import Table, file_size, read_file, write_rows
 from pipeline.plan.items import questions_for
 from pipeline.plan.keys import is_asked

@@ -16,7 +16,8 @@ from types import FrameType
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.commit.lease import Change, Lease, OutputError
+from pipeline.commit.delta_log import Change, OutputError
+from pipeline.commit.lease import Lease
 from pipeline.commit.stale_rows import Renewed, StaleRows
 from pipeline.commit.tables import Table, write_rows
 from pipeline.plan.rows import ANSWER, FAILURE

@@ -2,6 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from pipeline.config import FlowConfig
+from pipeline.ray_internals import largest_cluster
 
 # Groups. A call costs Ray some 40 ms of computing, and a kilobyte or two in the driver and in its logs for as
 # long as the run lasts: as much as a page of a small model, if each page is a call of its own.
@@ -75,6 +81,29 @@ def plan_placement(
         batch_size=batch_size,
         calls=-(-GPU_GROUPS // batch_size),
     )
+
+
+def find_placement(config: FlowConfig) -> Placement:
+    """The Replicas for the cluster that Ray is connected to, as it is and as its autoscaler may grow it.
+
+    Raises ValueError if the cluster cannot hold those that were asked for.
+    """
+    alive: list[dict[str, Any]] = ray.nodes()
+    nodes = [node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")]
+    placement = plan_placement(
+        now=ray.cluster_resources(),
+        later=largest_cluster(),
+        nodes=nodes,
+        replicas=config.replicas,
+        batch_size=config.batch_size,
+        tensor_parallel=config.tensor_parallel,
+    )
+    if not placement.gpus and "fp8" in (config.dtype, config.cache_dtype):
+        raise ValueError(
+            "fp8 needs Hopper GPUs (H100, H200), and the cluster has no GPU: leave --dtype and --cache-dtype "
+            "out"
+        )
+    return placement
 
 
 def _too_few(gpus: int, rooms: int, replicas: int | None, tensor_parallel: int) -> str:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from pipeline import flow
 from pipeline.commit import writer
 from pipeline.commit.tables import read_table
-from pipeline.config import FlowConfig, Prepared, prepare
+from pipeline.config import FlowConfig
 from pipeline.dedup.registry import Claim, Registry
 from pipeline.infer.placement import Placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.prepare import Prepared, prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
 from tests.pipeline.plans import QUESTIONS
 
@@ -52,8 +54,11 @@ class Machine:
         monkeypatch.setattr(writer, "COMMIT_ROWS", 1)
 
     def prepare(self, inputs: Path | str, again: frozenset[str] | None = None, **changes: Any) -> Prepared:
+        """A run that holds the output until it is carried out."""
         self.opened, self.asked = [], 0
-        return prepare(FlowConfig(inputs=(str(inputs),), **self._values | changes), again)
+        self._held = ExitStack()
+        config = FlowConfig(inputs=(str(inputs),), **self._values | changes)
+        return self._held.enter_context(prepare(config, again))
 
     def run(self, inputs: Path | str, *, kill_after: int | None = None, **changes: Any) -> dict[str, Any]:
         """What run.json says. With `kill_after`, the driver dies when so many batches were committed."""
@@ -73,7 +78,8 @@ class Machine:
             patch.setattr(flow, "SharedRegistry", LocalRegistry)
             self._patch, before = patch, self._patch
             try:
-                return flow.run(prepared, PLACEMENT, lambda counts: None)
+                with self._held:
+                    return flow.run(prepared, PLACEMENT, lambda counts: None)
             finally:
                 self._patch = before
 

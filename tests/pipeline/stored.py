@@ -7,7 +7,8 @@ from decimal import Decimal
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.commit.lease import Change, Lease
+from pipeline.commit.delta_log import Change
+from pipeline.commit.lease import Lease
 from pipeline.commit.tables import DataFile, Table, read_table, write_rows
 from schemas.arrow import to_table
 from schemas.rows import Answer, Failure, answer_row

@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline import flow
 from pipeline.commit import writer as writing
 from pipeline.commit.document_progress import Counts, DocumentProgress
 from pipeline.commit.lease import Lease
@@ -17,10 +16,11 @@ from pipeline.commit.manifest import read_record, versions, write_record
 from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import create_tables, read_table
 from pipeline.commit.writer import Writer
-from pipeline.config import FlowConfig, make_plan, prepare
+from pipeline.config import FlowConfig, make_plan
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
+from pipeline.prepare import prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.arrow import json_schema
 from schemas.targets import Invoice, Question
@@ -172,13 +172,14 @@ def test_defaults_follow_the_target_and_the_model(tiny_checkpoint: Path) -> None
 
 def test_a_run_prepares_without_ray(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf_bytes())
-    prepared = prepare(config(tiny_checkpoint, inputs=(str(tmp_path),), output=str(tmp_path / "out")))
-    assert prepared.remaining.sources["uri"].to_pylist() == [str(tmp_path / "a.pdf")]
-    assert rows(tmp_path / "out") == [0, 0, 0]
-    with pytest.raises(ValueError, match="is being written by run"):
-        prepare(prepared.config)
-    prepared.lease.release()
-    prepare(prepared.config).lease.release()
+    asked = config(tiny_checkpoint, inputs=(str(tmp_path),), output=str(tmp_path / "out"))
+    with prepare(asked) as prepared:
+        assert prepared.remaining.sources["uri"].to_pylist() == [str(tmp_path / "a.pdf")]
+        assert rows(tmp_path / "out") == [0, 0, 0]
+        with pytest.raises(ValueError, match="is being written by run"), prepare(asked):
+            pytest.fail("two runs hold one output")
+    with prepare(asked):
+        pass  # the first one has left
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
@@ -193,15 +194,3 @@ def test_versions_name_what_is_installed() -> None:
     found = versions()
     assert found["pyarrow"] == pa.__version__
     assert set(found) >= {"quire", "python", "ray", "torch", "deltalake", "pymupdf"}
-
-
-@pytest.mark.parametrize("changes", [{"dtype": "fp8"}, {"cache_dtype": "fp8"}])
-def test_fp8_without_a_gpu_is_refused_before_a_model_is_loaded(
-    tiny_checkpoint: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
-    monkeypatch.setattr("pipeline.flow.ray_state.get_max_resources_from_cluster_config", lambda: None)
-    assert flow.find_placement(config(tiny_checkpoint)).gpus == 0
-    with pytest.raises(ValueError, match="fp8 needs Hopper GPUs"):
-        flow.find_placement(config(tiny_checkpoint, **changes))

@@ -11,6 +11,7 @@ from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
 from pipeline.dedup.registry import SharedRegistry
 from pipeline.infer.placement import Placement
+from pipeline.prepare import prepare
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.faults import answers, prepare_run, processes, undisturbed
 
@@ -43,10 +44,11 @@ def assert_no_registry_is_left() -> None:
 def test_identical_pages_are_asked_once_in_a_run(
     documents: Path, tmp_path: Path, tiny_checkpoint: Path, one_cpu_ray: None
 ) -> None:
-    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
-    flow.run(prepared, PLACEMENT, lambda counts: None)
+    config = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
+    with prepare(config) as prepared:
+        flow.run(prepared, PLACEMENT, lambda counts: None)
     assert_no_registry_is_left()
-    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(prepared))
+    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(config))
     counts = read_record(str(tmp_path / "out"))["counts"]
     asked = QUESTIONS * (PAGES + 4)
     assert counts["expected"] - counts["shared"] == asked
@@ -78,11 +80,12 @@ def test_a_registry_that_dies_costs_no_item_and_no_answer(
 
     monkeypatch.setattr(flow, "SharedRegistry", Watched)
     monkeypatch.setattr(flow, "BLOCKS", 100)  # documents are opened one by one, some after the death
-    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
-    flow.run(prepared, PLACEMENT, observe)
+    config = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
+    with prepare(config) as prepared:
+        flow.run(prepared, PLACEMENT, observe)
     assert len(made) == 2
     assert_no_registry_is_left()
-    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(prepared))
+    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(config))
     said = [record.getMessage() for record in caplog.records if record.name == "pipeline.dedup.registry"]
     assert len(said) == 1
     assert "has died" in said[0]

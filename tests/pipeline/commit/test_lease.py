@@ -11,8 +11,10 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from pipeline.commit import lease as commits
-from pipeline.commit.lease import Change, Lease, OutputError
+from pipeline.commit import delta_log
+from pipeline.commit import lease as leases
+from pipeline.commit.delta_log import Change, OutputError
+from pipeline.commit.lease import Lease
 from pipeline.commit.tables import create_tables, handle_of
 from tests.pipeline.stored import answers_file, failures_file, visible
 
@@ -46,7 +48,7 @@ def test_a_second_run_is_refused_until_the_first_has_left(tmp_path: Path) -> Non
     tables = create_tables(str(tmp_path), None)
     refusal = r"is being written by run first .* wait for its end; if it died"
     with Lease(tables, "first"), pytest.raises(ValueError, match=refusal):
-        Lease(tables, "second")
+        Lease(tables, "second").acquire()
     with Lease(tables, "second") as lease:
         lease.commit("answers", Change(added=[answers_file(tables, "a")]))
 
@@ -54,7 +56,9 @@ def test_a_second_run_is_refused_until_the_first_has_left(tmp_path: Path) -> Non
 def test_runs_that_start_in_one_instant_do_not_mix(tmp_path: Path) -> None:
     tables = create_tables(str(tmp_path), None)
     with ThreadPoolExecutor(4) as pool:
-        taken = [future.exception() for future in [pool.submit(Lease, tables, str(n)) for n in range(4)]]
+        taken = [
+            future.exception() for future in [pool.submit(Lease(tables, str(n)).acquire) for n in range(4)]
+        ]
     assert sum(error is None for error in taken) == 1
     assert all(isinstance(error, ValueError) for error in taken if error is not None)
 
@@ -65,7 +69,7 @@ from pipeline.commit.lease import Lease
 from pipeline.commit.tables import create_tables
 from tests.pipeline.stored import answers_file
 tables = create_tables(sys.argv[1], None)
-lease = Lease(tables, "killed")
+Lease(tables, "killed").acquire()
 answers_file(tables, "half")
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -91,11 +95,12 @@ def test_a_run_that_was_killed_elsewhere_is_replaced_when_its_time_is_over(
 ) -> None:
     kill_a_run(str(tmp_path))
     tables = create_tables(str(tmp_path), None)
-    monkeypatch.setattr(commits, "_machine", lambda: "another")
+    monkeypatch.setattr(delta_log, "_machine", lambda: "another")
     with pytest.raises(ValueError, match=r"run killed .* start again in 1[12]\d s"):
-        Lease(tables, "next")
-    monkeypatch.setattr(commits, "LEASE_SECONDS", 0.0)
-    Lease(tables, "next").release()
+        Lease(tables, "next").acquire()
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.0)
+    with Lease(tables, "next"):
+        pass
 
 
 def test_a_run_that_was_taken_for_dead_can_commit_no_more(
@@ -105,7 +110,7 @@ def test_a_run_that_was_taken_for_dead_can_commit_no_more(
     with Lease(tables, "paused") as paused:
         file = answers_file(tables, "a")
         with monkeypatch.context() as patch:
-            patch.setattr(commits, "LEASE_SECONDS", 0.0)
+            patch.setattr(leases, "LEASE_SECONDS", 0.0)
             with Lease(tables, "next"):
                 for name in ("answers", "documents"):
                     with pytest.raises(OutputError, match="was taken over by run next: two runs never write"):
@@ -116,7 +121,7 @@ def test_a_run_that_was_taken_for_dead_can_commit_no_more(
 def test_a_run_that_has_nothing_to_commit_gives_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commits, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.2)
     tables = create_tables(str(tmp_path), None)
     with Lease(tables, "run"):
         before = handle_of(tables["documents"].uri).version()
@@ -160,18 +165,19 @@ def test_a_log_that_cannot_be_written_is_one_sentence(
     with monkeypatch.context() as patch:
         patch.setattr(DeltaTable, "create_write_transaction", refuse)
         with pytest.raises(ValueError, match="documents cannot be written"):
-            Lease(tables, "next")
+            Lease(tables, "next").acquire()
 
 
 def test_runs_on_s3_do_not_mix(bucket: str) -> None:
     tables = create_tables(f"{bucket}/mix/", None)
     with ThreadPoolExecutor(3) as pool:
-        futures = [pool.submit(Lease, tables, str(n)) for n in range(3)]
-        taken = [future.result() for future in futures if future.exception() is None]
-    (lease,) = taken
-    with lease:
-        with pytest.raises(ValueError, match="is being written by run"):
-            Lease(tables, "late")
-        lease.commit("answers", Change(added=[answers_file(tables, "a")]))
+        asking = [Lease(tables, str(n)) for n in range(3)]
+        futures = [pool.submit(lease.acquire) for lease in asking]
+        errors = [future.exception() for future in futures]
+    (lease,) = [lease for lease, error in zip(asking, errors, strict=True) if error is None]
+    with pytest.raises(ValueError, match="is being written by run"):
+        Lease(tables, "late").acquire()
+    lease.commit("answers", Change(added=[answers_file(tables, "a")]))
+    lease.release()
     assert visible(tables["answers"]) == ["a"]
     assert os.environ["AWS_ENDPOINT_URL"]

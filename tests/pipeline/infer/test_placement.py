@@ -1,10 +1,13 @@
 """A cluster gets the right Replicas."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
-from pipeline.infer.placement import Placement, plan_placement
+from pipeline.config import FlowConfig
+from pipeline.infer.placement import Placement, find_placement, plan_placement
+from tests.pipeline.plans import QUESTIONS
 
 
 @pytest.mark.parametrize(
@@ -88,3 +91,16 @@ def test_more_than_the_gpus_hold_is_refused(
         plan_placement(
             {"GPU": sum(nodes)}, {}, each, replicas=replicas, batch_size=None, tensor_parallel=size
         )
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "fp8"}, {"cache_dtype": "fp8"}])
+def test_fp8_without_a_gpu_is_refused_before_a_model_is_loaded(
+    changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("pipeline.infer.placement.largest_cluster", dict)
+    config = FlowConfig(inputs=("in",), output="out", model="model", questions=QUESTIONS)
+    assert find_placement(config).gpus == 0
+    with pytest.raises(ValueError, match="fp8 needs Hopper GPUs"):
+        find_placement(replace(config, **changes))  # type: ignore[arg-type]  # texts, which these fields are
