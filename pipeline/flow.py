@@ -1,8 +1,8 @@
 """The flow: documents -> pages -> prompts -> batches -> answers -> tables, chained on Ray Data.
 
 In: a prepared run and a connected Ray. Out: committed tables, and run.json at the end. The driver sees every
-result row: it drops what Ray delivered twice, knows when a document is done, and commits. What an output
-holds already is not done again.
+result row: it drops a row that Ray delivered twice, knows when a document is done, and commits. Rows that the
+output holds already are not made again. The stages themselves are in `stages` and `infer.replica`.
 """
 
 import time
@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 import ray.data
 
@@ -33,49 +34,93 @@ from pipeline.plan.rows import SECONDS
 from pipeline.prepare import Prepared, describe
 from pipeline.stages import draw_groups, open_sources, read_answers
 
-BLOCKS = 200  # of listed documents, each opened by one task: enough for many CPUs,
-BLOCK_DOCUMENTS = 64  # unless they would hold more documents than this
+# One task opens the documents of a block, and yields one row of what it learned of them (DOCUMENTS). The row
+# takes a place in a call of a Replica: with a block for each document, a run over documents of one page would
+# fill half of the places with them. Up to BLOCKS documents it does no harm: their rows fit in the calls that a
+# Replica on a GPU works on at a time. Opening is cheap beside drawing, and pages are drawn by tasks of their
+# own: 64 blocks are enough for many CPUs.
+BLOCKS = 64
+BLOCK_DOCUMENTS = 64  # at most, so that a task that Ray repeats is short
 
 
 def results(prepared: Prepared, placement: Placement, claim: Claim) -> ray.data.Dataset:
-    """The stages, lazily, in which tasks claim prompts.
+    """The stages, lazily. Their tasks claim prompts, so that identical ones are asked once.
 
-    `repartition` makes a block what one task, or one call of a Replica, works on.
+    A block is what one task, or one call of a Replica, works on: `repartition` says how many rows it has.
     """
     plan = prepared.plan
-    sources = prepared.remaining.sources
-    size = max(1, min(BLOCK_DOCUMENTS, sources.num_rows // BLOCKS))
-    replica = ReplicaConfig(
-        plan=plan,
+    documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
+    pages = documents.map_batches(
+        partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow"
+    ).repartition(target_num_rows_per_block=1)
+    prompts = pages.map_batches(
+        partial(draw_groups, plan=plan, claim=claim), batch_format="pyarrow"
+    ).repartition(target_num_rows_per_block=placement.batch_size)
+    batches = prompts.map_batches(
+        Replica,
+        fn_constructor_args=(_replica_config(prepared, placement),),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=placement.ready,
+            max_size=placement.replicas,
+            max_concurrent_calls_per_actor=placement.calls,
+            max_tasks_in_flight_per_actor=placement.calls + 1,  # the next batch is fetched in advance
+            enable_true_multi_threading=True,  # the calls wait, and one thread steps the engine
+        ),
+        num_cpus=0,  # the CPUs are for the other stages: whatever their number, one of them can run
+        num_gpus=placement.gpus if placement.tensor_parallel == 1 else 0,  # ranks have their own
+        batch_size=placement.batch_size,
+        batch_format="pyarrow",
+    )
+    return batches.map_batches(partial(read_answers, plan=plan), batch_format="pyarrow")
+
+
+def _blocks(sources: pa.Table) -> list[pa.Table]:
+    size = max(1, min(BLOCK_DOCUMENTS, -(-sources.num_rows // BLOCKS)))
+    return split(sources, size)
+
+
+def _replica_config(prepared: Prepared, placement: Placement) -> ReplicaConfig:
+    return ReplicaConfig(
+        plan=prepared.plan,
         tensor_parallel=placement.tensor_parallel,
         gpus=placement.gpus,
         threads=placement.threads,
         dtype=prepared.config.dtype,
         cache_dtype=prepared.config.cache_dtype,
     )
-    return (
-        ray.data.from_arrow(split(sources, size))
-        .map_batches(partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow")
-        .repartition(target_num_rows_per_block=1)  # page ranges
-        .map_batches(partial(draw_groups, plan=plan, claim=claim), batch_format="pyarrow")
-        .repartition(target_num_rows_per_block=placement.batch_size)
-        .map_batches(
-            Replica,
-            fn_constructor_args=(replica,),
-            compute=ray.data.ActorPoolStrategy(
-                min_size=placement.ready,
-                max_size=placement.replicas,
-                max_concurrent_calls_per_actor=placement.calls,
-                max_tasks_in_flight_per_actor=placement.calls + 1,  # the next batch is fetched in advance
-                enable_true_multi_threading=True,  # the calls wait, and one thread steps the engine
-            ),
-            num_cpus=0,  # the CPUs are for the other stages: whatever their number, one of them can run
-            num_gpus=placement.gpus if placement.tensor_parallel == 1 else 0,  # ranks have their own
-            batch_size=placement.batch_size,
-            batch_format="pyarrow",
-        )
-        .map_batches(partial(read_answers, plan=plan), batch_format="pyarrow")
+
+
+def _batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterable[Any]:
+    """Runs the stages; their result rows as they come."""
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # `observe` shows the progress of the items
+    # A pool that may grow does so once all of its Replicas have as many calls as they work on at a time.
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
+    bound_drawing(context)
+    # Without prefetching, which holds every batch back until the next one is there.
+    batches: Iterable[Any] = results(prepared, placement, claim).iter_batches(
+        batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
+    return batches
+
+
+@contextmanager
+def _resolved(prepared: Prepared, placement: Placement | None) -> Iterator[Iterable[pa.Table]]:
+    """The result rows of the items that are asked, and of those that share their answers."""
+    if placement is None:
+        yield ()
+        return
+    resolver = Resolver(prepared.plan, prepared.tables["answers"])
+    with closing(SharedRegistry()) as registry:
+        resolver.seed(registry.note)
+        yield _with_shared(_batches(prepared, placement, registry.claim), resolver, prepared.plan.run_id)
+
+
+def _with_shared(batches: Iterable[pa.Table], resolver: Resolver, run_id: str) -> Iterator[pa.Table]:
+    for batch in batches:
+        yield resolver.resolve(batch)
+    if not is_stopping(run_id):
+        yield resolver.rest()
 
 
 def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Counts], None]) -> dict[str, Any]:
@@ -93,14 +138,13 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     write_record(prepared.config.output, record)
     with (
         Writer(prepared.tables, prepared.lease, remaining.stale_rows) as writer,
-        _results(prepared, placement) as batches,
+        _resolved(prepared, placement) as batches,
     ):
         observe(progress.counts)
         for batch in batches:
             for name in SECONDS:
-                seconds[name] += sum(value or 0.0 for value in batch[name].to_pylist())
-            new, documents = progress.take(batch)
-            writer.add(new, documents)
+                seconds[name] += pc.sum(batch[name]).as_py() or 0.0
+            writer.add(*progress.take(batch))
             observe(progress.counts)
     if placement and placement.tensor_parallel > 1:
         remove_groups(plan.run_id, patience=10)
@@ -124,35 +168,3 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     }
     write_record(prepared.config.output, record)
     return record
-
-
-@contextmanager
-def _results(prepared: Prepared, placement: Placement | None) -> Iterator[Iterable[pa.Table]]:
-    """What is asked, and what shares its answers, as it comes."""
-    if placement is None:
-        yield ()
-        return
-    resolver = Resolver(prepared.plan, prepared.tables["answers"])
-    with closing(SharedRegistry()) as registry:
-        resolver.seed(registry.note)
-        yield _with_shared(_batches(prepared, placement, registry.claim), resolver, prepared.plan.run_id)
-
-
-def _with_shared(batches: Iterable[pa.Table], resolver: Resolver, run_id: str) -> Iterator[pa.Table]:
-    for batch in batches:
-        yield resolver.resolve(batch)
-    if not is_stopping(run_id):
-        yield resolver.rest()
-
-
-def _batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterable[Any]:
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False  # `observe` shows the progress of the items
-    # A pool that may grow does so once all of its Replicas have as many calls as they work on at a time.
-    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
-    bound_drawing(context)
-    # Without prefetching, which holds every batch back until the next one is there.
-    batches: Iterable[Any] = results(prepared, placement, claim).iter_batches(
-        batch_size=None, batch_format="pyarrow", prefetch_batches=0
-    )
-    return batches

@@ -28,7 +28,7 @@ from pipeline.ingest.listing import SOURCES
 from pipeline.plan.keys import item_key
 from pipeline.plan.limits import MIB, Limits
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import ANSWER, Row, result_schema, table_of
+from pipeline.plan.rows import ANSWER, DOCUMENTS, Row, result_schema, table_of
 from schemas.arrow import to_row
 from schemas.rows import Answer
 from schemas.targets import Question
@@ -106,7 +106,14 @@ def _listing(documents: int) -> pa.Table:
 
 def _results(sources: pa.Table) -> Iterator[pa.Table]:
     for batch in sources.select(["uri", "source_key"]).to_batches(BATCH):
-        yield table_of(list(map(_result, batch.to_pylist())), result_schema(None))
+        listed = batch.to_pylist()
+        known = {"kind": DOCUMENTS, "documents": list(map(_document, listed))}
+        yield table_of([known, *map(_result, listed)], result_schema(None))
+
+
+def _document(source: Row) -> Row:
+    counts = {"items_expected": 1, "items_answered": 0, "items_failed": 0}
+    return source | {"media_type": "application/pdf", "page_count": 1} | counts
 
 
 def _result(source: Row) -> Row:
@@ -129,9 +136,7 @@ def _result(source: Row) -> Row:
         prompt_key=item["item_key"],
         answered_at=datetime.now(UTC),
     )
-    counts = {"items_expected": 1, "items_answered": 0, "items_failed": 0}
-    document = {"uri": source["uri"], "media_type": "application/pdf", "page_count": 1} | counts
-    return {"kind": ANSWER, "answer": to_row(answer), "document": document} | source | item
+    return {"kind": ANSWER, "answer": to_row(answer)} | source | item
 
 
 class _Memory:

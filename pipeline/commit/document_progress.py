@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.plan.keys import asked_key
 from pipeline.plan.plan import Plan
@@ -51,33 +52,41 @@ class DocumentProgress:
         """The documents that the run is to do, and where its counts start."""
         self.counts = counts
         self._plan = plan
-        self._open: dict[str, _Account] = {}
+        self._accounts: dict[str, _Account] = {}
         self._done = _Done(source_keys)
 
     def take(self, results: pa.Table) -> tuple[pa.Table, list[Document]]:
         """The rows whose items are new, and the documents that they complete."""
-        names = ["kind", "source_key", "item_key", "page_first", "page_last", "shared_from", "document"]
-        new, touched = [], {}
-        for row in results.select(names).to_pylist():
-            key = row["source_key"]
-            if key in self._done:
-                new.append(False)
-                continue
-            account = touched[key] = self._open.setdefault(key, _Account())
-            if row["document"] and account.opened is None:
-                account.opened = row["document"]
-                self.counts.documents_open += 1
-                self.counts.expected += row["document"]["items_expected"]
-                self.counts.answered += row["document"]["items_answered"]
-                self.counts.failed += row["document"]["items_failed"]
-            new.append(self._is_new(row, account))
+        touched: dict[str, _Account] = {}
+        for opened in pc.list_flatten(results["documents"]).to_pylist():
+            account = self._touch(opened.pop("source_key"), touched)
+            if account is not None and account.opened is None:
+                self._open_account(account, opened)
+        names = ["kind", "source_key", "item_key", "page_first", "page_last", "shared_from"]
+        new = [self._is_new(row, touched) for row in results.select(names).to_pylist()]
         return results.filter(pa.array(new, pa.bool_())), [
             self._close(key, account) for key, account in touched.items() if _is_done(account)
         ]
 
-    def _is_new(self, row: dict[str, Any], account: _Account) -> bool:
-        key = row["item_key"]
-        if row["kind"] not in (ANSWER, FAILURE) or key in account.answered or key in account.failed:
+    def _touch(self, source_key: str, touched: dict[str, _Account]) -> _Account | None:
+        """The document's account, which is noted as touched; None if the document is done."""
+        if source_key in self._done:
+            return None
+        account = touched[source_key] = self._accounts.setdefault(source_key, _Account())
+        return account
+
+    def _open_account(self, account: _Account, opened: dict[str, Any]) -> None:
+        account.opened = opened
+        self.counts.documents_open += 1
+        self.counts.expected += opened["items_expected"]
+        self.counts.answered += opened["items_answered"]
+        self.counts.failed += opened["items_failed"]
+
+    def _is_new(self, row: dict[str, Any], touched: dict[str, _Account]) -> bool:
+        if row["kind"] not in (ANSWER, FAILURE):
+            return False
+        account, key = self._touch(row["source_key"], touched), row["item_key"]
+        if account is None or key in account.answered or key in account.failed:
             return False
         if row["kind"] == ANSWER:
             account.answered.add(key)
@@ -93,7 +102,7 @@ class DocumentProgress:
         return True
 
     def _close(self, source_key: str, account: _Account) -> Document:
-        del self._open[source_key]
+        del self._accounts[source_key]
         self._done.add(source_key)
         assert account.opened is not None, source_key
         opened = dict(account.opened)
@@ -123,7 +132,7 @@ class DocumentProgress:
     def check(self) -> None:
         """At the end: every document is done, and every expected item was answered or failed."""
         counts = self.counts
-        missing = [(key, account) for key, account in self._open.items()]
+        missing = [(key, account) for key, account in self._accounts.items()]
         assert counts.documents_done == counts.documents, (counts, missing[:3])
         assert counts.answered + counts.failed == counts.expected, (counts, missing[:3])
 

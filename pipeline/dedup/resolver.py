@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.commit.tables import Table
 from pipeline.dedup.registry import Pair, private_database
@@ -44,13 +45,11 @@ class Resolver:
         parts = [results]
         arrived = self._results.keep(results)
         ready = []
-        for row in results.select(["source_key", "uri", "shared"]).to_pylist():
-            for item in row.pop("shared") or ():
-                sharer = item | row
-                if sharer["owner"] in self._results:
-                    ready.append(sharer)
-                else:
-                    self._wait(sharer)
+        for sharer in pc.list_flatten(results["shared"]).to_pylist():
+            if sharer["owner"] in self._results:
+                ready.append(sharer)
+            else:
+                self._wait(sharer)
         ready += self._come(arrived)
         while ready:
             new = {one["item_key"]: one for one in ready if one["item_key"] not in self._results}

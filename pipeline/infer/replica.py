@@ -20,7 +20,7 @@ from pipeline.infer.pending_calls import PendingCalls, Worker
 from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
 from pipeline.infer.tp_supervisor import TPSupervisor
 from pipeline.plan.plan import model_folder
-from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, inherit, table_of
+from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, share_seconds, table_of
 
 
 class Replica:
@@ -49,12 +49,13 @@ class Replica:
             pixels = np.frombuffer(asked["pixels"][index].as_buffer(), np.uint8)
             groups.append(self._group(row, pixels))
         completions, busy, idle = self._calls.ask(groups, self._worker)
-        waiting[0] |= {"generate_seconds": busy, "idle_seconds": idle}
-        written = ([completions[branch.id] for branch in group.branches] for group in groups)
-        pairs = zip(waiting, written, strict=True)
-        # One table: Ray pickles each chunk of each column by itself.
-        rows = [row for one, its in pairs for row in inherit(one, _completion_rows(one, its))]
-        yield table_of(rows, COMPLETIONS)
+        rows: list[Row] = []
+        for row, group in zip(waiting, groups, strict=True):
+            share = len(group.branches) / len(completions)
+            row |= {"generate_seconds": busy * share, "idle_seconds": idle * share}
+            written = [completions[branch.id] for branch in group.branches]
+            rows += share_seconds(row, list(_completion_rows(row, written)))
+        yield table_of(rows, COMPLETIONS)  # one table: Ray pickles each chunk of each column by itself
 
     def _group(self, row: Row, pixels: NDArray[np.uint8]) -> Group:
         name = str(next(self._numbers))  # a call that Ray repeats asks again, under new names

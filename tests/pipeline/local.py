@@ -17,6 +17,8 @@ from pipeline.dedup.registry import Claim, Registry
 from pipeline.infer.placement import Placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.ingest.listing import split
+from pipeline.plan.rows import ANSWER, FAILURE
 from pipeline.prepare import Prepared, prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
 from tests.pipeline.plans import QUESTIONS
@@ -66,12 +68,14 @@ class Machine:
 
     def carry_out(self, prepared: Prepared, kill_after: int | None = None) -> dict[str, Any]:
         def batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterator[pa.Table]:
-            for number, batch in enumerate(self._batches(prepared, claim)):
-                if number == kill_after:
+            items = 0  # batches of them
+            for batch in self._batches(prepared, claim):
+                if items == kill_after:
                     self._patch.setattr(writer.Writer, "commit", lambda self: None)
                     self._patch.setattr("pipeline.commit.lease.Lease.release", lambda self: self._ended.set())
                     raise Killed
                 yield batch
+                items += any(kind in (ANSWER, FAILURE) for kind in batch["kind"].to_pylist())
 
         with self._patch.context() as patch:
             patch.setattr(flow, "_batches", batches)
@@ -86,8 +90,11 @@ class Machine:
     def _batches(self, prepared: Prepared, claim: Claim) -> Iterator[pa.Table]:
         plan = prepared.plan
         replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype=prepared.config.dtype))
-        for opened in open_sources(prepared.remaining.sources, plan, claim):
-            self.opened += opened["uri"].to_pylist()[:1]
+        parts = (open_sources(source, plan, claim) for source in split(prepared.remaining.sources, 1))
+        # In the order of Ray's choice: here what is known of a document comes before its pages.
+        for opened in (table for part in parts for table in reversed(list(part))):
+            rows = opened.to_pylist()
+            self.opened += [document["uri"] for row in rows for document in row["documents"] or ()]
             for groups in draw_groups(opened, plan, claim):
                 for row in range(len(groups)):  # a call of the Replica is a prompt, as `repartition` makes it
                     group = groups.slice(row, 1)

@@ -50,7 +50,7 @@ def deliver(
 ) -> DocumentProgress:
     """What flow.run does with each batch."""
     plan, tables = plan_for(checkpoint), create_tables(str(output), None)
-    keys = pa.chunked_array([pc.unique(pa.concat_tables(results)["source_key"])])
+    keys = pa.chunked_array([pc.unique(pa.concat_tables(results)["source_key"]).drop_null()])
     progress = DocumentProgress(plan, keys, Counts(documents=3))
     with Lease(tables, "run") as lease:
         stale_rows = StaleRows(plan, tables, {}, frozenset())

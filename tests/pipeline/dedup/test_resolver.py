@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.commit.tables import Table, create_tables
 from pipeline.dedup.resolver import Resolver
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import ANSWER, FAILURE, NOTHING, Row, result_schema, table_of
+from pipeline.plan.rows import ANSWER, FAILURE, SHARED, Row, result_schema, table_of
 from schemas.arrow import to_row, to_table
 from schemas.rows import Answer
 from tests.pipeline.plans import plan_for
@@ -37,7 +37,7 @@ def carrier(item: str, owner: str, **changes: Any) -> Row:
     """The row with which an item that shares comes."""
     shared: Row = {"item_key": item, "owner": owner, "prompt_key": PROMPT, "content_key": "c"}
     shared |= {"page_first": 3, "page_last": 4, "question_id": "own", "question": "Mine?"} | changes
-    return {"kind": NOTHING, "source_key": f"source {item}", "uri": f"/in/{item}.pdf", "shared": [shared]}
+    return {"kind": SHARED, "shared": [shared | {"source_key": f"source {item}", "uri": f"/in/{item}.pdf"}]}
 
 
 @pytest.fixture(scope="module")
