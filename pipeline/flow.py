@@ -36,7 +36,7 @@ from pipeline.stages import draw_groups, open_sources, read_answers
 
 # One task opens the documents of a block, and yields one row of what it learned of them (DOCUMENTS). The row
 # takes a place in a call of a Replica: with a block for each document, a run over documents of one page would
-# fill half of the places with them. Up to BLOCKS documents it does no harm: their rows fit in the calls that a
+# fill half of the places with such rows. Up to BLOCKS documents they do no harm: they fit in the calls that a
 # Replica on a GPU works on at a time. Opening is cheap beside drawing, and pages are drawn by tasks of their
 # own: 64 blocks are enough for many CPUs.
 BLOCKS = 64
