@@ -1,7 +1,7 @@
-"""The wish that a run end soon, from the driver to the tasks: no document is opened, no page drawn or asked.
+"""The driver asks the tasks of a run to stop: no document is opened any more, no page drawn, no prompt asked.
 
-What a Replica was asked by then is answered and committed. The wish is a key in Ray's own store; there is
-none without Ray.
+Prompts that a Replica was asked before are answered and committed. The request is a key in the store of Ray's
+head; without Ray there is none.
 """
 
 import time
@@ -9,7 +9,7 @@ from functools import cache
 
 from pipeline.ray_internals import is_key_set, set_key
 
-LOOK_SECONDS = 0.5  # between two looks of a process: each is a message to the head
+LOOK_SECONDS = 0.5  # between two looks of one process: each look is a message to the head
 
 
 def ask_to_stop(run_id: str) -> None:

@@ -1,10 +1,10 @@
 """The stages that run as Ray Data tasks on CPUs: rows in, rows for the next stage out.
 
-`open_sources` opens documents and cuts them into page ranges, `draw_groups` draws a range and writes its
-prompts, `read_answers` reads what the model wrote. What goes wrong with one document or window becomes a
-FAILED row, which at the end is one failure for each of its items. A window of which some pages cannot be
-drawn is asked about the others, and its answers say which are missing. The work itself is done by
-`documents`, `sandbox`, `prompts` and `answers`, which know nothing of Ray.
+`open_sources` opens documents and cuts them into page ranges. `draw_groups` draws a range and writes its
+prompts. `read_answers` reads the text that the model wrote. A document or a window that fails becomes a
+FAILED row, and at the end one failure for each of its items. A window with some pages that cannot be drawn is
+asked about its other pages, and its answers name the missing ones. The rooms `ingest`, `rasterize`, `plan`,
+`dedup` and `parse` do the work, and know nothing of Ray Data.
 """
 
 import time
@@ -51,7 +51,7 @@ from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
 from schemas.targets import Question, load_target
 
-# Of pixels, that wait for one claim of their prompts: seven pages, of which each is drawn in some 5 ms.
+# Pixels that are claimed together: some seven pages, each drawn in about 5 ms.
 CLAIM_BYTES = 16 * 2**20
 
 
@@ -199,7 +199,7 @@ def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> R
             notes.append(error.message)
             continue
         shapes.append(image.shape[:2])
-        pixels.append(image.tobytes())  # out of the sandbox's tray, where the next page comes
+        pixels.append(image.tobytes())  # a copy: the sandbox draws the next page into the same memory
         if note:
             notes.append(f"page {page}: {note}")
     if not shapes:

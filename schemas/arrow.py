@@ -1,8 +1,8 @@
 """Pydantic models in; Arrow schemas, JSON schemas, tables and JSON text out, through one table of types.
 
-A model that cannot become a table raises `UnsupportedType` here, before anything runs. A value that
-pydantic accepts and a column cannot hold (an integer beyond 64 bits, a datetime without a time zone) raises
-ValueError; nothing is rounded or filled in.
+A model that cannot become a table raises `UnsupportedType` here, before anything runs. A value that pydantic
+accepts and no column can hold (an integer beyond 64 bits, a datetime without a time zone) raises ValueError;
+nothing is rounded or filled in.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """One model for each table that a run writes.
 
-The Arrow schemas of the tables follow from these models (`arrow.arrow_schema`). A test pins them, since
-data that people keep is written with them: a change may only append nullable fields and counts
+The Arrow schemas of the tables follow from these models (`arrow.arrow_schema`). A test pins them, since data
+that people keep is written with them: a change may only append nullable fields and counts
 `arrow.SCHEMA_VERSION` up.
 """
 
@@ -16,7 +16,7 @@ Status = Literal["complete", "partial", "failed"]
 
 
 class Row(BaseModel):
-    """What all rows share: they do not change, and a misspelt column is an error."""
+    """The base of all rows: they do not change, and a misspelt column is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,8 +1,8 @@
-"""The table of types: what Quire knows of each type of a single value.
+"""The table of types: for each Python type its Arrow type, its JSON schema, and the values that both hold.
 
-For each, its Arrow type, its JSON schema and the values that both can hold. There is no type that catches
-all: what is neither here nor built in `columns` as a list, a choice or a model is refused. The Arrow types
-are those that Delta Lake has too: no unsigned integers, no time zone but UTC.
+No type catches all: a type that is neither in this table nor built in `columns`, as a list, a choice or a
+model, is refused. The Arrow types are those that Delta Lake has too: no unsigned integers, no time zone but
+UTC.
 """
 
 import math

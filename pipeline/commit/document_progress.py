@@ -1,7 +1,8 @@
-"""Result rows in; what is new of them, and each document's row once all of its items have arrived, out.
+"""Result rows in; the new ones among them, and the row of each document whose last item has arrived, out.
 
-The driver's account of a run. Ray may deliver a row twice when it repeats a task: an item counts once, as it
-arrived first. Only unfinished documents keep their items in memory; those that are done take 9 bytes each.
+This is the driver's account of a run. Ray may deliver a row twice, when it repeats a task: the first one
+counts. Rows of items may come before the DOCUMENTS row that says how many of them are expected. Only
+unfinished documents keep their items in memory; those that are done take 9 bytes each.
 """
 
 from dataclasses import dataclass, field
@@ -23,16 +24,16 @@ class Counts:
     """Where a run stands."""
 
     documents: int  # listed
-    documents_open: int = 0  # opened, or found that they cannot be
+    documents_open: int = 0  # that a task has opened, or failed to open
     documents_done: int = 0
     complete: int = 0  # this and the next two: of the documents that are done
     partial: int = 0
     failed_documents: int = 0
-    pages: int = 0  # of which items came back
+    pages: int = 0  # with an item that came back
     expected: int = 0  # items of the documents that were opened
     answered: int = 0
     failed: int = 0
-    shared: int = 0  # of both, by this run: not asked themselves, but given the result of an identical item
+    shared: int = 0  # of both, in this run: they have the result of an identical item that was asked
 
 
 @dataclass

@@ -1,8 +1,8 @@
-"""OUT/run.json: what the last run was and what came of it.
+"""OUT/run.json: what the last run was, and its counts.
 
-Written when a run begins, without `finished_at` and counts, and again as its last act. A run that goes on
-where others stopped has a run_id of its own, which is in the rows that it wrote; its counts are of all
-documents that it listed, and `reused` says how many of them earlier runs had done, and which runs.
+A run writes it when it begins, without counts and with `finished_at` null, and again as its last act. A run
+that continues others has a run_id of its own, which stands in the rows that it wrote. Its counts are of all
+documents that it listed; `reused` says how many of them earlier runs had done, and which runs.
 """
 
 import json

@@ -1,9 +1,10 @@
-"""The listed documents and an output's tables in; what is left to do there, out.
+"""What is left to do: the listed documents that an output's tables do not show as done.
 
-A document is done when its row in documents/ was committed for the same source_key and asked_key. Of the
-others, items that have a row are not asked again; rows of theirs that the run replaces are noted by file.
+In: the listing, the tables and the plan. Out: the remaining documents, with the keys of their items that have
+a row, and the rows that the run will replace. A document is done when its row in documents/ was committed for
+the same source_key and asked_key. Items of other documents that have a row are not asked again.
 
-Only the keys of the listing are in memory: committed rows are streamed past them in chunks.
+Only the listing's keys are in memory: the rows of the tables are streamed past them in chunks.
 """
 
 from collections import Counter
@@ -31,12 +32,12 @@ PLACES = "place"  # the index of a row's document in the listing, or of its file
 
 @dataclass(frozen=True, kw_only=True)
 class Remaining:
-    """What is left of a listing."""
+    """The documents of a listing that are left to do, and what is known of the others."""
 
     sources: pa.Table
-    """The documents that are not done, with the keys of their items that are."""
+    """The documents that are not done, with the keys of their items that have a row."""
     counts: Counts
-    """Of the whole listing: the documents that are done, and those that are to come."""
+    """Of the whole listing, before the run: its documents, and how many of them are done."""
     run_ids: tuple[str, ...]
     """The earlier runs that did the documents that are done."""
     stale_rows: StaleRows
@@ -46,7 +47,10 @@ class Remaining:
 def find_remaining(
     sources: pa.Table, tables: Mapping[str, Table], plan: Plan, again: frozenset[str] | None = None
 ) -> Remaining:
-    """What is left to do. With `again`, only what failed for one of these reasons, and what was begun."""
+    """Compares a listing with the tables.
+
+    With `again`, only items that failed for one of these reasons are left, and documents that were begun.
+    """
     counts = Counts(documents=len(sources))
     failed = _failed_again(sources, tables["failures"], plan, again) if again is not None else None
     done, run_ids = _done(sources, tables["documents"], plan, counts, failed)

@@ -1,11 +1,11 @@
 """New rows of documents in; the old rows that they replace, file by file, out.
 
-When a document, its questions or the settings have changed, or a failure is asked again, the rows of before
-leave the tables in the commits that bring the new ones: no reader of a table sees two generations of a
-document. A row of a question that is not asked any more stays, and so does a document that is gone from the
-inputs. Delta keeps old versions of a table for those who ask for them.
+When a document, its questions or the settings have changed, or a failure is asked again, the old rows leave
+the tables in the commits that bring the new ones: no reader of a table sees two generations of a document.
+Rows of questions that are not asked any more stay, and so do rows of documents that the inputs no longer
+hold. Delta keeps old versions of a table for those who ask for them.
 
-In memory: 12 bytes for each document and file in which rows of it lie, of the documents that are left to do.
+In memory: 12 bytes for each remaining document and each file with rows of it.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 """New result rows and finished documents in; committed tables out. Lives in the driver.
 
-Result rows are small text: the driver gathers them into files of a useful size, where a file for each task
-would leave thousands. A commit makes them visible, answers and failures before the documents they complete,
-and takes away what they replace; a row of documents/ leaves first, so that a document never has one that
-its answers and failures do not bear out.
+The writer gathers rows, which are small text, into files of a useful size: a file for each task would leave
+thousands. A document's rows become visible in an order in which its row in documents/ is never ahead of its
+answers and failures. First a stale row of documents/ leaves; then the new answers and failures come, and the
+stale ones go with the same commits; the new rows of documents/ come last.
 """
 
 import signal
@@ -25,7 +25,7 @@ from schemas.arrow import to_table
 from schemas.rows import Document
 
 COMMIT_ROWS = 5_000  # at the latest after so many rows,
-COMMIT_SECONDS = 30.0  # or so many seconds: what a driver that dies can lose
+COMMIT_SECONDS = 30.0  # or so many seconds: a driver that dies loses no more
 
 
 class Writer:
@@ -48,7 +48,7 @@ class Writer:
             self.commit()
 
     def add(self, results: pa.Table, documents: Sequence[Document]) -> None:
-        """Rows of `stream.result_schema` that are new, and the documents that they complete."""
+        """New rows of `rows.result_schema`, and the documents that they complete."""
         if results.num_rows:
             self._results.append(results)
         self._documents += documents
@@ -117,7 +117,7 @@ class Writer:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait: who broke a commit off in the middle would commit its first half again."""
+    """Ctrl-C and SIGTERM wait: a commit that was broken off would commit its first half a second time."""
     if current_thread() is not main_thread():  # no signal is handled there
         yield
         return

@@ -1,8 +1,9 @@
-"""What tasks do so that identical prompts are asked once: hash them, claim them, and leave out the others.
+"""Identical prompts are asked once: tasks hash and claim them, and leave out those that others own.
 
-In: documents and prompt groups. Out: the same without the questions whose answer another item will have, and
-a list of those, which travels to the driver beside the rows (`stream.SHARED`) and past the Replicas. What an
-item's answer depends on, and nothing else, is in its `prompt_key`. `resolver` gives them their answers.
+In: documents and prompt groups. Out: the questions to ask, and the items that share the answer of another
+item. The `prompt_key` of an item is a hash of everything that its answer depends on, and of nothing else. The
+first item that claims a key in the registry owns it, and is asked. The others travel to the driver as a list
+(`rows.SHARED_ITEM`), past the Replicas; there the `resolver` gives them the owner's answer.
 """
 
 import hashlib

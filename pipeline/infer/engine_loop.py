@@ -1,6 +1,7 @@
 """An engine in a thread of its own: groups come in at any time, completions go out as they are finished.
 
-The thread steps while anything is pending and sleeps otherwise. All that touches the engine happens in it.
+The thread steps the engine while anything is pending, and sleeps otherwise. No other thread touches the
+engine.
 """
 
 import time
@@ -14,7 +15,7 @@ Deliver = Callable[[list[Completion], float], None]  # completions, and the seco
 
 
 class EngineLoop:
-    """The step loop."""
+    """Steps the engine, in its thread."""
 
     def __init__(self, engine: Engine, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
         """`deliver` is called after each step; `fail` once, if the engine breaks: nothing follows it."""
@@ -42,7 +43,7 @@ class EngineLoop:
                 self.steps += 1
                 self._deliver(completions, time.perf_counter() - started)
         except Exception as error:
-            # Whatever breaks the engine, nobody may wait for it any longer: it is raised where they wait.
+            # Whatever breaks the engine, nobody may wait for it any longer: `fail` raises it in every call.
             self._fail(error)
 
     def _take_in(self) -> bool:

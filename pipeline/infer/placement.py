@@ -1,4 +1,4 @@
-"""How many Replicas a cluster runs, and what each of them gets."""
+"""The number of Replicas that a cluster runs, and the GPUs, threads and batches that each of them gets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from pipeline.ray_internals import largest_cluster
 BATCH = 8
 # Groups that a Replica on a GPU works on at a time. About 96 sequences fit beside a 12B on 80 GB, and a call
 # is only replaced when the last of its answers is written: with answers of 1 to 300 tokens, 256 groups in
-# calls of 8 keep 88% of the seats taken, 128 keep 47%, and 16 alone 5%. A page has up to 3 MB of pixels.
+# calls of 8 keep 88% of these sequences in use, 128 keep 47%, and 16 alone 5%. A page has up to 3 MB of pixels.
 GPU_GROUPS = 256
 
 

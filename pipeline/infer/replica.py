@@ -1,7 +1,7 @@
 """Prompt groups in, completions out: the Replica, one copy of the model as a Ray Data actor.
 
-Several batches are in work at a time, each in a thread of its own, and one engine answers all of them. The
-Replica knows nothing of documents.
+Ray Data gives it several batches at a time, each in a thread of its own, and one engine answers all of them.
+The Replica knows nothing of documents.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, sha
 
 
 class Replica:
-    """One copy of the model, for as long as the run lasts: here, or in the ranks that this process leads."""
+    """One copy of the model, for as long as the run lasts: in this process, or in ranks that it starts."""
 
     def __init__(self, config: ReplicaConfig) -> None:
         self._plan = config.plan

@@ -1,4 +1,4 @@
-"""What a Replica is, and from that to its engine: the same for one that is one process and one of several."""
+"""The configuration of a Replica, and the engine made of it, in one process or in rank 0 of several."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

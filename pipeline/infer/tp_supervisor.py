@@ -1,9 +1,9 @@
-"""The leader of a Replica of several ranks: it survives them, and asks again what they have lost.
+"""The supervisor of a Replica of several ranks: it survives them, and asks again the pages they lost.
 
-In: groups of any call. Out: completions, each once. The engine is in rank 0; the leader notes what
-was asked and what is finished (`retry_queue`), ends the ranks when one of them dies or hangs, and starts
-others, wherever there is room. If the leader itself dies, Ray starts it again: it first removes the ranks
-of its former life, and what that one was being asked is asked again by Ray Data.
+In: groups of any call. Out: completions, each once. The engine is in rank 0. The supervisor notes which pages
+were asked and which are finished (`retry_queue`), ends the ranks when one of them dies or hangs, and starts
+others, wherever there is room. If the supervisor itself dies, Ray starts it again: it first removes the ranks
+of its former life, and Ray Data repeats the calls that were in work.
 """
 
 import logging
@@ -19,14 +19,14 @@ from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.retry_queue import RetryQueue
 from pipeline.infer.tp_group import RanksLostError, TPGroup, remove_group
 
-STARTS = 3  # in a row that fail: then it is not bad luck
-POLL_SECONDS = 0.05  # for which rank 0's report is waited for before new groups are looked for
+STARTS = 3  # that may fail in a row: then it is not bad luck
+POLL_SECONDS = 0.05  # to wait for a report of rank 0 before looking for new groups
 
 _log = logging.getLogger(__name__)
 
 
 class TPSupervisor:
-    """Answers in a thread, as an engine in a thread does (`EngineLoop`), only with other processes' GPUs."""
+    """Answers in a thread, as an `EngineLoop` does, but with the GPUs of other processes."""
 
     def __init__(self, config: ReplicaConfig, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
         """Comes back when the ranks are ready. Raises RanksLostError if they cannot be started."""
@@ -39,7 +39,7 @@ class TPSupervisor:
         self._name = f"{config.plan.run_id}-{ray.get_runtime_context().get_actor_id()}"
         remove_group(self._name)  # of a former life
         self._ranks = self._start()
-        self._thread = Thread(target=self._run, name="leader", daemon=True)
+        self._thread = Thread(target=self._run, name="supervisor", daemon=True)
         self._thread.start()
 
     def submit(self, groups: Sequence[Group]) -> None:
@@ -87,7 +87,7 @@ class TPSupervisor:
         return False
 
     def _converse(self) -> None:
-        """Asks what is to be asked, and hands on what is answered."""
+        """Asks the next groups, and delivers what was answered."""
         if not self._queue.asked:
             self._ranks.check()  # a rank that died while there was nothing to do did not die of a page
         if groups := self._queue.next():

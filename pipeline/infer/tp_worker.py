@@ -1,9 +1,9 @@
 """One rank of a Replica that is several processes: a GPU of its own, and its part of the weights.
 
-Rank 0 has the engine, which steps in a thread and has the others compute with it; those follow in a thread of
-theirs. A rank does not try to survive what goes wrong in any of them: it reports it, and the leader ends them
-all. No call of a rank lasts longer than a heartbeat once it is loaded: a leader that is to end waits for its
-calls first.
+Rank 0 has the engine, whose steps run in a thread and have the other ranks compute with it; those follow in a
+thread of theirs. A rank survives no error, of its own or of another rank: it reports the error, and the
+supervisor ends them all. Once the model is loaded, no call of a rank lasts longer than a heartbeat: a
+supervisor that is to end waits for its calls first.
 """
 
 from collections.abc import Sequence
@@ -82,7 +82,7 @@ class TPWorker:
         try:
             follow(model, world, self._config.engine)
         except Exception as error:
-            self._break_off(error)  # whatever it is: the leader asks for it
+            self._break_off(error)  # whatever it is: `report` raises it in the supervisor
 
     def _deliver(self, completions: list[Completion], seconds: float) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""Which kinds of file are documents, told by their first bytes; and the two errors of documents that fail."""
+"""The kinds of file that are documents, told by their first bytes; and the errors of those that fail."""
 
 import dataclasses
 from typing import Final

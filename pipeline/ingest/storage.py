@@ -1,7 +1,7 @@
 """Files on local disks and objects on S3: finding them, and reading them.
 
-In: what a person typed: a path, a folder, a glob, file:// or s3://bucket/prefix. Out: an `Entry` for each
-file behind it, sorted by uri, and open files. S3 is pyarrow's, which obeys the AWS_* variables and
+In: an input as a person types it: a path, a folder, a glob, file:// or s3://bucket/prefix. Out: an `Entry`
+for each file behind it, sorted by uri, and open files. S3 is pyarrow's, which obeys the AWS_* variables and
 AWS_ENDPOINT_URL. An input behind which there is nothing is a ValueError of one sentence.
 """
 
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What is behind one input. `folder` is where it was looked for; None if it names a file itself."""
+    """The files behind one input. `folder` was searched for them; None if the input names a file itself."""
 
     entries: list[Entry]
     folder: str | None

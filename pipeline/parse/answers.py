@@ -1,12 +1,12 @@
-"""What the model wrote for an item in; one row of answers or one row of failures out.
+"""A completion in; one row of answers or one row of failures out.
 
 A free answer is the text without the white space around it. A target's answer is one JSON object of the
-target's fields; white space and one ```json fence around it are dropped, other text beside it is an error.
+target's fields. White space and one ```json fence around it are dropped; other text beside it is an error.
 Every field may be null in the JSON, but null in a field that cannot be null is the failure `missing_field`:
-nothing is repaired, filled in or guessed. Text cut by the token limit is an answer to a question, with
-finish_reason "length"; for a target it is the failure `truncated`, unless the object was complete. A target's
-text was decoded under its JSON schema (`model.text.grammar`), so `invalid_json` and `invalid_value` are left
-to validators and constraints that JSON Schema does not know.
+nothing is repaired, filled in or guessed. A free answer that the token limit cut is an answer with
+finish_reason "length"; a target's is the failure `truncated`, unless the object was complete. A target's text
+was decoded under its JSON schema (`model.text.grammar`): `invalid_json` and `invalid_value` come of
+validators and constraints that JSON Schema does not know.
 """
 
 import re
@@ -73,7 +73,7 @@ def value_spans(raw_text: str) -> list[Leaf]:
 
 
 def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) -> Answer | Failure:
-    """The row for one item; `row` has the columns of `stream.COMPLETIONS`."""
+    """The row for one item; `row` has the columns of `rows.COMPLETIONS`."""
     if row["finish_reason"] == "error":
         named = ENGINE_ERROR.fullmatch(row["error"])
         reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", named[1]).lower() if named else "engine_error"

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is asked of every document, and under which keys the results are stored. Travels to every task."""
+    """The questions to ask of every document, and the settings. Travels to every task."""
 
     run_id: str
     settings_key: str

@@ -85,9 +85,7 @@ def test_the_batch_does_not_change_the_answers(groups: pa.Table, replica: Replic
     )
 
 
-def test_other_rows_pass_through_and_arrive_once(
-    groups: pa.Table, replica: Replica
-) -> None:
+def test_other_rows_pass_through_and_arrive_once(groups: pa.Table, replica: Replica) -> None:
     completions = pa.concat_tables(replica(groups))
     assert completions.schema.equals(COMPLETIONS)
     (failed,) = (row for row in completions.to_pylist() if row["kind"] == FAILED)
