@@ -24,7 +24,7 @@ from pipeline.ray_internals import (
     MapOperator,
 )
 
-RATIO = 2.0  # of what waits for the Replicas to what they work on, in bytes
+RATIO = 2.0  # bytes of drawn pages that may wait for the Replicas, for each byte that they work on
 WAITING = 32  # blocks of results, of some answers each, that may wait for the driver, for each Replica
 
 

@@ -1,4 +1,4 @@
-"""What a person asks for, as flags or code give it, and the `Plan` that comes of it.
+"""The settings of a run, as flags or code give them, and the `Plan` that follows from them.
 
 In: a FlowConfig, and the checkpoint and the target that it names. Out: the plan, with the defaults filled in,
 and with the key of its settings. All mistakes are ValueErrors of one sentence; no weights are loaded.
@@ -28,7 +28,7 @@ QUESTION_TOKENS, TARGET_TOKENS = 128, 1024
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
-    """What a person asks for. None means the default that the model, the target or the cluster decides."""
+    """The settings of a run. None is a default, which depends on the model, the target or the cluster."""
 
     inputs: tuple[str, ...]
     """Files, folders, globs, s3:// addresses; Parquet files or datasets if `column` is given."""
@@ -59,11 +59,11 @@ class FlowConfig:
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
     limits: Limits = field(default_factory=Limits)
-    """What one document may cost."""
+    """The limits of one document."""
     dtype: str = "auto"
-    """What the model computes in: auto, float32, bfloat16, or fp8 (for products in the decoder)."""
+    """The type in which the model computes: auto, float32, bfloat16, or fp8 (for products in the decoder)."""
     cache_dtype: str = "auto"
-    """What keys and values are kept in: auto, as `dtype`, or fp8."""
+    """The type of the cached keys and values: auto, as `dtype`, or fp8."""
     batch_size: int | None = None
     """Prompts that a Replica is given at a time. Default: 8."""
     replicas: int | None = None

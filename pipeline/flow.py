@@ -34,7 +34,7 @@ from pipeline.plan.rows import SECONDS
 from pipeline.prepare import Prepared, describe
 from pipeline.stages import draw_groups, open_sources, read_answers
 
-# One task opens the documents of a block, and yields one row of what it learned of them (DOCUMENTS). The row
+# One task opens the documents of a block, and yields one row of facts about them (DOCUMENTS). The row
 # takes a place in a call of a Replica: with a block for each document, a run over documents of one page would
 # fill half of the places with such rows. Up to BLOCKS documents they do no harm: they fit in the calls that a
 # Replica on a GPU works on at a time. Opening is cheap beside drawing, and pages are drawn by tasks of their
@@ -46,7 +46,7 @@ BLOCK_DOCUMENTS = 64  # at most, so that a task that Ray repeats is short
 def results(prepared: Prepared, placement: Placement, claim: Claim) -> ray.data.Dataset:
     """The stages, lazily. Their tasks claim prompts, so that identical ones are asked once.
 
-    A block is what one task, or one call of a Replica, works on: `repartition` says how many rows it has.
+    One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has.
     """
     plan = prepared.plan
     documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
@@ -66,7 +66,7 @@ def results(prepared: Prepared, placement: Placement, claim: Claim) -> ray.data.
             max_tasks_in_flight_per_actor=placement.calls + 1,  # the next batch is fetched in advance
             enable_true_multi_threading=True,  # the calls wait, and one thread steps the engine
         ),
-        num_cpus=0,  # the CPUs are for the other stages: whatever their number, one of them can run
+        num_cpus=0,  # the CPUs are for the other stages: even with a single CPU, one of them can run
         num_gpus=placement.gpus if placement.tensor_parallel == 1 else 0,  # ranks have their own
         batch_size=placement.batch_size,
         batch_format="pyarrow",
@@ -124,7 +124,7 @@ def _with_shared(batches: Iterable[pa.Table], resolver: Resolver, run_id: str) -
 
 
 def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Counts], None]) -> dict[str, Any]:
-    """Runs to the end, or until it was asked to stop; returns what run.json says, then without `finished_at`.
+    """Runs to the end, or until it was asked to stop: then the record has no `finished_at`. Returns run.json.
 
     `observe` is called whenever the counts have changed. `placement` is None where nothing is left to do.
     """

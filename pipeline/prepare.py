@@ -37,7 +37,7 @@ class Prepared:
 def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator[Prepared]:
     """Checks all of it, and holds the output as long as the `with` block lasts. Raises ValueError.
 
-    With `again`, the run only does what failed for one of these reasons.
+    With `again`, the run only asks items again that failed for one of these reasons.
     """
     check_reachable(config.output)
     plan = make_plan(config)
@@ -62,7 +62,7 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
 
 
 def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]:
-    """What run.json says of a run when it begins; `fleet` is its placement, if it has one."""
+    """The entries of run.json when a run begins; `fleet` is its placement, if it has one."""
     plan, config = prepared.plan, prepared.config
     root = prepared.tables["documents"].uri.removesuffix("documents")
     return {

@@ -62,7 +62,7 @@ def open_sources(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[
     seconds = 0.0
     for source in sources.to_pylist():
         if is_stopping(plan.run_id):
-            break  # what was opened counts all the same
+            break  # the documents that were opened count all the same
         started = time.perf_counter()
         document, rows, its_shared = _open_source(source, plan, claim)
         documents.append(document)
@@ -76,7 +76,7 @@ def open_sources(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[
 
 
 def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row], list[Row]]:
-    """What the driver is to know of a document, its rows, and its items that share another's answer."""
+    """The facts of a document for the driver, its rows, and its items that share another's answer."""
     origin: Row = {"source_key": source["source_key"], "uri": source["uri"]}
     document: Row = origin | {"items_expected": 0, "items_answered": 0, "items_failed": 0}
     questions = questions_for(plan, source["uri"])
@@ -238,8 +238,8 @@ def _window_origin(row: Row, window: Window) -> Row:
 
 
 def _failed(origin: Row, stage: Stage, error: DocumentError, left: Iterable[Question]) -> Row:
-    what = {"kind": FAILED, "stage": stage, "reason": error.reason, "message": error.message}
-    return origin | what | {"left": [question.id for question in left]}
+    failure = {"kind": FAILED, "stage": stage, "reason": error.reason, "message": error.message}
+    return origin | failure | {"left": [question.id for question in left]}
 
 
 def read_answers(table: pa.Table, plan: Plan) -> pa.Table:

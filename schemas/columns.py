@@ -19,7 +19,7 @@ SUPPORTED = "str, int, float, bool, date, datetime, Decimal, Enum and Literal of
 
 
 class UnsupportedType(ValueError):
-    """A field that no column can hold. The message names the field's path, its type and what is supported."""
+    """A field that no column can hold. The message names its path and type, and the supported types."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,7 +73,7 @@ class Answer(Row):
     pages_missing: list[int] | None = None
     """Pages between page_first and page_last that could not be drawn: the model did not see them."""
     note: str | None = None
-    """Why they are missing, and what was done to others: "page 1: first frame of 42"."""
+    """Why they are missing, and how others were changed: "page 1: first frame of 42"."""
     prompt_key: str | None = None
     """Hash of all that the model was given: tokens, pixels, settings. Equal prompts have equal answers."""
     shared_from: str | None = None
@@ -117,7 +117,7 @@ class Failure(Row):
 
 
 class Document(Row):
-    """One input of the run and what became of its items."""
+    """One input of the run, and how many of its items were answered."""
 
     source_key: str
     settings_key: str

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import AwareDatetime
 
 Json = dict[str, Any]
-Constraints = Mapping[str, Any]  # what Field(...) says of a value: "max_digits" -> 12, "ge" -> 0
+Constraints = Mapping[str, Any]  # the arguments of Field(...): "max_digits" -> 12, "ge" -> 0
 
 INT64 = 2**63
 MAX_DECIMAL_DIGITS = 38  # of a decimal128
@@ -32,7 +32,7 @@ CONSTRAINTS = {"max_digits", "decimal_places"}.union(*KEYWORDS.values())
 
 @dataclass(frozen=True, kw_only=True)
 class Scalar:
-    """One row of the table. `store` turns a validated value into what Arrow takes, or raises ValueError."""
+    """One row of the table. `store` turns a validated value into one for Arrow, or raises ValueError."""
 
     arrow: Callable[[Constraints], pa.DataType]
     json: Callable[[Constraints], Json]

@@ -34,7 +34,7 @@ class OutputError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What one commit does to one table."""
+    """The files that one commit adds to one table, and takes away from it."""
 
     added: Sequence[DataFile] = ()
     removed: Mapping[str, int] | None = None  # path -> bytes
@@ -54,7 +54,7 @@ class DeltaLog:
         self._number = 0  # of this run's commits
 
     def last_run(self) -> dict[str, Any] | None:
-        """What the last commit of a run says of it, and the commit's time in ms; None before the first."""
+        """The run_id, state and process in a run's last commit, and its time in ms; None before the first."""
         for entry in self._handle.history(HISTORY):
             if APP in entry:
                 said: dict[str, Any] = entry[APP] | {"timestamp": entry["timestamp"]}

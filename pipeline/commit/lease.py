@@ -69,7 +69,7 @@ class Lease:
             self._lost = OutputError(f"{self._root} was left by this run")
             try:
                 self._commit(HOLDER, Change(), state="left")
-            except OutputError as error:  # what ended the run is what its caller wants to know
+            except OutputError as error:  # not raised: it would hide the error that ended the run
                 _log.warning("%s; the next run may have to wait %.0f s", error, LEASE_SECONDS)
 
     def _heartbeat(self) -> None:

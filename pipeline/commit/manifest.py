@@ -1,4 +1,4 @@
-"""OUT/run.json: what the last run was, and its counts.
+"""OUT/run.json: the settings of the last run, and its counts.
 
 A run writes it when it begins, without counts and with `finished_at` null, and again as its last act. A run
 that continues others has a run_id of its own, which stands in the rows that it wrote. Its counts are of all

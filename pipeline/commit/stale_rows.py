@@ -90,7 +90,7 @@ class StaleRows:
             self._indices[name].add(path, pc.unique(uris).to_pylist())
 
     def take(self, name: str, renewed: Mapping[str, Renewed]) -> Change:
-        """What the commit of new rows of documents, by source key, removes and rewrites in a table."""
+        """The files that leave and come when a commit brings new rows of these documents, by source key."""
         if not self._settled:
             self._settled = True
             for index in self._indices.values():

@@ -57,7 +57,7 @@ class Writer:
             self.commit()
 
     def commit(self) -> None:
-        """Writes and commits what has gathered. Raises OutputError."""
+        """Writes and commits the gathered rows. Raises OutputError."""
         with _uninterrupted():
             self._write()
 

@@ -47,7 +47,7 @@ class EngineLoop:
             self._fail(error)
 
     def _take_in(self) -> bool:
-        """Submits what has come, and waits for it while there is nothing else to do; False: closed."""
+        """Submits the groups that have come; waits for some while the engine is idle. False: closed."""
         try:
             while (groups := self._inbox.get(block=not self._engine.pending)) is not None:
                 for group in groups:

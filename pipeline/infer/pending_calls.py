@@ -21,7 +21,7 @@ class Worker(Protocol):
     def submit(self, groups: Sequence[Group]) -> None: ...
 
     def close(self) -> None:
-        """Ends the worker's thread, and whatever it keeps."""
+        """Ends the worker's thread, and the processes that it started."""
 
 
 @dataclass(eq=False)

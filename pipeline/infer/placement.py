@@ -14,13 +14,13 @@ from pipeline.ray_internals import largest_cluster
 BATCH = 8
 # Groups that a Replica on a GPU works on at a time. About 96 sequences fit beside a 12B on 80 GB, and a call
 # is only replaced when the last of its answers is written: with answers of 1 to 300 tokens, 256 groups in
-# calls of 8 keep 88% of these sequences in use, 128 keep 47%, and 16 alone 5%. A page has up to 3 MB of pixels.
+# calls of 8 keep 88% of the sequences busy, 128 keep 47%, and 16 alone 5%. A page has up to 3 MB of pixels.
 GPU_GROUPS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """How many Replicas run, and what each gets."""
+    """The number of Replicas, and the GPUs, threads and batches of each."""
 
     replicas: int
     """At most this many."""

@@ -74,11 +74,11 @@ class TPSupervisor:
                     self._ranks = self._start()
         except Exception as error:
             if not self._closed.is_set():
-                self._fail(error)  # whatever it is, nobody may wait any longer
+                self._fail(error)  # every error: nobody may wait any longer
         self._ranks.close()
 
     def _take_in(self) -> bool:
-        """Notes what has come, and waits for it while there is nothing else to do; False: closed."""
+        """Notes the groups that have come; waits for some while nothing else is to do. False: closed."""
         try:
             while not self._closed.is_set():
                 self._queue.add(self._inbox.get(block=self._queue.idle))

@@ -24,7 +24,7 @@ HEARTBEAT_SECONDS = 1.0  # after which rank 0 reports though nothing is finished
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a rank has done since its last report."""
+    """The work of a rank since its last report."""
 
     steps: int
     """Steps since rank 0 began; while anything is asked, they must not stand still."""
@@ -68,7 +68,7 @@ class TPWorker:
         """Answers, if the process lives."""
 
     def report(self) -> Report:
-        """What is new, once there is something, or nothing after a second. Raises what ended the rank."""
+        """The rank's news, once there is any; none after a second. Raises the error that ended the rank."""
         with self._changed:
             self._changed.wait_for(lambda: self._completions or self._error, timeout=HEARTBEAT_SECONDS)
             if self._error is not None and not self._completions:
@@ -82,7 +82,7 @@ class TPWorker:
         try:
             follow(model, world, self._config.engine)
         except Exception as error:
-            self._break_off(error)  # whatever it is: `report` raises it in the supervisor
+            self._break_off(error)  # every error: `report` raises it in the supervisor
 
     def _deliver(self, completions: list[Completion], seconds: float) -> None:
         with self._changed:

@@ -27,7 +27,7 @@ SOURCES: Final = pa.schema(
         ("uri", pa.string()),  # the file; for a Parquet row of bytes its file, # and its id or number
         ("source_key", pa.string()),  # changes when the content may have changed
         ("size", pa.int64()),  # bytes, where known
-        ("location", pa.string()),  # what to read: the file, or the Parquet file that holds the row
+        ("location", pa.string()),  # the file to read; for a Parquet row of bytes the file that holds it
         ("column", pa.string()),  # null unless the bytes lie in this column of `location`
         ("row_group", pa.int64()),
         ("row", pa.int64()),  # in its row group
@@ -88,7 +88,7 @@ def _list(given: str, columns: Columns | None) -> pa.Table:
 
 
 def _key(*parts: object) -> str:
-    """The source_key of what these parts identify."""
+    """The source_key of the document that these parts identify."""
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
 
 

@@ -75,7 +75,7 @@ def read_start(uri: str, size: int) -> bytes:
 
 
 def explain(uri: str, error: OSError) -> str:
-    """One sentence on why a file or folder cannot be read, with what to do about it."""
+    """One sentence on why a file or folder cannot be read, with a remedy."""
     text = str(error)
     if error.errno is not None:
         return f"{error.filename or uri} cannot be read: {os.strerror(error.errno)}"
@@ -127,7 +127,7 @@ def _find_locally(given: str) -> Found:
     matches = glob.glob(path, recursive=True)
     if not matches:
         raise ValueError(f"input {given} matches no file")
-    # A set, since ** finds a folder and what is in it.
+    # A set, since ** finds a folder and the files in it.
     return Found(entries=sorted({entry for match in matches for entry in _walk(match)}), folder=_fixed(path))
 
 

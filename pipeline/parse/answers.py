@@ -62,7 +62,7 @@ def read_target(target: type[Target], raw_text: str) -> Target:
     except ValueError as error:
         raise AnswerError("invalid_value", str(error)) from error
     except Exception as error:
-        # A user's validators run here: whatever they raise costs one item, not the run.
+        # A user's validators run here: an error of theirs, of any kind, costs one item, not the run.
         raise AnswerError("invalid_value", f"{type(error).__name__}: {error}") from error
     return found
 

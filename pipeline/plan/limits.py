@@ -1,4 +1,4 @@
-"""What one document may cost. Beyond it the page, or the document, is a failure that names the limit."""
+"""The limits of one document. A page, or a document, beyond them is a failure that names the limit."""
 
 from dataclasses import dataclass
 

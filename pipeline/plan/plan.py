@@ -1,6 +1,6 @@
-"""What is asked of every document: the `Plan`, which travels to every task.
+"""The `Plan` of a run: the questions to ask of every document, and the settings. It travels to every task.
 
-`config.make_plan` makes it of what a person asks for. It holds values alone: no file is opened here.
+`config.make_plan` makes it of a FlowConfig. It holds values alone: no file is opened here.
 """
 
 import re
@@ -45,13 +45,13 @@ class Plan:
     vocab_size: int
     """Tokens that the model knows."""
     limits: Limits
-    """What one document may cost."""
+    """The limits of one document."""
     passwords: tuple[str, ...] = field(repr=False)
     """Tried on documents that need one. No log and no table ever holds them."""
 
 
 def parse_pages(text: str) -> tuple[int, int | None]:
-    """What --pages says: 3 is (3, 3), 2-5 is (2, 5), 2- is (2, None). Raises ValueError."""
+    """The value of --pages: 3 is (3, 3), 2-5 is (2, 5), 2- is (2, None). Raises ValueError."""
     found = re.fullmatch(r"([1-9]\d*)(?:(-)([1-9]\d*)?)?", text)
     if not found or (found[3] and int(found[3]) < int(found[1])):
         raise ValueError(f"--pages {text}: give a page or a range of them, as 3, 2-5 or 2-")

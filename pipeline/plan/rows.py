@@ -1,7 +1,7 @@
 """The rows that travel between the stages: flat Arrow columns, so that Ray can count their bytes.
 
 Each stage has a schema, and works on the rows of one kind. All other rows pass through it (`hand_on`), so
-every expected item, and whatever was learned of a document, reaches the driver. A row costs a Ray task where
+every expected item, and every fact about a document, reaches the driver. A row costs a Ray task where
 pages are drawn, and a place in a call of the Replica: so a task that opens documents yields one DOCUMENTS row
 for all of them, and a task that draws pages one SHARED row for all of their shared items.
 
@@ -23,13 +23,13 @@ Row = dict[str, Any]
 
 RANGE = "range"  # pages of a document, to be drawn
 GROUP = "group"  # a prompt: pixels and tokens of its pages, and the questions that branch from it
-COMPLETION = "completion"  # what the model wrote for one item
+COMPLETION = "completion"  # the model's answer for one item
 FAILED = "failed"  # a document or a window that failed: all its items will be failures
 DOCUMENTS = "documents"  # the documents that a task has opened, and their items that nobody asks
 SHARED = "shared"  # items of a page range that nobody asks: they share the answers of others
 ANSWER, FAILURE = "answer", "failure"  # rows of the tables
 
-# What the driver learns of a document that was opened; with its own counts it makes the row of documents/.
+# The facts of a document that was opened: with its own counts, the driver makes a row of documents/ of them.
 OPENED = pa.struct(
     [
         ("source_key", pa.string()),

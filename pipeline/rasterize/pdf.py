@@ -25,7 +25,7 @@ from pipeline.rasterize import images
 
 __all__ = ["DocumentError", "Opened", "PageError", "open_document", "rasterize"]
 
-# What PyMuPDF raises on damaged bytes; MuPDF's own errors derive from Exception alone.
+# The errors that PyMuPDF raises on damaged bytes; MuPDF's own errors derive from Exception alone.
 _DAMAGED: Final = (RuntimeError, ValueError, mupdf.FzErrorBase)
 
 
@@ -110,7 +110,7 @@ def _place(shape: tuple[int, ...], buffer: NDArray[np.uint8] | None) -> NDArray[
 
 
 def _open_pdf(data: bytes, name: str, passwords: Sequence[str]) -> Opened:
-    pymupdf.TOOLS.mupdf_display_errors(False)  # MuPDF prints to stderr what it also raises
+    pymupdf.TOOLS.mupdf_display_errors(False)  # MuPDF would print to stderr the errors that it also raises
     pymupdf.TOOLS.mupdf_display_warnings(False)
     try:
         pdf = pymupdf.open(stream=data, filetype="pdf")
@@ -163,7 +163,7 @@ def _draw(
 
 
 def _run(pdf_page: pymupdf.Page, pixels: NDArray[np.uint8], across: float, down: float) -> None:
-    """What `get_pixmap` does, but into memory of ours and without a display list: up to a tenth faster."""
+    """Draws as `get_pixmap` does, but into our memory and without a display list: up to a tenth faster."""
     height, width, _ = pixels.shape
     pixmap = mupdf.fz_new_pixmap_with_bbox_and_data(
         pymupdf.csRGB.this,

@@ -55,7 +55,8 @@ def confine(parent: int, limit: int) -> None:
     """Dies with its parent, leaves no core and no file, and has twice the memory of `limit` at the very most.
 
     The worker watches the memory in use and ends the process above `limit`. This is for one that takes it
-    faster than that: MuPDF leaves out of a page what it finds no memory for, so it is not the limit itself.
+    faster than that. It is not the limit itself: MuPDF leaves out of a page the parts that it finds no memory
+    for.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) or os.getppid() != parent:

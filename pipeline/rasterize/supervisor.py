@@ -1,7 +1,7 @@
 """The supervisor of a sandboxed child process: starts it, asks it, watches it, kills it at its limits.
 
 In: requests. Out: replies, or the reason why the child died. The limit of time is on the seconds that the
-child computes, so that a busy machine changes no outcome. The limit of memory is on what it has in use (RSS).
+child computes, so that a busy machine changes no outcome. The limit of memory is on the memory in use (RSS).
 A limit of address space (RLIMIT_AS) would be wrong: MuPDF leaves out of a page the parts that it finds no
 memory for, and the page would count as drawn. The kernel ends the child with its worker, however that dies.
 """
@@ -63,7 +63,7 @@ class Child:
         self._replies = self._connection.makefile("rb")
         self._noise, noise = os.pipe()  # the child's stderr: why it crashed, and libraries' warnings
         for end in (self._noise, noise):
-            os.set_blocking(end, False)  # what nobody reads is dropped
+            os.set_blocking(end, False)  # writes beyond a full pipe are dropped
         with theirs:
             self._process = subprocess.Popen(
                 [
@@ -103,7 +103,7 @@ class Child:
         return self._end.alive and self._process.poll() is None
 
     def kill(self) -> None:
-        """Ends it, whatever it does."""
+        """Ends the child at once."""
         self._end()
 
     def tell(self, message: Message) -> None:
