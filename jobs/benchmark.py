@@ -45,8 +45,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from jobs.bench.engines import ENGINES, QUESTIONS, measure
 from jobs.bench.gpu import kernel_times, matmul_ceiling
+from jobs.bench.page import ENGINES, QUESTIONS, measure
 from jobs.bench.parallel import Setup, kinds
 from jobs.bench.parallel import measure as measure_copies
 from jobs.bench.precision import WORK, compare
@@ -155,7 +155,7 @@ def parallel(arguments: argparse.Namespace) -> int:
 
 def job(arguments: argparse.Namespace) -> int:
     """The engine alone, then the whole job."""
-    from jobs.bench.end_to_end import (
+    from jobs.bench.job import (
         compare,
         write_checkpoint,
     )  # the pipeline, which the engine does not need
@@ -306,7 +306,7 @@ def _table(title: str, rows: Sequence[Mapping[str, object]], left: tuple[str, ..
 
 def keys(arguments: argparse.Namespace) -> int:
     """The price of keys and commits."""
-    from jobs.bench.commit_cost import price  # Delta tables, which the other benchmarks do not need
+    from jobs.bench.keys import price  # Delta tables, which the other benchmarks do not need
 
     rows = price(arguments.documents)
     _table(f"keys and commits of {arguments.documents:,} documents on a local disk", rows, ("part",))

@@ -240,16 +240,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
         given = make_parser().parse_args(arguments)
-        # Only here, so that --help and a mistyped flag answer at once: this imports torch and Ray.
-        from pipeline.config import prepare
+        # Only here, so that --help and a mistyped flag answer at once: this imports torch,
+        from pipeline.prepare import prepare
 
-        prepared = prepare(_config(given))
+        with prepare(_config(given)) as prepared:
+            # and this, once no mistake was found, Ray.
+            from jobs.run.runner import carry_out
+
+            return carry_out(prepared)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from jobs.run.runner import carry_out
-
-    return carry_out(prepared)
 
 
 def _count_or_auto(text: str) -> int | None:
@@ -263,7 +264,7 @@ def _config(given: argparse.Namespace) -> Any:
     from pydantic import ValidationError
 
     from pipeline.config import FlowConfig
-    from pipeline.plan.items import parse_pages
+    from pipeline.plan.plan import parse_pages
     from schemas.targets import Question, load_questions
 
     options = vars(given)

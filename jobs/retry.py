@@ -79,20 +79,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         given = make_parser().parse_args(arguments)
         from pipeline.commit.manifest import read_begun
-        from pipeline.config import prepare
+        from pipeline.prepare import prepare
 
         record = read_begun(given.output)
         again = _causes(given, record)
         if not again:
             print(f"nothing has failed in {given.output}")
             return 0
-        prepared = prepare(_config(given, record), again)
+        with prepare(_config(given, record), again) as prepared:
+            from jobs.run.runner import carry_out
+
+            return carry_out(prepared)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    from jobs.run.runner import carry_out
-
-    return carry_out(prepared)
 
 
 def _causes(given: argparse.Namespace, record: dict[str, Any]) -> frozenset[str]:

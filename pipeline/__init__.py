@@ -1,1 +1,12 @@
-"""The flow: documents, pages, prompts, batches, answers, tables."""
+"""From documents to tables. In the order in which a page goes through it:
+
+flow, stages: the way of a page, on one screen each; prepare: the checks before Ray starts, and the lease
+config: a person's settings; plan: the items, keys and prompts that follow from them, and the rows that travel
+ingest: documents are found and read
+rasterize: pages are drawn, in a process that hostile bytes may kill
+dedup: identical prompts are asked once
+infer: the Replica answers prompts, with one GPU or a group of them
+parse: the model's text becomes an answer or a failure
+commit: rows become visible in Delta tables, once each, by one run at a time
+cancellation, backpressure, ray_internals: the run's hold on Ray
+"""

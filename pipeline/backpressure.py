@@ -1,29 +1,31 @@
-"""What a run over many pages must not gather: pages that are drawn ahead, results, and what Ray Data notes.
+"""Limits what a long run gathers: pages drawn ahead, results that wait for the driver, Ray Data's statistics.
 
-Drawing runs ahead by twice what the Replicas work on, and not while results wait for the driver.
+Drawing runs ahead of the Replicas by twice the bytes that they work on, and stops while too many results wait
+for the driver. Ray Data's own policy is not enough. It holds a stage back only once half of the stage's share
+of the object store is full: a run over many pages would fill it. And it does not count results that wait in
+the driver's own memory: over a hundred thousand pages, they grow to all that the cluster was faster than the
+driver.
 
-Ray Data holds a stage back when the next one falls behind, but only once half of the stage's share of the
-object store is full: a run over many pages would fill it, one over few would not. And what waits for the
-driver, which is small, lies in its own memory: over a hundred thousand pages, all that the cluster was faster
-than the driver. This policy holds back from the start, and the stage alone that feeds the Replicas: nothing
-ever holds these back, so they take what was drawn, and drawing goes on. The statistics of every block, which
-nobody asks for here, are not kept.
+This policy holds one stage back, from the start: the stage that feeds the Replicas. The Replicas are never
+held back, so they take the pages that were drawn, and drawing goes on. The statistics of every block are
+thrown away: nobody asks for them here.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 from ray.data import DataContext
-from ray.data._internal.execution.backpressure_policy import (  # nothing public holds a stage back
+
+from pipeline.ray_internals import (
     ENABLED_BACKPRESSURE_POLICIES,
     ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+    ActorPoolMapOperator,
     DownstreamCapacityBackpressurePolicy,
+    MapOperator,
 )
-from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
-from ray.data._internal.execution.operators.map_operator import MapOperator
 
-RATIO = 2.0  # of what waits for the Replicas to what they work on, in bytes
-WAITING = 32  # blocks of results for each Replica, of some answers each, that the driver has not taken
+RATIO = 2.0  # bytes of drawn pages that may wait for the Replicas, for each byte that they work on
+WAITING = 32  # blocks of results, of some answers each, that may wait for the driver, for each Replica
 
 
 class DrawnAhead(DownstreamCapacityBackpressurePolicy):
@@ -47,7 +49,7 @@ class DrawnAhead(DownstreamCapacityBackpressurePolicy):
         return bool(super()._should_apply_backpressure(op))
 
     def _waiting(self, replicas: Any) -> float:
-        """Blocks that have come out of the Replicas, and that the driver has not taken, for each of them."""
+        """Blocks of results that wait for the driver, divided by the running Replicas."""
         blocks, op = 0, replicas
         while op.output_dependencies:
             [op] = op.output_dependencies
@@ -69,7 +71,7 @@ def _replicas(op: Any) -> Any | None:
 
 
 def bound_drawing(context: DataContext) -> None:
-    """For all that is executed in this context from here on."""
+    """Sets the policy for all that is executed in this context from here on."""
     context.downstream_capacity_backpressure_ratio = RATIO
     policies = [*ENABLED_BACKPRESSURE_POLICIES, DrawnAhead]
     context.set_config(ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY, policies)

@@ -1,21 +1,20 @@
-"""The wish that a run end soon, from the driver to the tasks: no document is opened, no page drawn or asked.
+"""The driver asks the tasks of a run to stop: no document is opened any more, no page drawn, no prompt asked.
 
-What a Replica was asked by then is answered and committed. The wish is a key in Ray's own store; there is
-none without Ray.
+Prompts that a Replica was asked before are answered and committed. The request is a key in the store of Ray's
+head; without Ray there is none.
 """
 
 import time
 from functools import cache
 
-from ray.experimental import internal_kv
+from pipeline.ray_internals import is_key_set, set_key
 
-NAMESPACE = b"quire"
-LOOK_SECONDS = 0.5  # between two looks of a process: each is a message to the head
+LOOK_SECONDS = 0.5  # between two looks of one process: each look is a message to the head
 
 
 def ask_to_stop(run_id: str) -> None:
     """From now on the tasks of the run begin nothing."""
-    internal_kv._internal_kv_put(_key(run_id), b"1", namespace=NAMESPACE)
+    set_key(_key(run_id))
 
 
 def is_stopping(run_id: str) -> bool:
@@ -36,9 +35,9 @@ class _Wish:
 
     def look(self) -> bool:
         now = time.monotonic()
-        if not self._found and now - self._looked >= LOOK_SECONDS and internal_kv._internal_kv_initialized():
+        if not self._found and now - self._looked >= LOOK_SECONDS:
             self._looked = now
-            self._found = bool(internal_kv._internal_kv_exists(_key(self._run_id), namespace=NAMESPACE))
+            self._found = is_key_set(_key(self._run_id))
         return self._found
 
 

@@ -1,13 +1,11 @@
-"""What a run does, and every mistake in it that can be found before Ray starts.
+"""The settings of a run, as flags or code give them, and the `Plan` that follows from them.
 
-In: a FlowConfig, as a person gives it. Out: a `Prepared` run: the plan that travels to the tasks, the
-documents that are left to do, the tables, which the run holds from here on. All mistakes are ValueErrors of
-one sentence; no weights are loaded.
+In: a FlowConfig, and the checkpoint and the target that it names. Out: the plan, with the defaults filled in,
+and with the key of its settings. All mistakes are ValueErrors of one sentence; no weights are loaded.
 """
 
 import hashlib
 import json
-import time
 import uuid
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,13 +16,8 @@ from model.checkpoint import check_checkpoint, model_key
 from model.config import check_size
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
-from pipeline.commit.lease import Committer
-from pipeline.commit.manifest import check_reachable
-from pipeline.commit.resume import Backlog, find_backlog
-from pipeline.commit.tables import Table, create_tables
-from pipeline.ingest.listing import list_sources
-from pipeline.plan.items import ROOT, Plan, Scope
 from pipeline.plan.limits import Limits
+from pipeline.plan.plan import ROOT, Plan, Scope
 from pipeline.plan.prompts import WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target
@@ -35,7 +28,7 @@ QUESTION_TOKENS, TARGET_TOKENS = 128, 1024
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
-    """What a person asks for. None means the default that the model, the target or the cluster decides."""
+    """The settings of a run. None is a default, which depends on the model, the target or the cluster."""
 
     inputs: tuple[str, ...]
     """Files, folders, globs, s3:// addresses; Parquet files or datasets if `column` is given."""
@@ -66,11 +59,11 @@ class FlowConfig:
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
     limits: Limits = field(default_factory=Limits)
-    """What one document may cost."""
+    """The limits of one document."""
     dtype: str = "auto"
-    """What the model computes in: auto, float32, bfloat16, or fp8 (for products in the decoder)."""
+    """The type in which the model computes: auto, float32, bfloat16, or fp8 (for products in the decoder)."""
     cache_dtype: str = "auto"
-    """What keys and values are kept in: auto, as `dtype`, or fp8."""
+    """The type of the cached keys and values: auto, as `dtype`, or fp8."""
     batch_size: int | None = None
     """Prompts that a Replica is given at a time. Default: 8."""
     replicas: int | None = None
@@ -94,49 +87,6 @@ class FlowConfig:
         texts = {question.id: question.text for question in self.questions}
         if len(texts) < len(self.questions):
             raise ValueError("two of the questions are the same or have the same id: leave one out")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """A run that can start."""
-
-    config: FlowConfig
-    plan: Plan
-    backlog: Backlog
-    tables: dict[str, Table]
-    committer: Committer
-    list_seconds: float
-
-
-def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Prepared:
-    """Checks all of it, and last takes the output, until the run leaves it. Raises ValueError.
-
-    With `again`, the run only does what failed for one of these reasons.
-    """
-    check_reachable(config.output)
-    plan = make_plan(config)
-    started = time.perf_counter()
-    sources = list_sources(
-        config.inputs,
-        column=config.column,
-        id_column=config.id_column,
-        password_column=config.password_column,
-    )
-    tables = create_tables(config.output, load_target(plan.target) if plan.target else None)
-    committer = Committer(tables, plan.run_id)
-    try:
-        backlog = find_backlog(sources, tables, plan, again)
-    except BaseException:
-        committer.leave()
-        raise
-    return Prepared(
-        config=config,
-        plan=plan,
-        backlog=backlog,
-        tables=tables,
-        committer=committer,
-        list_seconds=time.perf_counter() - started,
-    )
 
 
 def make_plan(config: FlowConfig) -> Plan:

@@ -1,8 +1,8 @@
 """The flow: documents -> pages -> prompts -> batches -> answers -> tables, chained on Ray Data.
 
 In: a prepared run and a connected Ray. Out: committed tables, and run.json at the end. The driver sees every
-result row: it drops what Ray delivered twice, knows when a document is done, and commits. What an output
-holds already is not done again.
+result row: it drops a row that Ray delivered twice, knows when a document is done, and commits. Rows that the
+output holds already are not made again. The stages themselves are in `stages` and `infer.replica`.
 """
 
 import time
@@ -14,192 +14,157 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 import ray.data
-from ray._private.state import state as ray_state  # nothing public says how far a cluster may grow
 
 from pipeline.backpressure import bound_drawing
 from pipeline.cancellation import is_stopping
-from pipeline.commit.document_progress import Counts, Ledger
-from pipeline.commit.manifest import versions, write_record
+from pipeline.commit.document_progress import Counts, DocumentProgress
+from pipeline.commit.manifest import write_record
 from pipeline.commit.writer import Writer
-from pipeline.config import FlowConfig, Prepared
-from pipeline.dedup.registry import Claim, SharedClaims
-from pipeline.dedup.resolver import Sharers
-from pipeline.infer.placement import Fleet, plan_fleet
+from pipeline.dedup.registry import Claim, SharedRegistry
+from pipeline.dedup.resolver import Resolver
+from pipeline.infer.placement import Placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.tp_group import remove_groups
 from pipeline.ingest.listing import split
-from pipeline.ingest.storage import absolute
 from pipeline.plan.rows import SECONDS
+from pipeline.prepare import Prepared, describe
 from pipeline.stages import draw_groups, open_sources, read_answers
 
-BLOCKS = 200  # of listed documents, each opened by one task: enough for many CPUs,
-BLOCK_DOCUMENTS = 64  # unless they would hold more documents than this
+# One task opens the documents of a block, and yields one row of facts about them (DOCUMENTS). The row
+# takes a place in a call of a Replica: with a block for each document, a run over documents of one page would
+# fill half of the places with such rows. Up to BLOCKS documents they do no harm: they fit in the calls that a
+# Replica on a GPU works on at a time. Opening is cheap beside drawing, and pages are drawn by tasks of their
+# own: 64 blocks are enough for many CPUs.
+BLOCKS = 64
+BLOCK_DOCUMENTS = 64  # at most, so that a task that Ray repeats is short
 
 
-def results(prepared: Prepared, fleet: Fleet, claim: Claim) -> ray.data.Dataset:
-    """The stages, lazily, in which tasks claim prompts.
+def results(prepared: Prepared, placement: Placement, claim: Claim) -> ray.data.Dataset:
+    """The stages, lazily. Their tasks claim prompts, so that identical ones are asked once.
 
-    `repartition` makes a block what one task, or one call of a Replica, works on.
+    One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has.
     """
     plan = prepared.plan
-    sources = prepared.backlog.sources
-    size = max(1, min(BLOCK_DOCUMENTS, sources.num_rows // BLOCKS))
-    replica = ReplicaConfig(
-        plan=plan,
-        tensor_parallel=fleet.tensor_parallel,
-        gpus=fleet.gpus,
-        threads=fleet.threads,
+    documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
+    pages = documents.map_batches(
+        partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow"
+    ).repartition(target_num_rows_per_block=1)
+    prompts = pages.map_batches(
+        partial(draw_groups, plan=plan, claim=claim), batch_format="pyarrow"
+    ).repartition(target_num_rows_per_block=placement.batch_size)
+    batches = prompts.map_batches(
+        Replica,
+        fn_constructor_args=(_replica_config(prepared, placement),),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=placement.ready,
+            max_size=placement.replicas,
+            max_concurrent_calls_per_actor=placement.calls,
+            max_tasks_in_flight_per_actor=placement.calls + 1,  # the next batch is fetched in advance
+            enable_true_multi_threading=True,  # the calls wait, and one thread steps the engine
+        ),
+        num_cpus=0,  # the CPUs are for the other stages: even with a single CPU, one of them can run
+        num_gpus=placement.gpus if placement.tensor_parallel == 1 else 0,  # ranks have their own
+        batch_size=placement.batch_size,
+        batch_format="pyarrow",
+    )
+    return batches.map_batches(partial(read_answers, plan=plan), batch_format="pyarrow")
+
+
+def _blocks(sources: pa.Table) -> list[pa.Table]:
+    size = max(1, min(BLOCK_DOCUMENTS, -(-sources.num_rows // BLOCKS)))
+    return split(sources, size)
+
+
+def _replica_config(prepared: Prepared, placement: Placement) -> ReplicaConfig:
+    return ReplicaConfig(
+        plan=prepared.plan,
+        tensor_parallel=placement.tensor_parallel,
+        gpus=placement.gpus,
+        threads=placement.threads,
         dtype=prepared.config.dtype,
         cache_dtype=prepared.config.cache_dtype,
     )
-    return (
-        ray.data.from_arrow(split(sources, size))
-        .map_batches(partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow")
-        .repartition(target_num_rows_per_block=1)  # page ranges
-        .map_batches(partial(draw_groups, plan=plan, claim=claim), batch_format="pyarrow")
-        .repartition(target_num_rows_per_block=fleet.batch_size)
-        .map_batches(
-            Replica,
-            fn_constructor_args=(replica,),
-            compute=ray.data.ActorPoolStrategy(
-                min_size=fleet.ready,
-                max_size=fleet.replicas,
-                max_concurrent_calls_per_actor=fleet.calls,
-                max_tasks_in_flight_per_actor=fleet.calls + 1,  # the next batch is fetched in advance
-                enable_true_multi_threading=True,  # the calls wait, and one thread steps the engine
-            ),
-            num_cpus=0,  # the CPUs are for the other stages: whatever their number, one of them can run
-            num_gpus=fleet.gpus if fleet.tensor_parallel == 1 else 0,  # ranks have their own
-            batch_size=fleet.batch_size,
-            batch_format="pyarrow",
-        )
-        .map_batches(partial(read_answers, plan=plan), batch_format="pyarrow")
-    )
 
 
-def run(prepared: Prepared, fleet: Fleet | None, observe: Callable[[Counts], None]) -> dict[str, Any]:
-    """Runs to the end, or until it was asked to stop; returns what run.json says, then without `finished_at`.
-
-    `observe` is called whenever the counts have changed. `fleet` is None where nothing is left to do.
-    """
-    started_at, started = datetime.now(UTC), time.perf_counter()
-    plan, backlog = prepared.plan, prepared.backlog
-    before = replace(backlog.counts)
-    ledger = Ledger(plan, backlog.sources["source_key"], backlog.counts)
-    seconds = dict.fromkeys(SECONDS, 0.0)
-    record = _record(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
-    with prepared.committer as committer:
-        write_record(prepared.config.output, record)
-        with (
-            Writer(prepared.tables, committer, backlog.replaced) as writer,
-            _results(prepared, fleet) as batches,
-        ):
-            observe(ledger.counts)
-            for batch in batches:
-                for name in SECONDS:
-                    seconds[name] += sum(value or 0.0 for value in batch[name].to_pylist())
-                new, documents = ledger.take(batch)
-                writer.add(new, documents)
-                observe(ledger.counts)
-        if fleet and fleet.tensor_parallel > 1:
-            remove_groups(plan.run_id, patience=10)
-        if is_stopping(plan.run_id) and ledger.counts.documents_done < ledger.counts.documents:
-            return record
-        ledger.check()
-        record |= {
-            "finished_at": datetime.now(UTC).isoformat(),
-            "counts": asdict(ledger.counts),
-            "reused": {
-                "documents": before.documents_done,
-                "items": before.expected,
-                "run_ids": list(backlog.run_ids),
-            },
-            "timings": {
-                "list_seconds": prepared.list_seconds,
-                **seconds,  # summed over all tasks, which ran side by side
-                "write_seconds": writer.seconds,
-                "run_seconds": time.perf_counter() - started,
-            },
-        }
-        write_record(prepared.config.output, record)
-    return record
-
-
-@contextmanager
-def _results(prepared: Prepared, fleet: Fleet | None) -> Iterator[Iterable[pa.Table]]:
-    """What is asked, and what shares its answers, as it comes."""
-    if fleet is None:
-        yield ()
-        return
-    sharers = Sharers(prepared.plan, prepared.tables["answers"])
-    with closing(SharedClaims()) as claims:
-        sharers.seed(claims.note)
-        yield _with_sharers(_batches(prepared, fleet, claims.claim), sharers, prepared.plan.run_id)
-
-
-def _with_sharers(batches: Iterable[pa.Table], sharers: Sharers, run_id: str) -> Iterator[pa.Table]:
-    for batch in batches:
-        yield sharers.resolve(batch)
-    if not is_stopping(run_id):
-        yield sharers.rest()
-
-
-def _batches(prepared: Prepared, fleet: Fleet, claim: Claim) -> Iterable[Any]:
+def _batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterable[Any]:
+    """Runs the stages; their result rows as they come."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # `observe` shows the progress of the items
     # A pool that may grow does so once all of its Replicas have as many calls as they work on at a time.
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     bound_drawing(context)
     # Without prefetching, which holds every batch back until the next one is there.
-    batches: Iterable[Any] = results(prepared, fleet, claim).iter_batches(
+    batches: Iterable[Any] = results(prepared, placement, claim).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     return batches
 
 
-def _record(prepared: Prepared, fleet: Fleet | None) -> dict[str, Any]:
-    """What is known of a run when it begins."""
-    plan, config = prepared.plan, prepared.config
-    root = prepared.tables["documents"].uri.removesuffix("documents")
-    return {
-        "run_id": plan.run_id,
-        "config": asdict(config)
-        | {
-            "inputs": list(map(absolute, config.inputs)),  # a retry may start from another folder
-            "model": absolute(config.model),
-            "questions": [q.model_dump() for q in plan.questions],
-            "passwords": len(plan.passwords),
-        },
-        "plan": {
-            name: getattr(plan, name) for name in ("settings_key", "scope", "max_side", "max_new_tokens")
-        },
-        "fleet": asdict(fleet) if fleet else None,
-        "versions": versions(),
-        "tables": {name: table.uri.removeprefix(root) for name, table in prepared.tables.items()},
-    }
+@contextmanager
+def _resolved(prepared: Prepared, placement: Placement | None) -> Iterator[Iterable[pa.Table]]:
+    """The result rows of the items that are asked, and of those that share their answers."""
+    if placement is None:
+        yield ()
+        return
+    resolver = Resolver(prepared.plan, prepared.tables["answers"])
+    with closing(SharedRegistry()) as registry:
+        resolver.seed(registry.note)
+        yield _with_shared(_batches(prepared, placement, registry.claim), resolver, prepared.plan.run_id)
 
 
-def find_fleet(config: FlowConfig) -> Fleet:
-    """The Replicas for the cluster that Ray is connected to, as it is and as its autoscaler may grow it.
+def _with_shared(batches: Iterable[pa.Table], resolver: Resolver, run_id: str) -> Iterator[pa.Table]:
+    for batch in batches:
+        yield resolver.resolve(batch)
+    if not is_stopping(run_id):
+        yield resolver.rest()
 
-    Raises ValueError if the cluster cannot hold those that were asked for.
+
+def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Counts], None]) -> dict[str, Any]:
+    """Runs to the end, or until it was asked to stop: then the record has no `finished_at`. Returns run.json.
+
+    `observe` is called whenever the counts have changed. `placement` is None where nothing is left to do.
     """
-    alive: list[dict[str, Any]] = ray.nodes()
-    nodes = [node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")]
-    fleet = plan_fleet(
-        now=ray.cluster_resources(),
-        later=ray_state.get_max_resources_from_cluster_config() or {},
-        nodes=nodes,
-        replicas=config.replicas,
-        batch_size=config.batch_size,
-        tensor_parallel=config.tensor_parallel,
-    )
-    if not fleet.gpus and "fp8" in (config.dtype, config.cache_dtype):
-        raise ValueError(
-            "fp8 needs Hopper GPUs (H100, H200), and the cluster has no GPU: leave --dtype and --cache-dtype "
-            "out"
-        )
-    return fleet
+    started_at, started = datetime.now(UTC), time.perf_counter()
+    plan, remaining = prepared.plan, prepared.remaining
+    before = replace(remaining.counts)
+    progress = DocumentProgress(plan, remaining.sources["source_key"], remaining.counts)
+    seconds = dict.fromkeys(SECONDS, 0.0)
+    fleet = asdict(placement) if placement else None
+    record = describe(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
+    write_record(prepared.config.output, record)
+    with (
+        Writer(prepared.tables, prepared.lease, remaining.stale_rows) as writer,
+        _resolved(prepared, placement) as batches,
+    ):
+        observe(progress.counts)
+        for batch in batches:
+            for name in SECONDS:
+                seconds[name] += pc.sum(batch[name]).as_py() or 0.0
+            writer.add(*progress.take(batch))
+            observe(progress.counts)
+    if placement and placement.tensor_parallel > 1:
+        remove_groups(plan.run_id, patience=10)
+    if is_stopping(plan.run_id) and progress.counts.documents_done < progress.counts.documents:
+        return record
+    progress.check()
+    record |= {
+        "finished_at": datetime.now(UTC).isoformat(),
+        "counts": asdict(progress.counts),
+        "reused": {
+            "documents": before.documents_done,
+            "items": before.expected,
+            "run_ids": list(remaining.run_ids),
+        },
+        "timings": {
+            "list_seconds": prepared.list_seconds,
+            **seconds,  # summed over all tasks, which ran side by side
+            "write_seconds": writer.seconds,
+            "run_seconds": time.perf_counter() - started,
+        },
+    }
+    write_record(prepared.config.output, record)
+    return record

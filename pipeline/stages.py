@@ -1,10 +1,10 @@
 """The stages that run as Ray Data tasks on CPUs: rows in, rows for the next stage out.
 
-`open_sources` opens documents and cuts them into page ranges, `draw_groups` draws a range and writes its
-prompts, `read_answers` reads what the model wrote. What goes wrong with one document or window becomes a
-FAILED row, which at the end is one failure for each of its items. A window of which some pages cannot be
-drawn is asked about the others, and its answers say which are missing. The work itself is done by
-`documents`, `sandbox`, `prompts` and `answers`, which know nothing of Ray.
+`open_sources` opens documents and cuts them into page ranges. `draw_groups` draws a range and writes its
+prompts. `read_answers` reads the text that the model wrote. A document or a window that fails becomes a
+FAILED row, and at the end one failure for each of its items. A window with some pages that cannot be drawn is
+asked about its other pages, and its answers name the missing ones. The rooms `ingest`, `rasterize`, `plan`,
+`dedup` and `parse` do the work, and know nothing of Ray Data.
 """
 
 import time
@@ -20,35 +20,29 @@ from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.listing import content_key, read_source
+from pipeline.ingest.reading import content_key, read_source
 from pipeline.parse.answers import read_completion
-from pipeline.plan.items import (
-    Plan,
-    Window,
-    item_key,
-    item_keys,
-    model_folder,
-    page_ranges,
-    questions_for,
-    windows,
-    without,
-)
+from pipeline.plan.items import Window, page_ranges, questions_for, windows
+from pipeline.plan.keys import item_key, item_keys, without
 from pipeline.plan.limits import Limits
+from pipeline.plan.plan import Plan, model_folder
 from pipeline.plan.prompts import question_prompt, target_prompt, tokenize
 from pipeline.plan.rows import (
     ANSWER,
     COMPLETION,
+    DOCUMENTS,
     FAILED,
     FAILURE,
     GROUP,
     GROUPS,
-    NOTHING,
     RANGE,
     RANGES,
+    SHARED,
     Row,
+    gather,
     hand_on,
-    inherit,
     result_schema,
+    share_seconds,
     table_of,
     tables_of,
 )
@@ -57,28 +51,38 @@ from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
 from schemas.targets import Question, load_target
 
-# Of pixels, that wait for one claim of their prompts: seven pages, of which each is drawn in some 5 ms.
+# Pixels that are claimed together: some seven pages, each drawn in about 5 ms.
 CLAIM_BYTES = 16 * 2**20
 
 
 def open_sources(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
-    """Rows of `documents.list_sources` -> RANGE rows, or one FAILED or NOTHING row for a document."""
+    """Rows of SOURCES -> each document's RANGE rows, or a FAILED row; at the end one DOCUMENTS row of all."""
+    documents: list[Row] = []
+    shared: list[Row] = []
+    seconds = 0.0
     for source in sources.to_pylist():
         if is_stopping(plan.run_id):
-            return
+            break  # the documents that were opened count all the same
         started = time.perf_counter()
-        rows, document = _open_source(source, plan, claim)
-        rows[0] |= {"document": document, "open_seconds": time.perf_counter() - started}
-        yield table_of(rows, RANGES)
+        document, rows, its_shared = _open_source(source, plan, claim)
+        documents.append(document)
+        shared += its_shared
+        seconds += time.perf_counter() - started
+        if rows:
+            yield table_of(rows, RANGES)
+    if documents:
+        facts = {"kind": DOCUMENTS, "documents": documents, "shared": shared, "open_seconds": seconds}
+        yield table_of([facts], RANGES)
 
 
-def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[list[Row], Row]:
-    """The rows of a document, at least one, and what the driver is to know of it."""
+def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row], list[Row]]:
+    """The facts of a document for the driver, its rows, and its items that share another's answer."""
     origin: Row = {"source_key": source["source_key"], "uri": source["uri"]}
-    document: Row = {"uri": source["uri"], "items_expected": 0, "items_answered": 0, "items_failed": 0}
+    document: Row = origin | {"items_expected": 0, "items_answered": 0, "items_failed": 0}
     questions = questions_for(plan, source["uri"])
     if not questions:
-        return [origin | {"kind": NOTHING}], document
+        return document, [], []
+    unasked = {*(source["answered"] or ()), *(source["failed"] or ())}  # they have a row
     try:
         data = read_source(source)
         origin["content_key"] = document["content_key"] = content_key(data)
@@ -87,84 +91,85 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[list[Row], Row]
     except DocumentError as error:
         # Its pages are unknown: one item a question.
         keys = item_keys(plan, source["source_key"], None, None, questions)
-        document |= _items(source, keys)
-        left = [question for key, question in keys.items() if key not in _stored(source)]
-        return [_failed(origin, "open", error, left) if left else origin | {"kind": NOTHING}], document
+        left = [question for key, question in keys.items() if key not in unasked]
+        return document | _counts(source, keys), [_failed(origin, "open", error, left)] if left else [], []
     asked = windows(plan, source["uri"], document["page_count"])
-    document |= _items(source, (key for window in asked for key in _keys(plan, source, window)))
-    asked = without(plan, source["source_key"], asked, _stored(source))
+    document |= _counts(source, (key for window in asked for key in _keys(plan, source, window)))
+    asked = without(plan, source["source_key"], asked, unasked)
     cuts = page_ranges(asked)
+    shared: list[Row] = []
     if len(cuts) == 1:
         # Its bytes travel with it. A longer one is read again, and may have changed or gone by then: that
         # must not become another document's failure, so it shares page by page, once they are drawn.
-        origin["shared"] = share_document(plan, source["source_key"], origin["content_key"], asked, claim)
-        shared = [item["item_key"] for item in origin["shared"]]
-        source = source | {"answered": [*(source["answered"] or ()), *shared]}  # no task is to ask them
-        asked = without(plan, source["source_key"], asked, set(shared))
+        shared = share_document(plan, origin, asked, claim)
+        unasked.update(item["item_key"] for item in shared)
+        asked = without(plan, source["source_key"], asked, unasked)
         cuts = [(asked[0].first, asked[-1].last)] if asked else []
-    if not cuts:
-        return [origin | {"kind": NOTHING}], document
-    origin |= {"kind": RANGE, "source": source, "page_count": document["page_count"]}
-    origin["data"] = data if len(cuts) == 1 else None  # several tasks each read their document again
-    return [origin | {"page_first": first, "page_last": last} for first, last in cuts], document
+    pages = origin | {"kind": RANGE, "source": source, "page_count": document["page_count"]}
+    pages["unasked"] = sorted(unasked) or None
+    pages["data"] = data if len(cuts) == 1 else None  # several tasks each read their document again
+    return document, [pages | {"page_first": first, "page_last": last} for first, last in cuts], shared
 
 
 def _keys(plan: Plan, source: Row, window: Window) -> Iterable[str]:
     return item_keys(plan, source["source_key"], window.first, window.last, window.questions)
 
 
-def _stored(source: Row) -> set[str]:
-    """The keys of the document's items that have a row."""
-    return {*(source["answered"] or ()), *(source["failed"] or ())}
-
-
-def _items(source: Row, keys: Iterable[str]) -> Row:
+def _counts(source: Row, keys: Iterable[str]) -> Row:
     """How many items are expected, and of how many the tables have a row."""
     expected, answered = set(keys), set(source["answered"] or ())
     return {
         "items_expected": len(expected),
         "items_answered": len(expected & answered),
-        "items_failed": len(expected & _stored(source) - answered),
+        "items_failed": len(expected & set(source["failed"] or ()) - answered),
     }
 
 
 def draw_groups(table: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
-    """RANGE rows -> for each window of which something is left to ask a GROUP row, or a FAILED one."""
+    """RANGE rows -> a GROUP or FAILED row for each window with something to ask, a SHARED row for a range."""
     mine, others = hand_on(table, RANGE, GROUPS)
     if others.num_rows:
         yield others
     for row in mine.to_pylist():
-        yield from tables_of(inherit(row, _draw_range(row, plan, claim)), GROUPS)
+        yield from tables_of(_draw_range(row, plan, claim), GROUPS)
 
 
 def _draw_range(row: Row, plan: Plan, claim: Claim) -> Iterator[Row]:
     first, last = row["page_first"], row["page_last"]
     asked = windows(plan, row["uri"], row["page_count"])
     asked = [window for window in asked if first <= window.first and window.last <= last]
-    asked = without(plan, row["source_key"], asked, _stored(row["source"]))
+    asked = without(plan, row["source_key"], asked, set(row["unasked"] or ()))
     try:
         opened = _open(_bytes_of(row), row["source"], plan)
     except DocumentError as error:
-        yield from (
-            _failed(_window_origin(row, window), "rasterize", error, window.questions) for window in asked
-        )
-        return
-    drawn: list[Row] = []
-    with opened:
         for window in asked:
-            if is_stopping(plan.run_id):
-                return
-            started = time.perf_counter()
-            origin = _window_origin(row, window)
-            try:
-                group = origin | _draw_window(opened, origin, window, plan)
-            except DocumentError as error:
-                group = _failed(origin, "rasterize", error, window.questions)
-            drawn.append(group | {"rasterize_seconds": time.perf_counter() - started})
-            if sum(len(one.get("pixels") or b"") for one in drawn) >= CLAIM_BYTES:
-                yield from share_groups(drawn, claim)
-                drawn = []
-    yield from share_groups(drawn, claim)
+            yield _failed(_window_origin(row, window), "rasterize", error, window.questions)
+        return
+    shared: list[Row] = []
+    seconds = 0.0
+    with opened:
+        for drawn in gather(_draw_windows(row, opened, asked, plan), CLAIM_BYTES):
+            rows, its_shared, its_seconds = share_groups(drawn, claim)
+            yield from rows
+            shared += its_shared
+            seconds += its_seconds
+    if shared:
+        origin = {name: row[name] for name in ("source_key", "uri")}
+        yield origin | {"kind": SHARED, "shared": shared, "rasterize_seconds": seconds}
+
+
+def _draw_windows(row: Row, opened: Document, asked: Iterable[Window], plan: Plan) -> Iterator[Row]:
+    """A GROUP row for each window, or a FAILED one, until the run is to stop."""
+    for window in asked:
+        if is_stopping(plan.run_id):
+            return
+        started = time.perf_counter()
+        origin = _window_origin(row, window)
+        try:
+            drawn = origin | _draw_window(opened, origin, window, plan)
+        except DocumentError as error:
+            drawn = _failed(origin, "rasterize", error, window.questions)
+        yield drawn | {"rasterize_seconds": time.perf_counter() - started}
 
 
 def _bytes_of(row: Row) -> bytes:
@@ -194,7 +199,7 @@ def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> R
             notes.append(error.message)
             continue
         shapes.append(image.shape[:2])
-        pixels.append(image.tobytes())  # out of the sandbox's tray, where the next page comes
+        pixels.append(image.tobytes())  # a copy: the sandbox draws the next page into the same memory
         if note:
             notes.append(f"page {page}: {note}")
     if not shapes:
@@ -233,8 +238,8 @@ def _window_origin(row: Row, window: Window) -> Row:
 
 
 def _failed(origin: Row, stage: Stage, error: DocumentError, left: Iterable[Question]) -> Row:
-    what = {"kind": FAILED, "stage": stage, "reason": error.reason, "message": error.message}
-    return origin | what | {"left": [question.id for question in left]}
+    failure = {"kind": FAILED, "stage": stage, "reason": error.reason, "message": error.message}
+    return origin | failure | {"left": [question.id for question in left]}
 
 
 def read_answers(table: pa.Table, plan: Plan) -> pa.Table:
@@ -245,9 +250,9 @@ def read_answers(table: pa.Table, plan: Plan) -> pa.Table:
     rows: list[Row] = []
     for row in completions.to_pylist():
         found = read_completion(row, plan, _tokenizer(plan.model, plan.vocab_size))
-        rows += inherit(row, [_result(found)])
+        rows += share_seconds(row, [_result(found)])
     for row in failed.to_pylist():
-        rows += inherit(row, map(_result, _failures(row, plan)))
+        rows += share_seconds(row, list(map(_result, _failures(row, plan))))
     read = table_of(rows, schema)
     return pa.concat_tables([others, read]) if others.num_rows else read
 

@@ -1,1 +1,1 @@
-"""What the data is: rows, targets and their Arrow and JSON schemas. Imports nothing else of Quire."""
+"""The data: rows, targets, and their Arrow and JSON schemas. Imports nothing else of Quire."""

@@ -1,8 +1,8 @@
 """Pydantic models in; Arrow schemas, JSON schemas, tables and JSON text out, through one table of types.
 
-A model that cannot become a table raises `UnsupportedType` here, before anything runs. A value that
-pydantic accepts and a column cannot hold (an integer beyond 64 bits, a datetime without a time zone) raises
-ValueError; nothing is rounded or filled in.
+A model that cannot become a table raises `UnsupportedType` here, before anything runs. A value that pydantic
+accepts and no column can hold (an integer beyond 64 bits, a datetime without a time zone) raises ValueError;
+nothing is rounded or filled in.
 """
 
 import hashlib
@@ -57,7 +57,7 @@ def json_schema(model: type[BaseModel], *, nullable: bool = False) -> Json:
     """The JSON schema of the model, nested models written out in place.
 
     With `nullable`, the schema for decoding: every field has to be written and every field may be null, since
-    a page need not hold what a target asks for.
+    a page need not hold every field of a target.
     """
     return _column(model).json_of(nullable=nullable)
 
@@ -77,7 +77,7 @@ def check_json(model: type[BaseModel], value: object) -> None:
 
 
 def to_row(value: BaseModel) -> dict[str, Any]:
-    """What Arrow takes for one model, by column. Raises ValueError for a value that no column can hold."""
+    """The row of one model, for Arrow, by column. Raises ValueError for a value that no column can hold."""
     row = _column(type(value)).store(value)
     assert isinstance(row, dict)
     return row

@@ -19,12 +19,12 @@ SUPPORTED = "str, int, float, bool, date, datetime, Decimal, Enum and Literal of
 
 
 class UnsupportedType(ValueError):
-    """A field that no column can hold. The message names the field's path, its type and what is supported."""
+    """A field that no column can hold. The message names its path and type, and the supported types."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """What an annotation becomes. The JSON schemas are those of a value that is there.
+    """The column that an annotation becomes. The JSON schemas are those of a value that is there.
 
     `check` takes parsed JSON and its path, `store` a validated value; both raise ValueError with the path.
     """
@@ -110,7 +110,7 @@ def _object(properties: Json, required: list[str]) -> Json:
 
 
 def _unwrap(annotation: Any, metadata: Sequence[Any]) -> tuple[Any, dict[str, Any], bool]:
-    """Takes Annotated, Optional and named aliases off an annotation, in any order, keeping what they say."""
+    """Takes Annotated, Optional and aliases off an annotation, in any order, and keeps their constraints."""
     constraints, nullable = _constraints(metadata), False
     while True:
         if get_origin(annotation) is Annotated:

@@ -1,7 +1,7 @@
 """One model for each table that a run writes.
 
-The Arrow schemas of the tables follow from these models (`arrow.arrow_schema`). A test pins them, since
-data that people keep is written with them: a change may only append nullable fields and counts
+The Arrow schemas of the tables follow from these models (`arrow.arrow_schema`). A test pins them, since data
+that people keep is written with them: a change may only append nullable fields and counts
 `arrow.SCHEMA_VERSION` up.
 """
 
@@ -16,7 +16,7 @@ Status = Literal["complete", "partial", "failed"]
 
 
 class Row(BaseModel):
-    """What all rows share: they do not change, and a misspelt column is an error."""
+    """The base of all rows: they do not change, and a misspelt column is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -73,7 +73,7 @@ class Answer(Row):
     pages_missing: list[int] | None = None
     """Pages between page_first and page_last that could not be drawn: the model did not see them."""
     note: str | None = None
-    """Why they are missing, and what was done to others: "page 1: first frame of 42"."""
+    """Why they are missing, and how others were changed: "page 1: first frame of 42"."""
     prompt_key: str | None = None
     """Hash of all that the model was given: tokens, pixels, settings. Equal prompts have equal answers."""
     shared_from: str | None = None
@@ -117,7 +117,7 @@ class Failure(Row):
 
 
 class Document(Row):
-    """One input of the run and what became of its items."""
+    """One input of the run, and how many of its items were answered."""
 
     source_key: str
     settings_key: str

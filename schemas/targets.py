@@ -1,6 +1,6 @@
-"""What to extract: the targets that ship with Quire, a user's own `module:Class`, and free questions.
+"""The targets of extraction: those that ship with Quire, and a user's own `module:Class`; and free questions.
 
-A target is any pydantic model whose fields are in the table of types. If one is not, the target is refused
+A target is any pydantic model whose fields are in the table of types. A model with another field is refused
 here, before a run starts.
 """
 

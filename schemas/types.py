@@ -1,8 +1,8 @@
-"""The table of types: what Quire knows of each type of a single value.
+"""The table of types: for each Python type its Arrow type, its JSON schema, and the values that both hold.
 
-For each, its Arrow type, its JSON schema and the values that both can hold. There is no type that catches
-all: what is neither here nor built in `columns` as a list, a choice or a model is refused. The Arrow types
-are those that Delta Lake has too: no unsigned integers, no time zone but UTC.
+No type catches all: a type that is neither in this table nor built in `columns`, as a list, a choice or a
+model, is refused. The Arrow types are those that Delta Lake has too: no unsigned integers, no time zone but
+UTC.
 """
 
 import math
@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import AwareDatetime
 
 Json = dict[str, Any]
-Constraints = Mapping[str, Any]  # what Field(...) says of a value: "max_digits" -> 12, "ge" -> 0
+Constraints = Mapping[str, Any]  # the arguments of Field(...): "max_digits" -> 12, "ge" -> 0
 
 INT64 = 2**63
 MAX_DECIMAL_DIGITS = 38  # of a decimal128
@@ -32,7 +32,7 @@ CONSTRAINTS = {"max_digits", "decimal_places"}.union(*KEYWORDS.values())
 
 @dataclass(frozen=True, kw_only=True)
 class Scalar:
-    """One row of the table. `store` turns a validated value into what Arrow takes, or raises ValueError."""
+    """One row of the table. `store` turns a validated value into one for Arrow, or raises ValueError."""
 
     arrow: Callable[[Constraints], pa.DataType]
     json: Callable[[Constraints], Json]

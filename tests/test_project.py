@@ -68,6 +68,17 @@ print(ray.is_initialized(), torch.cuda.is_initialized(), torch.distributed.is_in
     assert run_python(imports + state) == "['MainThread'] []\nFalse False False\n"
 
 
+def test_one_file_knows_the_private_parts_of_ray() -> None:
+    private = re.compile(r"ray\.(\w+\.)*_(private|internal)\b|\binternal_kv\b|\bray\.core\.generated\b")
+    users = [
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*.py")
+        if private.search(path.read_text())
+    ]
+    assert users == ["pipeline/ray_internals.py"]
+
+
 def test_only_the_checkpoint_is_large() -> None:
     large = [path for path in tracked_files() if path.stat().st_size > 3_000_000]
     assert [path for path in large if (ROOT / "model" / "nano") not in path.parents] == []

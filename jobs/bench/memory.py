@@ -104,8 +104,10 @@ def _drive(folder: Path, pipe: Connection) -> None:
     """The driver: a run as jobs.extract makes it."""
     from jobs.run.ray_session import connected
     from pipeline.commit.document_progress import Counts
-    from pipeline.config import FlowConfig, prepare
-    from pipeline.flow import find_fleet, run
+    from pipeline.config import FlowConfig
+    from pipeline.flow import run
+    from pipeline.infer.placement import find_placement
+    from pipeline.prepare import prepare
     from schemas.targets import Question
 
     config = FlowConfig(
@@ -116,7 +118,6 @@ def _drive(folder: Path, pipe: Connection) -> None:
         max_side=SIDE,
         max_new_tokens=TOKENS,
     )
-    prepared = prepare(config)
     last = 0.0
 
     def observe(counts: Counts) -> None:
@@ -125,26 +126,19 @@ def _drive(folder: Path, pipe: Connection) -> None:
             last = time.monotonic()
             pipe.send(Told(pages=counts.pages, **store.look()))
 
-    with connected():
+    with prepare(config) as prepared, connected():
         store = _Store()
         # A model this small gains nothing from a second thread, which on a busy machine it waits for.
-        run(prepared, replace(find_fleet(config), threads=1), observe)
+        run(prepared, replace(find_placement(config), threads=1), observe)
 
 
 class _Store:
     """What the raylet says of its object store, through one connection."""
 
     def __init__(self) -> None:
-        import ray
-        from ray._private.grpc_utils import init_grpc_channel  # nothing public tells what was spilled
-        from ray.core.generated import node_manager_pb2
-        from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
+        from pipeline.ray_internals import raylet_stub
 
-        messages: Any = node_manager_pb2  # made by protoc: mypy sees nothing in it
-        self._request = messages.GetNodeStatsRequest(include_memory_info=False)
-        (node,) = ray.nodes()
-        address = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-        self._raylet = NodeManagerServiceStub(init_grpc_channel(address))
+        self._raylet, self._request = raylet_stub()
 
     def look(self) -> dict[str, int]:
         """The numbers of `Told`."""

@@ -53,7 +53,9 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
         if type(handler).__name__ == "PlainRayHandler":
             handler.setLevel(logging.ERROR)  # its plans and progress stay in its log files
     if not address:
-        _keep_no_statistics()
+        from pipeline.ray_internals import keep_no_statistics
+
+        keep_no_statistics()  # nobody asks a private Ray for them
     if ray.is_initialized():
         yield "the Ray that was connected before"
         return
@@ -66,15 +68,6 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
             yield f"the Ray cluster at {address}" if address else "a private Ray on this machine"
         finally:
             ray.shutdown()
-
-
-def _keep_no_statistics() -> None:
-    """Has Ray Data report to its own actor at the end alone: that keeps 0.2 MiB of every report, one in 5
-    seconds, and nobody asks it in a private Ray."""
-    from ray.data._internal.block_batching.iter_batches import BatchIterator  # no option says how often
-    from ray.data._internal.execution.streaming_executor import StreamingExecutor
-
-    StreamingExecutor.UPDATE_METRICS_INTERVAL_S = BatchIterator.UPDATE_METRICS_INTERVAL_S = float("inf")
 
 
 def _connect(address: str | None, num_cpus: int | None) -> None:

@@ -19,6 +19,7 @@ import ray
 
 from jobs.run.last_words import end_lost
 from jobs.run.ray_session import HEAD_SECONDS, RayLostError, silence_of
+from pipeline.ray_internals import raylet_socket
 
 LOOK_SECONDS: Final = 1.0
 LAST_SECONDS: Final = 15.0  # to commit and let go of Ray, whose libraries may wait for the head all the same
@@ -53,9 +54,7 @@ class _Lifeline:
         self.ended = Event()
         self.lost = ""
         self._address = ray.get_runtime_context().gcs_address
-        node = ray._private.worker.global_worker.node  # nothing public names the raylet's socket
-        assert node is not None, "Ray is not connected"
-        self._path = node.raylet_socket_name
+        self._path = raylet_socket()
         self._raylet: socket.socket | None = None
 
     def watch(self) -> None:

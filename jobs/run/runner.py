@@ -11,9 +11,10 @@ from jobs.run.ray_session import RayLostError, connected
 from jobs.run.ray_watchdog import lifeline
 from jobs.run.signals import graceful
 from pipeline.cancellation import ask_to_stop
-from pipeline.commit.lease import OutputError
-from pipeline.config import Prepared
-from pipeline.flow import find_fleet, run
+from pipeline.commit.delta_log import OutputError
+from pipeline.flow import run
+from pipeline.infer.placement import find_placement
+from pipeline.prepare import Prepared
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
 
@@ -31,8 +32,6 @@ def carry_out(prepared: Prepared) -> int:
         return FAILED
     except KeyboardInterrupt:
         record = None
-    finally:
-        prepared.committer.leave()
     if record is None or not record["finished_at"]:
         print(f"stopped: {output} holds what was done so far; the same command continues", file=sys.stderr)
         return INTERRUPTED
@@ -41,18 +40,18 @@ def carry_out(prepared: Prepared) -> int:
 
 
 def _run(prepared: Prepared) -> dict[str, Any]:
-    left, listed = prepared.backlog.sources.num_rows, prepared.backlog.counts.documents
+    left, listed = prepared.remaining.sources.num_rows, prepared.remaining.counts.documents
     if not left:
         return run(prepared, None, lambda counts: None)
     console = Console(stderr=True)
     with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), lifeline():
-        fleet = find_fleet(prepared.config)
+        placement = find_placement(prepared.config)
         count = len(prepared.plan.questions)
         what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
         documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
         console.print(f"{documents}, {what}, on {where}", highlight=False)
         with shown(console) as observe:
-            return run(prepared, fleet, observe)
+            return run(prepared, placement, observe)
 
 
 def summary(record: dict[str, Any], output: str) -> str:

@@ -1,7 +1,8 @@
-"""Result rows in; what is new of them, and each document's row once all of its items have arrived, out.
+"""Result rows in; the new ones among them, and the row of each document whose last item has arrived, out.
 
-The driver's account of a run. Ray may deliver a row twice when it repeats a task: an item counts once, as it
-arrived first. Only unfinished documents keep their items in memory; those that are done take 9 bytes each.
+This is the driver's account of a run. Ray may deliver a row twice, when it repeats a task: the first one
+counts. Rows of items may come before the DOCUMENTS row that says how many of them are expected. Only
+unfinished documents keep their items in memory; those that are done take 9 bytes each.
 """
 
 from dataclasses import dataclass, field
@@ -10,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from pipeline.plan.items import Plan, asked_key
+from pipeline.plan.keys import asked_key
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import ANSWER, FAILURE
 from schemas.rows import Document, document_status
 
@@ -21,16 +24,16 @@ class Counts:
     """Where a run stands."""
 
     documents: int  # listed
-    documents_open: int = 0  # opened, or found that they cannot be
+    documents_open: int = 0  # that a task has opened, or failed to open
     documents_done: int = 0
     complete: int = 0  # this and the next two: of the documents that are done
     partial: int = 0
     failed_documents: int = 0
-    pages: int = 0  # of which items came back
+    pages: int = 0  # with an item that came back
     expected: int = 0  # items of the documents that were opened
     answered: int = 0
     failed: int = 0
-    shared: int = 0  # of both, by this run: not asked themselves, but given the result of an identical item
+    shared: int = 0  # of both, in this run: they have the result of an identical item that was asked
 
 
 @dataclass
@@ -43,40 +46,48 @@ class _Account:
     windows: set[tuple[int, int]] = field(default_factory=set)
 
 
-class Ledger:
+class DocumentProgress:
     """Which items of which documents have arrived."""
 
     def __init__(self, plan: Plan, source_keys: pa.ChunkedArray, counts: Counts) -> None:
         """The documents that the run is to do, and where its counts start."""
         self.counts = counts
         self._plan = plan
-        self._open: dict[str, _Account] = {}
+        self._accounts: dict[str, _Account] = {}
         self._done = _Done(source_keys)
 
     def take(self, results: pa.Table) -> tuple[pa.Table, list[Document]]:
         """The rows whose items are new, and the documents that they complete."""
-        names = ["kind", "source_key", "item_key", "page_first", "page_last", "shared_from", "document"]
-        new, touched = [], {}
-        for row in results.select(names).to_pylist():
-            key = row["source_key"]
-            if key in self._done:
-                new.append(False)
-                continue
-            account = touched[key] = self._open.setdefault(key, _Account())
-            if row["document"] and account.opened is None:
-                account.opened = row["document"]
-                self.counts.documents_open += 1
-                self.counts.expected += row["document"]["items_expected"]
-                self.counts.answered += row["document"]["items_answered"]
-                self.counts.failed += row["document"]["items_failed"]
-            new.append(self._is_new(row, account))
+        touched: dict[str, _Account] = {}
+        for opened in pc.list_flatten(results["documents"]).to_pylist():
+            account = self._touch(opened.pop("source_key"), touched)
+            if account is not None and account.opened is None:
+                self._open_account(account, opened)
+        names = ["kind", "source_key", "item_key", "page_first", "page_last", "shared_from"]
+        new = [self._is_new(row, touched) for row in results.select(names).to_pylist()]
         return results.filter(pa.array(new, pa.bool_())), [
             self._close(key, account) for key, account in touched.items() if _is_done(account)
         ]
 
-    def _is_new(self, row: dict[str, Any], account: _Account) -> bool:
-        key = row["item_key"]
-        if row["kind"] not in (ANSWER, FAILURE) or key in account.answered or key in account.failed:
+    def _touch(self, source_key: str, touched: dict[str, _Account]) -> _Account | None:
+        """The document's account, which is noted as touched; None if the document is done."""
+        if source_key in self._done:
+            return None
+        account = touched[source_key] = self._accounts.setdefault(source_key, _Account())
+        return account
+
+    def _open_account(self, account: _Account, opened: dict[str, Any]) -> None:
+        account.opened = opened
+        self.counts.documents_open += 1
+        self.counts.expected += opened["items_expected"]
+        self.counts.answered += opened["items_answered"]
+        self.counts.failed += opened["items_failed"]
+
+    def _is_new(self, row: dict[str, Any], touched: dict[str, _Account]) -> bool:
+        if row["kind"] not in (ANSWER, FAILURE):
+            return False
+        account, key = self._touch(row["source_key"], touched), row["item_key"]
+        if account is None or key in account.answered or key in account.failed:
             return False
         if row["kind"] == ANSWER:
             account.answered.add(key)
@@ -92,7 +103,7 @@ class Ledger:
         return True
 
     def _close(self, source_key: str, account: _Account) -> Document:
-        del self._open[source_key]
+        del self._accounts[source_key]
         self._done.add(source_key)
         assert account.opened is not None, source_key
         opened = dict(account.opened)
@@ -122,7 +133,7 @@ class Ledger:
     def check(self) -> None:
         """At the end: every document is done, and every expected item was answered or failed."""
         counts = self.counts
-        missing = [(key, account) for key, account in self._open.items()]
+        missing = [(key, account) for key, account in self._accounts.items()]
         assert counts.documents_done == counts.documents, (counts, missing[:3])
         assert counts.answered + counts.failed == counts.expected, (counts, missing[:3])
 

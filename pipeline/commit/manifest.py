@@ -1,8 +1,8 @@
-"""OUT/run.json: what the last run was and what came of it.
+"""OUT/run.json: the settings of the last run, and its counts.
 
-Written when a run begins, without `finished_at` and counts, and again as its last act. A run that goes on
-where others stopped has a run_id of its own, which is in the rows that it wrote; its counts are of all
-documents that it listed, and `reused` says how many of them earlier runs had done, and which runs.
+A run writes it when it begins, without counts and with `finished_at` null, and again as its last act. A run
+that continues others has a run_id of its own, which stands in the rows that it wrote. Its counts are of all
+documents that it listed; `reused` says how many of them earlier runs had done, and which runs.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from pipeline.ingest.storage import explain
-from pipeline.plan.items import ROOT
+from pipeline.plan.plan import ROOT
 
 NAME = "run.json"
 LIBRARIES = ("ray", "torch", "pyarrow", "deltalake", "pymupdf", "pillow", "pydantic", "tiktoken")

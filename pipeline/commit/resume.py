@@ -1,9 +1,10 @@
-"""The listed documents and an output's tables in; what is left to do there, out.
+"""What is left to do: the listed documents that an output's tables do not show as done.
 
-A document is done when its row in documents/ was committed for the same source_key and asked_key. Of the
-others, items that have a row are not asked again; rows of theirs that the run replaces are noted by file.
+In: the listing, the tables and the plan. Out: the remaining documents, with the keys of their items that have
+a row, and the rows that the run will replace. A document is done when its row in documents/ was committed for
+the same source_key and asked_key. Items of other documents that have a row are not asked again.
 
-Only the keys of the listing are in memory: committed rows are streamed past them in chunks.
+Only the listing's keys are in memory: the rows of the tables are streamed past them in chunks.
 """
 
 from collections import Counter
@@ -16,9 +17,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.commit.document_progress import Counts
-from pipeline.commit.stale_rows import Replaced
+from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import Table, stream_files
-from pipeline.plan.items import Plan, asked_key, is_asked
+from pipeline.plan.keys import asked_key, is_asked
+from pipeline.plan.plan import Plan
 
 CHUNK_ROWS = 200_000  # of committed keys, looked up together: each look-up hashes the listing's keys anew
 DOCUMENT_COLUMNS = ["uri", "source_key", "asked_key", "run_id", "status"]
@@ -29,36 +31,39 @@ PLACES = "place"  # the index of a row's document in the listing, or of its file
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backlog:
-    """What is left of a listing."""
+class Remaining:
+    """The documents of a listing that are left to do, and what is known of the others."""
 
     sources: pa.Table
-    """The documents that are not done, with the keys of their items that are."""
+    """The documents that are not done, with the keys of their items that have a row."""
     counts: Counts
-    """Of the whole listing: the documents that are done, and those that are to come."""
+    """Of the whole listing, before the run: its documents, and how many of them are done."""
     run_ids: tuple[str, ...]
     """The earlier runs that did the documents that are done."""
-    replaced: Replaced
+    stale_rows: StaleRows
     """The rows that the run's own will replace."""
 
 
-def find_backlog(
+def find_remaining(
     sources: pa.Table, tables: Mapping[str, Table], plan: Plan, again: frozenset[str] | None = None
-) -> Backlog:
-    """What is left to do. With `again`, only what failed for one of these reasons, and what was begun."""
+) -> Remaining:
+    """Compares a listing with the tables.
+
+    With `again`, only items that failed for one of these reasons are left, and documents that were begun.
+    """
     counts = Counts(documents=len(sources))
     failed = _failed_again(sources, tables["failures"], plan, again) if again is not None else None
     done, run_ids = _done(sources, tables["documents"], plan, counts, failed)
     left = sources.filter(pa.array(~done))
-    replaced = Replaced(plan, tables, _uris_of_several(sources), again or frozenset())
+    stale_rows = StaleRows(plan, tables, _uris_of_several(sources), again or frozenset())
     for path, rows in stream_files(tables["documents"], ["uri"]):
-        replaced.note("documents", path, _of_listed(rows, left)["uri"])
+        stale_rows.note("documents", path, _of_listed(rows, left)["uri"])
     keys = {}
     for name in ("answers", "failures"):
-        keys[name] = _items(left, tables[name], plan, replaced, again or frozenset())
+        keys[name] = _items(left, tables[name], plan, stale_rows, again or frozenset())
     failed_keys = keys["failures"][1]
     doubled = failed_keys.filter(pc.is_in(failed_keys, value_set=keys["answers"][1]))
-    replaced.doubled.update(doubled.to_pylist())
+    stale_rows.doubled.update(doubled.to_pylist())
     for column, name in (("answered", "answers"), ("failed", "failures")):
         where = left.schema.get_field_index(column)
         left = left.set_column(where, left.schema.field(column), _lists(*keys[name], len(left)))
@@ -67,7 +72,7 @@ def find_backlog(
         begun = pc.or_(begun, pa.array(failed[~done]))
         counts.documents -= len(left) - pc.sum(begun).as_py() if len(left) else 0
         left = left.filter(begun)
-    return Backlog(sources=left, counts=counts, run_ids=run_ids, replaced=replaced)
+    return Remaining(sources=left, counts=counts, run_ids=run_ids, stale_rows=stale_rows)
 
 
 def _done(
@@ -126,7 +131,7 @@ def _failed_again(sources: pa.Table, table: Table, plan: Plan, again: frozenset[
 
 
 def _items(
-    left: pa.Table, table: Table, plan: Plan, replaced: Replaced, again: frozenset[str]
+    left: pa.Table, table: Table, plan: Plan, stale_rows: StaleRows, again: frozenset[str]
 ) -> tuple[NDArray[np.int64], pa.Array]:
     """The items of unfinished documents that have a row: the document's index, and the item's key."""
     places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
@@ -136,7 +141,7 @@ def _items(
         rows = _of_listed(rows, left)
         for index in pc.unique(rows["file"]).to_pylist():
             mine = rows.filter(pc.equal(rows["file"], index))
-            replaced.note(table.name, paths[index], mine["uri"])
+            stale_rows.note(table.name, paths[index], mine["uri"])
         rows = _placed(rows, left["source_key"], rows["source_key"])
         if "reason" in columns:
             reasons = pa.array(sorted(again), pa.string())

@@ -1,11 +1,11 @@
 """New rows of documents in; the old rows that they replace, file by file, out.
 
-When a document, its questions or the settings have changed, or a failure is asked again, the rows of before
-leave the tables in the commits that bring the new ones: no reader of a table sees two generations of a
-document. A row of a question that is not asked any more stays, and so does a document that is gone from the
-inputs. Delta keeps old versions of a table for those who ask for them.
+When a document, its questions or the settings have changed, or a failure is asked again, the old rows leave
+the tables in the commits that bring the new ones: no reader of a table sees two generations of a document.
+Rows of questions that are not asked any more stay, and so do rows of documents that the inputs no longer
+hold. Delta keeps old versions of a table for those who ask for them.
 
-In memory: 12 bytes for each document and file in which rows of it lie, of the documents that are left to do.
+In memory: 12 bytes for each remaining document and each file with rows of it.
 """
 
 from collections.abc import Mapping
@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.commit.lease import Change
+from pipeline.commit.delta_log import Change
 from pipeline.commit.tables import Table, file_size, read_file, write_rows
-from pipeline.plan.items import Plan, is_asked, questions_for
+from pipeline.plan.items import questions_for
+from pipeline.plan.keys import is_asked
+from pipeline.plan.plan import Plan
 
 NO_FILE = -1
 
@@ -63,7 +65,7 @@ class _Index:
         return [slice(start, end) for start, end in zip(starts, ends, strict=True) if end > start]
 
 
-class Replaced:
+class StaleRows:
     """The old rows of the documents that a run does."""
 
     def __init__(
@@ -88,7 +90,7 @@ class Replaced:
             self._indices[name].add(path, pc.unique(uris).to_pylist())
 
     def take(self, name: str, renewed: Mapping[str, Renewed]) -> Change:
-        """What the commit of new rows of documents, by source key, removes and rewrites in a table."""
+        """The files that leave and come when a commit brings new rows of these documents, by source key."""
         if not self._settled:
             self._settled = True
             for index in self._indices.values():

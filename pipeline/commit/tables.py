@@ -1,7 +1,7 @@
-"""Rows in, committed Delta tables out: answers, failures and documents under one folder or s3:// prefix.
+"""Rows in, files of Delta tables out: answers, failures and documents under one folder or s3:// prefix.
 
-`write_rows` writes immutable, uniquely named Parquet files; nobody sees them until a commit (`commits`) adds
-them to the table's log in one atomic step. A file that is never committed is never read.
+`write_rows` writes immutable, uniquely named Parquet files. Nobody sees a file until a commit (`delta_log`)
+adds it to the table's log in one atomic step; a file that is never committed is never read.
 
 Refuses rows of another schema than the table's, and an existing table that differs by more than nullable
 columns that it lacks.

@@ -1,9 +1,9 @@
 """New result rows and finished documents in; committed tables out. Lives in the driver.
 
-Result rows are small text: the driver gathers them into files of a useful size, where a file for each task
-would leave thousands. A commit makes them visible, answers and failures before the documents they complete,
-and takes away what they replace; a row of documents/ leaves first, so that a document never has one that
-its answers and failures do not bear out.
+The writer gathers rows, which are small text, into files of a useful size: a file for each task would leave
+thousands. A document's rows become visible in an order in which its row in documents/ is never ahead of its
+answers and failures. First a stale row of documents/ leaves; then the new answers and failures come, and the
+stale ones go with the same commits; the new rows of documents/ come last.
 """
 
 import signal
@@ -16,25 +16,26 @@ from types import FrameType
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.commit.lease import Change, Committer, OutputError
-from pipeline.commit.stale_rows import Renewed, Replaced
+from pipeline.commit.delta_log import Change, OutputError
+from pipeline.commit.lease import Lease
+from pipeline.commit.stale_rows import Renewed, StaleRows
 from pipeline.commit.tables import Table, write_rows
 from pipeline.plan.rows import ANSWER, FAILURE
 from schemas.arrow import to_table
 from schemas.rows import Document
 
 COMMIT_ROWS = 5_000  # at the latest after so many rows,
-COMMIT_SECONDS = 30.0  # or so many seconds: what a driver that dies can lose
+COMMIT_SECONDS = 30.0  # or so many seconds: a driver that dies loses no more
 
 
 class Writer:
     """The tables of a run, to which rows are added. As a context it commits the rest at its end."""
 
-    def __init__(self, tables: Mapping[str, Table], committer: Committer, replaced: Replaced) -> None:
+    def __init__(self, tables: Mapping[str, Table], lease: Lease, stale_rows: StaleRows) -> None:
         self.seconds = 0.0  # spent in writing and committing
         self._tables = tables
-        self._committer = committer
-        self._replaced = replaced
+        self._lease = lease
+        self._stale_rows = stale_rows
         self._results: list[pa.Table] = []
         self._documents: list[Document] = []
         self._last = time.monotonic()
@@ -47,7 +48,7 @@ class Writer:
             self.commit()
 
     def add(self, results: pa.Table, documents: Sequence[Document]) -> None:
-        """Rows of `stream.result_schema` that are new, and the documents that they complete."""
+        """New rows of `rows.result_schema`, and the documents that they complete."""
         if results.num_rows:
             self._results.append(results)
         self._documents += documents
@@ -56,7 +57,7 @@ class Writer:
             self.commit()
 
     def commit(self) -> None:
-        """Writes and commits what has gathered. Raises OutputError."""
+        """Writes and commits the gathered rows. Raises OutputError."""
         with _uninterrupted():
             self._write()
 
@@ -90,7 +91,7 @@ class Writer:
 
     def _take(self, name: str, renewed: Mapping[str, Renewed]) -> Change:
         try:
-            return self._replaced.take(name, renewed)
+            return self._stale_rows.take(name, renewed)
         except OSError as error:
             raise self._refused(name, error) from error
 
@@ -106,7 +107,7 @@ class Writer:
 
     def _commit(self, name: str, change: Change) -> None:
         if change:
-            self._committer.commit(name, change)
+            self._lease.commit(name, change)
 
     def _rows_of(self, name: str, kind: str, results: pa.Table) -> pa.Table:
         """The rows of one table, out of the struct column in which they travel."""
@@ -116,7 +117,7 @@ class Writer:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait: who broke a commit off in the middle would commit its first half again."""
+    """Ctrl-C and SIGTERM wait: a commit that was broken off would commit its first half a second time."""
     if current_thread() is not main_thread():  # no signal is handled there
         yield
         return

@@ -1,8 +1,9 @@
-"""What tasks do so that identical prompts are asked once: hash them, claim them, and leave out the others.
+"""Identical prompts are asked once: tasks hash and claim them, and leave out those that others own.
 
-In: documents and prompt groups. Out: the same without the questions whose answer another item will have, and
-a list of those, which travels to the driver beside the rows (`stream.SHARED`) and past the Replicas. What an
-item's answer depends on, and nothing else, is in its `prompt_key`. `sharers` gives them their answers.
+In: documents and prompt groups. Out: the questions to ask, and the items that share the answer of another
+item. The `prompt_key` of an item is a hash of everything that its answer depends on, and of nothing else. The
+first item that claims a key in the registry owns it, and is asked. The others travel to the driver as a list
+(`rows.SHARED_ITEM`), past the Replicas; there the `resolver` gives them the owner's answer.
 """
 
 import hashlib
@@ -12,8 +13,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pipeline.dedup.registry import Claim
-from pipeline.plan.items import Plan, Window, item_key
-from pipeline.plan.rows import GROUP, NOTHING, Row
+from pipeline.plan.items import Window
+from pipeline.plan.keys import item_key
+from pipeline.plan.plan import Plan
+from pipeline.plan.rows import GROUP, Row
 
 QUESTION_COLUMNS = ("item_keys", "question_ids", "questions", "prompt_keys", "branch_ids")  # of a GROUP row
 
@@ -43,10 +46,11 @@ def prompt_keys(
     return keys
 
 
-def share_groups(drawn: Sequence[Row], claim: Claim) -> list[Row]:
-    """GROUP rows of one document without the questions that others are asked; FAILED rows as they are.
+def share_groups(drawn: Sequence[Row], claim: Claim) -> tuple[list[Row], list[Row], float]:
+    """Drawn rows of one document -> the rows to ask, the items that share an answer, and seconds.
 
-    A group of which nothing is left goes, with its pixels.
+    GROUP rows keep the questions that are to be asked; one that keeps none is left out, with its pixels, and
+    the seconds are those that its pages took. FAILED rows stay as they are.
     """
     pairs = [
         pair
@@ -55,30 +59,28 @@ def share_groups(drawn: Sequence[Row], claim: Claim) -> list[Row]:
         for pair in zip(row["prompt_keys"], row["item_keys"], strict=True)
     ]
     owners = dict(zip((item for _, item in pairs), claim(pairs), strict=True))
-    rows, shared, seconds = [], [], 0.0
+    rows: list[Row] = []
+    shared: list[Row] = []
+    seconds = 0.0
     for row in drawn:
-        if row["kind"] == GROUP:
-            asked = [index for index, item in enumerate(row["item_keys"]) if owners[item] == item]
-            shared += [
-                _shared_question(row, index, owners[item])
-                for index, item in enumerate(row["item_keys"])
-                if owners[item] != item
-            ]
-            if not asked:
-                seconds += row["rasterize_seconds"]
-                continue
-            row = row | {name: [row[name][index] for index in asked] for name in QUESTION_COLUMNS}
-        rows.append(row)
-    if shared:
-        if not rows:
-            origin = {name: drawn[0][name] for name in ("source_key", "uri", "content_key")}
-            rows = [origin | {"kind": NOTHING, "rasterize_seconds": 0.0}]
-        rows[0] |= {"shared": shared, "rasterize_seconds": rows[0]["rasterize_seconds"] + seconds}
-    return rows
+        if row["kind"] != GROUP:
+            rows.append(row)
+            continue
+        asked = []
+        for index, item in enumerate(row["item_keys"]):
+            if owners[item] == item:
+                asked.append(index)
+            else:
+                shared.append(_shared_question(row, index, owners[item]))
+        if asked:
+            rows.append(row | {name: [row[name][index] for index in asked] for name in QUESTION_COLUMNS})
+        else:
+            seconds += row["rasterize_seconds"]
+    return rows, shared, seconds
 
 
 def _shared_question(row: Row, index: int, owner: str) -> Row:
-    names = ("content_key", "page_first", "page_last", "pages_missing", "note")
+    names = ("source_key", "uri", "content_key", "page_first", "page_last", "pages_missing", "note")
     return {name: row[name] for name in names} | {
         "owner": owner,
         "item_key": row["item_keys"][index],
@@ -88,27 +90,27 @@ def _shared_question(row: Row, index: int, owner: str) -> Row:
     }
 
 
-def share_document(
-    plan: Plan, source_key: str, content_key: str, asked: Sequence[Window], claim: Claim
-) -> list[Row]:
-    """The items of a document that identical bytes under another name are asked: these are not even drawn."""
+def share_document(plan: Plan, origin: Row, asked: Sequence[Window], claim: Claim) -> list[Row]:
+    """The items of a document that identical bytes under another name are asked: these are not even drawn.
+
+    `origin` names the document: its source_key, uri and content_key.
+    """
+    pairs = [(window, question) for window in asked for question in window.questions]
     items: list[Row] = [
-        {
-            "item_key": item_key(plan, source_key, window.first, window.last, question),
-            "content_key": content_key,
+        origin
+        | {
+            "item_key": item_key(plan, origin["source_key"], window.first, window.last, question),
             "page_first": window.first,
             "page_last": window.last,
             "question_id": question.id,
             "question": question.text,
         }
-        for window in asked
-        for question in window.questions
+        for window, question in pairs
     ]
-    # The key that the item would have if its document were called by its content.
+    # The key that each item would have if its document were called by its content.
     keys = [
-        item_key(plan, content_key, window.first, window.last, question)
-        for window in asked
-        for question in window.questions
+        item_key(plan, origin["content_key"], window.first, window.last, question)
+        for window, question in pairs
     ]
     owners = claim([(key, item["item_key"]) for key, item in zip(keys, items, strict=True)])
     return [

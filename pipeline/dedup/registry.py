@@ -1,9 +1,10 @@
-"""Keys of prompts in; for each, the item that is asked it, out: whoever claims a prompt first.
+"""The registry says which item is asked each prompt: the first one that claimed the prompt's key.
 
-All tasks of a run claim at one place, an actor beside the driver, so that of all items with one prompt a
-single one is asked. A claim that is repeated says the same again. Should the actor die, every item is its own
-from then on and is asked itself: what was promised before still holds, since who was named had been told to
-ask. The keys lie in a private file of SQLite, which has no name and goes with the process.
+In: pairs of a prompt's key and an item's key. Out: the owner of each prompt. All tasks of a run claim at one
+actor, on the driver's node. A claim that is repeated has the same reply, so a task may be repeated. If the
+actor dies, every task asks its own items from then on; the earlier replies stay true, because each of the
+owners that they named had been told to ask. The keys lie in a private file of SQLite, which has no name and
+goes with the process.
 """
 
 import logging
@@ -24,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def private_database(cache_mib: int) -> sqlite3.Connection:
-    """An empty database on disk that nobody else sees; what is above `cache_mib` of it is not in memory.
+    """An empty database on disk that nobody else sees; at most `cache_mib` of it are in memory.
 
     All of it is one transaction that never ends: nobody wants it back after a crash.
     """
@@ -35,8 +36,8 @@ def private_database(cache_mib: int) -> sqlite3.Connection:
     return database
 
 
-class Claims:
-    """Which item is asked which prompt."""
+class Registry:
+    """Which item is asked each prompt."""
 
     def __init__(self) -> None:
         self._database = private_database(CACHE_MIB)
@@ -49,29 +50,29 @@ class Claims:
         return [self._database.execute(find, (bytes.fromhex(key),)).fetchone()[0].hex() for key, _ in pairs]
 
     def note(self, pairs: Iterable[Pair]) -> None:
-        """The same, where nobody wants to know."""
+        """Claims without a reply."""
         rows = ((bytes.fromhex(key), bytes.fromhex(item)) for key, item in pairs)
         self._database.executemany("INSERT OR IGNORE INTO claims VALUES (?, ?)", rows)
 
 
 def own(pairs: Sequence[Pair]) -> list[str]:
-    """The claim where nothing is shared: every item owns its own."""
+    """The claim of a run that shares nothing: every item owns its prompt."""
     return [item for _, item in pairs]
 
 
-class SharedClaims:
-    """The claims of a run's tasks, at an actor that lives as long as this object of the driver's."""
+class SharedRegistry:
+    """The registry of a run: an actor, which the driver starts and closes."""
 
     def __init__(self) -> None:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        # Where the driver is: a node that goes, with what it has promised, takes the run with it anyway.
-        actor = ray.remote(Claims).options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
+        # On the driver's node: the run ends with this node anyway, and with it what the actor has promised.
+        actor = ray.remote(Registry).options(num_cpus=0, max_restarts=0, scheduling_strategy=here)
         self.actor: Any = actor.remote()  # Ray's types know no options of an actor
 
     @property
     def claim(self) -> Claim:
-        """What travels to the tasks."""
-        return _Claimer(self.actor)
+        """The function that travels to the tasks."""
+        return _RegistryClient(self.actor)
 
     def note(self, pairs: Sequence[Pair]) -> None:
         """Claims of before the run."""
@@ -91,8 +92,8 @@ class SharedClaims:
             )
 
 
-class _Claimer:
-    """A claim from a task."""
+class _RegistryClient:
+    """Claims at the actor, from a task."""
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor

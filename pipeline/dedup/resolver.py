@@ -1,8 +1,9 @@
-"""Result rows in; the same, and rows of the items that share an answer as soon as it is there, out.
+"""Result rows in; the same rows, and rows of the items that share an answer, as soon as it is there, out.
 
-Lives in the driver, before the ledger. A shared row is its owner's, under its own keys, uri and pages, and
-names the owner in `shared_from`. An owner may itself share another's answer: both rows name the one that was
-asked. Where an owner fails its sharers do, too, for the same reason. Those that wait lie on disk.
+The resolver lives in the driver, before `document_progress`. A shared row is a copy of its owner's, under its
+own keys, uri and pages, and names the owner in `shared_from`. If the owner itself shares an answer, both rows
+name the item that was asked. If the owner fails, the items that share its answer fail, too, for the same
+reason. Items whose owner has no row yet wait on disk.
 """
 
 import pickle
@@ -10,46 +11,45 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.commit.tables import Table
 from pipeline.dedup.registry import Pair, private_database
-from pipeline.dedup.result_store import Results
-from pipeline.plan.items import Plan
+from pipeline.dedup.result_store import ResultStore
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import FAILURE, Row, result_schema, table_of
 from schemas.targets import load_target
 
-CACHE_MIB = 4  # of those that wait
+CACHE_MIB = 4  # of the items that wait
 
 
-class Sharers:
+class Resolver:
     """The items that share an answer, and the answers that they may share."""
 
     def __init__(self, plan: Plan, answers: Table) -> None:
         self._plan = plan
         self._schema = result_schema(load_target(plan.target) if plan.target else None)
-        self._results = Results(answers, self._schema)
+        self._results = ResultStore(answers, self._schema)
         self._database = private_database(CACHE_MIB)
         columns = "owner BLOB, item BLOB, sharer BLOB, PRIMARY KEY (owner, item)"
         self._database.execute(f"CREATE TABLE waiting ({columns}) WITHOUT ROWID")
         self._waiting = 0
 
     def seed(self, note: Callable[[Sequence[Pair]], None]) -> None:
-        """Claims the prompts that the table has answers to for these."""
+        """Notes the answers in the table, and the claims of their items."""
         for pairs in self._results.seed(self._plan.settings_key):
             note(pairs)
 
     def resolve(self, results: pa.Table) -> pa.Table:
-        """Rows of `stream.result_schema`, and the rows that come of them."""
+        """Rows of `rows.result_schema`, and the shared rows that can be made now."""
         parts = [results]
         arrived = self._results.keep(results)
         ready = []
-        for row in results.select(["source_key", "uri", "shared"]).to_pylist():
-            for item in row.pop("shared") or ():
-                sharer = item | row
-                if sharer["owner"] in self._results:
-                    ready.append(sharer)
-                else:
-                    self._wait(sharer)
+        for sharer in pc.list_flatten(results["shared"]).to_pylist():
+            if sharer["owner"] in self._results:
+                ready.append(sharer)
+            else:
+                self._wait(sharer)
         ready += self._come(arrived)
         while ready:
             new = {one["item_key"]: one for one in ready if one["item_key"] not in self._results}
@@ -59,7 +59,7 @@ class Sharers:
         return pa.concat_tables(parts)
 
     def rest(self) -> pa.Table:
-        """Failures of those whose owner never came. A task that Ray repeated found other documents there."""
+        """Failures of items whose owner never came: a task that Ray repeated found its document changed."""
         rows = []
         for (data,) in self._database.execute("SELECT sharer FROM waiting"):
             sharer = pickle.loads(data)
@@ -73,7 +73,7 @@ class Sharers:
         self._waiting += self._database.execute(insert, (owner, item, pickle.dumps(sharer))).rowcount
 
     def _come(self, items: Sequence[str]) -> list[Row]:
-        """Those that waited for these, no longer."""
+        """The items that waited for these; they wait no longer."""
         found: list[Row] = []
         for item in items if self._waiting else ():
             owner = (bytes.fromhex(item),)
@@ -99,14 +99,14 @@ class Sharers:
             message = owner["message"] if owner["shared_from"] else _as(owner)
             mine |= {"message": message, "failed_at": datetime.now(UTC)}
         elif sharer["prompt_key"] not in (None, owner["prompt_key"]):
-            return self._lost(sharer)  # its window was drawn anew, and a page failed this time
+            return self._lost(sharer)  # the owner's window was drawn again, and a page failed this time
         else:
             mine |= self._answer(sharer, owner)
         return self._result(kind, owner | mine)
 
     def _answer(self, sharer: Row, owner: Row) -> Row:
         shift = sharer["page_first"] - owner["page_first"]
-        seen = owner if sharer["prompt_key"] is None else sharer  # what was not drawn is the owner's, wholly
+        seen = owner if sharer["prompt_key"] is None else sharer  # an item that was not drawn has no notes
         return {
             "content_key": sharer["content_key"],
             "pages_missing": seen["pages_missing"],

@@ -1,8 +1,9 @@
-"""Result rows in; the row of any item that has one, out: of this run, or of an earlier one's table.
+"""Result rows in; the row of any item that has one, of this run or of an earlier one, out.
 
-An answer may be wanted long after it came, for another item with the same prompt. The rows of this run are
-kept as Arrow batches in a private file of SQLite; of the rows in the tables it only knows the file and the
-place, and reads them there. In memory are the names of these files, and some rows that were wanted last.
+The resolver may want an answer long after it came, for another item with the same prompt. The store keeps
+this run's rows as Arrow batches in a private file of SQLite. Of the rows in the answers table it notes the
+file and the place, and reads them there when they are wanted. It holds in memory the names of those files,
+and the batches and files that were wanted last.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,13 +16,13 @@ from pipeline.commit.tables import Table, read_file, stream_files
 from pipeline.dedup.registry import Pair, private_database
 from pipeline.plan.rows import ANSWER, FAILURE, Row
 
-CACHE_MIB = 16  # of the places, and of the rows that came last
+CACHE_MIB = 16  # of places, and of the rows that came last
 BATCHES_IN_MEMORY = 64  # of some rows each
 FILES_IN_MEMORY = 8  # of some thousand rows each
 SEED_COLUMNS = ["item_key", "prompt_key", "settings_key"]
 
 
-class Results:
+class ResultStore:
     """Where each item's row lies."""
 
     def __init__(self, answers: Table, schema: pa.Schema) -> None:
@@ -53,7 +54,7 @@ class Results:
             yield list(zip(rows["prompt_key"].to_pylist(), items, strict=True))
 
     def keep(self, results: pa.Table) -> list[str]:
-        """Keeps the answers and failures among rows of `stream.result_schema`; the keys of their items."""
+        """Keeps the answers and failures among rows of `rows.result_schema`; their items' keys."""
         there = results.filter(pc.is_in(results["kind"], value_set=pa.array([ANSWER, FAILURE])))
         if not len(there):
             return []
@@ -72,7 +73,7 @@ class Results:
         return self._find(item) is not None
 
     def get(self, item: str) -> tuple[str, Row] | None:
-        """ANSWER or FAILURE, and the row; None if it has none. Raises OSError if its file is gone."""
+        """ANSWER or FAILURE, and the item's row; None if it has none. Raises OSError if its file is gone."""
         found = self._find(item)
         if found is None:
             return None

@@ -1,6 +1,7 @@
 """An engine in a thread of its own: groups come in at any time, completions go out as they are finished.
 
-The thread steps while anything is pending and sleeps otherwise. All that touches the engine happens in it.
+The thread steps the engine while anything is pending, and sleeps otherwise. No other thread touches the
+engine.
 """
 
 import time
@@ -13,8 +14,8 @@ from model.engine.request import Completion, Engine, Group
 Deliver = Callable[[list[Completion], float], None]  # completions, and the seconds that the step took
 
 
-class Stepper:
-    """The step loop."""
+class EngineLoop:
+    """Steps the engine, in its thread."""
 
     def __init__(self, engine: Engine, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
         """`deliver` is called after each step; `fail` once, if the engine breaks: nothing follows it."""
@@ -42,11 +43,11 @@ class Stepper:
                 self.steps += 1
                 self._deliver(completions, time.perf_counter() - started)
         except Exception as error:
-            # Whatever breaks the engine, nobody may wait for it any longer: it is raised where they wait.
+            # Whatever breaks the engine, nobody may wait for it any longer: `fail` raises it in every call.
             self._fail(error)
 
     def _take_in(self) -> bool:
-        """Submits what has come, and waits for it while there is nothing else to do; False: closed."""
+        """Submits the groups that have come; waits for some while the engine is idle. False: closed."""
         try:
             while (groups := self._inbox.get(block=not self._engine.pending)) is not None:
                 for group in groups:

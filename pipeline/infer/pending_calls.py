@@ -1,8 +1,9 @@
-"""Where the calls of a Replica wait side by side: prompt groups in, their completions out, call by call.
+"""The calls of a Replica that wait side by side: prompt groups in, their completions out, call by call.
 
 Ray Data gives a Replica several batches at a time, each in a thread of its own. One worker answers all of
-them (an engine in a thread, or a group of ranks), so that the last answers of one batch are written while the
-next ones are read. The desk knows which answer belongs to which call, and nothing of how it comes about.
+them: an engine in a thread, or a group of ranks. So the last answers of one batch are written while the next
+batch is read. `PendingCalls` knows which completion belongs to which call, and nothing of how the worker
+makes it.
 """
 
 import time
@@ -15,12 +16,12 @@ from model.engine.request import Completion, Group
 
 
 class Worker(Protocol):
-    """What answers groups: later, in another thread, it hands completions to the desk."""
+    """Answers groups: later, from another thread, it delivers their completions to `PendingCalls`."""
 
     def submit(self, groups: Sequence[Group]) -> None: ...
 
     def close(self) -> None:
-        """Ends the worker's thread, and whatever it keeps."""
+        """Ends the worker's thread, and the processes that it started."""
 
 
 @dataclass(eq=False)
@@ -30,22 +31,22 @@ class _Call:
     done: Event = field(default_factory=Event)
 
 
-class Desk:
-    """The calls that wait, and what they wait for."""
+class PendingCalls:
+    """The calls that wait, and the branches that each of them waits for."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._calls: dict[str, _Call] = {}  # by branch
-        self._busy = self._idle = 0.0  # seconds that no call has been told yet
-        self._emptied: float | None = None  # when the last call that waited had its answers
+        self._busy = self._idle = 0.0  # seconds that no call has reported yet
+        self._emptied: float | None = None  # when the last of all calls had its answers
         self._error: Exception | None = None
 
     def ask(self, groups: Sequence[Group], worker: Worker) -> tuple[dict[str, Completion], float, float]:
         """The completions by branch id, which is unique among all calls; the busy and the idle seconds.
 
-        The seconds are those in which the worker worked, and had nothing to do, since another call left with
-        its answers: over all calls they add up. The time before the first call is neither. Raises
-        RuntimeError when the worker has broken.
+        The worker was busy, or had nothing to do, for so many seconds since the last call that returned. Over
+        all calls the seconds add up; the time before the first call is neither. Raises RuntimeError when the
+        worker has broken.
         """
         call = _Call({branch.id for group in groups for branch in group.branches})
         with self._lock:
@@ -62,7 +63,7 @@ class Desk:
         return call.completions, busy, idle
 
     def deliver(self, completions: Sequence[Completion], seconds: float) -> None:
-        """What the worker has finished, after so many more seconds of work."""
+        """The worker has finished these, after so many more seconds of work."""
         with self._lock:
             self._busy += seconds
             for completion in completions:

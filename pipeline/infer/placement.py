@@ -1,20 +1,26 @@
-"""How many Replicas a cluster runs, and what each of them gets."""
+"""The number of Replicas that a cluster runs, and the GPUs, threads and batches that each of them gets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from pipeline.config import FlowConfig
+from pipeline.ray_internals import largest_cluster
 
 # Groups. A call costs Ray some 40 ms of computing, and a kilobyte or two in the driver and in its logs for as
 # long as the run lasts: as much as a page of a small model, if each page is a call of its own.
 BATCH = 8
 # Groups that a Replica on a GPU works on at a time. About 96 sequences fit beside a 12B on 80 GB, and a call
 # is only replaced when the last of its answers is written: with answers of 1 to 300 tokens, 256 groups in
-# calls of 8 keep 88% of the seats taken, 128 keep 47%, and 16 alone 5%. A page has up to 3 MB of pixels.
+# calls of 8 keep 88% of the sequences busy, 128 keep 47%, and 16 alone 5%. A page has up to 3 MB of pixels.
 GPU_GROUPS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fleet:
-    """How many Replicas run, and what each gets."""
+class Placement:
+    """The number of Replicas, and the GPUs, threads and batches of each."""
 
     replicas: int
     """At most this many."""
@@ -32,7 +38,7 @@ class Fleet:
     """Batches that a Replica works on side by side, so that it never waits for the last answers of one."""
 
 
-def plan_fleet(
+def plan_placement(
     now: Mapping[str, float],
     later: Mapping[str, float],
     nodes: Sequence[Mapping[str, float]],
@@ -40,7 +46,7 @@ def plan_fleet(
     replicas: int | None,
     batch_size: int | None,
     tensor_parallel: int = 1,
-) -> Fleet:
+) -> Placement:
     """One Replica for every `tensor_parallel` GPUs of a node; without GPUs one a node, with all its cores.
 
     `now` and `later` are the resources of the cluster as it is and as it may grow, `nodes` those of each
@@ -50,7 +56,7 @@ def plan_fleet(
     if not gpus:
         replicas = replicas or max(1, len(nodes))
         cores = int(max(now.get("CPU", 0), later.get("CPU", 0)))
-        return Fleet(
+        return Placement(
             replicas=replicas,
             ready=replicas,
             tensor_parallel=tensor_parallel,
@@ -66,7 +72,7 @@ def plan_fleet(
         raise ValueError(_too_few(gpus, rooms, replicas, tensor_parallel))
     replicas = replicas or rooms
     batch_size = batch_size or BATCH
-    return Fleet(
+    return Placement(
         replicas=replicas,
         ready=min(max(int(now.get("GPU", 0)) // tensor_parallel, 1), replicas),
         tensor_parallel=tensor_parallel,
@@ -75,6 +81,29 @@ def plan_fleet(
         batch_size=batch_size,
         calls=-(-GPU_GROUPS // batch_size),
     )
+
+
+def find_placement(config: FlowConfig) -> Placement:
+    """The Replicas for the cluster that Ray is connected to, as it is and as its autoscaler may grow it.
+
+    Raises ValueError if the cluster cannot hold those that were asked for.
+    """
+    alive: list[dict[str, Any]] = ray.nodes()
+    nodes = [node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")]
+    placement = plan_placement(
+        now=ray.cluster_resources(),
+        later=largest_cluster(),
+        nodes=nodes,
+        replicas=config.replicas,
+        batch_size=config.batch_size,
+        tensor_parallel=config.tensor_parallel,
+    )
+    if not placement.gpus and "fp8" in (config.dtype, config.cache_dtype):
+        raise ValueError(
+            "fp8 needs Hopper GPUs (H100, H200), and the cluster has no GPU: leave --dtype and --cache-dtype "
+            "out"
+        )
+    return placement
 
 
 def _too_few(gpus: int, rooms: int, replicas: int | None, tensor_parallel: int) -> str:

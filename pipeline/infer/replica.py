@@ -1,7 +1,7 @@
 """Prompt groups in, completions out: the Replica, one copy of the model as a Ray Data actor.
 
-Several batches are in work at a time, each in a thread of its own, and one engine answers all of them. The
-Replica knows nothing of documents.
+Ray Data gives it several batches at a time, each in a thread of its own, and one engine answers all of them.
+The Replica knows nothing of documents.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from model.checkpoint import load_model
 from model.engine.request import Branch, Completion, Group
 from pipeline.cancellation import is_stopping
-from pipeline.infer.engine_loop import Stepper
-from pipeline.infer.pending_calls import Desk, Worker
+from pipeline.infer.engine_loop import EngineLoop
+from pipeline.infer.pending_calls import PendingCalls, Worker
 from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
-from pipeline.infer.tp_supervisor import Leader
-from pipeline.plan.items import model_folder
-from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, inherit, table_of
+from pipeline.infer.tp_supervisor import TPSupervisor
+from pipeline.plan.plan import model_folder
+from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, share_seconds, table_of
 
 
 class Replica:
-    """One copy of the model, for as long as the run lasts: here, or in the ranks that this process leads."""
+    """One copy of the model, for as long as the run lasts: in this process, or in ranks that it starts."""
 
     def __init__(self, config: ReplicaConfig) -> None:
         self._plan = config.plan
         self._numbers = count()
-        self._desk = Desk()
-        self._worker = _worker(config, self._desk)
+        self._calls = PendingCalls()
+        self._worker = _worker(config, self._calls)
 
     def __del__(self) -> None:
         if hasattr(self, "_worker"):
@@ -48,13 +48,14 @@ class Replica:
         for index, row in enumerate(waiting):
             pixels = np.frombuffer(asked["pixels"][index].as_buffer(), np.uint8)
             groups.append(self._group(row, pixels))
-        completions, busy, idle = self._desk.ask(groups, self._worker)
-        waiting[0] |= {"generate_seconds": busy, "idle_seconds": idle}
-        written = ([completions[branch.id] for branch in group.branches] for group in groups)
-        pairs = zip(waiting, written, strict=True)
-        # One table: Ray pickles each chunk of each column by itself.
-        rows = [row for one, its in pairs for row in inherit(one, _completion_rows(one, its))]
-        yield table_of(rows, COMPLETIONS)
+        completions, busy, idle = self._calls.ask(groups, self._worker)
+        rows: list[Row] = []
+        for row, group in zip(waiting, groups, strict=True):
+            share = len(group.branches) / len(completions)
+            row |= {"generate_seconds": busy * share, "idle_seconds": idle * share}
+            written = [completions[branch.id] for branch in group.branches]
+            rows += share_seconds(row, list(_completion_rows(row, written)))
+        yield table_of(rows, COMPLETIONS)  # one table: Ray pickles each chunk of each column by itself
 
     def _group(self, row: Row, pixels: NDArray[np.uint8]) -> Group:
         name = str(next(self._numbers))  # a call that Ray repeats asks again, under new names
@@ -76,12 +77,12 @@ class Replica:
         )
 
 
-def _worker(config: ReplicaConfig, desk: Desk) -> Worker:
+def _worker(config: ReplicaConfig, calls: PendingCalls) -> Worker:
     if config.tensor_parallel > 1:
-        return Leader(config, desk.deliver, desk.fail)
+        return TPSupervisor(config, calls.deliver, calls.fail)
     device, dtype = take_device(config)
     model = load_model(model_folder(config.plan.model), device=device, dtype=dtype)
-    return Stepper(make_engine(model, config), desk.deliver, desk.fail)
+    return EngineLoop(make_engine(model, config), calls.deliver, calls.fail)
 
 
 def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) -> list[NDArray[np.uint8]]:

@@ -1,4 +1,4 @@
-"""What a Replica is, and from that to its engine: the same for one that is one process and one of several."""
+"""The configuration of a Replica, and the engine made of it, in one process or in rank 0 of several."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from model.executor.factory import EngineConfig
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
-from pipeline.plan.items import Plan, model_folder
+from pipeline.plan.plan import Plan, model_folder
 
 _DTYPES = {
     "float32": torch.float32,
@@ -32,14 +32,14 @@ class ReplicaConfig:
     gpus: int = 0
     """GPUs of a rank: 1, or 0 on CPUs."""
     bundle: Mapping[str, float] = field(default_factory=lambda: {"memory": 1.0})
-    """What a rank on CPUs takes of its node: a byte, which each has. The cores are for the other stages, and
-    are not counted twice."""
+    """The resources that a rank on CPUs reserves: a byte, which each node has. The cores are for the other
+    stages, and are not counted twice."""
     threads: int = 1
     """Threads of torch in a rank on CPUs."""
     dtype: str = "auto"
-    """What the model computes in."""
+    """The type in which the model computes."""
     cache_dtype: str = "auto"
-    """What keys and values are kept in."""
+    """The type of the cached keys and values."""
     step_seconds: float = 180.0
     """No step takes so long: ranks that have not come through one by then hang, and are ended. The longest
     are the first ones, in which kernels are compiled and CUDA graphs are captured."""
@@ -50,7 +50,7 @@ class ReplicaConfig:
 
 
 def take_device(config: ReplicaConfig) -> tuple[torch.device, torch.dtype]:
-    """This process's device, and what the model is loaded in there."""
+    """This process's device, and the type in which the model is loaded there."""
     device = torch.device("cuda", 0) if config.gpus else torch.device("cpu")
     if not config.gpus:
         torch.set_num_threads(config.threads)  # Ray set OMP_NUM_THREADS to the CPUs that it reserved

@@ -1,9 +1,9 @@
-"""The leader's ledger: groups in; which to ask next, and which are given up, out.
+"""The retry queue of a TPSupervisor: groups in; the groups to ask next, and those that are given up, out.
 
-A group of ranks that dies takes with it what it was being asked, and one of these pages may be the reason.
-What was finished is never asked again; the others are suspects, and are asked in halves, nothing beside
-them, until they are answered or one of them is alone. A page that was alone three times when the ranks died
-is given up, so that no page pays for its neighbours. No Ray here, and no processes.
+When a group of ranks dies, the pages that it was being asked are lost, and one of them may be the cause.
+Pages that were finished are never asked again. The lost ones are suspects: they are asked in halves, with
+nothing beside them, until they are answered or one of them is alone. A page that was alone at three deaths of
+the ranks is given up. So no page pays for its neighbours. There is no Ray here, and there are no processes.
 
 Example: of the pages 1 to 8 the 3rd kills. 8 die, 4 die, 1 2 are answered... 3 4 die, 3 dies three times and
 fails, then 4 and 5 to 8 are answered: six deaths, one failure.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from model.engine.request import Completion, Group, failed
 
-TRIES = 3  # deaths for which a page is given up that was asked alone
+TRIES = 3  # deaths of the ranks at a page that was asked alone: then it is given up
 
 
 @dataclass(eq=False)
@@ -30,7 +30,7 @@ class _Page:
         return replace(self.group, branches=branches)
 
 
-class Docket:
+class RetryQueue:
     """Groups from their arrival to their last completion."""
 
     def __init__(self) -> None:
@@ -54,7 +54,7 @@ class Docket:
         self._waiting += [_Page(group, {branch.id for branch in group.branches}) for group in groups]
 
     def next(self) -> list[Group]:
-        """What is to be asked now, beside what is being asked already."""
+        """The groups to ask now, beside those that are being asked already."""
         if self._asked and self._are_suspects:
             return []
         self._are_suspects = bool(self._suspects)
@@ -71,7 +71,7 @@ class Docket:
             self._asked.pop(completion.id).missing.remove(completion.id)
 
     def lose(self, error: Exception) -> list[Completion]:
-        """The ranks have died of `error`; completions of the page that is given up, if one is."""
+        """Notes that the ranks have died of `error`; completions of the page that is given up, if one is."""
         pages = list(dict.fromkeys(self._asked.values()))
         self._asked.clear()
         if len(pages) == 1:

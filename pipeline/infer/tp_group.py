@@ -1,9 +1,8 @@
-"""The ranks of a Replica, one life of them: a placement group and the processes in it.
+"""A tensor-parallel group: the ranks of one Replica for one life, a placement group and the processes in it.
 
-In: groups for rank 0. Out: its reports. Whatever happens to one rank, death, an error, or a step that does
-not come to its end, is a RanksLostError here, after which nothing but `close` makes sense: a new life is
-new processes. The ranks need no CPUs of their own: those are for the stages that read and write, whose
-budget Ray Data keeps.
+In: groups for rank 0. Out: its reports. If a rank dies, raises an error, or does not finish a step, the group
+raises RanksLostError; after that only `close` makes sense, and a new life is a new group. The ranks reserve
+no CPUs: those are for the stages that read and write, whose budget Ray Data keeps.
 """
 
 import time
@@ -18,22 +17,25 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from model.engine.request import Group
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.infer.tp_worker import Rank, Report
+from pipeline.infer.tp_worker import Report, TPWorker
 
 START_SECONDS = 1800.0  # 124 B parameters from a slow disk; a rank that dies meanwhile is noticed at once
 
 
 class RanksLostError(Exception):
-    """The ranks are no longer of use; the message says which of them, and why."""
+    """The ranks are no longer of use; the message says why.
+
+    The class's name becomes the reason `ranks_lost_error` in failures.
+    """
 
 
-class Ranks:
-    """Processes that answer with one model. Made by the leader, which is not one of them."""
+class TPGroup:
+    """Processes that answer with one model. The TPSupervisor makes it, and is not one of them."""
 
     def __init__(self, name: str, config: ReplicaConfig, closed: Event) -> None:
         """Waits for room on one node, however long, and for the model. `closed` calls it off.
 
-        The placement group gets `name`, under which the leader's next life finds what this one has left.
+        The placement group gets `name`: the supervisor's next life finds by it a group that is left over.
         """
         self._name = name
         self._config = config
@@ -62,7 +64,7 @@ class Ranks:
             "max_restarts": 0,
             "max_concurrency": 4,  # of the calls of rank 0, one waits for something to report
         }
-        actor: Any = ray.remote(Rank)
+        actor: Any = ray.remote(TPWorker)
         for index in range(self._config.tensor_parallel):
             place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
             self._ranks.append(actor.options(scheduling_strategy=place, **options).remote(self._config))
@@ -73,7 +75,7 @@ class Ranks:
         self._reports = [rank.report.remote() for rank in self._ranks]
 
     def _await(self, calls: list[Any], deadline: float, closed: Event) -> list[Any]:
-        """What they return; the first that fails ends it."""
+        """Waits for all of these calls; the results. The first that fails ends the waiting."""
         waiting = list(calls)
         while waiting:
             done, waiting = ray.wait(waiting, timeout=0.5)
@@ -142,9 +144,9 @@ def remove_group(name: str) -> None:
 
 
 def remove_groups(prefix: str, patience: float) -> None:
-    """At a run's end, those that its leaders, as they end, have not removed after so many seconds.
+    """At a run's end, removes the groups that their supervisors have not removed after `patience` seconds.
 
-    A leader that was killed just then cannot, and Ray would keep its group as long as the driver lives.
+    A supervisor that was killed cannot, and Ray would keep its group as long as the driver lives.
     """
     deadline = time.monotonic() + patience
     while names := [

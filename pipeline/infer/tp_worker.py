@@ -1,9 +1,9 @@
 """One rank of a Replica that is several processes: a GPU of its own, and its part of the weights.
 
-Rank 0 has the engine, which steps in a thread and has the others compute with it; those follow in a thread of
-theirs. A rank does not try to survive what goes wrong in any of them: it reports it, and the leader ends them
-all. No call of a rank lasts longer than a heartbeat once it is loaded: a leader that is to end waits for its
-calls first.
+Rank 0 has the engine, whose steps run in a thread and have the other ranks compute with it; those follow in a
+thread of theirs. A rank survives no error, of its own or of another rank: it reports the error, and the
+supervisor ends them all. Once the model is loaded, no call of a rank lasts longer than a heartbeat: a
+supervisor that is to end waits for its calls first.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from model.engine.request import Completion, Group
 from model.network.pixtral import Pixtral
 from model.parallel.lockstep import Leader, follow
 from model.parallel.tensor_parallel import load_parallel
-from pipeline.infer.engine_loop import Stepper
+from pipeline.infer.engine_loop import EngineLoop
 from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
-from pipeline.plan.items import model_folder
+from pipeline.plan.plan import model_folder
 
 HEARTBEAT_SECONDS = 1.0  # after which rank 0 reports though nothing is finished
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a rank has done since its last report."""
+    """The work of a rank since its last report."""
 
     steps: int
     """Steps since rank 0 began; while anything is asked, they must not stand still."""
@@ -33,12 +33,12 @@ class Report:
     """In which the engine worked."""
 
 
-class Rank:
+class TPWorker:
     """The actor, which is called in several threads."""
 
     def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
-        self._stepper: Stepper | None = None
+        self._loop: EngineLoop | None = None
         self._changed = Condition()
         self._completions: list[Completion] = []
         self._seconds = 0.0
@@ -57,23 +57,23 @@ class Rank:
             Thread(target=self._follow, args=(model, world), name="rank", daemon=True).start()
             return
         engine = make_engine(model, self._config, Leader(model, world, self._config.engine))
-        self._stepper = Stepper(engine, self._deliver, self._break_off)
+        self._loop = EngineLoop(engine, self._deliver, self._break_off)
 
     def submit(self, groups: Sequence[Group]) -> None:
         """Groups for the engine of rank 0."""
-        assert self._stepper is not None, "rank 0 is not ready"
-        self._stepper.submit(groups)
+        assert self._loop is not None, "rank 0 is not ready"
+        self._loop.submit(groups)
 
     def ping(self) -> None:
         """Answers, if the process lives."""
 
     def report(self) -> Report:
-        """What is new, once there is something, or nothing after a second. Raises what ended the rank."""
+        """The rank's news, once there is any; none after a second. Raises the error that ended the rank."""
         with self._changed:
             self._changed.wait_for(lambda: self._completions or self._error, timeout=HEARTBEAT_SECONDS)
             if self._error is not None and not self._completions:
                 raise self._error
-            steps = self._stepper.steps if self._stepper is not None else 0
+            steps = self._loop.steps if self._loop is not None else 0
             report = Report(steps=steps, completions=self._completions, seconds=self._seconds)
             self._completions, self._seconds = [], 0.0
         return report
@@ -82,7 +82,7 @@ class Rank:
         try:
             follow(model, world, self._config.engine)
         except Exception as error:
-            self._break_off(error)  # whatever it is: the leader asks for it
+            self._break_off(error)  # every error: `report` raises it in the supervisor
 
     def _deliver(self, completions: list[Completion], seconds: float) -> None:
         with self._changed:

@@ -1,4 +1,4 @@
-"""Which kinds of file are documents, told by their first bytes; and the two errors of documents that fail."""
+"""The kinds of file that are documents, told by their first bytes; and the errors of those that fail."""
 
 import dataclasses
 from typing import Final
@@ -85,7 +85,7 @@ class PageError(DocumentError):
 
 
 def sniff(data: bytes) -> str | None:
-    """The media type of a document by its first SNIFFED_BYTES, or None for what is not supported."""
+    """The media type of a document by its first SNIFFED_BYTES, or None if it is not supported."""
     brands = _brands(data)
     for media_type, kind in IMAGES.items():
         if data.startswith(kind.starts) and (media_type != "image/webp" or data[8:12] == b"WEBP"):
@@ -97,7 +97,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def describe(data: bytes) -> str:
-    """What an unsupported file seems to be, and what to do with it."""
+    """The kind that an unsupported file seems to be, and a remedy."""
     if brands := _brands(data):
         return f"a {brands[0].decode('ascii', 'replace').strip().upper()} file, as videos are"
     start = data[: 8 * SNIFFED_BYTES].lstrip()

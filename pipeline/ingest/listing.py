@@ -1,41 +1,38 @@
 """Inputs become the list of documents: one row each, with its key, before anything is read.
 
 In: files, folders, globs, s3://bucket/prefix, or Parquet files with a column of bytes or URIs. Out: a table
-with the schema SOURCES, and the bytes of one row. A folder's files are documents by their suffix, or else by
-their first bytes; the others are skipped and counted in the log. A file that the person named is always a
-document: if it turns out to be none, that is a failure to report, not to skip. An input behind which there is
-nothing, or that cannot be listed, is a ValueError of one sentence.
+with the schema SOURCES; `reading` reads the bytes of a row. The files of a folder are documents by their
+suffix, or else by their first bytes; the others are skipped and counted in the log. A file that the person
+named is always a document: if it is none after all, that is a failure to report, not a file to skip. An input
+behind which there is nothing, or that cannot be listed, is a ValueError of one sentence.
 """
 
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from pipeline.ingest import parquet, storage
-from pipeline.ingest.file_types import SNIFFED_BYTES, SUFFIXES, DocumentError, sniff
+from pipeline.ingest.file_types import SNIFFED_BYTES, SUFFIXES, sniff
 from pipeline.ingest.parquet import Columns
 from pipeline.ingest.storage import Entry, Found
-
-MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
 
 SOURCES: Final = pa.schema(
     [
         ("uri", pa.string()),  # the file; for a Parquet row of bytes its file, # and its id or number
         ("source_key", pa.string()),  # changes when the content may have changed
         ("size", pa.int64()),  # bytes, where known
-        ("location", pa.string()),  # what to read: the file, or the Parquet file that holds the row
+        ("location", pa.string()),  # the file to read; for a Parquet row of bytes the file that holds it
         ("column", pa.string()),  # null unless the bytes lie in this column of `location`
         ("row_group", pa.int64()),
         ("row", pa.int64()),  # in its row group
         ("password", pa.string()),  # its own, where a column of the Parquet file holds one
-        ("answered", pa.list_(pa.string())),  # item keys that have a row already: see `backlog`
+        ("answered", pa.list_(pa.string())),  # keys of its items that have a row already: see `resume`
         ("failed", pa.list_(pa.string())),
     ]
 )
@@ -65,32 +62,6 @@ def list_sources(
     return table.take(sorted(first.values())) if len(first) < len(table) else table
 
 
-def read_source(source: Mapping[str, Any]) -> bytes:
-    """The bytes of a row of SOURCES. Raises DocumentError: missing, unreadable, too_large, null_value.
-
-    Rows of one Parquet row group are read fastest in their order and in one process: see `split`.
-    """
-    uri, location = source["uri"], source["location"]
-    try:
-        if location is None:
-            data = None
-        elif source["column"] is None:
-            data = _read_file(uri, location)
-        else:
-            data = _row_reader().read(location, source["column"], source["row_group"], source["row"])
-    except (FileNotFoundError, IndexError) as error:
-        raise DocumentError("missing", f"{uri} is no longer there, or never was") from error
-    except OSError as error:
-        raise DocumentError("unreadable", storage.explain(uri, error)) from error
-    except (ValueError, pa.ArrowException) as error:  # no such scheme; a damaged Parquet file
-        raise DocumentError("unreadable", f"{uri} cannot be read: {error}") from error
-    if data is None:
-        raise DocumentError("null_value", f"{uri} is null")
-    if len(data) > MAX_BYTES:  # a file is not even read
-        raise DocumentError("too_large", f"{uri} has {len(data)} bytes, the limit is {MAX_BYTES}")
-    return data
-
-
 def split(sources: pa.Table, rows: int) -> list[pa.Table]:
     """`sources` in consecutive pieces of about `rows`; the rows of a Parquet row group stay in one piece.
 
@@ -107,24 +78,6 @@ def split(sources: pa.Table, rows: int) -> list[pa.Table]:
     return [sources.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
 
 
-def content_key(data: bytes) -> str:
-    """SHA-256 of a document's bytes: equal for identical documents, wherever they lie."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def _read_file(uri: str, location: str) -> bytes:
-    with storage.open_input(location) as file:
-        if file.size() > MAX_BYTES:
-            raise DocumentError("too_large", f"{uri} has {file.size()} bytes, the limit is {MAX_BYTES}")
-        data: bytes = file.read()
-    return data
-
-
-@cache  # one a process: it keeps its place in a row group from one call to the next
-def _row_reader() -> parquet.RowReader:
-    return parquet.RowReader()
-
-
 def _list(given: str, columns: Columns | None) -> pa.Table:
     """The documents of one input. Raises ValueError."""
     try:
@@ -135,7 +88,7 @@ def _list(given: str, columns: Columns | None) -> pa.Table:
 
 
 def _key(*parts: object) -> str:
-    """The source_key of what these parts identify."""
+    """The source_key of the document that these parts identify."""
     return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()[:32]
 
 

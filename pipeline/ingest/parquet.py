@@ -1,8 +1,8 @@
-"""Rows of Parquet files are documents: a column holds their bytes, or says where they lie.
+"""Rows of Parquet files are documents: a column holds their bytes, or their URIs.
 
-In: a Parquet file and the names of its columns; a dot leads into a struct, as in image.bytes. Out: what the
-list of sources needs to know of each row, and the bytes of one row. Values are read a row group at a time and
-in order, never a whole file.
+In: a Parquet file and the names of its columns; a dot leads into a struct, as in image.bytes. Out: the row
+groups, with the ids, URIs and passwords of their rows, and the bytes of one row. Values are read a row group
+at a time and in order, never a whole file.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ import pyarrow.types as pat
 from pipeline.ingest import storage
 
 MAGIC: Final = b"PAR1"
-_BATCH_ROWS: Final = 8  # what is decoded at once: documents may have megabytes
+_BATCH_ROWS: Final = 8  # decoded at once: documents may have megabytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def document_columns(uri: str) -> list[str]:
 
 
 def row_groups(uri: str, columns: Columns) -> list[RowGroup]:
-    """What there is to read in a file. Raises ValueError: no such column, of the wrong type, a null id."""
+    """The row groups of a file. Raises ValueError: no such column, of the wrong type, a null id."""
     with _open(uri) as file:
         kind = _type(uri, file.schema_arrow, columns.document, "--column")
         if not (_is_bytes(kind) or _is_text(kind)):
@@ -103,7 +103,7 @@ class RowReader:
         self._next_row = 0
 
     def read(self, uri: str, column: str, row_group: int, row: int) -> bytes | None:
-        """What stands in `row` of a row group. Raises IndexError: no such row; OSError, ArrowException."""
+        """The bytes in `row` of a row group. Raises IndexError: no such row; OSError, ArrowException."""
         place = (uri, column, row_group)
         if place != self._place or row < self._next_row:
             self._values, self._next_row = _documents(*place), 0

@@ -1,7 +1,7 @@
 """Files on local disks and objects on S3: finding them, and reading them.
 
-In: what a person typed: a path, a folder, a glob, file:// or s3://bucket/prefix. Out: an `Entry` for each
-file behind it, sorted by uri, and open files. S3 is pyarrow's, which obeys the AWS_* variables and
+In: an input as a person types it: a path, a folder, a glob, file:// or s3://bucket/prefix. Out: an `Entry`
+for each file behind it, sorted by uri, and open files. S3 is pyarrow's, which obeys the AWS_* variables and
 AWS_ENDPOINT_URL. An input behind which there is nothing is a ValueError of one sentence.
 """
 
@@ -32,7 +32,7 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What is behind one input. `folder` is where it was looked for; None if it names a file itself."""
+    """The files behind one input. `folder` was searched for them; None if the input names a file itself."""
 
     entries: list[Entry]
     folder: str | None
@@ -75,7 +75,7 @@ def read_start(uri: str, size: int) -> bytes:
 
 
 def explain(uri: str, error: OSError) -> str:
-    """One sentence on why a file or folder cannot be read, with what to do about it."""
+    """One sentence on why a file or folder cannot be read, with a remedy."""
     text = str(error)
     if error.errno is not None:
         return f"{error.filename or uri} cannot be read: {os.strerror(error.errno)}"
@@ -127,7 +127,7 @@ def _find_locally(given: str) -> Found:
     matches = glob.glob(path, recursive=True)
     if not matches:
         raise ValueError(f"input {given} matches no file")
-    # A set, since ** finds a folder and what is in it.
+    # A set, since ** finds a folder and the files in it.
     return Found(entries=sorted({entry for match in matches for entry in _walk(match)}), folder=_fixed(path))
 
 

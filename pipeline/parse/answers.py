@@ -1,30 +1,25 @@
-"""What the model wrote for an item in; one row of answers or one row of failures out.
+"""A completion in; one row of answers or one row of failures out.
 
 A free answer is the text without the white space around it. A target's answer is one JSON object of the
-target's fields; white space and one ```json fence around it are dropped, other text beside it is an error.
+target's fields. White space and one ```json fence around it are dropped; other text beside it is an error.
 Every field may be null in the JSON, but null in a field that cannot be null is the failure `missing_field`:
-nothing is repaired, filled in or guessed. Text cut by the token limit is an answer to a question, with
-finish_reason "length"; for a target it is the failure `truncated`, unless the object was complete. A target's
-text was decoded under its JSON schema (`model.text.grammar`), so `invalid_json` and `invalid_value` are left
-to validators and constraints that JSON Schema does not know.
-
-Confidence of a value = exp(sum of the log-probabilities of its tokens). A token that straddles its edge
-counts, and so do a string's quotes: they tell a string from null, and where it ends.
+nothing is repaired, filled in or guessed. A free answer that the token limit cut is an answer with
+finish_reason "length"; a target's is the failure `truncated`, unless the object was complete. A target's text
+was decoded under its JSON schema (`model.text.grammar`): `invalid_json` and `invalid_value` come of
+validators and constraints that JSON Schema does not know.
 """
 
-import codecs
-import math
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from model.text.tokenizer import Tokenizer
+from pipeline.parse.confidence import confidences
 from pipeline.parse.json_spans import InvalidJson, Leaf, parse
-from pipeline.plan.items import Plan
+from pipeline.plan.plan import Plan
 from schemas.arrow import check_json, to_row
 from schemas.rows import Answer, Failure, FieldConfidence, Stage, answer_row
 from schemas.targets import load_target
@@ -67,7 +62,7 @@ def read_target(target: type[Target], raw_text: str) -> Target:
     except ValueError as error:
         raise AnswerError("invalid_value", str(error)) from error
     except Exception as error:
-        # A user's validators run here: whatever they raise costs one item, not the run.
+        # A user's validators run here: an error of theirs, of any kind, costs one item, not the run.
         raise AnswerError("invalid_value", f"{type(error).__name__}: {error}") from error
     return found
 
@@ -77,40 +72,8 @@ def value_spans(raw_text: str) -> list[Leaf]:
     return _parse(raw_text)[1]
 
 
-def confidences(
-    spans: Sequence[tuple[int, int]],
-    token_ids: Sequence[int],
-    logprobs: Sequence[float],
-    tokenizer: Tokenizer,
-) -> list[float]:
-    """Confidence of each span (characters of the decoded tokens), from 0 to 1."""
-    assert len(token_ids) == len(logprobs), f"{len(token_ids)} tokens, {len(logprobs)} log-probabilities"
-    places = token_places([tokenizer.token_bytes(token) for token in token_ids])
-    starts, ends = [start for start, _ in places], [end for _, end in places]
-    found = []
-    for start, end in spans:
-        overlapping = logprobs[bisect_right(ends, start) : bisect_left(starts, end)]
-        found.append(min(1.0, math.exp(math.fsum(overlapping))))  # rounding may leave a sum above 0
-    return found
-
-
-def token_places(tokens: Sequence[bytes]) -> list[tuple[int, int]]:
-    """The characters (start, end) of the text to which each token contributes a byte.
-
-    A character in two tokens belongs to both: "é!" as b"\\xc3", b"\\xa9!" gives (0, 1), (0, 2).
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    places, written, pending = [], 0, 0
-    for token in tokens:
-        start = written
-        written += len(decoder.decode(token))
-        pending = 1 if decoder.getstate()[0] else 0
-        places.append((start, written + pending))
-    return places
-
-
 def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) -> Answer | Failure:
-    """The row for one item; `row` has the columns of `stream.COMPLETIONS`."""
+    """The row for one item; `row` has the columns of `rows.COMPLETIONS`."""
     if row["finish_reason"] == "error":
         named = ENGINE_ERROR.fullmatch(row["error"])
         reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", named[1]).lower() if named else "engine_error"

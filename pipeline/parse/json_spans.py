@@ -1,6 +1,6 @@
-"""JSON text in; its value, and where in the text each leaf of it stands, out.
+"""JSON text in; its value, and the place of each leaf in the text, out.
 
-Strict: what RFC 8259 does not allow is refused, and so are a name that comes twice in an object, half a
+Strict: refused is whatever RFC 8259 does not allow, and also a name that comes twice in an object, half a
 surrogate pair (no table can hold it), a number of more digits or a larger exponent than float64 has, and
 nesting deeper than 64. Numbers with a point or an exponent become Decimals, digit by digit.
 """

@@ -1,4 +1,4 @@
-"""What one document may cost. Beyond it the page, or the document, is a failure that names the limit."""
+"""The limits of one document. A page, or a document, beyond them is a failure that names the limit."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Limits:
 
     @property
     def memory_exceeded(self) -> str:
-        """What a page did that went beyond its memory; ends a sentence."""
+        """The end of a sentence about a page that went beyond its memory."""
         return f"took more than {self.page_bytes // MIB} MiB (--page-memory)"
 
     def __post_init__(self) -> None:

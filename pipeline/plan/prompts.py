@@ -1,9 +1,10 @@
-"""The wording of what the model is asked, and its tokens.
+"""The wording of the prompts, and their tokens.
 
-In: a question's text or a target's class. Out: the user's text, and token ids split where the questions of
-one page branch: the prefix (beginning, pictures), shared and computed once, and a suffix a question.
-Pictures come first, as Pixtral was trained; the split is cut from the whole conversation's tokens, so it
-can never change them. A changed wording must change WORDING_VERSION: it is part of the settings key.
+In: a question's text or a target's class. Out: the user's text, and token ids that are split where the
+questions of one page branch: a prefix (beginning, pictures), shared and computed once, and a suffix for each
+question. Pictures come first, as Pixtral was trained. The split is cut from the tokens of the whole
+conversation, so it never changes them. A changed wording must change WORDING_VERSION: it is part of the
+settings key.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """The rows that travel between the stages: flat Arrow columns, so that Ray can count their bytes.
 
-Each stage has a schema of its own. Rows that are not for it, such as failures of earlier stages, pass through
-it (`hand_on`), so that every expected item reaches the driver. What concerns a document or a group as a whole
-travels on the first row that comes of it (`inherit`): rows of their own would each cost a task.
+Each stage has a schema, and works on the rows of one kind. All other rows pass through it (`hand_on`), so
+every expected item, and every fact about a document, reaches the driver. A row costs a Ray task where
+pages are drawn, and a place in a call of the Replica: so a task that opens documents yields one DOCUMENTS row
+for all of them, and a task that draws pages one SHARED row for all of their shared items.
+
+The seconds of a row are shared out over the rows that come of it (`share_seconds`): the sums stay.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,14 +23,16 @@ Row = dict[str, Any]
 
 RANGE = "range"  # pages of a document, to be drawn
 GROUP = "group"  # a prompt: pixels and tokens of its pages, and the questions that branch from it
-COMPLETION = "completion"  # what the model wrote for one item
+COMPLETION = "completion"  # the model's answer for one item
 FAILED = "failed"  # a document or a window that failed: all its items will be failures
-NOTHING = "nothing"  # no item: it only carries what concerns its document, of which nothing is asked
+DOCUMENTS = "documents"  # the documents that a task has opened, and their items that nobody asks
+SHARED = "shared"  # items of a page range that nobody asks: they share the answers of others
 ANSWER, FAILURE = "answer", "failure"  # rows of the tables
 
-# What the driver learns when a document was opened; with its own counts it makes the row of documents/.
+# The facts of a document that was opened: with its own counts, the driver makes a row of documents/ of them.
 OPENED = pa.struct(
     [
+        ("source_key", pa.string()),
         ("uri", pa.string()),
         ("content_key", pa.string()),
         ("media_type", pa.string()),
@@ -38,10 +43,12 @@ OPENED = pa.struct(
     ]
 )
 # An item that is not asked, since another one with the same prompt is: the driver gives it that one's result.
-SHARED = pa.struct(
+SHARED_ITEM = pa.struct(
     [
         ("item_key", pa.string()),
         ("owner", pa.string()),  # the item that is asked
+        ("source_key", pa.string()),
+        ("uri", pa.string()),
         ("prompt_key", pa.string()),  # null: by the content of its document, which was not drawn
         ("content_key", pa.string()),
         ("page_first", pa.int64()),
@@ -52,8 +59,10 @@ SHARED = pa.struct(
         ("note", pa.string()),
     ]
 )
-TABLE_ROWS, TABLE_BYTES = 16, 2**25  # that a stage gathers before it hands them over, the bytes of pixels
-# That the work behind a row took; `idle_seconds` are those in which a Replica waited for pages.
+TABLE_ROWS = 16  # a stage hands over so many rows at a time,
+TABLE_BYTES = 2**25  # or so many bytes of pixels
+# That the work behind a row took: opening documents, drawing pages, and the Replica's, which computed or, in
+# `idle_seconds`, waited for pages.
 SECONDS = ("open_seconds", "rasterize_seconds", "generate_seconds", "idle_seconds")
 
 _EVERYWHERE = [
@@ -67,8 +76,8 @@ _EVERYWHERE = [
     ("reason", pa.string()),
     ("message", pa.string()),
     ("left", pa.list_(pa.string())),  # of a FAILED row: its questions, by their ids
-    ("document", OPENED),
-    ("shared", pa.list_(SHARED)),  # items of the same document
+    ("documents", pa.list_(OPENED)),  # of a DOCUMENTS row
+    ("shared", pa.list_(SHARED_ITEM)),  # of a DOCUMENTS or a SHARED row
     *((name, pa.float64()) for name in SECONDS),
 ]
 
@@ -78,8 +87,9 @@ RANGES = pa.schema(
     [
         *_EVERYWHERE,
         ("page_count", pa.int64()),
-        ("source", pa.struct(list(SOURCES))),  # to read it again
-        ("data", pa.large_binary()),  # its bytes, if no other task needs them
+        ("unasked", pa.list_(pa.string())),  # keys of items not to ask: they have a row, or share another's
+        ("source", pa.struct([field for field in SOURCES if field.name not in ("answered", "failed")])),
+        ("data", pa.large_binary()),  # the document's bytes; null: its tasks read the source again
     ]
 )
 
@@ -118,7 +128,7 @@ COMPLETIONS = pa.schema(
 
 
 def result_schema(target: type[BaseModel] | None) -> pa.Schema:
-    """ANSWER and FAILURE rows, each with the row of its table as a struct; NOTHING has neither."""
+    """The last stage's rows. ANSWER and FAILURE rows each hold the row of their table as a struct."""
     own = [("answer", arrow_type(answer_row(target))), ("failure", arrow_type(Failure))]
     keys = [("item_key", pa.string()), ("shared_from", pa.string())]
     return pa.schema([*_EVERYWHERE, *keys, *own])
@@ -129,22 +139,28 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
+def gather(rows: Iterable[Row], pixels: int) -> Iterator[list[Row]]:
+    """Rows together while they still come: up to TABLE_ROWS of them, or so many bytes of pixels."""
+    waiting: list[Row] = []
+    size = 0
+    for row in rows:
+        waiting.append(row)
+        size += len(row.get("pixels") or b"")
+        if len(waiting) >= TABLE_ROWS or size >= pixels:
+            yield waiting
+            waiting, size = [], 0
+    if waiting:
+        yield waiting
+
+
 def tables_of(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:
     """Rows in a stage's schema, some at a time, while they still come.
 
     Ray pickles each chunk of each column by itself: 8 rows that are handed over one by one cost it 32 ms, and
     together 5 ms.
     """
-    waiting: list[Row] = []
-    size = 0
-    for row in rows:
-        waiting.append(row)
-        size += len(row.get("pixels") or b"")
-        if len(waiting) >= TABLE_ROWS or size >= TABLE_BYTES:
-            yield table_of(waiting, schema)
-            waiting, size = [], 0
-    if waiting:
-        yield table_of(waiting, schema)
+    for some in gather(rows, TABLE_BYTES):
+        yield table_of(some, schema)
 
 
 def hand_on(table: pa.Table, kind: str, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
@@ -158,10 +174,7 @@ def hand_on(table: pa.Table, kind: str, schema: pa.Schema) -> tuple[pa.Table, pa
     return table.filter(mine), pa.Table.from_arrays(columns, schema=schema)
 
 
-def inherit(row: Row, children: Iterable[Row]) -> Iterator[Row]:
-    """The rows that come of `row`, of which the first takes over what concerns the whole."""
-    first = {name: row.get(name) for name in ("document", *SECONDS)}
-    shared = row.get("shared") or []
-    for child in children:
-        yield first | child | {"shared": [*shared, *(child.get("shared") or [])] or None}
-        first, shared = {}, []
+def share_seconds(row: Row, children: Sequence[Row]) -> list[Row]:
+    """The rows that come of `row`, each with an equal share of its seconds."""
+    share = {name: row[name] / len(children) for name in SECONDS if row.get(name) is not None}
+    return [child | share for child in children]

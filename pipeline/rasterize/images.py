@@ -20,7 +20,7 @@ from pipeline.ingest.file_types import IMAGES, MAX_TRAVEL_SIDE, DocumentError, P
 
 MAX_PIXELS: Final = 2**27  # 134 megapixels, 512 MiB as RGBA; an A3 page at 800 dpi has 123
 
-# What Pillow and its decoders raise when they are fed damaged or hostile bytes.
+# The errors that Pillow and its decoders raise on damaged or hostile bytes.
 _DAMAGED: Final = (
     OSError,
     SyntaxError,
@@ -85,7 +85,7 @@ def decode_page(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Pillow warns about what damaged files contain; the rows say what matters."""
+    """Drops the warnings of Pillow about damaged files: the failures and notes name the damage."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

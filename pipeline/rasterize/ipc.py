@@ -1,6 +1,7 @@
-"""What a worker and its sandboxed child say to each other: JSON, and behind it the bytes of a document.
+"""The messages between a worker and its sandboxed child: JSON, and behind it the bytes of a document.
 
-No pickles: the child may have been taken over by what it opened, and the worker believes no more than text.
+There are no pickles: a hostile document may have taken the child over, and the worker reads nothing but text
+from it.
 """
 
 import json

@@ -1,9 +1,9 @@
 """A document's bytes become page images.
 
 In: the bytes of one PDF or image and its name (for messages, and as a hint where a PDF's header is damaged).
-Out: its media type and page count, and single pages as uint8 arrays of shape (height, width, 3).
-What it is, is decided by its first bytes. Refused: everything that is not a PDF or a listed image format,
-documents whose password is not among those given, and pages above the limits.
+Out: its media type and page count, and single pages as uint8 arrays of shape (height, width, 3). The first
+bytes decide its type. Refused: anything but a PDF or a listed image format, a document whose password is not
+among those given, and pages above the limits.
 
 Hostile bytes can crash, hang or bloat the process that this runs in: a run goes through `sandbox`.
 """
@@ -25,7 +25,7 @@ from pipeline.rasterize import images
 
 __all__ = ["DocumentError", "Opened", "PageError", "open_document", "rasterize"]
 
-# What PyMuPDF raises on damaged bytes; MuPDF's own errors derive from Exception alone.
+# The errors that PyMuPDF raises on damaged bytes; MuPDF's own errors derive from Exception alone.
 _DAMAGED: Final = (RuntimeError, ValueError, mupdf.FzErrorBase)
 
 
@@ -39,7 +39,7 @@ class Opened:
     data: bytes = field(repr=False)
     pdf: pymupdf.Document | None = None
     note: str | None = None
-    """What a reader of the answers should know of all its pages."""
+    """A remark on all of its pages, for the readers of their answers."""
 
     def close(self) -> None:
         if self.pdf is not None:
@@ -87,30 +87,30 @@ def rasterize(
     max_side: int,
     patch_size: int,
     max_pixels: int = images.MAX_PIXELS,
-    tray: NDArray[np.uint8] | None = None,
+    buffer: NDArray[np.uint8] | None = None,
 ) -> tuple[NDArray[np.uint8], str | None]:
     """Draw page `page` (from 1) as an array (height, width, 3), and a note on what was done to it.
 
     A PDF page is drawn straight onto the model's grid, longest edge `max_side`. An image keeps its size, up
-    to MAX_TRAVEL_SIDE. The array lies at the start of `tray`, a flat array, or in new memory. Raises
+    to MAX_TRAVEL_SIDE. The array lies at the start of `buffer`, a flat array, or in new memory. Raises
     PageError with one of the reasons damaged_page, empty_page, too_many_pixels, memory.
     """
     assert 1 <= page <= opened.page_count, (page, opened.page_count)
     if opened.media_type == PDF:
-        return _draw(opened, page, max_side, patch_size, tray), opened.note
+        return _draw(opened, page, max_side, patch_size, buffer), opened.note
     image, note = images.decode_page(opened.data, opened.name, opened.media_type, page, max_pixels)
-    pixels = _place((image.height, image.width, 3), tray)
+    pixels = _place((image.height, image.width, 3), buffer)
     pixels[:] = np.asarray(image)
     return pixels, note
 
 
-def _place(shape: tuple[int, ...], tray: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Memory for pixels: the start of the tray if there is one."""
-    return np.empty(shape, np.uint8) if tray is None else tray[: math.prod(shape)].reshape(shape)
+def _place(shape: tuple[int, ...], buffer: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Memory for pixels: the start of the buffer if there is one."""
+    return np.empty(shape, np.uint8) if buffer is None else buffer[: math.prod(shape)].reshape(shape)
 
 
 def _open_pdf(data: bytes, name: str, passwords: Sequence[str]) -> Opened:
-    pymupdf.TOOLS.mupdf_display_errors(False)  # MuPDF prints to stderr what it also raises
+    pymupdf.TOOLS.mupdf_display_errors(False)  # MuPDF would print to stderr the errors that it also raises
     pymupdf.TOOLS.mupdf_display_warnings(False)
     try:
         pdf = pymupdf.open(stream=data, filetype="pdf")
@@ -141,7 +141,7 @@ def _form_note(pdf: pymupdf.Document) -> str | None:
 
 
 def _draw(
-    opened: Opened, page: int, max_side: int, patch_size: int, tray: NDArray[np.uint8] | None
+    opened: Opened, page: int, max_side: int, patch_size: int, buffer: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:
     """One page of a PDF, its two sides scaled apart so that they hit the grid exactly."""
     assert opened.pdf is not None, "the document was closed"
@@ -154,7 +154,7 @@ def _draw(
     if bounds.is_empty or bounds.is_infinite:
         raise PageError("empty_page", f"{what} has no area: {tuple(bounds)}")
     height, width = page_size(bounds.height, bounds.width, max_side=max_side, patch_size=patch_size)
-    pixels = _place((height, width, 3), tray)
+    pixels = _place((height, width, 3), buffer)
     try:
         _run(pdf_page, pixels, width / bounds.width, height / bounds.height)
     except _DAMAGED as error:
@@ -163,7 +163,7 @@ def _draw(
 
 
 def _run(pdf_page: pymupdf.Page, pixels: NDArray[np.uint8], across: float, down: float) -> None:
-    """What `get_pixmap` does, but into memory of ours and without a display list: up to a tenth faster."""
+    """Draws as `get_pixmap` does, but into our memory and without a display list: up to a tenth faster."""
     height, width, _ = pixels.shape
     pixmap = mupdf.fz_new_pixmap_with_bbox_and_data(
         pymupdf.csRGB.this,

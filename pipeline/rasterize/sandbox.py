@@ -1,9 +1,10 @@
 """Documents are opened, and their pages drawn, in a child process that may crash, hang or be killed.
 
-In: the bytes of a document. Out: what it is, and its pages' pixels, or an error that names the cause. A
-worker has one child for all its documents, replaced when it dies. What crashes the child, or takes all its
-memory, is tried once more in a fresh one and only then believed: an earlier document may have left it in
-ruins, or somebody else have killed it. MuPDF and Pillow are never loaded in this process.
+In: the bytes of a document. Out: its type and page count, and its pages' pixels, or an error that names the
+cause. A worker has one child for all its documents, and replaces it when it dies. A page at which the child
+crashes, or takes all its memory, is tried once more in a fresh child before the error is believed: an earlier
+document may have left the first child in ruins, or somebody else have killed it. MuPDF and Pillow are never
+loaded in this process.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, DocumentError, PageError
 from pipeline.plan.limits import Limits
 from pipeline.rasterize.ipc import Message
-from pipeline.rasterize.supervisor import Child, Died, Tray
+from pipeline.rasterize.supervisor import Child, Died, SharedBuffer
 
 MAX_TIMEOUTS: Final = 3  # of one document, before its other pages are not tried
 
@@ -27,14 +28,14 @@ class Sandbox:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.starts = 0  # children so far
-        self._tray = Tray(3 * MAX_TRAVEL_SIDE**2)
+        self._buffer = SharedBuffer(3 * MAX_TRAVEL_SIDE**2)
         self._child: Child | None = None
         self._document: Document | None = None  # the one that is open in the child
 
     def open(self, data: bytes, name: str, passwords: Sequence[str] = ()) -> "Document":
         """The document, to be closed.
 
-        Raises DocumentError: as `pages.open_document`, and too_many_pages, crash, killed, memory, timeout.
+        Raises DocumentError: as `pdf.open_document`, and too_many_pages, crash, killed, memory, timeout.
         """
         return Document(self, data, name, passwords)
 
@@ -45,11 +46,11 @@ class Sandbox:
             self._child, self._document = None, None
 
     def ask(self, document: "Document", request: Message | None) -> Message:
-        """The child's reply to what concerns `document`, without a request to its opening. Raises Died."""
+        """The child's reply to a request about `document`, or if that is None to its opening. Raises Died."""
         if self._child is None or not self._child.is_alive():
             self.close()
             self.starts += 1
-            self._child = Child(self.limits, self._tray)
+            self._child = Child(self.limits, self._buffer)
         if self._document is not document:
             if self._document is not None:
                 self.forget(self._document)
@@ -70,8 +71,8 @@ class Sandbox:
                 self._child.tell({"do": "close"})
 
     def pixels(self, height: int, width: int) -> NDArray[np.uint8]:
-        """What the child has drawn, until its next reply."""
-        return self._tray.pixels[: height * width * 3].reshape(height, width, 3)
+        """The page that the child has drawn, until its next reply."""
+        return self._buffer.pixels[: height * width * 3].reshape(height, width, 3)
 
 
 class Document:
@@ -92,7 +93,7 @@ class Document:
             raise DocumentError("too_many_pages", message)
 
     def draw(self, page: int, *, max_side: int, patch_size: int) -> tuple[NDArray[np.uint8], str | None]:
-        """Page `page` (from 1) and a note, as `pages.rasterize`. The pixels last until the next page.
+        """Page `page` (from 1) and a note, as `pdf.rasterize`. The pixels last until the next page.
 
         Raises PageError: as there, and crash, killed, memory, timeout.
         """
@@ -127,7 +128,7 @@ class Document:
                 elif not last:
                     continue
                 raise failure(died.reason, f"{what} {died.how}") from died
-            if reply.get("reason") == "memory":  # it met the hard limit before anybody saw it coming
+            if reply.get("reason") == "memory":  # it met the hard limit before the watch saw it
                 self._sandbox.close()
                 if last:
                     raise failure("memory", f"{what} {self._sandbox.limits.memory_exceeded}")

@@ -1,7 +1,7 @@
 """The sandboxed process: opens one document at a time and draws its pages, until its worker is gone.
 
-In: messages on a socket. Out: answers, and pixels at the start of the tray, memory that both processes see.
-`supervisor` starts python -m pipeline.rasterize.sandbox_main SOCKET TRAY PARENT BYTES. It refuses to judge
+In: messages on a socket. Out: answers, and pixels at the start of a buffer that both processes share.
+`supervisor` starts python -m pipeline.rasterize.sandbox_main SOCKET BUFFER PARENT BYTES. It does not judge
 time and memory: a process that opens hostile bytes cannot be relied on.
 """
 
@@ -22,10 +22,10 @@ from pipeline.rasterize.pdf import DocumentError, Opened, open_document, rasteri
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
-def serve(connection: socket.socket, tray_file: int) -> None:
-    """Answers messages in their order. What it does not expect ends the process: a crash to report."""
+def serve(connection: socket.socket, buffer_file: int) -> None:
+    """Answers messages in their order. An unexpected message ends the process: a crash to report."""
     requests = connection.makefile("rb")
-    tray = np.frombuffer(mmap.mmap(tray_file, 0), np.uint8)
+    buffer = np.frombuffer(mmap.mmap(buffer_file, 0), np.uint8)
     opened: Opened | None = None
     send(connection, {})  # it is ready
     while True:
@@ -40,7 +40,7 @@ def serve(connection: socket.socket, tray_file: int) -> None:
                     reply: Message = {"media_type": opened.media_type, "page_count": opened.page_count}
                 case "draw":
                     assert opened is not None
-                    pixels, note = rasterize(opened, **message, tray=tray)
+                    pixels, note = rasterize(opened, **message, buffer=buffer)
                     reply = {"height": pixels.shape[0], "width": pixels.shape[1], "note": note}
                 case "close":
                     assert opened is not None
@@ -55,7 +55,8 @@ def confine(parent: int, limit: int) -> None:
     """Dies with its parent, leaves no core and no file, and has twice the memory of `limit` at the very most.
 
     The worker watches the memory in use and ends the process above `limit`. This is for one that takes it
-    faster than that: MuPDF leaves out of a page what it finds no memory for, so it is not the limit itself.
+    faster than that. It is not the limit itself: MuPDF leaves out of a page the parts that it finds no memory
+    for.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) or os.getppid() != parent:
@@ -66,6 +67,6 @@ def confine(parent: int, limit: int) -> None:
 
 
 if __name__ == "__main__":
-    socket_file, tray_file, parent, limit = map(int, sys.argv[1:])
+    socket_file, buffer_file, parent, limit = map(int, sys.argv[1:])
     confine(parent, limit)
-    serve(socket.socket(fileno=socket_file), tray_file)
+    serve(socket.socket(fileno=socket_file), buffer_file)

@@ -1,9 +1,9 @@
-"""One sandboxed child process: it is started, asked, watched while it works, and killed at its limits.
+"""The supervisor of a sandboxed child process: starts it, asks it, watches it, kills it at its limits.
 
-In: requests. Out: replies, or why the child died. Time is what the child computes, so that a busy machine
-changes no outcome; memory is what it has in use (RSS). Address space (RLIMIT_AS) would be the wrong measure:
-MuPDF leaves out of a page what it finds no memory for, and the page would count as drawn. The kernel ends the
-child with its worker, however that dies.
+In: requests. Out: replies, or the reason why the child died. The limit of time is on the seconds that the
+child computes, so that a busy machine changes no outcome. The limit of memory is on the memory in use (RSS).
+A limit of address space (RLIMIT_AS) would be wrong: MuPDF leaves out of a page the parts that it finds no
+memory for, and the page would count as drawn. The kernel ends the child with its worker, however that dies.
 """
 
 import mmap
@@ -22,8 +22,8 @@ from typing import Final
 
 import numpy as np
 
-from pipeline.plan.items import ROOT
 from pipeline.plan.limits import Limits
+from pipeline.plan.plan import ROOT
 from pipeline.rasterize.ipc import Closed, Message, receive, send
 
 START_SECONDS: Final = 120  # it takes 0.4; after that something is wrong with the machine
@@ -44,8 +44,8 @@ class Died(Exception):
         self.how = how
 
 
-class Tray:
-    """Memory in which a child leaves pixels, and from which its worker takes them without a pipe between."""
+class SharedBuffer:
+    """Memory of both processes: the child writes pixels to it, and its worker reads them there."""
 
     def __init__(self, size: int) -> None:
         self.file = os.memfd_create("quire-pixels")
@@ -55,20 +55,20 @@ class Tray:
 
 
 class Child:
-    """A process that runs `child.serve`. Raises RuntimeError if it cannot start, Died if it is killed."""
+    """A process that runs `sandbox_main`. Raises RuntimeError if it cannot start, Died if it is killed."""
 
-    def __init__(self, limits: Limits, tray: Tray) -> None:
+    def __init__(self, limits: Limits, buffer: SharedBuffer) -> None:
         self._limits = limits
         self._connection, theirs = socket.socketpair()
         self._replies = self._connection.makefile("rb")
         self._noise, noise = os.pipe()  # the child's stderr: why it crashed, and libraries' warnings
         for end in (self._noise, noise):
-            os.set_blocking(end, False)  # what nobody reads is dropped
+            os.set_blocking(end, False)  # writes beyond a full pipe are dropped
         with theirs:
             self._process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "pipeline.rasterize.sandbox_main"),
-                    *map(str, (theirs.fileno(), tray.file, os.getpid(), limits.page_bytes)),
+                    *map(str, (theirs.fileno(), buffer.file, os.getpid(), limits.page_bytes)),
                 ],
                 cwd=ROOT,
                 env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -76,7 +76,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=noise,
-                pass_fds=(theirs.fileno(), tray.file),
+                pass_fds=(theirs.fileno(), buffer.file),
                 start_new_session=True,  # Ctrl-C is for the driver, which may want to finish
             )
         os.close(noise)
@@ -103,17 +103,17 @@ class Child:
         return self._end.alive and self._process.poll() is None
 
     def kill(self) -> None:
-        """Ends it, whatever it does."""
+        """Ends the child at once."""
         self._end()
 
     def tell(self, message: Message) -> None:
-        """Something that has no reply. If the child is dead, the next `ask` says so."""
+        """Sends a message that has no reply. If the child is dead, the next `ask` says so."""
         with suppress(Closed):
             send(self._connection, message)
 
     def ask(self, message: Message, document: bytes = b"") -> Message:
         """The reply. Raises Died."""
-        self._last_words()  # what was said until now is forgotten
+        self._last_words()  # read and dropped: they are of earlier requests
         self._held = len(document) or self._held
         self._connection.settimeout(PATIENCE * self._limits.page_seconds)
         try:

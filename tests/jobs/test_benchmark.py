@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from jobs import benchmark
-from jobs.bench.end_to_end import write_checkpoint
-from jobs.bench.engines import Timing
+from jobs.bench.job import write_checkpoint
 from jobs.bench.memory import MEASURES
+from jobs.bench.page import Timing
 from jobs.bench.workloads import PIXTRAL_12B, WORKLOADS, operations_of
 from model.checkpoint import check_checkpoint, save_model
 from tests.model.tiny import CONFIG, tiny_pixtral

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commit.lease import Committer
+from pipeline.commit.lease import Lease
 from pipeline.commit.tables import create_tables
 from tests.pipeline.drawn import pdf_bytes
 
@@ -51,7 +51,8 @@ def test_a_new_output_in_a_read_only_folder(tmp_path: Path, place: Path, tiny_ch
 
 
 def test_an_output_that_has_become_read_only(tmp_path: Path, place: Path, tiny_checkpoint: Path) -> None:
-    Committer(create_tables(str(place / "out"), None), "run").leave()
+    with Lease(create_tables(str(place / "out"), None), "run"):
+        pass
     for path in place.rglob("*"):
         path.chmod(path.stat().st_mode & ~0o222)
     said = refusal(tmp_path, place / "out", tiny_checkpoint)

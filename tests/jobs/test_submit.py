@@ -148,7 +148,7 @@ def processes_of_jobs(head: Head) -> list[str]:
         "pipeline.rasterize.sandbox_main",
         "ray::MapWorker",
         "ray::MapBatches",
-        "ray::Rank",
+        "ray::TPWorker",
     )
     found = []
     for process in psutil.Process(head.pid).children(recursive=True):
@@ -189,7 +189,7 @@ def test_a_submitted_job_that_is_stopped_leaves_its_rows_and_nothing_else(
     ray(f"submit {at} --no-wait --submission-id stopped --working-dir . -- {job}")
     while not re.search("[1-9][0-9]* items answered", said(head, "stopped")):
         time.sleep(0.5)
-    assert {"ray::Rank", "pipeline.rasterize.sandbox_main"} <= set(processes_of_jobs(head))
+    assert {"ray::TPWorker", "pipeline.rasterize.sandbox_main"} <= set(processes_of_jobs(head))
     assert "was stopped" in ray(f"stop {at} stopped", timeout=60)
     assert "the same command continues" in said(head, "stopped")
     for _ in range(300):

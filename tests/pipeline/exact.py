@@ -23,7 +23,7 @@ from ray._private import services
 from jobs.extract import _config, make_parser
 from jobs.run.runner import carry_out
 from pipeline.commit import writer
-from pipeline.config import prepare
+from pipeline.prepare import prepare
 
 COMMITS = 4  # it dies before so many: a run over a dozen documents has few more
 COMMIT_SECONDS = 0.06  # what a commit takes here
@@ -36,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if node := os.environ.get("QUIRE_NODE"):
         _attach(node)
     try:
-        prepared = prepare(replace(_config(make_parser().parse_args(arguments)), dtype="float64"))
+        with prepare(replace(_config(make_parser().parse_args(arguments)), dtype="float64")) as prepared:
+            if seed := os.environ.get("QUIRE_DIE_IN_COMMIT"):
+                _die_in_commit(Random(seed))
+            return carry_out(prepared)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if seed := os.environ.get("QUIRE_DIE_IN_COMMIT"):
-        _die_in_commit(Random(seed))
-    return carry_out(prepared)
 
 
 def _attach(node: str) -> None:

@@ -15,18 +15,19 @@ from pipeline import flow
 from pipeline.commit.document_progress import Counts
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
-from pipeline.config import FlowConfig, Prepared, prepare
-from pipeline.infer.placement import Fleet
+from pipeline.config import FlowConfig, make_plan
+from pipeline.infer.placement import Placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.plan.rows import ANSWER
+from pipeline.prepare import prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.plans import QUESTIONS
 
 Answers = dict[str, tuple[str, int, int]]  # by item key: the answer, its tokens, its prompt's tokens
-RANK, LEADER = "ray::Rank", "ray::MapWorker(MapBatches(Replica))"
+RANK, REPLICA = "ray::TPWorker", "ray::MapWorker(MapBatches(Replica))"
 END_SECONDS = 30
 
 
@@ -39,27 +40,27 @@ def write_documents(folder: Path, count: int, pages: int) -> Path:
     return folder
 
 
-def prepare_run(checkpoint: Path, documents: Path, output: Path, **changes: object) -> Prepared:
+def prepare_run(checkpoint: Path, documents: Path, output: Path, **changes: object) -> FlowConfig:
     """A run in float64, in which answers are equal whatever happens."""
     values: dict[str, object] = {"inputs": (str(documents),), "output": str(output), "model": str(checkpoint)}
     values |= {"questions": QUESTIONS, "dtype": "float64", "tensor_parallel": 2, "max_new_tokens": 8}
-    return prepare(FlowConfig(**values | changes))  # type: ignore[arg-type]  # values of all types
+    return FlowConfig(**values | changes)  # type: ignore[arg-type]  # values of all types
 
 
-def fleet(replicas: int = 1) -> Fleet:
+def placement(replicas: int = 1) -> Placement:
     """Replicas of two ranks, each with up to six pages in work."""
-    return Fleet(
+    return Placement(
         replicas=replicas, ready=replicas, tensor_parallel=2, gpus=0, threads=1, batch_size=2, calls=3
     )
 
 
-def undisturbed(prepared: Prepared) -> Answers:
+def undisturbed(config: FlowConfig) -> Answers:
     """What one whole model answers, without Ray and without faults."""
-    plan = prepared.plan
-    replica = Replica(ReplicaConfig(plan=plan, dtype=prepared.config.dtype))
+    plan = make_plan(config)
+    replica = Replica(ReplicaConfig(plan=plan, dtype=config.dtype))
     return {
         row["item_key"]: _answer(row["answer"])
-        for opened in open_sources(list_sources(prepared.config.inputs), plan)
+        for opened in open_sources(list_sources(config.inputs), plan)
         for group in draw_groups(opened, plan)
         for completion in replica(group)
         for row in read_answers(completion, plan).to_pylist()
@@ -118,28 +119,29 @@ class Strikes:
 
 
 def run_with(
-    prepared: Prepared,
-    fleet: Fleet,
+    config: FlowConfig,
+    placement: Placement,
     observe: Callable[[Counts], None],
     monkeypatch: pytest.MonkeyPatch,
     **changes: object,
 ) -> Answers:
     """The run, with what `changes` say of its Replicas; it leaves no process and no placement group."""
 
-    def config(**values: object) -> ReplicaConfig:
+    def replica_config(**values: object) -> ReplicaConfig:
         return ReplicaConfig(**values | changes)  # type: ignore[arg-type]  # values of all types
 
-    monkeypatch.setattr(flow, "ReplicaConfig", config)
-    flow.run(prepared, fleet, observe)
+    monkeypatch.setattr(flow, "ReplicaConfig", replica_config)
+    with prepare(config) as prepared:
+        flow.run(prepared, placement, observe)
     assert_nothing_is_left()
-    return answers(Path(prepared.config.output))
+    return answers(Path(config.output))
 
 
 def assert_nothing_is_left() -> None:
     """Neither ranks nor leaders nor placement groups, after the time that Ray takes to end them."""
     for _ in range(END_SECONDS * 10):
         groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
-        left = processes(RANK) + processes(LEADER)
+        left = processes(RANK) + processes(REPLICA)
         if not groups and not left:
             return
         time.sleep(0.1)

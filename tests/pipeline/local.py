@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,22 @@ import pytest
 from pipeline import flow
 from pipeline.commit import writer
 from pipeline.commit.tables import read_table
-from pipeline.config import FlowConfig, Prepared, prepare
-from pipeline.dedup.registry import Claim, Claims
-from pipeline.infer.placement import Fleet
+from pipeline.config import FlowConfig
+from pipeline.dedup.registry import Claim, Registry
+from pipeline.infer.placement import Placement
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.ingest.listing import split
+from pipeline.plan.rows import ANSWER, FAILURE
+from pipeline.prepare import Prepared, prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
 from tests.pipeline.plans import QUESTIONS
 
-FLEET = Fleet(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=1, calls=1)
+PLACEMENT = Placement(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=1, calls=1)
 Rows = list[dict[str, Any]]
 
 
-class LocalClaims(Claims):
+class LocalRegistry(Registry):
     """The claims of a run without Ray."""
 
     def close(self) -> None:
@@ -52,38 +56,45 @@ class Machine:
         monkeypatch.setattr(writer, "COMMIT_ROWS", 1)
 
     def prepare(self, inputs: Path | str, again: frozenset[str] | None = None, **changes: Any) -> Prepared:
+        """A run that holds the output until it is carried out."""
         self.opened, self.asked = [], 0
-        return prepare(FlowConfig(inputs=(str(inputs),), **self._values | changes), again)
+        self._held = ExitStack()
+        config = FlowConfig(inputs=(str(inputs),), **self._values | changes)
+        return self._held.enter_context(prepare(config, again))
 
     def run(self, inputs: Path | str, *, kill_after: int | None = None, **changes: Any) -> dict[str, Any]:
         """What run.json says. With `kill_after`, the driver dies when so many batches were committed."""
         return self.carry_out(self.prepare(inputs, **changes), kill_after)
 
     def carry_out(self, prepared: Prepared, kill_after: int | None = None) -> dict[str, Any]:
-        def batches(prepared: Prepared, fleet: Fleet, claim: Claim) -> Iterator[pa.Table]:
-            for number, batch in enumerate(self._batches(prepared, claim)):
-                if number == kill_after:
+        def batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterator[pa.Table]:
+            items = 0  # batches of them
+            for batch in self._batches(prepared, claim):
+                if items == kill_after:
                     self._patch.setattr(writer.Writer, "commit", lambda self: None)
-                    self._patch.setattr(
-                        "pipeline.commit.lease.Committer.leave", lambda self: self._ended.set()
-                    )
+                    self._patch.setattr("pipeline.commit.lease.Lease.release", lambda self: self._ended.set())
                     raise Killed
                 yield batch
+                items += any(kind in (ANSWER, FAILURE) for kind in batch["kind"].to_pylist())
 
         with self._patch.context() as patch:
             patch.setattr(flow, "_batches", batches)
-            patch.setattr(flow, "SharedClaims", LocalClaims)
+            patch.setattr(flow, "SharedRegistry", LocalRegistry)
             self._patch, before = patch, self._patch
             try:
-                return flow.run(prepared, FLEET, lambda counts: None)
+                with self._held:
+                    return flow.run(prepared, PLACEMENT, lambda counts: None)
             finally:
                 self._patch = before
 
     def _batches(self, prepared: Prepared, claim: Claim) -> Iterator[pa.Table]:
         plan = prepared.plan
         replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype=prepared.config.dtype))
-        for opened in open_sources(prepared.backlog.sources, plan, claim):
-            self.opened += opened["uri"].to_pylist()[:1]
+        parts = (open_sources(source, plan, claim) for source in split(prepared.remaining.sources, 1))
+        # In the order of Ray's choice: here what is known of a document comes before its pages.
+        for opened in (table for part in parts for table in reversed(list(part))):
+            rows = opened.to_pylist()
+            self.opened += [document["uri"] for row in rows for document in row["documents"] or ()]
             for groups in draw_groups(opened, plan, claim):
                 for row in range(len(groups)):  # a call of the Replica is a prompt, as `repartition` makes it
                     group = groups.slice(row, 1)

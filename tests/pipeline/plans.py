@@ -3,10 +3,32 @@
 from pathlib import Path
 
 from pipeline.config import FlowConfig, make_plan
-from pipeline.plan.items import Plan
+from pipeline.plan.limits import Limits
+from pipeline.plan.plan import Plan
 from schemas.targets import Question
 
 QUESTIONS = (Question(id="total", text="What is the total?"), Question(id="when", text="When?"))
+
+ANY = Question(id="any", text="Any?")
+PDF = Question(id="pdf", text="Of a PDF?", documents="*.pdf")
+THIRD = Question(id="third", text="On page 3?", pages=[3])
+PLAN = Plan(
+    run_id="run",
+    settings_key="settings",
+    questions=(ANY, PDF, THIRD),
+    target=None,
+    scope="page",
+    max_pages=4,
+    pages=(1, None),
+    max_side=1024,
+    max_new_tokens=10,
+    grammar=None,
+    model="model/nano",
+    patch_size=16,
+    vocab_size=3048,
+    limits=Limits(),
+    passwords=(),
+)
 
 
 def plan_for(checkpoint: Path, **changes: object) -> Plan:

@@ -24,7 +24,7 @@ from tests.pipeline.deadly import DEADLY
 from tests.pipeline.faults import (
     RANK,
     assert_nothing_is_left,
-    fleet,
+    placement,
     prepare_run,
     processes,
     run_with,
@@ -51,7 +51,7 @@ def two_nodes(checkpoint: Path, folder: Path) -> dict[str, object]:
             cluster.remove_node(nodes.pop(), allow_graceful=False)
 
     with pytest.MonkeyPatch.context() as patch:
-        found = run_with(prepared, fleet(replicas=2), observe, patch, bundle={"slot": 1.0})
+        found = run_with(prepared, placement(replicas=2), observe, patch, bundle={"slot": 1.0})
     expected = undisturbed(prepared)
     ray.shutdown()
     cluster.shutdown()
@@ -76,7 +76,7 @@ def killer(checkpoint: Path, folder: Path) -> dict[str, object]:
         started.update(process.pid for process in processes(RANK))
 
     with pytest.MonkeyPatch.context() as patch:
-        found = run_with(prepared, fleet(), observe, patch)
+        found = run_with(prepared, placement(), observe, patch)
     expected = undisturbed(prepared)
     failures = read_table(str(folder / "out" / "failures")).to_pylist()
     ray.shutdown()

@@ -7,7 +7,8 @@ from decimal import Decimal
 import pyarrow as pa
 from pydantic import BaseModel
 
-from pipeline.commit.lease import Change, Committer
+from pipeline.commit.delta_log import Change
+from pipeline.commit.lease import Lease
 from pipeline.commit.tables import DataFile, Table, read_table, write_rows
 from schemas.arrow import to_table
 from schemas.rows import Answer, Failure, answer_row
@@ -73,8 +74,8 @@ def failures_file(tables: Mapping[str, Table], *keys: str) -> DataFile:
 
 def show(tables: Mapping[str, Table], table: Table, rows: pa.Table) -> None:
     """Commits rows to one of the tables, in a run of their own."""
-    with Committer(tables, "run") as committer:
-        committer.commit(table.name, Change(added=[write_rows(table, rows)]))
+    with Lease(tables, "run") as lease:
+        lease.commit(table.name, Change(added=[write_rows(table, rows)]))
 
 
 def visible(table: Table) -> list[str]:

@@ -9,18 +9,18 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from pipeline import flow
 from pipeline.commit import writer as writing
-from pipeline.commit.document_progress import Counts, Ledger
-from pipeline.commit.lease import Committer
+from pipeline.commit.document_progress import Counts, DocumentProgress
+from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import read_record, versions, write_record
-from pipeline.commit.stale_rows import Replaced
+from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import create_tables, read_table
 from pipeline.commit.writer import Writer
-from pipeline.config import FlowConfig, make_plan, prepare
+from pipeline.config import FlowConfig, make_plan
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
+from pipeline.prepare import prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.arrow import json_schema
 from schemas.targets import Invoice, Question
@@ -47,17 +47,17 @@ def results(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def deliver(
     checkpoint: Path, results: list[pa.Table], output: Path, arriving: Iterator[pa.Table] | None = None
-) -> Ledger:
+) -> DocumentProgress:
     """What flow.run does with each batch."""
     plan, tables = plan_for(checkpoint), create_tables(str(output), None)
-    keys = pa.chunked_array([pc.unique(pa.concat_tables(results)["source_key"])])
-    ledger = Ledger(plan, keys, Counts(documents=3))
-    with Committer(tables, "run") as committer:
-        replaced = Replaced(plan, tables, {}, frozenset())
-        with Writer(tables, committer, replaced) as writer:
+    keys = pa.chunked_array([pc.unique(pa.concat_tables(results)["source_key"]).drop_null()])
+    progress = DocumentProgress(plan, keys, Counts(documents=3))
+    with Lease(tables, "run") as lease:
+        stale_rows = StaleRows(plan, tables, {}, frozenset())
+        with Writer(tables, lease, stale_rows) as writer:
             for batch in arriving or results:
-                writer.add(*ledger.take(batch))
-    return ledger
+                writer.add(*progress.take(batch))
+    return progress
 
 
 def rows(output: Path) -> list[int]:
@@ -67,12 +67,12 @@ def rows(output: Path) -> list[int]:
 def test_what_ray_delivers_twice_is_committed_once(
     tiny_checkpoint: Path, results: list[pa.Table], tmp_path: Path
 ) -> None:
-    ledger = deliver(tiny_checkpoint, results, tmp_path / "once")
-    ledger.check()
-    assert rows(tmp_path / "once") == [ledger.counts.answered, ledger.counts.failed, 3]
-    assert ledger.counts.expected == 10
+    progress = deliver(tiny_checkpoint, results, tmp_path / "once")
+    progress.check()
+    assert rows(tmp_path / "once") == [progress.counts.answered, progress.counts.failed, 3]
+    assert progress.counts.expected == 10
     again = deliver(tiny_checkpoint, [*results[:2], *results, *reversed(results)], tmp_path / "twice")
-    assert again.counts == ledger.counts
+    assert again.counts == progress.counts
     assert rows(tmp_path / "twice") == rows(tmp_path / "once")
 
 
@@ -172,13 +172,14 @@ def test_defaults_follow_the_target_and_the_model(tiny_checkpoint: Path) -> None
 
 def test_a_run_prepares_without_ray(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "a.pdf").write_bytes(pdf_bytes())
-    prepared = prepare(config(tiny_checkpoint, inputs=(str(tmp_path),), output=str(tmp_path / "out")))
-    assert prepared.backlog.sources["uri"].to_pylist() == [str(tmp_path / "a.pdf")]
-    assert rows(tmp_path / "out") == [0, 0, 0]
-    with pytest.raises(ValueError, match="is being written by run"):
-        prepare(prepared.config)
-    prepared.committer.leave()
-    prepare(prepared.config).committer.leave()
+    asked = config(tiny_checkpoint, inputs=(str(tmp_path),), output=str(tmp_path / "out"))
+    with prepare(asked) as prepared:
+        assert prepared.remaining.sources["uri"].to_pylist() == [str(tmp_path / "a.pdf")]
+        assert rows(tmp_path / "out") == [0, 0, 0]
+        with pytest.raises(ValueError, match="is being written by run"), prepare(asked):
+            pytest.fail("two runs hold one output")
+    with prepare(asked):
+        pass  # the first one has left
 
 
 def test_a_record_comes_back(tmp_path: Path) -> None:
@@ -193,15 +194,3 @@ def test_versions_name_what_is_installed() -> None:
     found = versions()
     assert found["pyarrow"] == pa.__version__
     assert set(found) >= {"quire", "python", "ray", "torch", "deltalake", "pymupdf"}
-
-
-@pytest.mark.parametrize("changes", [{"dtype": "fp8"}, {"cache_dtype": "fp8"}])
-def test_fp8_without_a_gpu_is_refused_before_a_model_is_loaded(
-    tiny_checkpoint: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
-    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
-    monkeypatch.setattr("pipeline.flow.ray_state.get_max_resources_from_cluster_config", lambda: None)
-    assert flow.find_fleet(config(tiny_checkpoint)).gpus == 0
-    with pytest.raises(ValueError, match="fp8 needs Hopper GPUs"):
-        flow.find_fleet(config(tiny_checkpoint, **changes))

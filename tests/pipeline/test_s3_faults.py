@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs import extract
-from pipeline.ingest.listing import content_key
+from pipeline.ingest.reading import content_key
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine

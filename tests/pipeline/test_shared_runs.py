@@ -9,12 +9,13 @@ from pipeline import flow
 from pipeline.commit.document_progress import Counts
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
-from pipeline.dedup.registry import SharedClaims
-from pipeline.infer.placement import Fleet
+from pipeline.dedup.registry import SharedRegistry
+from pipeline.infer.placement import Placement
+from pipeline.prepare import prepare
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.faults import answers, prepare_run, processes, undisturbed
 
-FLEET = Fleet(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=2, calls=2)
+PLACEMENT = Placement(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=2, calls=2)
 PILES, PAGES, QUESTIONS = 8, 3, 2
 ONE = [(100, 100 + 20 * page) for page in range(PAGES)]
 
@@ -35,7 +36,7 @@ def documents(tmp_path: Path) -> Path:
 
 
 def assert_no_registry_is_left() -> None:
-    left = processes("ray::Claims")
+    left = processes("ray::Registry")
     for process in left:
         process.wait(timeout=30)
 
@@ -43,10 +44,11 @@ def assert_no_registry_is_left() -> None:
 def test_identical_pages_are_asked_once_in_a_run(
     documents: Path, tmp_path: Path, tiny_checkpoint: Path, one_cpu_ray: None
 ) -> None:
-    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
-    flow.run(prepared, FLEET, lambda counts: None)
+    config = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
+    with prepare(config) as prepared:
+        flow.run(prepared, PLACEMENT, lambda counts: None)
     assert_no_registry_is_left()
-    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(prepared))
+    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(config))
     counts = read_record(str(tmp_path / "out"))["counts"]
     asked = QUESTIONS * (PAGES + 4)
     assert counts["expected"] - counts["shared"] == asked
@@ -64,9 +66,9 @@ def test_a_registry_that_dies_costs_no_item_and_no_answer(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    made: list[SharedClaims] = []
+    made: list[SharedRegistry] = []
 
-    class Watched(SharedClaims):
+    class Watched(SharedRegistry):
         def __init__(self) -> None:
             super().__init__()
             made.append(self)
@@ -76,13 +78,14 @@ def test_a_registry_that_dies_costs_no_item_and_no_answer(
             ray.kill(made[0].actor)
             made.append(made[0])
 
-    monkeypatch.setattr(flow, "SharedClaims", Watched)
+    monkeypatch.setattr(flow, "SharedRegistry", Watched)
     monkeypatch.setattr(flow, "BLOCKS", 100)  # documents are opened one by one, some after the death
-    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
-    flow.run(prepared, FLEET, observe)
+    config = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
+    with prepare(config) as prepared:
+        flow.run(prepared, PLACEMENT, observe)
     assert len(made) == 2
     assert_no_registry_is_left()
-    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(prepared))
+    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(config))
     said = [record.getMessage() for record in caplog.records if record.name == "pipeline.dedup.registry"]
     assert len(said) == 1
     assert "has died" in said[0]

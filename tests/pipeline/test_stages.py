@@ -14,8 +14,8 @@ from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.plan import rows as stream
-from pipeline.plan.items import Plan
-from pipeline.plan.rows import FAILURE, GROUP, NOTHING, RANGES, result_schema
+from pipeline.plan.plan import Plan
+from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, RANGES, result_schema
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.targets import Question
 from tests.jobs.parrot import save_parrot
@@ -26,7 +26,16 @@ Rows = list[dict[str, Any]]
 
 
 def through(opened: list[pa.Table], plan: Plan) -> Rows:
-    """RANGE rows through the stages behind."""
+    """RANGE rows through the stages behind, and out as rows of items."""
+    return [row for row in all_through(opened, plan) if row["kind"] != DOCUMENTS]
+
+
+def known(rows: Rows) -> Rows:
+    """What the driver is told of documents."""
+    return [document for row in rows for document in row["documents"] or ()]
+
+
+def all_through(opened: list[pa.Table], plan: Plan) -> Rows:
     replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     groups = [table for part in opened for table in draw_groups(part, plan)]
     completions = [table for part in groups for table in replica(part)]
@@ -49,15 +58,14 @@ def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
     (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 20))
     (folder / "short.pdf").write_bytes(pdf_bytes([(100, 100)] * 3))
     plan = plan_for(tiny_checkpoint)
-    long, short = opened_from(folder, plan)
+    long, short, both = opened_from(folder, plan)
     assert [(row["page_first"], row["page_last"], row["data"]) for row in long.to_pylist()] == [
         (1, 16, None),
         (17, 20, None),
     ]
     assert short["data"].to_pylist() == [(folder / "short.pdf").read_bytes()]
     assert long.schema.equals(RANGES)
-    expected = [document and document["items_expected"] for document in long["document"].to_pylist()]
-    assert expected == [40, None]
+    assert [document["items_expected"] for document in known(both.to_pylist())] == [40, 6]
     (folder / "short.pdf").unlink()
     found = through([long, short], plan)
     assert len(found) == 46
@@ -83,9 +91,10 @@ def test_a_document_that_is_gone_fails(folder: Path, tiny_checkpoint: Path) -> N
     plan = plan_for(tiny_checkpoint)
     sources = list_sources([str(folder)])
     os.remove(folder / "a.pdf")
-    found = through(list(open_sources(sources, plan)), plan)
+    opened = list(open_sources(sources, plan))
+    found = through(opened, plan)
     assert [(row["failure"]["stage"], row["failure"]["reason"]) for row in found] == [("open", "missing")] * 2
-    assert [row["document"] and row["document"]["items_expected"] for row in found] == [2, None]
+    assert [document["items_expected"] for document in known(all_through(opened, plan))] == [2]
 
 
 def test_a_bad_page_fails_and_its_document_goes_on(folder: Path, tiny_checkpoint: Path) -> None:
@@ -113,7 +122,7 @@ def test_a_window_with_a_bad_page_is_asked_about_the_others_and_says_so(
         for table in draw_groups(part, plan)
         for row in table.to_pylist()
     ]
-    (group,) = drawn
+    group, _ = drawn
     assert (group["kind"], group["page_first"], group["page_last"]) == (GROUP, 1, 3)
     assert (group["heights"], group["pages_missing"]) == ([24, 50], [3])
     assert "page 3 of" in group["note"]
@@ -134,10 +143,10 @@ def test_of_a_document_nothing_may_be_asked(folder: Path, tiny_checkpoint: Path)
         Question(id="other", text="Of another?", documents="c.pdf"),
     )
     plan = plan_for(tiny_checkpoint, questions=questions)
-    found = through(opened_from(folder, plan), plan)
-    assert [row["kind"] for row in found] == [NOTHING, NOTHING]
-    assert [row["document"]["items_expected"] for row in found] == [0, 0]
-    assert [row["document"]["page_count"] for row in found] == [1, None]
+    found = all_through(opened_from(folder, plan), plan)
+    assert [row["kind"] for row in found] == [DOCUMENTS]
+    assert [document["items_expected"] for document in known(found)] == [0, 0]
+    assert [document["page_count"] for document in known(found)] == [1, None]
 
 
 def test_what_the_model_writes_for_a_target_is_an_answer_or_a_failure_with_its_text(
@@ -168,6 +177,7 @@ def test_an_image_travels_at_its_own_size_and_a_page_at_the_models(
         for part in opened_from(folder, plan)
         for table in draw_groups(part, plan)
         for row in table.to_pylist()
+        if row["kind"] != DOCUMENTS
     ]
     assert [row["kind"] for row in groups] == [GROUP, GROUP]
     assert [(row["heights"], row["widths"]) for row in groups] == [([128], [64]), ([500], [700])]
@@ -217,7 +227,7 @@ def test_a_password_opens_its_document_and_stands_in_no_row(tmp_path: Path, tiny
     for password, opens in ((SECRET, True), ("another", False)):
         given = plan_for(tiny_checkpoint, passwords=(password,))
         assert password not in repr(given)
-        (row,) = list(open_sources(sources.slice(1), given))
+        row, _ = list(open_sources(sources.slice(1), given))
         assert (row["reason"].to_pylist() == [None]) == opens
     assert given.settings_key == plan.settings_key
 
@@ -239,7 +249,7 @@ def test_pages_are_handed_over_some_at_a_time(
     """Each table costs Ray as much as a page, and pixels must not pile up."""
     (tmp_path / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 16))
     plan = plan_for(tiny_checkpoint)
-    (opened,) = opened_from(tmp_path, plan)
+    opened, _ = opened_from(tmp_path, plan)
     (whole,) = draw_groups(opened, plan)
     assert whole.num_rows == 16
     monkeypatch.setattr(stream, "TABLE_BYTES", 3 * len(whole["pixels"][0].as_py()))

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-import ray
 
 from jobs.run import ray_watchdog as lifeline
 from jobs.run.ray_session import RayLostError, connected
@@ -62,8 +61,7 @@ def test_what_else_ends_a_job_stays_what_it_is(monkeypatch: pytest.MonkeyPatch, 
         raylet.listen()
         context = SimpleNamespace(gcs_address=f"127.0.0.1:{head.getsockname()[1]}")
         monkeypatch.setattr("ray.get_runtime_context", lambda: context)
-        node = SimpleNamespace(raylet_socket_name=path)
-        monkeypatch.setattr(ray._private.worker.global_worker, "node", node, raising=False)
+        monkeypatch.setattr(lifeline, "raylet_socket", lambda: path)
         monkeypatch.setattr(lifeline, "LOOK_SECONDS", 0.01)
         for error in (KeyboardInterrupt(), OSError("no room")):
             with pytest.raises(type(error)):
@@ -101,7 +99,7 @@ from jobs.run import ray_watchdog as lifeline
 from jobs.run.signals import graceful
 
 ray.get_runtime_context = lambda: SimpleNamespace(gcs_address="127.0.0.1:1")
-ray._private.worker.global_worker.node = SimpleNamespace(raylet_socket_name="/nowhere")
+lifeline.raylet_socket = lambda: "/nowhere"
 lifeline.LAST_SECONDS = 1.0
 with graceful(lambda: None), lifeline.lifeline():
     try:

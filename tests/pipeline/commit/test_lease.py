@@ -11,30 +11,32 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from pipeline.commit import lease as commits
-from pipeline.commit.lease import Change, Committer, OutputError
+from pipeline.commit import delta_log
+from pipeline.commit import lease as leases
+from pipeline.commit.delta_log import Change, OutputError
+from pipeline.commit.lease import Lease
 from pipeline.commit.tables import create_tables, handle_of
 from tests.pipeline.stored import answers_file, failures_file, visible
 
 
 def test_rows_are_invisible_until_their_commit(tmp_path: Path) -> None:
     tables = create_tables(str(tmp_path / "out"), None)
-    with Committer(tables, "run") as committer:
+    with Lease(tables, "run") as lease:
         committed, orphan = answers_file(tables, "a", "b"), answers_file(tables, "c")
         assert visible(tables["answers"]) == []
-        committer.commit("answers", Change(added=[committed]))
+        lease.commit("answers", Change(added=[committed]))
         assert visible(tables["answers"]) == ["a", "b"]
     assert (tmp_path / "out" / "answers" / "text" / orphan.path).exists()
 
 
 def test_one_commit_takes_a_file_away_and_brings_another(tmp_path: Path) -> None:
     tables = create_tables(str(tmp_path), None)
-    with Committer(tables, "run") as committer:
+    with Lease(tables, "run") as lease:
         old = failures_file(tables, "a", "b")
-        committer.commit("failures", Change(added=[old]))
+        lease.commit("failures", Change(added=[old]))
         version = handle_of(tables["failures"].uri).version()
         new = failures_file(tables, "b", "c")
-        committer.commit("failures", Change(added=[new], removed={old.path: old.size}))
+        lease.commit("failures", Change(added=[new], removed={old.path: old.size}))
     assert visible(tables["failures"]) == ["b", "c"]
     before = handle_of(tables["failures"].uri)
     assert before.version() == version + 1
@@ -45,27 +47,29 @@ def test_one_commit_takes_a_file_away_and_brings_another(tmp_path: Path) -> None
 def test_a_second_run_is_refused_until_the_first_has_left(tmp_path: Path) -> None:
     tables = create_tables(str(tmp_path), None)
     refusal = r"is being written by run first .* wait for its end; if it died"
-    with Committer(tables, "first"), pytest.raises(ValueError, match=refusal):
-        Committer(tables, "second")
-    with Committer(tables, "second") as committer:
-        committer.commit("answers", Change(added=[answers_file(tables, "a")]))
+    with Lease(tables, "first"), pytest.raises(ValueError, match=refusal):
+        Lease(tables, "second").acquire()
+    with Lease(tables, "second") as lease:
+        lease.commit("answers", Change(added=[answers_file(tables, "a")]))
 
 
 def test_runs_that_start_in_one_instant_do_not_mix(tmp_path: Path) -> None:
     tables = create_tables(str(tmp_path), None)
     with ThreadPoolExecutor(4) as pool:
-        taken = [future.exception() for future in [pool.submit(Committer, tables, str(n)) for n in range(4)]]
+        taken = [
+            future.exception() for future in [pool.submit(Lease(tables, str(n)).acquire) for n in range(4)]
+        ]
     assert sum(error is None for error in taken) == 1
     assert all(isinstance(error, ValueError) for error in taken if error is not None)
 
 
 KILLED = """
 import os, signal, sys
-from pipeline.commit.lease import Committer
+from pipeline.commit.lease import Lease
 from pipeline.commit.tables import create_tables
 from tests.pipeline.stored import answers_file
 tables = create_tables(sys.argv[1], None)
-committer = Committer(tables, "killed")
+Lease(tables, "killed").acquire()
 answers_file(tables, "half")
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -80,9 +84,9 @@ def kill_a_run(output: str) -> None:
 def test_a_run_that_was_killed_leaves_nothing_to_see_and_is_replaced_at_once(tmp_path: Path) -> None:
     kill_a_run(str(tmp_path))
     tables = create_tables(str(tmp_path), None)
-    with Committer(tables, "next") as committer:
+    with Lease(tables, "next") as lease:
         assert visible(tables["answers"]) == []
-        committer.commit("answers", Change(added=[answers_file(tables, "a")]))
+        lease.commit("answers", Change(added=[answers_file(tables, "a")]))
     assert visible(tables["answers"]) == ["a"]
 
 
@@ -91,22 +95,23 @@ def test_a_run_that_was_killed_elsewhere_is_replaced_when_its_time_is_over(
 ) -> None:
     kill_a_run(str(tmp_path))
     tables = create_tables(str(tmp_path), None)
-    monkeypatch.setattr(commits, "_machine", lambda: "another")
+    monkeypatch.setattr(delta_log, "_machine", lambda: "another")
     with pytest.raises(ValueError, match=r"run killed .* start again in 1[12]\d s"):
-        Committer(tables, "next")
-    monkeypatch.setattr(commits, "LEASE_SECONDS", 0.0)
-    Committer(tables, "next").leave()
+        Lease(tables, "next").acquire()
+    monkeypatch.setattr(leases, "LEASE_SECONDS", 0.0)
+    with Lease(tables, "next"):
+        pass
 
 
 def test_a_run_that_was_taken_for_dead_can_commit_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables = create_tables(str(tmp_path), None)
-    with Committer(tables, "paused") as paused:
+    with Lease(tables, "paused") as paused:
         file = answers_file(tables, "a")
         with monkeypatch.context() as patch:
-            patch.setattr(commits, "LEASE_SECONDS", 0.0)
-            with Committer(tables, "next"):
+            patch.setattr(leases, "LEASE_SECONDS", 0.0)
+            with Lease(tables, "next"):
                 for name in ("answers", "documents"):
                     with pytest.raises(OutputError, match="was taken over by run next: two runs never write"):
                         paused.commit(name, Change(added=[file]))
@@ -116,9 +121,9 @@ def test_a_run_that_was_taken_for_dead_can_commit_no_more(
 def test_a_run_that_has_nothing_to_commit_gives_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commits, "BEAT_SECONDS", 0.2)
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.2)
     tables = create_tables(str(tmp_path), None)
-    with Committer(tables, "run"):
+    with Lease(tables, "run"):
         before = handle_of(tables["documents"].uri).version()
         deadline = time.monotonic() + 30
         while handle_of(tables["documents"].uri).version() < before + 3:
@@ -134,9 +139,9 @@ def test_a_commit_whose_reply_got_lost_counts(tmp_path: Path, monkeypatch: pytes
         really(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
         raise CommitFailedError("Failed to commit transaction: Concurrent transaction failed.")
 
-    with Committer(tables, "run") as committer:
+    with Lease(tables, "run") as lease:
         monkeypatch.setattr(DeltaTable, "create_write_transaction", lose_the_reply)
-        committer.commit("answers", Change(added=[answers_file(tables, "a")]))
+        lease.commit("answers", Change(added=[answers_file(tables, "a")]))
         monkeypatch.undo()
     assert visible(tables["answers"]) == ["a"]
 
@@ -152,26 +157,27 @@ def test_a_log_that_cannot_be_written_is_one_sentence(
     def refuse(*args: object, **kwargs: object) -> None:
         raise error
 
-    with Committer(tables, "run") as committer:
+    with Lease(tables, "run") as lease:
         monkeypatch.setattr(DeltaTable, "create_write_transaction", refuse)
         with pytest.raises(OutputError, match=r"answers/text cannot be written: "):
-            committer.commit("answers", Change(added=[answers_file(tables, "a")]))
+            lease.commit("answers", Change(added=[answers_file(tables, "a")]))
         monkeypatch.undo()
     with monkeypatch.context() as patch:
         patch.setattr(DeltaTable, "create_write_transaction", refuse)
         with pytest.raises(ValueError, match="documents cannot be written"):
-            Committer(tables, "next")
+            Lease(tables, "next").acquire()
 
 
 def test_runs_on_s3_do_not_mix(bucket: str) -> None:
     tables = create_tables(f"{bucket}/mix/", None)
     with ThreadPoolExecutor(3) as pool:
-        futures = [pool.submit(Committer, tables, str(n)) for n in range(3)]
-        taken = [future.result() for future in futures if future.exception() is None]
-    (committer,) = taken
-    with committer:
-        with pytest.raises(ValueError, match="is being written by run"):
-            Committer(tables, "late")
-        committer.commit("answers", Change(added=[answers_file(tables, "a")]))
+        asking = [Lease(tables, str(n)) for n in range(3)]
+        futures = [pool.submit(lease.acquire) for lease in asking]
+        errors = [future.exception() for future in futures]
+    (lease,) = [lease for lease, error in zip(asking, errors, strict=True) if error is None]
+    with pytest.raises(ValueError, match="is being written by run"):
+        Lease(tables, "late").acquire()
+    lease.commit("answers", Change(added=[answers_file(tables, "a")]))
+    lease.release()
     assert visible(tables["answers"]) == ["a"]
     assert os.environ["AWS_ENDPOINT_URL"]

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from model.checkpoint import save_model
-from pipeline.commit import lease as commits
-from pipeline.commit.lease import OutputError
+from pipeline.commit import delta_log
+from pipeline.commit.delta_log import OutputError
 from pipeline.commit.manifest import read_begun, read_record
 from schemas.targets import Question
 from tests.model.tiny import tiny_pixtral
@@ -48,8 +48,8 @@ def dead(monkeypatch: pytest.MonkeyPatch) -> None:
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)
-    where = commits._whereabouts() | {"pid": pid}
-    monkeypatch.setattr(commits, "_whereabouts", lambda: where)
+    where = delta_log._this_process() | {"pid": pid}
+    monkeypatch.setattr(delta_log, "_this_process", lambda: where)
 
 
 def test_a_finished_output_is_done(machine: Machine, folder: Path) -> None:

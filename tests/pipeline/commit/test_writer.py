@@ -10,7 +10,7 @@ import pytest
 
 from jobs.run.signals import graceful
 from pipeline.commit import writer
-from pipeline.commit.lease import Committer
+from pipeline.commit.lease import Lease
 from tests.pipeline.local import Machine
 from tests.pipeline.pile import write_pile
 
@@ -36,7 +36,7 @@ def test_a_signal_amid_a_commit_waits_for_its_end(
     machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
     prepared = machine.prepare(documents)
     with monkeypatch.context() as patch:
-        place = writer if step == "write_rows" else Committer
+        place = writer if step == "write_rows" else Lease
         patch.setattr(place, step, interrupt(getattr(place, step)))
         with graceful(lambda: None), pytest.raises(KeyboardInterrupt):
             machine.carry_out(prepared)

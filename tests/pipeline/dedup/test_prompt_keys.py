@@ -8,10 +8,10 @@ import pymupdf
 import pytest
 
 from pipeline.dedup.prompt_keys import prompt_keys
-from pipeline.dedup.registry import Claims, own
+from pipeline.dedup.registry import Registry, own
 from pipeline.ingest.listing import list_sources
-from pipeline.plan.items import Plan
-from pipeline.plan.rows import GROUP, NOTHING, RANGE, Row
+from pipeline.plan.plan import Plan
+from pipeline.plan.rows import DOCUMENTS, GROUP, RANGE, SHARED, Row
 from pipeline.stages import draw_groups, open_sources
 from schemas.targets import Question
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
@@ -48,17 +48,17 @@ def joined(*parts: bytes) -> bytes:
     return data
 
 
-def opened(folder: Path, plan: Plan, claims: Claims) -> list[Row]:
+def opened(folder: Path, plan: Plan, registry: Registry) -> list[Row]:
     sources = list_sources([str(folder)])
-    return [row for part in open_sources(sources, plan, claims.claim) for row in part.to_pylist()]
+    return [row for part in open_sources(sources, plan, registry.claim) for row in part.to_pylist()]
 
 
-def drawn(folder: Path, plan: Plan, claims: Claims) -> list[Row]:
+def drawn(folder: Path, plan: Plan, registry: Registry) -> list[Row]:
     sources = list_sources([str(folder)])
     return [
         row
-        for part in open_sources(sources, plan, claims.claim)
-        for group in draw_groups(part, plan, claims.claim)
+        for part in open_sources(sources, plan, registry.claim)
+        for group in draw_groups(part, plan, registry.claim)
         for row in group.to_pylist()
     ]
 
@@ -97,43 +97,46 @@ def test_an_identical_document_is_not_even_drawn(folder: Path, plan: Plan) -> No
     data = pdf_bytes(A * 2)
     for name in ("a.pdf", "b.pdf"):
         (folder / name).write_bytes(data)
-    first, second = opened(folder, plan, claims := Claims())
-    assert (first["kind"], first["shared"]) == (RANGE, [])
-    assert (second["kind"], len(second["shared"])) == (NOTHING, 4)
-    assert second["document"]["items_expected"] == 4
-    again = opened(folder, plan, claims)
+    first, both = opened(folder, plan, registry := Registry())
+    assert (first["kind"], first["uri"], first["unasked"]) == (RANGE, str(folder / "a.pdf"), None)
+    assert (both["kind"], len(both["shared"])) == (DOCUMENTS, 4)
+    assert {item["uri"] for item in both["shared"]} == {str(folder / "b.pdf")}
+    assert [document["items_expected"] for document in both["documents"]] == [4, 4]
+    again = opened(folder, plan, registry)
     timed = {"open_seconds": None}
-    assert [row | timed for row in again] == [first | timed, second | timed], "a repeated task says the same"
+    assert [row | timed for row in again] == [first | timed, both | timed], "a repeated task says the same"
 
 
 def test_a_long_document_shares_page_by_page(folder: Path, plan: Plan) -> None:
     for name in ("a.pdf", "b.pdf"):
         (folder / name).write_bytes(pdf_bytes([(100, 100 + page) for page in range(20)]))
-    rows = opened(folder, plan, claims := Claims())
-    assert [(row["kind"], row["shared"]) for row in rows] == [(RANGE, None)] * 4
-    rows = drawn(folder, plan, claims)
-    assert [row["kind"] for row in rows] == [GROUP] * 20 + [NOTHING] * 2
+    rows = opened(folder, plan, registry := Registry())
+    assert [(row["kind"], row["shared"]) for row in rows] == [(RANGE, None)] * 4 + [(DOCUMENTS, [])]
+    rows = drawn(folder, plan, registry)
+    assert [row["kind"] for row in rows] == [GROUP] * 20 + [SHARED] * 2 + [DOCUMENTS]
     assert len(shared_keys(rows)) == 40
     assert all(row["pixels"] is None for row in rows[20:])
+    assert all(row["rasterize_seconds"] > 0 for row in rows[:22]), "those that nobody asks were drawn, too"
 
 
 def test_a_part_of_a_document_and_of_its_questions_is_shared(folder: Path, plan: Plan) -> None:
     (folder / "a.pdf").write_bytes(pdf_bytes(A))
     (folder / "b.pdf").write_bytes(joined(pdf_bytes(B), pdf_bytes(A)))
-    claims = Claims()
-    a, b = drawn(folder, plan, claims)
-    assert (b["page_first"], len(b["shared"]), b["shared"][0]["page_first"]) == (1, 2, 2)
-    assert [item["owner"] for item in b["shared"]] == a["item_keys"]
-    assert b["shared"][0]["prompt_key"] == a["prompt_keys"][0]
+    registry = Registry()
+    a, b, shared, _ = drawn(folder, plan, registry)
+    assert (b["page_first"], len(shared["shared"]), shared["shared"][0]["page_first"]) == (1, 2, 2)
+    assert [item["owner"] for item in shared["shared"]] == a["item_keys"]
+    assert shared["shared"][0]["prompt_key"] == a["prompt_keys"][0]
 
 
 def test_questions_are_shared_one_by_one(folder: Path, tiny_checkpoint: Path) -> None:
     (folder / "a.pdf").write_bytes(pdf_bytes(A))
     (folder / "b.pdf").write_bytes(pdf_bytes(A))
     questions = (*QUESTIONS, Question(id="who", text="Who?", documents="b.pdf"))
-    rows = drawn(folder, plan_for(tiny_checkpoint, questions=questions), Claims())
-    assert [row["question_ids"] for row in rows] == [["total", "when"], ["who"]]
-    assert [len(row["branch_ids"]) for row in rows] == [2, 1]
+    rows = drawn(folder, plan_for(tiny_checkpoint, questions=questions), Registry())
+    groups = [row for row in rows if row["kind"] == GROUP]
+    assert [row["question_ids"] for row in groups] == [["total", "when"], ["who"]]
+    assert [len(row["branch_ids"]) for row in groups] == [2, 1]
     assert len(shared_keys(rows)) == 2
 
 
@@ -142,7 +145,7 @@ def test_a_window_counts_as_a_whole(folder: Path, tiny_checkpoint: Path) -> None
     (folder / "b.pdf").write_bytes(joined(pdf_bytes(B), pdf_bytes(A)))
     (folder / "c.pdf").write_bytes(joined(pdf_bytes(A), pdf_bytes(B), pdf_bytes(C)))
     plan = plan_for(tiny_checkpoint, scope="document", max_pages=2)
-    rows = drawn(folder, plan, Claims())
+    rows = drawn(folder, plan, Registry())
     shared = [(item["page_first"], item["page_last"]) for row in rows for item in row["shared"] or ()]
     assert shared == [(1, 2)] * 2
 
@@ -150,9 +153,10 @@ def test_a_window_counts_as_a_whole(folder: Path, tiny_checkpoint: Path) -> None
 def test_the_same_words_under_two_ids_are_asked_once(folder: Path, tiny_checkpoint: Path) -> None:
     (folder / "a.pdf").write_bytes(pdf_bytes(A))
     questions = (Question(id="one", text="Who?"), Question(id="two", text="Who?"))
-    (row,) = drawn(folder, plan_for(tiny_checkpoint, questions=questions), Claims())
+    row, shared, _ = drawn(folder, plan_for(tiny_checkpoint, questions=questions), Registry())
     assert row["question_ids"] == ["one"]
-    assert [(item["question_id"], item["owner"]) for item in row["shared"]] == [("two", row["item_keys"][0])]
+    owners = [(item["question_id"], item["owner"]) for item in shared["shared"]]
+    assert owners == [("two", row["item_keys"][0])]
 
 
 def answers(machine: Machine) -> dict[tuple[str, int, str], tuple[object, ...]]:
@@ -191,7 +195,7 @@ def test_shared_answers_are_those_that_each_item_would_have_had(
     assert [row["shared_from"] for row in machine.rows("failures")] == [None] * 4
     machine.items()
     alone = Machine(tiny_checkpoint, tmp_path / "alone", monkeypatch)
-    monkeypatch.setattr(Claims, "claim", lambda self, pairs: own(pairs))
+    monkeypatch.setattr(Registry, "claim", lambda self, pairs: own(pairs))
     alone.run(folder, dtype="float64")
     assert alone.asked == 18
     assert answers(alone) == answers(machine)

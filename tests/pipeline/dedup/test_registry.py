@@ -10,25 +10,25 @@ import ray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.dedup.registry import Claims, SharedClaims, own
+from pipeline.dedup.registry import Registry, SharedRegistry, own
 
 KEYS = [f"{number:032x}" for number in range(5)]
 
 
 def test_the_first_claim_holds_and_may_be_repeated() -> None:
-    claims = Claims()
-    assert claims.claim([(KEYS[0], KEYS[3])]) == [KEYS[3]]
-    assert claims.claim([(KEYS[0], KEYS[4]), (KEYS[1], KEYS[4])]) == [KEYS[3], KEYS[4]]
-    assert claims.claim([(KEYS[0], KEYS[3])]) == [KEYS[3]]
-    assert claims.claim([(KEYS[2], KEYS[2]), (KEYS[2], KEYS[1])]) == [KEYS[2]] * 2, "in one call"
-    assert claims.claim([]) == []
+    registry = Registry()
+    assert registry.claim([(KEYS[0], KEYS[3])]) == [KEYS[3]]
+    assert registry.claim([(KEYS[0], KEYS[4]), (KEYS[1], KEYS[4])]) == [KEYS[3], KEYS[4]]
+    assert registry.claim([(KEYS[0], KEYS[3])]) == [KEYS[3]]
+    assert registry.claim([(KEYS[2], KEYS[2]), (KEYS[2], KEYS[1])]) == [KEYS[2]] * 2, "in one call"
+    assert registry.claim([]) == []
 
 
 @given(st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from(KEYS))))
 def test_claims_agree_with_a_dictionary(pairs: list[tuple[str, str]]) -> None:
-    claims, expected = Claims(), dict[str, str]()
+    registry, expected = Registry(), dict[str, str]()
     for pair in pairs:
-        assert claims.claim([pair]) == [expected.setdefault(*pair)]
+        assert registry.claim([pair]) == [expected.setdefault(*pair)]
 
 
 def test_without_claims_every_item_is_asked() -> None:
@@ -38,15 +38,15 @@ def test_without_claims_every_item_is_asked() -> None:
 def test_claims_leave_no_file_behind_and_little_in_memory(tmp_path: Path) -> None:
     program = """
 import os, resource
-from pipeline.dedup.registry import Claims
-claims = Claims()
+from pipeline.dedup.registry import Registry
+registry = Registry()
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for number in range(150):
     keys = [os.urandom(16).hex() for _ in range(10_000)]
-    claims.note([(key, key) for key in keys])
+    registry.note([(key, key) for key in keys])
 open_files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if int(fd) > 2 and
               os.path.exists(f"/proc/self/fd/{fd}")]
-print(len(claims.claim([(key, "0" * 32) for key in keys])), os.listdir("."))
+print(len(registry.claim([(key, "0" * 32) for key in keys])), os.listdir("."))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start)
 """
     root = Path(__file__).parents[3]
@@ -68,15 +68,15 @@ def claim_in_a_task(claim: object, pairs: list[tuple[str, str]]) -> object:
 def test_a_death_leaves_every_item_to_itself_and_is_said_once(
     one_cpu_ray: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    claims = SharedClaims()
-    claims.note([(KEYS[0], KEYS[1])])
-    assert ray.get(claim_in_a_task.remote(claims.claim, [(KEYS[0], KEYS[2])])) == [KEYS[1]]
-    claims.actor.__ray_terminate__.remote()
+    registry = SharedRegistry()
+    registry.note([(KEYS[0], KEYS[1])])
+    assert ray.get(claim_in_a_task.remote(registry.claim, [(KEYS[0], KEYS[2])])) == [KEYS[1]]
+    registry.actor.__ray_terminate__.remote()
     pairs = [(KEYS[0], KEYS[2]), (KEYS[3], KEYS[3])]
     for _ in range(2):
-        assert ray.get(claim_in_a_task.remote(claims.claim, pairs)) == [KEYS[2], KEYS[3]]
+        assert ray.get(claim_in_a_task.remote(registry.claim, pairs)) == [KEYS[2], KEYS[3]]
     with caplog.at_level(logging.WARNING):
-        claims.close()
+        registry.close()
     assert [record.getMessage() for record in caplog.records] == [
         "the process that knows which pages are identical has died: since then each was asked itself"
     ]
@@ -85,7 +85,7 @@ def test_a_death_leaves_every_item_to_itself_and_is_said_once(
 def test_claims_that_end_with_their_run_say_nothing(
     one_cpu_ray: None, caplog: pytest.LogCaptureFixture
 ) -> None:
-    claims = SharedClaims()
-    claims.close()
-    assert claims.claim([(KEYS[0], KEYS[2])]) == [KEYS[2]]
+    registry = SharedRegistry()
+    registry.close()
+    assert registry.claim([(KEYS[0], KEYS[2])]) == [KEYS[2]]
     assert caplog.records == []

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.commit.tables import Table, create_tables
-from pipeline.dedup.resolver import Sharers
-from pipeline.plan.items import Plan
-from pipeline.plan.rows import ANSWER, FAILURE, NOTHING, Row, result_schema, table_of
+from pipeline.dedup.resolver import Resolver
+from pipeline.plan.plan import Plan
+from pipeline.plan.rows import ANSWER, FAILURE, SHARED, Row, result_schema, table_of
 from schemas.arrow import to_row, to_table
 from schemas.rows import Answer
 from tests.pipeline.plans import plan_for
@@ -37,7 +37,7 @@ def carrier(item: str, owner: str, **changes: Any) -> Row:
     """The row with which an item that shares comes."""
     shared: Row = {"item_key": item, "owner": owner, "prompt_key": PROMPT, "content_key": "c"}
     shared |= {"page_first": 3, "page_last": 4, "question_id": "own", "question": "Mine?"} | changes
-    return {"kind": NOTHING, "source_key": f"source {item}", "uri": f"/in/{item}.pdf", "shared": [shared]}
+    return {"kind": SHARED, "shared": [shared | {"source_key": f"source {item}", "uri": f"/in/{item}.pdf"}]}
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +51,15 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 
 @pytest.fixture(scope="module")
-def make(plan: Plan, table: Table) -> Callable[[], Sharers]:
-    return lambda: Sharers(plan, table)
+def make(plan: Plan, table: Table) -> Callable[[], Resolver]:
+    return lambda: Resolver(plan, table)
 
 
-def resolve(sharers: Sharers, *rows: Row) -> dict[str, Row]:
+def resolve(resolver: Resolver, *rows: Row) -> dict[str, Row]:
     """The row of each item that comes of these rows, one batch each."""
     found: dict[str, Row] = {}
     for row in rows:
-        for result in sharers.resolve(table_of([row], SCHEMA)).to_pylist():
+        for result in resolver.resolve(table_of([row], SCHEMA)).to_pylist():
             if result["kind"] in (ANSWER, FAILURE):
                 found.setdefault(result["item_key"], result[result["kind"]])
     return found
@@ -67,7 +67,7 @@ def resolve(sharers: Sharers, *rows: Row) -> dict[str, Row]:
 
 @pytest.mark.parametrize("late", [False, True])
 def test_a_shared_row_is_its_owners_under_its_own_keys(
-    make: Callable[[], Sharers], plan: Plan, late: bool
+    make: Callable[[], Resolver], plan: Plan, late: bool
 ) -> None:
     evidence = [{"path": "total", "confidence": 0.25, "page": 1, "box": None}]
     rows = [answered(OWNER, fields=evidence), carrier(SHARER, OWNER, note="first frame", pages_missing=[4])]
@@ -90,13 +90,13 @@ def test_a_shared_row_is_its_owners_under_its_own_keys(
     assert (row["cached_tokens"], row["output_tokens"]) == (row["prompt_tokens"], 0)
 
 
-def test_a_document_that_was_not_drawn_has_its_owners_notes(make: Callable[[], Sharers]) -> None:
+def test_a_document_that_was_not_drawn_has_its_owners_notes(make: Callable[[], Resolver]) -> None:
     rows = answered(OWNER, note="page 1 is bad", pages_missing=[1]), carrier(SHARER, OWNER, prompt_key=None)
     row = resolve(make(), *rows)[SHARER]
     assert (row["note"], row["pages_missing"]) == ("page 1 is bad", [1])
 
 
-def test_where_an_owner_fails_its_sharers_fail_for_the_same_reason(make: Callable[[], Sharers]) -> None:
+def test_where_an_owner_fails_its_sharers_fail_for_the_same_reason(make: Callable[[], Resolver]) -> None:
     found = resolve(make(), carrier(THIRD, SHARER), carrier(SHARER, OWNER), failed(OWNER))
     for item in (SHARER, THIRD):
         row = found[item]
@@ -107,7 +107,7 @@ def test_where_an_owner_fails_its_sharers_fail_for_the_same_reason(make: Callabl
         assert (row["uri"], row["page_first"]) == (f"/in/{item}.pdf", 3)
 
 
-def test_a_chain_names_the_one_that_was_asked(make: Callable[[], Sharers]) -> None:
+def test_a_chain_names_the_one_that_was_asked(make: Callable[[], Resolver]) -> None:
     found = resolve(make(), carrier(THIRD, SHARER), answered(OWNER), carrier(SHARER, OWNER))
     assert {item: row["shared_from"] for item, row in found.items()} == {
         OWNER: None,
@@ -126,36 +126,36 @@ ROWS = [
 
 @given(st.permutations([*range(4), *range(4)]), st.integers(1, 8))
 def test_any_order_and_any_repetition_give_the_same_rows(
-    make: Callable[[], Sharers], order: list[int], size: int
+    make: Callable[[], Resolver], order: list[int], size: int
 ) -> None:
-    sharers, found = make(), list[Row]()
+    resolver, found = make(), list[Row]()
     for start in range(0, len(order), size):
         batch = table_of([ROWS[number] for number in order[start : start + size]], SCHEMA)
-        found += [row[ANSWER] for row in sharers.resolve(batch).to_pylist() if row["kind"] == ANSWER]
+        found += [row[ANSWER] for row in resolver.resolve(batch).to_pylist() if row["kind"] == ANSWER]
     shared = {row["item_key"]: row["shared_from"] for row in found}
     assert shared == {OWNER: None, SHARER: OWNER, THIRD: OWNER, OTHER: OWNER}
-    assert len(found) == 5, "only what came twice from a task is there twice, for the ledger to drop"
-    assert len(sharers.rest()) == 0
+    assert len(found) == 5, "only what came twice from a task is there twice, for `DocumentProgress` to drop"
+    assert len(resolver.rest()) == 0
 
 
-def test_who_was_asked_after_all_shares_no_more(make: Callable[[], Sharers]) -> None:
-    sharers = make()
+def test_who_was_asked_after_all_shares_no_more(make: Callable[[], Resolver]) -> None:
+    resolver = make()
     found = resolve(
-        sharers, carrier(SHARER, OWNER), answered(SHARER), answered(OWNER), carrier(SHARER, OWNER)
+        resolver, carrier(SHARER, OWNER), answered(SHARER), answered(OWNER), carrier(SHARER, OWNER)
     )
     assert {item: row["shared_from"] for item, row in found.items()} == {SHARER: None, OWNER: None}
-    assert len(sharers.rest()) == 0
+    assert len(resolver.rest()) == 0
 
 
-def test_an_owner_that_never_comes_costs_a_failure_and_not_the_run(make: Callable[[], Sharers]) -> None:
-    sharers = make()
-    resolve(sharers, carrier(SHARER, OWNER))
-    (row,) = sharers.rest().to_pylist()
+def test_an_owner_that_never_comes_costs_a_failure_and_not_the_run(make: Callable[[], Resolver]) -> None:
+    resolver = make()
+    resolve(resolver, carrier(SHARER, OWNER))
+    (row,) = resolver.rest().to_pylist()
     assert (row["kind"], row["item_key"], row["shared_from"]) == (FAILURE, SHARER, OWNER)
     assert (row[FAILURE]["stage"], row[FAILURE]["reason"]) == ("generate", "owner_lost")
 
 
-def test_another_prompt_than_the_promised_one_is_not_shared(make: Callable[[], Sharers]) -> None:
+def test_another_prompt_than_the_promised_one_is_not_shared(make: Callable[[], Resolver]) -> None:
     found = resolve(make(), carrier(SHARER, OWNER), answered(OWNER, prompt_key=OTHER))
     assert found[SHARER]["reason"] == "owner_lost"
 
@@ -171,18 +171,18 @@ def test_answers_of_earlier_runs_are_shared_from_the_table(plan: Plan, tmp_path:
         )
     ]
     show(tables, tables["answers"], to_table(Answer, there))
-    sharers, pairs = Sharers(plan, tables["answers"]), list[tuple[str, str]]()
-    sharers.seed(pairs.extend)
+    resolver, pairs = Resolver(plan, tables["answers"]), list[tuple[str, str]]()
+    resolver.seed(pairs.extend)
     assert pairs == [(PROMPT, OWNER)]
-    row = resolve(sharers, carrier(SHARER, OWNER))[SHARER]
+    row = resolve(resolver, carrier(SHARER, OWNER))[SHARER]
     assert (row["answer"], row["shared_from"], row["run_id"]) == ("yes", OWNER, plan.run_id)
-    another = Sharers(plan, tables["answers"])
+    another = Resolver(plan, tables["answers"])
     another.seed(pairs.extend)
     for file in (tmp_path / "answers" / "text").glob("*.parquet"):
         file.unlink()  # as a VACUUM without retention would, after the row was replaced
     assert resolve(another, carrier(SHARER, OWNER))[SHARER]["reason"] == "owner_lost"
 
 
-def test_rows_that_nobody_shares_pass_as_they_are(make: Callable[[], Sharers]) -> None:
+def test_rows_that_nobody_shares_pass_as_they_are(make: Callable[[], Resolver]) -> None:
     batch = table_of([answered(OWNER), failed(OTHER)], SCHEMA)
     assert make().resolve(batch).equals(pa.concat_tables([batch]))

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from model.engine.request import Branch, Group
-from pipeline.infer.engine_loop import Stepper
-from pipeline.infer.pending_calls import Desk
+from pipeline.infer.engine_loop import EngineLoop
+from pipeline.infer.pending_calls import PendingCalls
 from tests.pipeline.seats import SeatsEngine
 
 
@@ -37,20 +37,20 @@ def calls(count: int, size: int) -> list[list[Group]]:
 
 
 @contextmanager
-def desk_over(engine: SeatsEngine) -> Iterator[tuple[Desk, Stepper]]:
+def calls_over(engine: SeatsEngine) -> Iterator[tuple[PendingCalls, EngineLoop]]:
     """The two halves of a Replica."""
-    desk = Desk()
-    stepper = Stepper(engine, desk.deliver, desk.fail)
+    pending = PendingCalls()
+    loop = EngineLoop(engine, pending.deliver, pending.fail)
     try:
-        yield desk, stepper
+        yield pending, loop
     finally:
-        stepper.close()
+        loop.close()
 
 
 def ask_all(engine: SeatsEngine, batches: list[list[Group]], at_a_time: int) -> float:
     """Asks them, so many calls at a time; returns the seconds that the calls report."""
-    with desk_over(engine) as (desk, stepper), ThreadPoolExecutor(at_a_time) as threads:
-        asked = [threads.submit(desk.ask, groups, stepper) for groups in batches]
+    with calls_over(engine) as (pending, loop), ThreadPoolExecutor(at_a_time) as threads:
+        asked = [threads.submit(pending.ask, groups, loop) for groups in batches]
         for groups, future in zip(batches, asked, strict=True):
             completions, _, _ = future.result(timeout=60)
             assert set(completions) == {branch.id for group in groups for branch in group.branches}
@@ -76,21 +76,21 @@ def test_the_seconds_of_all_calls_are_those_of_the_engine() -> None:
 
 
 def test_the_wait_between_two_calls_is_idle_and_the_time_before_them_is_not() -> None:
-    with desk_over(SeatsEngine(seats=4)) as (desk, stepper):
+    with calls_over(SeatsEngine(seats=4)) as (pending, loop):
         first, second, third = calls(3, 2)
         time.sleep(0.2)
-        assert desk.ask(first, stepper)[2] == 0
+        assert pending.ask(first, loop)[2] == 0
         started = time.perf_counter()
         time.sleep(0.2)
-        assert 0.2 <= desk.ask(second, stepper)[2] <= time.perf_counter() - started
-        assert desk.ask(third, stepper)[2] < 0.2
+        assert 0.2 <= pending.ask(second, loop)[2] <= time.perf_counter() - started
+        assert pending.ask(third, loop)[2] < 0.2
 
 
 def test_an_engine_that_breaks_is_heard_of_in_every_call() -> None:
-    with desk_over(SeatsEngine(seats=2, breaks_at=9)) as (desk, stepper), ThreadPoolExecutor(8) as threads:
-        asked = [threads.submit(desk.ask, groups, stepper) for groups in calls(8, 40)]
+    with calls_over(SeatsEngine(seats=2, breaks_at=9)) as (pending, loop), ThreadPoolExecutor(8) as threads:
+        asked = [threads.submit(pending.ask, groups, loop) for groups in calls(8, 40)]
         for future in asked:
             with pytest.raises(RuntimeError, match="the engine broke: OSError: the device is gone"):
                 future.result(timeout=30)
         with pytest.raises(RuntimeError, match="the device is gone"):  # also in those that come later
-            desk.ask(calls(1, 1)[0], stepper)
+            pending.ask(calls(1, 1)[0], loop)

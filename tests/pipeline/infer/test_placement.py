@@ -1,10 +1,13 @@
 """A cluster gets the right Replicas."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 
-from pipeline.infer.placement import Fleet, plan_fleet
+from pipeline.config import FlowConfig
+from pipeline.infer.placement import Placement, find_placement, plan_placement
+from tests.pipeline.plans import QUESTIONS
 
 
 @pytest.mark.parametrize(
@@ -30,9 +33,9 @@ def test_replicas_for_a_cluster(
     expected: tuple[int, ...],
 ) -> None:
     each = [{name: amount / nodes for name, amount in now.items()} for _ in range(nodes)]
-    fleet = plan_fleet(now, later, each, replicas=replicas, batch_size=batch_size)
+    placement = plan_placement(now, later, each, replicas=replicas, batch_size=batch_size)
     count, ready, gpus, threads, size, calls = expected
-    assert fleet == Fleet(
+    assert placement == Placement(
         replicas=count,
         ready=ready,
         tensor_parallel=1,
@@ -59,15 +62,17 @@ def test_replicas_of_several_gpus_are_each_in_one_machine(
 ) -> None:
     each = [{"CPU": 8.0, "GPU": float(gpus)} for gpus in nodes]
     now = {"CPU": 8.0 * len(nodes), "GPU": float(sum(nodes))}
-    fleet = plan_fleet(now, {"GPU": later}, each, replicas=replicas, batch_size=None, tensor_parallel=size)
+    placement = plan_placement(
+        now, {"GPU": later}, each, replicas=replicas, batch_size=None, tensor_parallel=size
+    )
     count, ready = expected
-    assert (fleet.replicas, fleet.ready) == (count, min(ready, count))
-    assert (fleet.tensor_parallel, fleet.gpus) == (size, 1)
+    assert (placement.replicas, placement.ready) == (count, min(ready, count))
+    assert (placement.tensor_parallel, placement.gpus) == (size, 1)
 
 
 def test_ranks_on_cpus_share_the_cores() -> None:
-    fleet = plan_fleet({"CPU": 16}, {}, [{"CPU": 16}], replicas=2, batch_size=None, tensor_parallel=4)
-    assert (fleet.replicas, fleet.gpus, fleet.threads) == (2, 0, 2)
+    placement = plan_placement({"CPU": 16}, {}, [{"CPU": 16}], replicas=2, batch_size=None, tensor_parallel=4)
+    assert (placement.replicas, placement.gpus, placement.threads) == (2, 0, 2)
 
 
 @pytest.mark.parametrize(
@@ -83,4 +88,19 @@ def test_more_than_the_gpus_hold_is_refused(
 ) -> None:
     each = [{"CPU": 8.0, "GPU": float(gpus)} for gpus in nodes]
     with pytest.raises(ValueError, match=message):
-        plan_fleet({"GPU": sum(nodes)}, {}, each, replicas=replicas, batch_size=None, tensor_parallel=size)
+        plan_placement(
+            {"GPU": sum(nodes)}, {}, each, replicas=replicas, batch_size=None, tensor_parallel=size
+        )
+
+
+@pytest.mark.parametrize("changes", [{"dtype": "fp8"}, {"cache_dtype": "fp8"}])
+def test_fp8_without_a_gpu_is_refused_before_a_model_is_loaded(
+    changes: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ray.nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("pipeline.infer.placement.largest_cluster", dict)
+    config = FlowConfig(inputs=("in",), output="out", model="model", questions=QUESTIONS)
+    assert find_placement(config).gpus == 0
+    with pytest.raises(ValueError, match="fp8 needs Hopper GPUs"):
+        find_placement(replace(config, **changes))  # type: ignore[arg-type]  # texts, which these fields are

@@ -1,4 +1,4 @@
-"""The leader's own decisions, with ranks that are a list: whom it asks again, and when it gives up."""
+"""The supervisor's own decisions, with ranks that are a list: whom it asks again, and when it gives up."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from model.engine.request import Branch, Completion, Group
-from pipeline.infer import tp_supervisor as leader
-from pipeline.infer.pending_calls import Desk
+from pipeline.infer import tp_supervisor
+from pipeline.infer.pending_calls import PendingCalls
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.tp_group import RanksLostError
 from pipeline.infer.tp_worker import Report
@@ -65,19 +65,19 @@ Lead = Callable[[Lives, list[list[Group]]], list[Completion]]
 
 @pytest.fixture
 def lead(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Lead:
-    """Asks calls of a leader over these lives; all of their completions."""
+    """Asks calls of a supervisor over these lives; all of their completions."""
     context = SimpleNamespace(get_actor_id=lambda: "actor")
-    monkeypatch.setattr(leader, "remove_group", lambda name: None)
+    monkeypatch.setattr(tp_supervisor, "remove_group", lambda name: None)
     monkeypatch.setattr("ray.get_runtime_context", lambda: context)
 
     def ask(lives: Lives, calls: list[list[Group]]) -> list[Completion]:
-        monkeypatch.setattr(leader, "Ranks", lives.start)
-        desk = Desk()
+        monkeypatch.setattr(tp_supervisor, "TPGroup", lives.start)
+        pending = PendingCalls()
         config = ReplicaConfig(plan=plan_for(tiny_checkpoint), tensor_parallel=2)
-        worker = leader.Leader(config, desk.deliver, desk.fail)
+        worker = tp_supervisor.TPSupervisor(config, pending.deliver, pending.fail)
         try:
             with ThreadPoolExecutor(len(calls)) as threads:
-                asked = [threads.submit(desk.ask, groups, worker) for groups in calls]
+                asked = [threads.submit(pending.ask, groups, worker) for groups in calls]
                 return [one for future in asked for one in future.result(timeout=60)[0].values()]
         finally:
             worker.close()
@@ -119,10 +119,10 @@ def test_calls_side_by_side_survive_the_death_of_their_ranks(lead: Lead) -> None
 
 
 def test_ranks_that_do_not_start_are_tried_again(lead: Lead) -> None:
-    lives = Lives(deadly=set(), failing_starts=leader.STARTS - 1)
+    lives = Lives(deadly=set(), failing_starts=tp_supervisor.STARTS - 1)
     assert len(lead(lives, [pages(2)])) == 2
     with pytest.raises(RanksLostError, match="no room"):
-        lead(Lives(deadly=set(), failing_starts=leader.STARTS), [pages(2)])
+        lead(Lives(deadly=set(), failing_starts=tp_supervisor.STARTS), [pages(2)])
 
 
 def test_ranks_that_cannot_be_replaced_end_every_call(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,18 +85,25 @@ def test_the_batch_does_not_change_the_answers(groups: pa.Table, replica: Replic
     )
 
 
-def test_other_rows_pass_through_and_what_is_carried_arrives_once(groups: pa.Table, replica: Replica) -> None:
+def test_other_rows_pass_through_and_arrive_once(groups: pa.Table, replica: Replica) -> None:
     completions = pa.concat_tables(replica(groups))
     assert completions.schema.equals(COMPLETIONS)
     (failed,) = (row for row in completions.to_pylist() if row["kind"] == FAILED)
-    assert (failed["stage"], failed["document"]["items_expected"]) == ("open", 2)
-    documents = [row["document"] for row in completions.to_pylist() if row["document"]]
+    assert (failed["stage"], len(failed["left"])) == ("open", 2)
+    documents = [document for row in completions.to_pylist() for document in row["documents"] or ()]
     assert sorted((document["uri"][-5:], document["items_expected"]) for document in documents) == [
         ("a.pdf", 4),
         ("b.png", 2),
         ("n.pdf", 2),
     ]
-    assert sum(seconds is not None for seconds in completions["generate_seconds"].to_pylist()) == 1
+
+
+def test_the_seconds_are_shared_out_evenly(groups: pa.Table, replica: Replica) -> None:
+    rows = [row for table in replica(groups) for row in table.to_pylist() if row["kind"] == COMPLETION]
+    assert len({row["generate_seconds"] for row in rows}) == 1
+    assert min(row["generate_seconds"] for row in rows) > 0
+    drawn = [seconds for seconds in groups["rasterize_seconds"].to_pylist() if seconds is not None]
+    assert sum(row["rasterize_seconds"] for row in rows) == pytest.approx(sum(drawn))
 
 
 def test_a_call_is_answered_with_one_table(groups: pa.Table, replica: Replica) -> None:

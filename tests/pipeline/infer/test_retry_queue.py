@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.engine.request import Branch, Completion, Group
-from pipeline.infer.retry_queue import TRIES, Docket
+from pipeline.infer.retry_queue import TRIES, RetryQueue
 from tests.pipeline.seats import completion
 
 
@@ -21,61 +21,61 @@ DEATH = RuntimeError("rank 1 died")
 
 
 def test_what_comes_is_asked_at_once() -> None:
-    docket = Docket()
-    assert docket.idle
-    docket.add([page(1)])
-    assert not docket.idle
-    assert ids(docket.next()) == ["1.0"]
-    docket.add([page(2)])
-    assert ids(docket.next()) == ["2.0"]
-    docket.finish([completion("1.0"), completion("2.0")])
-    assert docket.idle
+    queue = RetryQueue()
+    assert queue.idle
+    queue.add([page(1)])
+    assert not queue.idle
+    assert ids(queue.next()) == ["1.0"]
+    queue.add([page(2)])
+    assert ids(queue.next()) == ["2.0"]
+    queue.finish([completion("1.0"), completion("2.0")])
+    assert queue.idle
 
 
 def test_only_unfinished_questions_are_asked_again() -> None:
-    docket = Docket()
-    docket.add([page(1, questions=3)])
-    docket.next()
-    docket.finish([completion("1.1")])
-    assert docket.lose(DEATH) == []
-    assert ids(docket.next()) == ["1.0", "1.2"]
+    queue = RetryQueue()
+    queue.add([page(1, questions=3)])
+    queue.next()
+    queue.finish([completion("1.1")])
+    assert queue.lose(DEATH) == []
+    assert ids(queue.next()) == ["1.0", "1.2"]
 
 
 def test_suspects_are_asked_by_halves_with_nothing_beside_them() -> None:
-    docket = Docket()
-    docket.add([page(number) for number in range(5)])
-    docket.next()
-    docket.add([page(9)])
-    docket.lose(DEATH)
-    assert ids(docket.next()) == ["0.0", "1.0"]
-    assert docket.next() == []
-    docket.finish([completion("0.0")])
-    assert docket.next() == []
-    docket.finish([completion("1.0")])
-    assert ids(docket.next()) == ["2.0", "3.0", "4.0"]
-    docket.finish([completion(f"{number}.0") for number in (2, 3, 4)])
-    assert ids(docket.next()) == ["9.0"]
+    queue = RetryQueue()
+    queue.add([page(number) for number in range(5)])
+    queue.next()
+    queue.add([page(9)])
+    queue.lose(DEATH)
+    assert ids(queue.next()) == ["0.0", "1.0"]
+    assert queue.next() == []
+    queue.finish([completion("0.0")])
+    assert queue.next() == []
+    queue.finish([completion("1.0")])
+    assert ids(queue.next()) == ["2.0", "3.0", "4.0"]
+    queue.finish([completion(f"{number}.0") for number in (2, 3, 4)])
+    assert ids(queue.next()) == ["9.0"]
 
 
 def test_a_page_that_kills_is_given_up_after_three_deaths_alone() -> None:
-    docket = Docket()
-    docket.add([page(1, questions=2)])
+    queue = RetryQueue()
+    queue.add([page(1, questions=2)])
     for _ in range(TRIES - 1):
-        docket.next()
-        assert docket.lose(DEATH) == []
-    docket.next()
-    given_up = docket.lose(DEATH)
+        queue.next()
+        assert queue.lose(DEATH) == []
+    queue.next()
+    given_up = queue.lose(DEATH)
     assert [(one.id, one.finish_reason, one.error) for one in given_up] == [
         (id, "error", "RuntimeError: rank 1 died") for id in ("1.0", "1.1")
     ]
-    assert docket.idle
+    assert queue.idle
 
 
 def test_ranks_that_die_of_nothing_cost_nobody_anything() -> None:
-    docket = Docket()
+    queue = RetryQueue()
     for _ in range(5):
-        assert docket.lose(DEATH) == []
-    assert docket.idle
+        assert queue.lose(DEATH) == []
+    assert queue.idle
 
 
 @given(
@@ -87,24 +87,24 @@ def test_the_killers_fail_and_all_others_are_answered_once(
     killers: set[int], chance: list[int], arrivals: int
 ) -> None:
     """Ranks that answer some of what they are asked, before they die of a killer if there is one among it."""
-    docket = Docket()
+    queue = RetryQueue()
     pages = [page(number) for number in range(40)]
     answered: list[str] = []
     given_up: list[Completion] = []
     asked: list[str] = []
     deaths = turn = 0
-    while pages or not docket.idle:
-        docket.add(pages[:arrivals])
+    while pages or not queue.idle:
+        queue.add(pages[:arrivals])
         del pages[:arrivals]
-        asked += ids(docket.next())
+        asked += ids(queue.next())
         turn += 1
         good = [id for id in asked if int(id[:-2]) not in killers]
         done = good[: chance[turn % len(chance)]]
-        docket.finish([completion(id) for id in done])
+        queue.finish([completion(id) for id in done])
         answered += done
         asked = [id for id in asked if id not in done]
         if any(int(id[:-2]) in killers for id in asked) and (chance[turn % len(chance)] < 7 or not done):
-            given_up += docket.lose(DEATH)
+            given_up += queue.lose(DEATH)
             deaths += 1
             asked = []
         assert turn < 2000

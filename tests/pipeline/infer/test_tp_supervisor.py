@@ -8,10 +8,10 @@ import pytest
 
 from pipeline.commit.document_progress import Counts
 from tests.pipeline.faults import (
-    LEADER,
     RANK,
+    REPLICA,
     Strikes,
-    fleet,
+    placement,
     prepare_run,
     processes,
     run_with,
@@ -34,7 +34,7 @@ def test_ranks_that_are_killed_are_replaced(
     moments = Random(1).sample(range(2, 44), 3)
     strikes = Strikes([(moment, RANK, SIGKILL) for moment in moments])
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
-    found = run_with(prepared, fleet(), strikes, monkeypatch)
+    found = run_with(prepared, placement(), strikes, monkeypatch)
     assert len(strikes.struck) == 3
     assert found == undisturbed(prepared)
     assert len(found) == 48
@@ -43,9 +43,9 @@ def test_ranks_that_are_killed_are_replaced(
 def test_a_rank_that_hangs_and_a_leader_that_is_killed(
     tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strikes = Strikes([(10, RANK, SIGSTOP), (30, LEADER, SIGKILL)])
+    strikes = Strikes([(10, RANK, SIGSTOP), (30, REPLICA, SIGKILL)])
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
-    found = run_with(prepared, fleet(), strikes, monkeypatch, step_seconds=30.0)
+    found = run_with(prepared, placement(), strikes, monkeypatch, step_seconds=30.0)
     assert len(strikes.struck) == 2
     assert found == undisturbed(prepared)
     assert len(found) == 48
@@ -61,7 +61,7 @@ def test_two_replicas_on_one_node_share_the_pages(
         most = max(most, len(processes(RANK)))
 
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
-    assert run_with(prepared, fleet(replicas=2), observe, monkeypatch) == undisturbed(prepared)
+    assert run_with(prepared, placement(replicas=2), observe, monkeypatch) == undisturbed(prepared)
     assert most == 4
 
 
@@ -75,7 +75,7 @@ def test_ranks_that_are_killed_ten_times_are_replaced_ten_times(
     moments = Random(2).sample(range(2, 180), 10)
     strikes = Strikes([(moment, RANK, SIGKILL) for moment in moments], seed=2)
     prepared = prepare_run(tiny_checkpoint, folder, tmp_path / "out")
-    found = run_with(prepared, fleet(), strikes, monkeypatch)
+    found = run_with(prepared, placement(), strikes, monkeypatch)
     assert len(strikes.struck) == 10
     assert found == undisturbed(prepared)
     assert len(found) == 240

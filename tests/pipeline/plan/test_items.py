@@ -1,4 +1,4 @@
-"""Which items a document has: windows, page ranges, and keys that change with what shapes an answer."""
+"""Which items a document has: windows of pages, and the page ranges that tasks draw."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -7,39 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.plan.items import (
-    Plan,
-    Window,
-    asked_key,
-    item_key,
-    page_ranges,
-    parse_pages,
-    questions_for,
-    windows,
-)
-from pipeline.plan.limits import Limits
-from schemas.targets import Question
-
-ANY = Question(id="any", text="Any?")
-PDF = Question(id="pdf", text="Of a PDF?", documents="*.pdf")
-THIRD = Question(id="third", text="On page 3?", pages=[3])
-PLAN = Plan(
-    run_id="run",
-    settings_key="settings",
-    questions=(ANY, PDF, THIRD),
-    target=None,
-    scope="page",
-    max_pages=4,
-    pages=(1, None),
-    max_side=1024,
-    max_new_tokens=10,
-    grammar=None,
-    model="model/nano",
-    patch_size=16,
-    vocab_size=3048,
-    limits=Limits(),
-    passwords=(),
-)
+from pipeline.plan.items import Window, page_ranges, questions_for, windows
+from pipeline.plan.plan import parse_pages
+from tests.pipeline.plans import ANY, PDF, PLAN, THIRD
 
 
 def spans(found: list[Window]) -> list[tuple[int, int]]:
@@ -124,40 +94,3 @@ def test_ranges_cover_every_window_once_and_are_not_many(pages: int, max_pages: 
     assert ranges[-1][1] == pages
     assert all(last + 1 == first for (_, last), (first, _) in pairwise(ranges))
     assert len(ranges) <= max(32, -(-pages // 16))
-
-
-def test_the_key_of_an_item_stays() -> None:
-    # A literal: results that people keep are found by it.
-    assert item_key(PLAN, "source", 1, 2, ANY) == "38ff89fc651da6ba9bd3055c990dee42"
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        item_key(PLAN, "another", 1, 2, ANY),
-        item_key(PLAN, "source", 1, 3, ANY),
-        item_key(PLAN, "source", None, None, ANY),
-        item_key(PLAN, "source", 1, 2, PDF),
-        item_key(PLAN, "source", 1, 2, Question(id="any", text="Other words?")),
-        item_key(replace(PLAN, settings_key="other"), "source", 1, 2, ANY),
-        item_key(replace(PLAN, target="Invoice"), "source", 1, 2, ANY),
-    ],
-)
-def test_the_key_changes_with_what_shapes_the_answer(other: str) -> None:
-    assert other != item_key(PLAN, "source", 1, 2, ANY)
-
-
-def test_the_key_does_not_change_with_the_run_or_the_other_questions() -> None:
-    other = replace(PLAN, run_id="later", questions=(ANY,), model="elsewhere")
-    assert item_key(other, "source", 1, 2, ANY) == item_key(PLAN, "source", 1, 2, ANY)
-
-
-def test_the_same_is_asked_only_of_the_same_pages_and_questions() -> None:
-    key = asked_key(PLAN, "x.pdf")
-    assert key == asked_key(PLAN, "y.pdf")
-    others = [
-        replace(PLAN, pages=(2, None)),
-        replace(PLAN, settings_key="b"),
-        replace(PLAN, questions=(PDF,)),
-    ]
-    assert len({key, asked_key(PLAN, "x.png"), *(asked_key(plan, "x.pdf") for plan in others)}) == 5

@@ -15,9 +15,10 @@ from PIL import Image
 
 from pipeline.ingest.file_types import IMAGES
 from pipeline.ingest.listing import list_sources
-from pipeline.plan.items import Plan, questions_for
+from pipeline.plan.items import questions_for
 from pipeline.plan.limits import MIB, Limits
-from pipeline.plan.rows import FAILED, GROUP
+from pipeline.plan.plan import Plan
+from pipeline.plan.rows import DOCUMENTS, FAILED, GROUP
 from pipeline.stages import draw_groups, open_sources
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.plans import plan_for
@@ -97,22 +98,24 @@ def run(folder: Path, plan: Plan, seconds: float) -> Counter[str]:
             name, data = damaged(files, seed)
             (batch / name).write_bytes(data)
             seed += 1
-        for opened in open_sources(list_sources([str(batch)]), plan):
-            (expected, *_) = [
-                row["document"]["items_expected"] for row in opened.to_pylist() if row["document"]
-            ]
-            items = 0
-            for row in (row for table in draw_groups(opened, plan) for row in table.to_pylist()):
-                if row["kind"] == GROUP:
-                    items += len(row["item_keys"])
-                    came["drawn"] += 1
-                    continue
-                assert row["kind"] == FAILED, row
-                items += len(questions_for(plan, row["uri"], row["page_first"], row["page_last"]))
-                came[row["reason"]] += 1
-                assert row["reason"] in REASONS, row
-                assert Path(row["uri"]).name in row["message"]
-            assert items == expected, opened.to_pylist()
+        items, expected = Counter[str](), Counter[str]()
+        opened = open_sources(list_sources([str(batch)]), plan)
+        tables = (table for part in opened for table in draw_groups(part, plan))
+        for row in (row for table in tables for row in table.to_pylist()):
+            if row["kind"] == DOCUMENTS:
+                expected.update({one["uri"]: one["items_expected"] for one in row["documents"]})
+                continue
+            if row["kind"] == GROUP:
+                items[row["uri"]] += len(row["item_keys"])
+                came["drawn"] += 1
+                continue
+            assert row["kind"] == FAILED, row
+            items[row["uri"]] += len(questions_for(plan, row["uri"], row["page_first"], row["page_last"]))
+            came[row["reason"]] += 1
+            assert row["reason"] in REASONS, row
+            assert Path(row["uri"]).name in row["message"]
+        assert len(expected) == BATCH
+        assert items == expected
     end_the_stages_sandbox()
     assert children_of(os.getpid()) == []
     came["documents"] = seed

@@ -19,7 +19,7 @@ from pipeline.ingest.file_types import DocumentError, PageError
 from pipeline.plan.limits import MIB, Limits
 from pipeline.rasterize.pdf import open_document, rasterize
 from pipeline.rasterize.sandbox import Document, Sandbox
-from pipeline.rasterize.supervisor import Child, Tray
+from pipeline.rasterize.supervisor import Child, SharedBuffer
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -240,7 +240,7 @@ document.draw(2, max_side=64, patch_size=16)
 
 def test_a_child_is_given_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a secret of the worker")
-    child = Child(Limits(), Tray(3 * 4096**2))
+    child = Child(Limits(), SharedBuffer(3 * 4096**2))
     (pid,) = children_of(os.getpid())
     assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
     child.kill()

@@ -1,4 +1,4 @@
-"""The price of keys and commits: synthetic results through ledger and writer, then a second run's look.
+"""The price of keys and commits: synthetic results through progress and writer, then a second run's look.
 
 No document is opened and no model asked. A document has one page, one question and one answer; the second
 run lists all of them, and a tenth more, and finds what is left, and which answers that may share.
@@ -16,18 +16,19 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.commit.document_progress import Counts, Ledger
-from pipeline.commit.lease import Committer
-from pipeline.commit.resume import find_backlog
-from pipeline.commit.stale_rows import Replaced
+from pipeline.commit.document_progress import Counts, DocumentProgress
+from pipeline.commit.lease import Lease
+from pipeline.commit.resume import find_remaining
+from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import create_tables
 from pipeline.commit.writer import Writer
-from pipeline.dedup.registry import Claims
-from pipeline.dedup.resolver import Sharers
+from pipeline.dedup.registry import Registry
+from pipeline.dedup.resolver import Resolver
 from pipeline.ingest.listing import SOURCES
-from pipeline.plan.items import Plan, item_key
+from pipeline.plan.keys import item_key
 from pipeline.plan.limits import MIB, Limits
-from pipeline.plan.rows import ANSWER, Row, result_schema, table_of
+from pipeline.plan.plan import Plan
+from pipeline.plan.rows import ANSWER, DOCUMENTS, Row, result_schema, table_of
 from schemas.arrow import to_row
 from schemas.rows import Answer
 from schemas.targets import Question
@@ -59,28 +60,28 @@ def price(documents: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         tables = create_tables(folder, None)
         seconds = 0.0
-        with _Memory() as memory, Committer(tables, "first") as committer:
-            sharers = Sharers(PLAN, tables["answers"])
-            ledger = Ledger(PLAN, sources["source_key"], Counts(documents=documents))
-            with Writer(tables, committer, Replaced(PLAN, tables, {}, frozenset())) as writer:
+        with _Memory() as memory, Lease(tables, "first") as lease:
+            resolver = Resolver(PLAN, tables["answers"])
+            progress = DocumentProgress(PLAN, sources["source_key"], Counts(documents=documents))
+            with Writer(tables, lease, StaleRows(PLAN, tables, {}, frozenset())) as writer:
                 for batch in _results(sources):
                     started = time.perf_counter()
-                    writer.add(*ledger.take(sharers.resolve(batch)))
+                    writer.add(*progress.take(resolver.resolve(batch)))
                     seconds += time.perf_counter() - started
                 started = time.perf_counter()
             seconds += time.perf_counter() - started
-            ledger.check()
-        rows = [_row("ledger, writer and commits", documents, seconds, memory.added)]
+            progress.check()
+        rows = [_row("progress, writer and commits", documents, seconds, memory.added)]
         listed = _listing(documents + documents // 10)
         with _Memory() as memory:
             started = time.perf_counter()
-            backlog = find_backlog(listed, tables, replace(PLAN, run_id="second"))
+            remaining = find_remaining(listed, tables, replace(PLAN, run_id="second"))
             seconds = time.perf_counter() - started
-        assert len(backlog.sources) == documents // 10
+        assert len(remaining.sources) == documents // 10
         rows.append(_row("what is left, by keys", len(listed), seconds, memory.added))
         with _Memory() as memory:
             started = time.perf_counter()
-            Sharers(PLAN, tables["answers"]).seed(Claims().note)
+            Resolver(PLAN, tables["answers"]).seed(Registry().note)
             seconds = time.perf_counter() - started
         rows.append(_row("answers that new documents may share", documents, seconds, memory.added))
     return rows
@@ -105,7 +106,14 @@ def _listing(documents: int) -> pa.Table:
 
 def _results(sources: pa.Table) -> Iterator[pa.Table]:
     for batch in sources.select(["uri", "source_key"]).to_batches(BATCH):
-        yield table_of(list(map(_result, batch.to_pylist())), result_schema(None))
+        listed = batch.to_pylist()
+        known = {"kind": DOCUMENTS, "documents": list(map(_document, listed))}
+        yield table_of([known, *map(_result, listed)], result_schema(None))
+
+
+def _document(source: Row) -> Row:
+    counts = {"items_expected": 1, "items_answered": 0, "items_failed": 0}
+    return source | {"media_type": "application/pdf", "page_count": 1} | counts
 
 
 def _result(source: Row) -> Row:
@@ -128,9 +136,7 @@ def _result(source: Row) -> Row:
         prompt_key=item["item_key"],
         answered_at=datetime.now(UTC),
     )
-    counts = {"items_expected": 1, "items_answered": 0, "items_failed": 0}
-    document = {"uri": source["uri"], "media_type": "application/pdf", "page_count": 1} | counts
-    return {"kind": ANSWER, "answer": to_row(answer), "document": document} | source | item
+    return {"kind": ANSWER, "answer": to_row(answer)} | source | item
 
 
 class _Memory:

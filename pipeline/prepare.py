@@ -1,0 +1,83 @@
+"""Every mistake in a run that can be found before Ray starts; and the output, held while the run lasts.
+
+In: a FlowConfig. Out: a `Prepared` run: the plan, the documents that are left to do, and the tables under a
+lease. All mistakes are ValueErrors of one sentence; no weights are loaded.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pipeline.commit.lease import Lease
+from pipeline.commit.manifest import check_reachable, versions
+from pipeline.commit.resume import Remaining, find_remaining
+from pipeline.commit.tables import Table, create_tables
+from pipeline.config import FlowConfig, make_plan
+from pipeline.ingest.listing import list_sources
+from pipeline.ingest.storage import absolute
+from pipeline.plan.plan import Plan
+from schemas.targets import load_target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A run that can start."""
+
+    config: FlowConfig
+    plan: Plan
+    remaining: Remaining
+    tables: dict[str, Table]
+    lease: Lease
+    list_seconds: float
+
+
+@contextmanager
+def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator[Prepared]:
+    """Checks all of it, and holds the output as long as the `with` block lasts. Raises ValueError.
+
+    With `again`, the run only asks items again that failed for one of these reasons.
+    """
+    check_reachable(config.output)
+    plan = make_plan(config)
+    started = time.perf_counter()
+    sources = list_sources(
+        config.inputs,
+        column=config.column,
+        id_column=config.id_column,
+        password_column=config.password_column,
+    )
+    tables = create_tables(config.output, load_target(plan.target) if plan.target else None)
+    with Lease(tables, plan.run_id) as lease:
+        remaining = find_remaining(sources, tables, plan, again)
+        yield Prepared(
+            config=config,
+            plan=plan,
+            remaining=remaining,
+            tables=tables,
+            lease=lease,
+            list_seconds=time.perf_counter() - started,
+        )
+
+
+def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]:
+    """The entries of run.json when a run begins; `fleet` is its placement, if it has one."""
+    plan, config = prepared.plan, prepared.config
+    root = prepared.tables["documents"].uri.removesuffix("documents")
+    return {
+        "run_id": plan.run_id,
+        "config": asdict(config)
+        | {
+            "inputs": list(map(absolute, config.inputs)),  # a retry may start from another folder
+            "model": absolute(config.model),
+            "questions": [q.model_dump() for q in plan.questions],
+            "passwords": len(plan.passwords),
+        },
+        "plan": {
+            name: getattr(plan, name) for name in ("settings_key", "scope", "max_side", "max_new_tokens")
+        },
+        "fleet": fleet,
+        "versions": versions(),
+        "tables": {name: table.uri.removeprefix(root) for name, table in prepared.tables.items()},
+    }

@@ -1,0 +1,86 @@
+"""Ray's private parts that Quire uses. They stand in this file alone, and were read in Ray 2.60.
+
+An upgrade of Ray begins here. Each part has its reason: nothing public of Ray does the same.
+
+- The classes of Ray Data's scheduler: no option holds one stage back (`pipeline/backpressure.py`).
+- A key in the store of Ray's head: tasks have no other message from their driver that costs nothing to await.
+- How far a cluster may grow: Ray's public calls know only the nodes that run.
+- The socket of the raylet: no public call says where it is, or that the raylet has died.
+- The interval of Ray Data's statistics: no option sets it.
+- The raylet's account of its object store: no public call counts the bytes that were spilled.
+"""
+
+from typing import Any
+
+import ray
+from ray._private.grpc_utils import init_grpc_channel
+from ray._private.state import state
+from ray.data._internal.block_batching.iter_batches import BatchIterator
+from ray.data._internal.execution.backpressure_policy import (
+    ENABLED_BACKPRESSURE_POLICIES,
+    ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY,
+    DownstreamCapacityBackpressurePolicy,
+)
+from ray.data._internal.execution.operators.actor_pool_map_operator import ActorPoolMapOperator
+from ray.data._internal.execution.operators.map_operator import MapOperator
+from ray.data._internal.execution.streaming_executor import StreamingExecutor
+from ray.experimental import internal_kv
+
+__all__ = [
+    "ENABLED_BACKPRESSURE_POLICIES",
+    "ENABLED_BACKPRESSURE_POLICIES_CONFIG_KEY",
+    "ActorPoolMapOperator",
+    "DownstreamCapacityBackpressurePolicy",
+    "MapOperator",
+    "is_key_set",
+    "keep_no_statistics",
+    "largest_cluster",
+    "raylet_socket",
+    "raylet_stub",
+    "set_key",
+]
+
+_NAMESPACE = b"quire"
+
+
+def set_key(key: bytes) -> None:
+    """Sets a key in the head's store, for all processes of the cluster."""
+    internal_kv._internal_kv_put(key, b"1", namespace=_NAMESPACE)
+
+
+def is_key_set(key: bytes) -> bool:
+    """Asks the head; False in a process without Ray."""
+    return internal_kv._internal_kv_initialized() and bool(
+        internal_kv._internal_kv_exists(key, namespace=_NAMESPACE)
+    )
+
+
+def largest_cluster() -> dict[str, int]:
+    """The resources that the cluster's autoscaler may add up to; empty without an autoscaler."""
+    return state.get_max_resources_from_cluster_config() or {}
+
+
+def raylet_socket() -> str:
+    """Path of the socket on which this machine's raylet listens. Ray must be connected."""
+    node = ray._private.worker.global_worker.node
+    assert node is not None, "Ray is not connected"
+    return str(node.raylet_socket_name)
+
+
+def raylet_stub() -> tuple[Any, Any]:
+    """A stub of the only node's raylet, and what to ask it: `stub.GetNodeStats(request)`."""
+    from ray.core.generated import node_manager_pb2
+    from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
+
+    messages: Any = node_manager_pb2  # made by protoc: mypy sees nothing in it
+    (node,) = ray.nodes()
+    channel = init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+    return NodeManagerServiceStub(channel), messages.GetNodeStatsRequest(include_memory_info=False)
+
+
+def keep_no_statistics() -> None:
+    """Has Ray Data report to its statistics actor at the end of a run only.
+
+    The actor keeps 0.2 MiB of every report, and a report comes every 5 seconds.
+    """
+    StreamingExecutor.UPDATE_METRICS_INTERVAL_S = BatchIterator.UPDATE_METRICS_INTERVAL_S = float("inf")
