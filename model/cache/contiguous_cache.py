@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-class KVCache:
+class ContiguousCache:
     """One sequence's past. `length` counts the tokens of which every layer has been written."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class KVCache:
 
 
 def extend(
-    caches: Sequence[KVCache], lengths: Sequence[int], layer: int, k_TGH: Tensor, v_TGH: Tensor
+    caches: Sequence[ContiguousCache], lengths: Sequence[int], layer: int, k_TGH: Tensor, v_TGH: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Give each packed sequence's keys and values to its cache; all of each, packed (S, G, H)."""
     keys, values = k_TGH.split_with_sizes(lengths), v_TGH.split_with_sizes(lengths)

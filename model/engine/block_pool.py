@@ -37,7 +37,7 @@ def block_names(ids: NDArray[np.int32], images: Sequence[tuple[int, bytes]], siz
     return names
 
 
-class Blocks:
+class BlockPool:
     """`count` blocks of `size` tokens. A block is referred to, or findable, or plain free."""
 
     def __init__(self, count: int, size: int) -> None:

@@ -4,7 +4,7 @@ Who runs is the scheduler's decision; this file finds what its plan is computed 
 it and hands the tokens back. On a GPU it works one step ahead: while the device computes a step, the host
 plans and launches the next, whose newest tokens only the device knows, and then reads what the step before
 has sampled. One bad request comes back as a completion with finish_reason "error"; `step` never raises for
-it. What must be equal to what: NaiveEngine's answers, whatever else is in the batch.
+it. What must be equal to what: ReferenceEngine's answers, whatever else is in the batch.
 """
 
 from collections import OrderedDict
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from model.cache.plan import BranchSize, Chunk, Plan
 from model.engine.answer import Answer, check_grammars
-from model.engine.block_pool import Blocks
-from model.engine.prefix_images import Picture, Prefix, encode
+from model.engine.block_pool import BlockPool
+from model.engine.prefix_images import Prefix, PrefixImage, encode
 from model.engine.request import Branch, Completion, Group, check_branch, check_prefix, failed
 from model.engine.runner import REQUEST_ERRORS, Flight, Job, Network, Runner, Sampled
 from model.engine.scheduler import Scheduler
@@ -81,7 +81,7 @@ class BatchEngine:
             else config.encode_patches
         )
         self._network = make_network(model, config) if network is None else network
-        blocks = Blocks(self._network.cache.blocks, self._network.cache.size)
+        blocks = BlockPool(self._network.cache.blocks, self._network.cache.size)
         self._runner = Runner(self._network, grammars, self._like.device)
         self._scheduler = Scheduler(
             blocks, budget=self._step_tokens, seats=config.sequences, reserve=config.reserve
@@ -217,11 +217,11 @@ class BatchEngine:
 
     def _encode(self, plan: Plan) -> list[Completion]:
         """Features of the images that the plan's prefixes need; failures of groups whose images have none."""
-        needed: dict[Picture, int] = {}
+        needed: dict[PrefixImage, int] = {}
         for chunk in plan.chunks:
             if isinstance(chunk.key, int):
-                pictures = self._groups[chunk.key].prefix.needed(chunk.start, chunk.start + chunk.count)
-                needed |= {picture: chunk.key for picture in pictures if picture.features_PD is None}
+                images = self._groups[chunk.key].prefix.needed(chunk.start, chunk.start + chunk.count)
+                needed |= {image: chunk.key for image in images if image.features_PD is None}
         if not needed:
             return []
         try:
@@ -232,27 +232,27 @@ class BatchEngine:
         except REQUEST_ERRORS:
             return self._encode_one_by_one(needed)
 
-    def _encoded_ahead(self, needed: Iterable[Picture]) -> list[Picture]:
+    def _encoded_ahead(self, needed: Iterable[PrefixImage]) -> list[PrefixImage]:
         """Images of the groups next in the queue, as far as the encoder's batch has room."""
-        room = self._encode_patches - sum(len(picture.positions) for picture in needed)
-        ahead: list[Picture] = []
+        room = self._encode_patches - sum(len(image.positions) for image in needed)
+        ahead: list[PrefixImage] = []
         for key in self._scheduler.queue:
             assert isinstance(key, int), key
             prefix = self._groups[key].prefix
-            for picture in prefix.needed(self._scheduler.cached(key), len(prefix.ids)):
-                room -= len(picture.positions)
+            for image in prefix.needed(self._scheduler.cached(key), len(prefix.ids)):
+                room -= len(image.positions)
                 if room < 0:
                     return ahead
-                if picture.features_PD is None:
-                    ahead.append(picture)
+                if image.features_PD is None:
+                    ahead.append(image)
         return ahead
 
-    def _encode_one_by_one(self, needed: dict[Picture, int]) -> list[Completion]:
+    def _encode_one_by_one(self, needed: dict[PrefixImage, int]) -> list[Completion]:
         """After a batch failed: the others shall not pay for one."""
         completions = []
-        for picture, key in needed.items():
+        for image, key in needed.items():
             try:
-                encode(self._network.encode, [picture], self._like)
+                encode(self._network.encode, [image], self._like)
             except torch.AcceleratorError:
                 raise
             except REQUEST_ERRORS as error:

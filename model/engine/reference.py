@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from model.cache.contiguous_cache import KVCache
+from model.cache.contiguous_cache import ContiguousCache
 from model.engine.answer import Answer, check_grammars
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, FinishReason, Group, check_branch, check_prefix, failed
@@ -29,10 +29,10 @@ class _Pending:
 
     group: Group
     branches: deque[Branch]
-    prefix: KVCache | None = field(default=None)
+    prefix: ContiguousCache | None = field(default=None)
 
 
-class NaiveEngine:
+class ReferenceEngine:
     """Answers branches one after the other."""
 
     def __init__(
@@ -105,7 +105,7 @@ class NaiveEngine:
             error=answer.why_stuck,
         )
 
-    def _write(self, answer: Answer, cache: KVCache) -> FinishReason:
+    def _write(self, answer: Answer, cache: ContiguousCache) -> FinishReason:
         ids, matcher = answer.branch.ids, answer.matcher
         while True:
             logits_1V = self._logits(ids, cache)
@@ -121,9 +121,9 @@ class NaiveEngine:
                 return reason
             ids = answer.token_ids[-1:]
 
-    def _compute_prefix(self, group: Group) -> KVCache:
+    def _compute_prefix(self, group: Group) -> ContiguousCache:
         sizes = check_prefix(self._model.config, group)
-        cache = KVCache()
+        cache = ContiguousCache()
         weight = self._model.norm.weight
         images = [
             to_pixels(image, *size, device=weight.device, dtype=weight.dtype)
@@ -135,7 +135,7 @@ class NaiveEngine:
             self._model(x_TD, [len(x_TD)], [cache], rows=self._tensor([]))
         return cache
 
-    def _logits(self, ids: Sequence[int], cache: KVCache) -> Tensor:
+    def _logits(self, ids: Sequence[int], cache: ContiguousCache) -> Tensor:
         """Logits (1, V) of the token after `ids`, which continue the cache."""
         # Not `embed`: an image token that the model itself writes is text, as in transformers.
         x_TD = self._model.tok_embeddings(self._tensor(ids))

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from model.config import PixtralConfig
-from model.engine.sampling import Sampling
+from model.engine.sampling import SamplingParams
 from model.network.image_grid import fit
 
 FinishReason = Literal["stop", "length", "repetition", "grammar", "error"]
@@ -27,7 +27,7 @@ class Branch:
     """Tokens after the group's prefix, at least one, none of an image."""
     max_new_tokens: int
     """Answer tokens after which decoding stops."""
-    sampling: Sampling = field(default=Sampling())
+    sampling: SamplingParams = field(default=SamplingParams())
     """How tokens are chosen; greedily by default."""
     grammar: str | None = None
     """The JSON schema, as text, that the answer has to follow; None: any text."""

@@ -19,7 +19,7 @@ from model.transfer import send
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class SamplingParams:
     """How a branch's tokens are chosen."""
 
     temperature: float = 0.0
@@ -44,7 +44,7 @@ class Sampling:
 
 
 def choose(
-    logits_RV: Tensor, settings: Sequence[tuple[Sampling, int]], masks_RW: Tensor | None = None
+    logits_RV: Tensor, settings: Sequence[tuple[SamplingParams, int]], masks_RW: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """A token (R,) for each row, and its log-probability (R,), which is NaN where logits are not finite.
 

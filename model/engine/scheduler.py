@@ -12,7 +12,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from model.cache.plan import BranchSize, Chunk, Plan
-from model.engine.block_pool import Blocks
+from model.engine.block_pool import BlockPool
 
 # Tokens of a step below which a GPU reads its weights for too few, and half of a tile of its products.
 _LEAST_PACE = 1024
@@ -83,7 +83,7 @@ class _Step:
 class Scheduler:
     """`plan` a step, run it, `commit` it, `remove` who has finished; `add` and `remove` at any time."""
 
-    def __init__(self, blocks: Blocks, *, budget: int, seats: int, reserve: float = 1.0) -> None:
+    def __init__(self, blocks: BlockPool, *, budget: int, seats: int, reserve: float = 1.0) -> None:
         """`budget` tokens a step, `seats` sequences at a time.
 
         `reserve` is the share of what the admitted may still grow that admission leaves free: with 1 nobody

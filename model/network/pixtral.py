@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from model.cache.contiguous_cache import KVCache, extend
+from model.cache.contiguous_cache import ContiguousCache, extend
 from model.cache.paged_cache import Pages
 from model.config import PixtralConfig
 from model.network.layers import Segments, TransformerBlock, frequencies, packed_attention, rotation
@@ -119,7 +119,7 @@ class Pixtral(nn.Module):
         self,
         x_TD: Tensor,
         lengths: Sequence[int],
-        cache: Sequence[KVCache] | None = None,
+        cache: Sequence[ContiguousCache] | None = None,
         rows: Tensor | None = None,
     ) -> Tensor:
         """Logits (R, V) of packed causal sequences, `lengths` tokens each.

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from model.engine.engine import BatchEngine
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, Engine, Group
-from model.engine.sampling import Sampling
+from model.engine.sampling import SamplingParams
 from model.executor.factory import EngineConfig
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
@@ -46,7 +46,7 @@ def make_group(
     pages: Sequence[tuple[int, int, int]],
     questions: Sequence[tuple[int, int]],
     *,
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     system: int = 3,
 ) -> Group:
     """`pages` are (seed, rows, columns); `questions` are lengths of question and of the longest answer."""
@@ -61,7 +61,7 @@ def make_group(
             id=f"{name}/{number}",
             ids=[*(30 + (number * 7 + place) % 20 for place in range(length - 1)), 4],
             max_new_tokens=tokens,
-            sampling=sampling or Sampling(),
+            sampling=sampling or SamplingParams(),
         )
         for number, (length, tokens) in enumerate(questions)
     ]
@@ -122,7 +122,7 @@ def mixed_groups() -> list[Group]:
 
 @pytest.fixture(scope="module")
 def expected(model: Pixtral) -> dict[str, Completion]:
-    done = answers(NaiveEngine(model, eos_id=EOS), mixed_groups())
+    done = answers(ReferenceEngine(model, eos_id=EOS), mixed_groups())
     assert {completion.finish_reason for completion in done.values()} >= {"length"}
     assert len({tuple(completion.token_ids) for completion in done.values()}) > 6
     return done
@@ -239,7 +239,9 @@ def test_any_mix_equals_the_plain_loop(
     ahead: bool,
 ) -> None:
     asked = [
-        make_group(str(number), pages, questions, system=system, sampling=Sampling(temperature=temperature))
+        make_group(
+            str(number), pages, questions, system=system, sampling=SamplingParams(temperature=temperature)
+        )
         for number, (pages, questions, system) in enumerate(groups)
     ]
     config = EngineConfig(
@@ -257,7 +259,7 @@ def test_any_mix_equals_the_plain_loop(
         engine.submit(group)
     done = {completion.id: completion for _ in range(late) for completion in engine.step()}
     done |= answers(engine, asked[-1:])
-    assert_equal(done, answers(NaiveEngine(model, eos_id=EOS, repetition=LOOPS), asked))
+    assert_equal(done, answers(ReferenceEngine(model, eos_id=EOS, repetition=LOOPS), asked))
     assert_empty(engine)
 
 
@@ -301,7 +303,7 @@ def test_an_image_seen_at_two_sizes_is_two_prefixes(model: Pixtral) -> None:
         )
     engine = BatchEngine(model, eos_id=EOS, config=ROOMY)
     for group in groups:
-        assert_equal(answers(engine, [group]), answers(NaiveEngine(model, eos_id=EOS), [group]))
+        assert_equal(answers(engine, [group]), answers(ReferenceEngine(model, eos_id=EOS), [group]))
 
 
 def test_features_are_dropped_once_their_image_is_prefilled(model: Pixtral) -> None:
@@ -357,16 +359,16 @@ def test_only_sampled_rows_are_computed_in_the_last_layer(
     assert rows == {"first": [len(group.prefix_ids), 8, 2], "last": [0, 2, 2], "output": [0, 2, 2]}
 
 
-@pytest.mark.parametrize("engine_type", [NaiveEngine, BatchEngine])
+@pytest.mark.parametrize("engine_type", [ReferenceEngine, BatchEngine])
 def test_answers_can_be_given_their_full_length(
-    model: Pixtral, expected: dict[str, Completion], engine_type: type[NaiveEngine | BatchEngine]
+    model: Pixtral, expected: dict[str, Completion], engine_type: type[ReferenceEngine | BatchEngine]
 ) -> None:
     stop = expected["a/2"].token_ids[1]
     group = mixed_groups()[0]
     short = answers(engine_type(model, eos_id=stop), [group])["a/2"]
     assert short.finish_reason == "stop"
     assert len(short.token_ids) < 9
-    branches = [replace(branch, sampling=Sampling(ignore_eos=True)) for branch in group.branches]
+    branches = [replace(branch, sampling=SamplingParams(ignore_eos=True)) for branch in group.branches]
     long = answers(engine_type(model, eos_id=stop), [replace(group, branches=branches)])["a/2"]
     assert (long.finish_reason, long.token_ids) == ("length", expected["a/2"].token_ids)
 
@@ -376,7 +378,7 @@ def test_a_loop_ends_the_answer() -> None:
     model.output.weight.zero_()  # every token is as likely, and the first is taken
     group = make_group("a", [], [(3, 50)])
     for engine in (
-        NaiveEngine(model, eos_id=EOS, repetition=LOOPS),
+        ReferenceEngine(model, eos_id=EOS, repetition=LOOPS),
         BatchEngine(model, eos_id=EOS, config=replace(ROOMY, repetition=LOOPS)),
     ):
         completion = answers(engine, [group])["a/0"]
@@ -392,14 +394,14 @@ def test_grammars_hold_in_a_batch_as_in_the_plain_loop(temperature: float, ahead
     grammars = Grammars(tokenizer)
     number = json.dumps({"type": "integer", "minimum": 100, "maximum": 999})
     day = json.dumps({"type": "string", "format": "date"})
-    group = make_group("a", [(0, 2, 3)], [(3, 30)] * 12, sampling=Sampling(temperature=temperature))
+    group = make_group("a", [(0, 2, 3)], [(3, 30)] * 12, sampling=SamplingParams(temperature=temperature))
     schemas = [day, None, number, day, '{"type": "uri"}', number] + [day] * 6
     branches = [
         replace(branch, grammar=schema) for branch, schema in zip(group.branches, schemas, strict=True)
     ]
     branches[3] = replace(branches[3], max_new_tokens=4)
     group = replace(group, branches=branches)
-    expected = answers(NaiveEngine(model, eos_id=EOS, grammars=grammars), [group])
+    expected = answers(ReferenceEngine(model, eos_id=EOS, grammars=grammars), [group])
     roomy = replace(ROOMY, ahead=ahead)
     tight = replace(roomy, block_size=1, cache_tokens=48, reserve=0.0, step_tokens=9)
     for config in (roomy, tight):

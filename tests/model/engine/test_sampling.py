@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.engine.sampling import Sampling, choose
+from model.engine.sampling import SamplingParams, choose
 
-GREEDY = Sampling()
+GREEDY = SamplingParams()
 LOGITS = torch.tensor([[0.5, 0.3, 0.2, 1e-9], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64).log()
 
 
@@ -17,7 +17,7 @@ def bits(*allowed: list[int]) -> Tensor:
     return torch.tensor(rows, dtype=torch.int32)
 
 
-def frequencies(sampling: Sampling, row: int = 0, mask: Tensor | None = None) -> list[float]:
+def frequencies(sampling: SamplingParams, row: int = 0, mask: Tensor | None = None) -> list[float]:
     """How often each token is drawn, over many places of an answer."""
     settings = [(sampling, index) for index in range(4000)]
     mask = None if mask is None else mask.expand(len(settings), -1)
@@ -46,7 +46,7 @@ def test_a_mask_decides_the_token_and_leaves_its_probability() -> None:
 
 
 def test_a_row_without_a_distribution_does_not_disturb_the_others() -> None:
-    drawn = Sampling(temperature=1.0)
+    drawn = SamplingParams(temperature=1.0)
     mask = bits([0, 1, 2, 3], [])
     tokens, logprobs = choose(LOGITS, [(drawn, 0), (drawn, 0)], mask)
     assert tokens[:1].tolist() == choose(LOGITS[:1], [(drawn, 0)])[0].tolist()
@@ -54,28 +54,28 @@ def test_a_row_without_a_distribution_does_not_disturb_the_others() -> None:
 
 
 def test_draws_follow_the_probabilities() -> None:
-    assert frequencies(Sampling(temperature=1.0)) == pytest.approx([0.5, 0.3, 0.2, 0.0], abs=0.03)
+    assert frequencies(SamplingParams(temperature=1.0)) == pytest.approx([0.5, 0.3, 0.2, 0.0], abs=0.03)
 
 
 def test_temperature_sharpens() -> None:
     squares = torch.tensor([0.1, 0.2, 0.3, 0.4]) ** 2
     expected = (squares / squares.sum()).tolist()
-    assert frequencies(Sampling(temperature=0.5), row=1) == pytest.approx(expected, abs=0.03)
+    assert frequencies(SamplingParams(temperature=0.5), row=1) == pytest.approx(expected, abs=0.03)
 
 
 def test_top_p_keeps_the_likeliest_that_reach_it() -> None:
-    kept = frequencies(Sampling(temperature=1.0, top_p=0.6))
+    kept = frequencies(SamplingParams(temperature=1.0, top_p=0.6))
     assert kept == pytest.approx([0.5 / 0.8, 0.3 / 0.8, 0.0, 0.0], abs=0.03)
-    assert frequencies(Sampling(temperature=1.0, top_p=1e-6), row=1) == [0, 0, 0, 1]
+    assert frequencies(SamplingParams(temperature=1.0, top_p=1e-6), row=1) == [0, 0, 0, 1]
 
 
 def test_draws_stay_within_the_mask() -> None:
-    drawn = frequencies(Sampling(temperature=1.0), mask=bits([1, 2]))
+    drawn = frequencies(SamplingParams(temperature=1.0), mask=bits([1, 2]))
     assert drawn == pytest.approx([0.0, 0.6, 0.4, 0.0], abs=0.03)
 
 
 def test_draws_depend_on_seed_and_place_alone() -> None:
-    one, other = (Sampling(temperature=1.0, seed=seed) for seed in (1, 2))
+    one, other = (SamplingParams(temperature=1.0, seed=seed) for seed in (1, 2))
     logits = torch.randn(50)
     alone = [int(choose(logits[None], [(one, index)])[0]) for index in range(20)]
     together = choose(logits.expand(21, -1), [(GREEDY, 0), *((one, index) for index in range(20))])[0]
@@ -96,4 +96,4 @@ def test_logits_that_are_not_finite_are_told_by_their_log_probability() -> None:
 )
 def test_settings_are_checked(values: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Sampling(**values)  # type: ignore[arg-type]  # only floats are tried
+        SamplingParams(**values)  # type: ignore[arg-type]  # only floats are tried

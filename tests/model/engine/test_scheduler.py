@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from model.cache.plan import BranchSize, Plan, share_out
 from model.engine import scheduler as scheduling
-from model.engine.block_pool import Blocks, block_names
+from model.engine.block_pool import BlockPool, block_names
 from model.engine.scheduler import Scheduler
 
 SIZE = 4
@@ -32,7 +32,7 @@ class World:
     computed: int = 0
 
     def __post_init__(self) -> None:
-        self.blocks = Blocks(self.count, SIZE)
+        self.blocks = BlockPool(self.count, SIZE)
         self.scheduler = Scheduler(self.blocks, budget=self.budget, seats=self.seats, reserve=self.reserve)
 
     def add(
@@ -183,7 +183,7 @@ def test_shares_are_of_like_size() -> None:
 
 def test_limits_of_the_scheduler_are_checked() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Scheduler(Blocks(1, SIZE), budget=0, seats=1)
+        Scheduler(BlockPool(1, SIZE), budget=0, seats=1)
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -266,7 +266,7 @@ TestSchedulerMachine.settings = settings(max_examples=200, stateful_step_count=4
 
 def with_group(*, blocks: int, budget: int, prompt: int, answer: int, groups: int = 1) -> Scheduler:
     """Groups of one branch each, in blocks of 64 tokens."""
-    scheduler = Scheduler(Blocks(blocks, 64), budget=budget, seats=64)
+    scheduler = Scheduler(BlockPool(blocks, 64), budget=budget, seats=64)
     for key in range(groups):
         names = [bytes([key, block]) for block in range(-(-(prompt - 20) // 64))]
         size = BranchSize(key=f"{key}", tokens=prompt, limit=prompt + answer)
@@ -317,7 +317,7 @@ def with_prompts(
     *prompts: int, budget: int, answer: int = 16, each: int = 1, blocks: int = 4000
 ) -> Scheduler:
     """Groups "0", "1", ... of prefixes of so many tokens, with `each` branches of one token more."""
-    scheduler = Scheduler(Blocks(blocks, 64), budget=budget, seats=64)
+    scheduler = Scheduler(BlockPool(blocks, 64), budget=budget, seats=64)
     for group, prompt in enumerate(prompts):
         names = [bytes([group, block]) for block in range(-(-prompt // 64))]
         sizes = [
@@ -386,7 +386,7 @@ def test_the_pace_is_that_of_the_next_group() -> None:
 
 def test_each_branch_brings_an_answer() -> None:
     """Of 1,280,000 tokens about a half are answers of 500, which end in 500 steps: some 1,300 a step."""
-    scheduler = Scheduler(Blocks(20_000, 64), budget=8192, seats=64)
+    scheduler = Scheduler(BlockPool(20_000, 64), budget=8192, seats=64)
     branches = [BranchSize(key=number, tokens=564, limit=1064) for number in range(4)]
     scheduler.add("page", tokens=64, names=[b"page"], branches=branches)
     assert scheduler._pace() in range(1216, 1409)

@@ -14,7 +14,7 @@ from model.cache.batch import Batch
 from model.cache.paged_cache import CacheLayer, PagedCache
 from model.cache.plan import Chunk
 from model.engine.engine import BatchEngine
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.request import Completion, Group
 from model.executor import attention_inputs as inputs
 from model.executor import cuda as decoder
@@ -51,7 +51,7 @@ def assert_alike(ours: dict[str, Completion], theirs: dict[str, Completion], tol
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, Completion]:
-    return answers(NaiveEngine(make_model(), eos_id=EOS), GROUPS)
+    return answers(ReferenceEngine(make_model(), eos_id=EOS), GROUPS)
 
 
 @pytest.mark.parametrize("short", [64, 4], ids=["short chunks", "long chunks"])
@@ -261,7 +261,7 @@ def test_bfloat16_and_fp8_weights_stay_near_float32(fp8: bool) -> None:
         return tiny_pixtral(dtype=dtype, hidden_dim=80, vision=vision).to(DEVICE)
 
     group: Group = GROUPS[0]
-    expected = answers(NaiveEngine(make(torch.float32), eos_id=EOS), [group])
+    expected = answers(ReferenceEngine(make(torch.float32), eos_id=EOS), [group])
     config = replace(FUSED, block_size=64, cache_tokens=4096, fp8_weights=fp8)
     ours = answers(BatchEngine(make(torch.bfloat16), eos_id=EOS, config=config), [group])
     for id, completion in ours.items():

@@ -17,9 +17,9 @@ import torch
 from model.checkpoint import load_model, save_model
 from model.collectives.world import World
 from model.engine.engine import BatchEngine
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.request import Completion, Group
-from model.engine.sampling import Sampling
+from model.engine.sampling import SamplingParams
 from model.executor.factory import EngineConfig
 from model.parallel.lockstep import Leader, follow, receive_command, send_command
 from model.parallel.tensor_parallel import load_parallel
@@ -83,7 +83,7 @@ def together(
 def constrained_group() -> Group:
     number = json.dumps({"type": "integer", "minimum": 100, "maximum": 999})
     day = json.dumps({"type": "string", "format": "date"})
-    group = make_group("g", [(0, 2, 3)], [(3, 12)] * 4, sampling=Sampling(temperature=1.0))
+    group = make_group("g", [(0, 2, 3)], [(3, 12)] * 4, sampling=SamplingParams(temperature=1.0))
     schemas = [day, None, number, number]
     branches = [replace(one, grammar=schema) for one, schema in zip(group.branches, schemas, strict=True)]
     return replace(group, branches=branches)
@@ -93,7 +93,9 @@ def test_the_answers_are_those_of_one_process(ranks: Ranks, saved: Path) -> None
     """Shared prefixes, several images, grammars; at once and in pieces, ahead or not, and preempted."""
     groups = [*mixed_groups(), constrained_group()]
     model = load_model(saved, device="cpu", dtype=torch.float64)
-    expected = answers(NaiveEngine(model, eos_id=EOS, grammars=Grammars(Tokenizer.from_file(TEKKEN))), groups)
+    expected = answers(
+        ReferenceEngine(model, eos_id=EOS, grammars=Grammars(Tokenizer.from_file(TEKKEN))), groups
+    )
     assert {one.finish_reason for one in expected.values()} == {"length", "stop"}
     tight = replace(ROOMY, cache_tokens=17 * SIZE, reserve=0.0, step_tokens=20)
     configs = [
@@ -230,7 +232,9 @@ def test_the_gpus_network_is_shared_like_the_plain_one(ranks: Ranks, saved: Path
     """And a step of several chunks is computed in two halves."""
     pytest.importorskip("triton", reason="torch has brought no Triton; `make test` installs one")
     groups = [make_group("a", [(0, 2, 3), (1, 1, 2)], [(3, 2), (4, 2)])]
-    expected = answers(NaiveEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups)
+    expected = answers(
+        ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
+    )
     config = replace(ROOMY, fused=True, ahead=True, step_tokens=20, encode_patches=0, overlap=2)
     [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
     [(done, _)] = outcomes
@@ -244,7 +248,9 @@ def test_gpus_answer_together_as_one_process(saved: Path, overlap: int | None) -
     if torch.cuda.device_count() < 2:
         pytest.skip("one CUDA device")
     groups = [make_group("a", [(0, 2, 3), (1, 1, 2)], [(3, 9), (4, 12)]), make_group("b", [], [(2, 8)])]
-    expected = answers(NaiveEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups)
+    expected = answers(
+        ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
+    )
     config = EngineConfig(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap)
     ranks = Ranks(2, kind="cuda")
     try:
