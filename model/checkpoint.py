@@ -9,9 +9,7 @@ Weights on the CPU in the file's own dtype stay mapped from the file: loading co
 processes share them.
 """
 
-import hashlib
 import json
-import logging
 import os
 import re
 import tempfile
@@ -28,8 +26,6 @@ from torch import Tensor
 
 from model.config import PixtralConfig
 from model.network.pixtral import Pixtral
-
-_log = logging.getLogger(__name__)
 
 # The one table of names: Mistral's, which are ours, and Hugging Face's as published. N is a layer.
 _NAMES = {
@@ -81,7 +77,7 @@ class CheckpointError(ValueError):
 
 def load_config(folder: Path) -> PixtralConfig:
     """The model's shape; CheckpointError when the folder holds no checkpoint."""
-    if _is_mistral(folder):
+    if is_mistral(folder):
         return PixtralConfig.from_file(folder / "params.json")
     return PixtralConfig.from_hugging_face(folder / "config.json")
 
@@ -106,7 +102,7 @@ def check_checkpoint(folder: Path) -> PixtralConfig:
     expected = Pixtral.on_meta(config).state_dict()
     with ExitStack() as stack:
         _check(
-            folder, expected, _open_tensors(_tensor_files(folder), stack, "cpu"), _sources(folder, expected)
+            folder, expected, _open_tensors(tensor_files(folder), stack, "cpu"), _sources(folder, expected)
         )
     return config
 
@@ -140,12 +136,12 @@ def load_tensors(
     Query and key projections must be cut between heads, since Hugging Face permutes rows within each.
     """
     expected = whole.state_dict()
-    mistral = _is_mistral(folder)
+    mistral = is_mistral(folder)
     state = {}
     with ExitStack() as stack:
         # A file opened for a GPU would bring the whole tensor there to cut it.
         opened_for = "cpu" if cuts else str(device)
-        found = _open_tensors(_tensor_files(folder), stack, opened_for)
+        found = _open_tensors(tensor_files(folder), stack, opened_for)
         sources = _sources(folder, expected)
         _check(folder, expected, found, sources)
         for name, source in sources.items():
@@ -177,38 +173,7 @@ def save_model(model: Pixtral, folder: Path) -> None:
             os.replace(Path(scratch) / name, folder / name)
 
 
-def model_key(folder: Path) -> str:
-    """SHA-256 over a checkpoint's files: configuration, tokenizer, tensors. Kept beside them once computed.
-
-    The kept key counts while every file has the size and modification time that it was computed from.
-    """
-    config = folder / ("params.json" if _is_mistral(folder) else "config.json")
-    files = [config, *_tensor_files(folder)]
-    if (folder / "tekken.json").is_file():
-        files.append(folder / "tekken.json")
-    stamps = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
-    kept = folder / ".model_key.json"
-    try:
-        known = json.loads(kept.read_text(encoding="utf-8"))
-        if known["files"] == stamps:
-            return str(known["key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # absent, unreadable or of another shape: it is only a memory, and is computed again
-    digest = hashlib.sha256()
-    for name in stamps:
-        with (folder / name).open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    key = digest.hexdigest()
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".model_key", delete=False) as scratch:
-            json.dump({"files": stamps, "key": key}, scratch)
-        os.replace(scratch.name, kept)
-    except OSError as error:
-        _log.info("the model key is not kept beside %s (%s): the next run computes it again", folder, error)
-    return key
-
-
-def _is_mistral(folder: Path) -> bool:
+def is_mistral(folder: Path) -> bool:
     """Whether the folder has Mistral's layout, which wins over the other; CheckpointError for neither."""
     if (folder / "params.json").is_file() and any(folder.glob("consolidated*.safetensors")):
         return True
@@ -223,13 +188,13 @@ def _is_mistral(folder: Path) -> bool:
 
 def _sources(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """The name that each of our tensors has in the files."""
-    mistral = _is_mistral(folder)
+    mistral = is_mistral(folder)
     return {name: name if mistral else hugging_face_name(name) for name in names}
 
 
-def _tensor_files(folder: Path) -> list[Path]:
+def tensor_files(folder: Path) -> list[Path]:
     """The files that hold the tensors: those that the index names, else all of the layout."""
-    stem = "consolidated" if _is_mistral(folder) else "model"
+    stem = "consolidated" if is_mistral(folder) else "model"
     index = folder / f"{stem}.safetensors.index.json"
     if not index.is_file():
         return sorted(folder.glob(f"{stem}*.safetensors"))

@@ -154,7 +154,7 @@ class PixtralConfig:
         )
 
 
-def check_size(config: PixtralConfig, size: int) -> None:
+def check_tensor_parallel_size(config: PixtralConfig, size: int) -> None:
     """ValueError unless `size` ranks can share the model: each takes as many heads, as much of the
     feed-forward and as many tokens of the vocabulary as the others, which are powers of two wherever a
     Pixtral is published."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from jobs.bench.gpu import Monitor
 from jobs.bench.page_images import draw_page
-from model.cache.paged_cache import free_memory
+from model.cache.cache_size import free_memory
 from model.config import PixtralConfig, VisionConfig
 from model.engine.engine import BatchEngine
 from model.engine.repetition import RepetitionLimit

@@ -73,3 +73,18 @@ def slots(chunk: Chunk, start: int, end: int, size: int) -> NDArray[np.int32]:
     """Where tokens `start` to `end` of the chunk's sequence are: block * size + offset."""
     positions = np.arange(start, end, dtype=np.int32)
     return np.asarray(chunk.table, np.int32)[positions // size] * size + positions % size
+
+
+def share_out(sizes: Sequence[int], shares: int) -> list[list[int]]:
+    """The indices of `sizes` in so many shares of about equal sum.
+
+    The largest size is given out first, and each goes to the share that has least. Sizes 30, 10, 20 and 10 in
+    two shares: indices 0 and 3, and indices 1 and 2.
+    """
+    taken: list[list[int]] = [[] for _ in range(shares)]
+    loads = [0] * shares
+    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
+        least = loads.index(min(loads))
+        taken[least].append(index)
+        loads[least] += sizes[index]
+    return [sorted(share) for share in taken]

@@ -4,7 +4,7 @@ A plan is all that the runner needs to know of scheduling: which tokens of which
 into which blocks, and which of them sample.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -47,15 +47,3 @@ class BranchSize:
     """Of prefix and branch."""
     limit: int
     """Tokens at which it is complete: those and the longest answer."""
-
-
-def share_out(sizes: Sequence[int], shares: int) -> list[list[int]]:
-    """Which of the things of these sizes go into each of so many like shares: the largest first, each to
-    the share that has least. Sizes 30, 10, 20 and 10 in two shares: (0, 3) and (1, 2)."""
-    taken: list[list[int]] = [[] for _ in range(shares)]
-    loads = [0] * shares
-    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
-        least = loads.index(min(loads))
-        taken[least].append(index)
-        loads[least] += sizes[index]
-    return [sorted(share) for share in taken]

@@ -19,7 +19,7 @@ import torch.distributed._symmetric_memory as symmetric_memory
 from torch import Tensor
 
 from model.collectives.world import World
-from model.network.pixtral import Pending, Reduce
+from model.network.pixtral import AllReduce, AsyncWork
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Sums(Protocol):
 @dataclass(frozen=True)
 class _Reduced:
     part_TD: Tensor
-    pending: Pending
+    pending: AsyncWork
 
     def wait(self) -> Late:
         self.pending.wait()
@@ -62,7 +62,7 @@ class _Reduced:
 class Collective:
     """Sums of any number of ranks, on any device: by an all-reduce in place."""
 
-    def __init__(self, reduce: Reduce) -> None:
+    def __init__(self, reduce: AllReduce) -> None:
         self._reduce = reduce
 
     def restart(self, *, hidden: bool) -> None:

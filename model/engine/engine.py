@@ -19,11 +19,13 @@ from torch import Tensor
 from model.cache.plan import BranchSize, Chunk, Plan
 from model.engine.answer import Answer, check_grammars
 from model.engine.block_pool import BlockPool
+from model.engine.config import EngineConfig
 from model.engine.prefix_images import Prefix, PrefixImage, encode
 from model.engine.request import Branch, Completion, Group, check_branch, check_prefix, failed
-from model.engine.runner import REQUEST_ERRORS, Flight, Job, Network, Runner, Sampled
+from model.engine.runner import Flight, Job, ModelRunner, Sampled
 from model.engine.scheduler import Scheduler
-from model.executor.factory import EngineConfig, make_network, ranks_of, step_tokens
+from model.executor.executor import REQUEST_ERRORS, Executor
+from model.executor.factory import make_executor, max_num_batched_tokens, ranks_of
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 
@@ -60,31 +62,34 @@ class BatchEngine:
         eos_id: int,
         grammars: Grammars | None = None,
         config: EngineConfig | None = None,
-        network: Network | None = None,
+        executor: Executor | None = None,
     ) -> None:
-        """`grammars` over the model's tokens are needed for branches with a JSON schema; `network` is what
-        computes instead of this process alone, made with the same config."""
+        """`grammars` over the model's tokens are needed for branches with a JSON schema; `executor` is
+        given where several ranks compute, and was made with `config.executor`."""
         check_grammars(grammars, model.config.vocab_size)
         config = config or EngineConfig()
         weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
         on_gpu = weight.is_cuda
-        self._step_tokens = step_tokens(config, weight)
+        self._max_num_batched_tokens = max_num_batched_tokens(config.executor, weight)
         self._like = weight.new_empty(0)
         self._model_config = model.config
         self._eos_id = eos_id
         self._grammars = grammars
         self._config = config
-        self._ahead = on_gpu if config.ahead is None else config.ahead
+        self._async_scheduling = on_gpu if config.async_scheduling is None else config.async_scheduling
         self._encode_patches = (
             (_GPU_ENCODE_PATCHES * ranks_of(model) if on_gpu else 0)
             if config.encode_patches is None
             else config.encode_patches
         )
-        self._network = make_network(model, config) if network is None else network
-        blocks = BlockPool(self._network.cache.blocks, self._network.cache.size)
-        self._runner = Runner(self._network, grammars, self._like.device)
+        self._executor = make_executor(model, config.executor) if executor is None else executor
+        blocks = BlockPool(self._executor.cache.blocks, self._executor.cache.size)
+        self._runner = ModelRunner(self._executor, grammars, self._like.device)
         self._scheduler = Scheduler(
-            blocks, budget=self._step_tokens, seats=config.sequences, reserve=config.reserve
+            blocks,
+            max_num_batched_tokens=self._max_num_batched_tokens,
+            max_num_seqs=config.executor.max_num_seqs,
+            reserve=config.reserve,
         )
         self._cache_tokens = blocks.count * blocks.size
         self._keys = count()
@@ -158,7 +163,7 @@ class BatchEngine:
         self._flight = self._runner.sample(launched)
         if began is not None and self.timeline is not None and (ended := self._mark()) is not None:
             self.timeline.append((began, ended))
-        if not self._ahead:
+        if not self._async_scheduling:
             done += self._land()
         return done
 
@@ -172,7 +177,9 @@ class BatchEngine:
 
     def _schedule(self) -> None:
         """Tells the scheduler of as many groups as the next steps may need: what it is told, it looks at."""
-        while self._later and self._scheduler.queued < 2 * max(self._step_tokens, self._encode_patches):
+        while self._later and self._scheduler.queued < 2 * max(
+            self._max_num_batched_tokens, self._encode_patches
+        ):
             key, asked = self._later.popitem(last=False)
             self._groups[key] = asked
             sizes = []
@@ -180,7 +187,7 @@ class BatchEngine:
                 tokens = len(asked.prefix.ids) + len(answer.branch.ids)
                 limit = tokens + answer.branch.max_new_tokens
                 sizes.append(BranchSize(key=branch, tokens=tokens, limit=limit))
-            names = asked.prefix.names(self._config.block_size)
+            names = asked.prefix.names(self._executor.cache.size)
             self._scheduler.add(key, tokens=len(asked.prefix.ids), names=names, branches=sizes)
 
     def _land(self) -> list[Completion]:
@@ -225,7 +232,7 @@ class BatchEngine:
         if not needed:
             return []
         try:
-            encode(self._network.encode, [*needed, *self._encoded_ahead(needed)], self._like)
+            encode(self._executor.encode, [*needed, *self._encoded_ahead(needed)], self._like)
             return []
         except torch.AcceleratorError:
             raise
@@ -252,7 +259,7 @@ class BatchEngine:
         completions = []
         for image, key in needed.items():
             try:
-                encode(self._network.encode, [image], self._like)
+                encode(self._executor.encode, [image], self._like)
             except torch.AcceleratorError:
                 raise
             except REQUEST_ERRORS as error:

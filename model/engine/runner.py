@@ -10,7 +10,6 @@ Shapes: T tokens, R rows that sample, P patches, D width, V vocabulary, W words 
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,32 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.cache.batch import Batch
-from model.cache.paged_cache import PagedCache
 from model.cache.plan import Chunk
 from model.engine.answer import Answer
 from model.engine.sampling import choose
+from model.executor.executor import REQUEST_ERRORS, Executor
 from model.text.grammar import Grammars
 from model.transfer import send
-
-REQUEST_ERRORS = (ValueError, RuntimeError, MemoryError)
-"""What one request can do to its own computation: torch could not compute it, mostly for want of memory."""
-
-
-class Network(Protocol):
-    """What computes batches: the plain network, a GPU's, or several ranks' together."""
-
-    @property
-    def cache(self) -> PagedCache:
-        """Where keys and values are."""
-
-    def encode(self, images: Sequence[Tensor]) -> Tensor:
-        """Normalised images (3, H, W) -> features (P, D), image after image."""
-
-    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy cache blocks (from, to), all at once."""
-
-    def step(self, batch: Batch) -> Tensor:
-        """Logits (R, V) of a batch whose shorter chunks come first."""
 
 
 @dataclass(frozen=True)
@@ -98,17 +77,17 @@ class Flight:
         ]
 
 
-class Runner:
-    """A network, and what its tokens are chosen by."""
+class ModelRunner:
+    """Runs steps on an executor and samples their tokens."""
 
-    def __init__(self, network: Network, grammars: Grammars | None, device: torch.device) -> None:
-        self._network = network
+    def __init__(self, executor: Executor, grammars: Grammars | None, device: torch.device) -> None:
+        self._executor = executor
         self._grammars = grammars
         self._device = device
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy cache blocks, before the step that the plan gives them with."""
-        self._network.copy(pairs)
+        self._executor.copy(pairs)
 
     def launch(self, jobs: Sequence[Job], before: Flight) -> Launched:
         """Computes the jobs; `before` holds the tokens that are still missing in them."""
@@ -122,7 +101,7 @@ class Runner:
         self, jobs: list[Job], tokens_R: Tensor | None, rows: dict[Hashable, int], launched: Launched
     ) -> None:
         try:
-            logits_RV = self._network.step(_packed(jobs, tokens_R, rows))
+            logits_RV = self._executor.step(_packed(jobs, tokens_R, rows))
         except torch.AcceleratorError:
             raise  # the device is lost, which no request did, and no other could be answered on it
         except REQUEST_ERRORS as error:

@@ -83,18 +83,22 @@ class _Step:
 class Scheduler:
     """`plan` a step, run it, `commit` it, `remove` who has finished; `add` and `remove` at any time."""
 
-    def __init__(self, blocks: BlockPool, *, budget: int, seats: int, reserve: float = 1.0) -> None:
-        """`budget` tokens a step, `seats` sequences at a time.
+    def __init__(
+        self, blocks: BlockPool, *, max_num_batched_tokens: int, max_num_seqs: int, reserve: float = 1.0
+    ) -> None:
+        """At most `max_num_batched_tokens` tokens a step and `max_num_seqs` sequences at a time.
 
-        `reserve` is the share of what the admitted may still grow that admission leaves free: with 1 nobody
-        who runs is ever preempted, with less more run at a time.
+        `reserve`: see `EngineConfig`.
         """
-        if budget < 1 or seats < 1 or not 0 <= reserve <= 1:
-            raise ValueError(f"budget {budget}, seats {seats}, reserve {reserve}: at least 1, 1, and 0 to 1")
+        if max_num_batched_tokens < 1 or max_num_seqs < 1 or not 0 <= reserve <= 1:
+            raise ValueError(
+                f"max_num_batched_tokens {max_num_batched_tokens}, max_num_seqs {max_num_seqs}, "
+                f"reserve {reserve}: at least 1, 1, and 0 to 1"
+            )
         self.preemptions = 0
         self._blocks = blocks
-        self._budget = budget
-        self._seats = seats
+        self._max_num_batched_tokens = max_num_batched_tokens
+        self._max_num_seqs = max_num_seqs
         self._reserve = reserve
         self._admitted = 0
         self._written: float | None = None  # tokens of an answer, as the last ones were
@@ -175,7 +179,7 @@ class Scheduler:
 
     def plan(self) -> Plan:
         """The next step, on the assumption that those before it are done when it runs."""
-        budget = min(self._budget, self._pace())
+        budget = min(self._max_num_batched_tokens, self._pace())
         step = _Step(budget, budget)
         self._decode(step)
         for sequence in self._running:
@@ -275,7 +279,7 @@ class Scheduler:
         """Branches of computed prefixes; False when one of them could not start for want of blocks."""
         growth = self._growth()
         for group in list(self._ready):
-            while group.waiting and step.budget and len(self._running) < self._seats:
+            while group.waiting and step.budget and len(self._running) < self._max_num_seqs:
                 new, later = self._room(group)
                 if self._blocks.free < new + self._kept(growth + later):
                     return False
@@ -342,7 +346,7 @@ class Scheduler:
         # Also what this step computes: it is not to be found before it has run.
         underway = {name for one in prefixes for name in one.group.names}
         for group in list(self._queue):
-            if not step.budget or len(self._running) >= self._seats:
+            if not step.budget or len(self._running) >= self._max_num_seqs:
                 return
             found = self._blocks.find(group.names)
             missing = group.names[len(found) :]
@@ -362,7 +366,7 @@ class Scheduler:
     def _private(self, group: _Group) -> int:
         """Blocks beside the prefix's that the group's waiting branches may take while they run at a time."""
         whole = group.prefix.length // self._blocks.size
-        limits = (branch.limit or 0 for branch in group.waiting[: self._seats])
+        limits = (branch.limit or 0 for branch in group.waiting[: self._max_num_seqs])
         return sum(self._blocks.for_tokens(limit) - whole for limit in limits)
 
     def _admit_group(self, group: _Group, step: _Step) -> None:

@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.cache.batch import Batch
+from model.cache.batch import Batch, share_out
 from model.cache.paged_cache import CacheLayer, PagedCache
-from model.cache.plan import Chunk, share_out
+from model.cache.plan import Chunk
 from model.collectives.all_reduce import Late, Sums
 from model.executor.attention_inputs import Inputs, pack
 from model.executor.fused_layers import FusedEncoder, Layer, Pauses, in_turn, normalized
@@ -41,7 +41,7 @@ _MIXED_SIZES = tuple(range(128, 2049, 128))
 _MIXED_SHORT, _MIXED_KEYS, _MIXED_SEGMENTS = 512, 16384, 16
 
 
-class FusedNetwork:
+class FusedModel:
     """A model whose weights are fused for a GPU; `over` a cache it computes batches."""
 
     def __init__(
@@ -67,14 +67,14 @@ class FusedNetwork:
         if model.norm.weight.is_cuda:
             torch.cuda.empty_cache()  # what is left of the separate weights shall be free for the cache
 
-    def over(self, cache: PagedCache) -> "FusedDecoder":
-        return FusedDecoder(self, cache)
+    def over(self, cache: PagedCache) -> "CudaExecutor":
+        return CudaExecutor(self, cache)
 
 
-class FusedDecoder:
+class CudaExecutor:
     """Encoder and decoder of a fused model, over one cache."""
 
-    def __init__(self, network: FusedNetwork, cache: PagedCache) -> None:
+    def __init__(self, network: FusedModel, cache: PagedCache) -> None:
         self.encode = network.encode
         self.cache = cache
         self._model = network.model
@@ -247,7 +247,7 @@ def _decode_room(size: int, blocks: int) -> Room:
 class _Graph:
     """A step of one size, recorded once."""
 
-    def __init__(self, decoder: FusedDecoder, arrays: Sequence[NDArray[np.int32]], room: Room) -> None:
+    def __init__(self, decoder: CudaExecutor, arrays: Sequence[NDArray[np.int32]], room: Room) -> None:
         self.slots = Slots(arrays, decoder.device)
         inputs = padded_inputs(self.slots, room)
         x_TD = decoder.x_TD[: room.tokens]

@@ -4,62 +4,52 @@ In: a model, whole or a rank's shard, and how the engine shall work. Out: a netw
 decided how many tokens the cache holds; nothing of requests.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.cache.paged_cache import PagedCache, cache_tokens
+from model.cache.cache_size import tokens_that_fit
+from model.cache.paged_cache import PagedCache
 from model.collectives.all_reduce import make_sums
 from model.collectives.world import World
-from model.engine.repetition import RepetitionLimit
-from model.engine.runner import Network
-from model.executor.eager import PlainNetwork
+from model.executor.eager import EagerExecutor
+from model.executor.executor import Executor
 from model.network.pixtral import Pixtral
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineConfig:
-    """How much an engine does at a time, and how much it remembers."""
+class ExecutorConfig:
+    """How much a step may hold, how much the cache holds, and with which kernels both are computed."""
 
-    step_tokens: int | None = None
-    """Most tokens computed in a step, of all sequences together; None: 16,384 on a GPU, 8,192 on a CPU."""
-    sequences: int = 256
-    """Sequences that run at a time."""
+    max_num_batched_tokens: int | None = None
+    """Most tokens of a step, of all sequences together. None: 16,384 on a GPU, 8,192 on a CPU."""
+    max_num_seqs: int = 256
+    """Most sequences that run at a time."""
     block_size: int = 64
-    """Tokens of a cache block: sharing is by whole blocks, and each branch wastes half of one."""
+    """Tokens of a cache block. Prefixes are shared by whole blocks, and each branch wastes half of one."""
     cache_tokens: int | None = None
-    """Tokens whose keys and values the cache holds; None: as many as free memory allows."""
-    reserve: float = 1.0
-    """Share of what the admitted may still write that admission keeps free: below 1, more run at a time, and
-    the latest is computed again when they do write it."""
-    encode_patches: int | None = None
-    """Patches up to which the encoder goes on with the pages of waiting groups once it has to run; None: on a
-    GPU as many as fill it, on a CPU only what the step needs."""
-    ahead: bool | None = None
-    """Launch a step before the one before it is read; None: on a GPU, whose time it saves."""
+    """Tokens whose keys and values the cache holds. None: as many as free memory allows."""
     fused: bool | None = None
-    """Compute with a GPU's kernels instead of plain torch; None: on a GPU."""
+    """Compute with a GPU's kernels instead of plain torch. None: on a GPU."""
     fp8_weights: bool = False
-    """Multiply in FP8 in encoder and decoder; needs the kernels."""
+    """Multiply in FP8 in encoder and decoder. Needs the kernels."""
     fp8_cache: bool = False
-    """Keep keys and values in FP8: half the memory and half the reading; needs the kernels."""
+    """Keep keys and values in FP8: half the memory and half the reading. Needs the kernels."""
     graphs: bool = True
     """On a GPU, replay small steps as CUDA graphs."""
     overlap: int | None = None
-    """Tokens of a step from which on several GPUs that share the model compute it in two halves, each while
-    they sum up the other's partial results; None: never. Needs the kernels."""
-    repetition: RepetitionLimit = field(default=RepetitionLimit())
-    """When an answer counts as a loop."""
+    """Several GPUs that share the model cut a step of at least so many tokens into two micro-batches, and
+    compute one while they all-reduce the other. None: never. Needs the kernels."""
 
     def __post_init__(self) -> None:
-        for name in ("step_tokens", "sequences", "block_size", "cache_tokens", "overlap"):
+        for name in ("max_num_batched_tokens", "max_num_seqs", "block_size", "cache_tokens", "overlap"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: it must be at least 1")
 
 
-def make_network(model: Pixtral, config: EngineConfig, world: World | None = None) -> Network:
+def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = None) -> Executor:
     """What computes this model's batches, over a new cache.
 
     Of a model that is a rank's shard, `world` are the ranks, all of which must call it: the one with the
@@ -73,23 +63,25 @@ def make_network(model: Pixtral, config: EngineConfig, world: World | None = Non
     if config.fp8_weights or config.fp8_cache:
         _check_fp8(weight.device, fused)
     if fused:
-        from model.executor.cuda import FusedNetwork  # Triton, which torch brings for GPUs alone
+        from model.executor.cuda import FusedModel  # Triton, which torch brings for GPUs alone
 
         # Before the cache is sized: FP8 weights leave more memory for it.
-        fused_network = FusedNetwork(
+        fused_network = FusedModel(
             model,
             fp8=config.fp8_weights,
-            replayed=config.sequences if config.graphs and weight.is_cuda else 0,
-            sums=None if world is None else make_sums(world, step_tokens(config, weight), model.norm.weight),
+            replayed=config.max_num_seqs if config.graphs and weight.is_cuda else 0,
+            sums=None
+            if world is None
+            else make_sums(world, max_num_batched_tokens(config, weight), model.norm.weight),
             halved=config.overlap,
         )
     tokens = config.cache_tokens
     if tokens is None:
-        tokens = cache_tokens(
+        tokens = tokens_that_fit(
             model.config,
             like,
-            step_tokens(config, weight),
-            config.sequences,
+            max_num_batched_tokens(config, weight),
+            config.max_num_seqs,
             fp8=config.fp8_cache,
             ranks=ranks_of(model),
         )
@@ -103,7 +95,7 @@ def make_network(model: Pixtral, config: EngineConfig, world: World | None = Non
         like=like,
         fp8=config.fp8_cache,
     )
-    return fused_network.over(cache) if fused else PlainNetwork(model, cache)
+    return fused_network.over(cache) if fused else EagerExecutor(model, cache)
 
 
 def ranks_of(model: Pixtral) -> int:
@@ -112,9 +104,11 @@ def ranks_of(model: Pixtral) -> int:
     return model.config.n_kv_heads * model.config.head_dim // len(weight)
 
 
-def step_tokens(config: EngineConfig, weight: Tensor) -> int:
+def max_num_batched_tokens(config: ExecutorConfig, weight: Tensor) -> int:
     """Most tokens of a step where the weights are."""
-    return (16384 if weight.is_cuda else 8192) if config.step_tokens is None else config.step_tokens
+    if config.max_num_batched_tokens is not None:
+        return config.max_num_batched_tokens
+    return 16384 if weight.is_cuda else 8192
 
 
 def _check_fp8(device: torch.device, fused: bool) -> None:

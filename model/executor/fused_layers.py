@@ -24,8 +24,8 @@ from model.kernels.elementwise import Quantized, norm, quantize, swiglu, turn
 from model.network.layers import Segments, TransformerBlock, packed_attention
 from model.network.pixtral import Pixtral
 
-Attend = Callable[[Tensor], Tensor]
-"""Takes a layer's fused queries, keys and values (T, X); what each query sees (T, N * H)."""
+FusedAttentionFn = Callable[[Tensor], Tensor]
+"""From a layer's fused queries, keys and values (T, X) to the attention output (T, N * H)."""
 
 T = TypeVar("T")
 Pauses = Generator[None, None, T]
@@ -143,7 +143,7 @@ class Layer:
             width=width,
         )
 
-    def __call__(self, x_TD: Tensor, late: Late, attend: Attend) -> Pauses[Late]:
+    def __call__(self, x_TD: Tensor, late: Late, attend: FusedAttentionFn) -> Pauses[Late]:
         """The block, in place; returns what has still to be added to x_TD, as `late` had before it."""
         fp8 = self.wqkv.fp8
         out_TX = attend(self.wqkv(normalized(self.attention_norm, x_TD, late, fp8)))

@@ -26,8 +26,8 @@ from model.transfer import send
 # Rows whose feed-forward a CPU's cache holds: a page at once goes through memory at every operation.
 _PIECE = 512
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Takes a layer's queries (T, N, H), new keys and values (T, G, H); what each query sees (T, N, H)."""
+AttentionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From a layer's queries (T, N, H), new keys and values (T, G, H) to the attention output (T, N, H)."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Attention(nn.Module):
         self.wo = nn.Linear(n_heads * head_dim, dim, bias=False)
 
     def forward(
-        self, x_TD: Tensor, rotation_T2P: Tensor, attend: Attend, rows_R: Tensor | None = None
+        self, x_TD: Tensor, rotation_T2P: Tensor, attend: AttentionFn, rows_R: Tensor | None = None
     ) -> Tensor:
         """(T, D), or (R, D) with `rows_R`: keys and values are computed for all rows, the rest for those."""
         # Head counts come from the shapes: tensor parallelism gives this rank fewer heads.
@@ -227,7 +227,7 @@ class TransformerBlock(nn.Module):
         self.ffn_norm = nn.RMSNorm(dim, eps=norm_eps)
 
     def forward(
-        self, x_TD: Tensor, rotation_T2P: Tensor, attend: Attend, rows_R: Tensor | None = None
+        self, x_TD: Tensor, rotation_T2P: Tensor, attend: AttentionFn, rows_R: Tensor | None = None
     ) -> Tensor:
         """(T, D), or (R, D) with `rows_R`, in the last block, whose other rows nobody reads."""
         kept_TD = x_TD if rows_R is None else x_TD[rows_R]

@@ -18,22 +18,24 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from model.cache.contiguous_cache import ContiguousCache, extend
-from model.cache.paged_cache import Pages
 from model.config import PixtralConfig
 from model.network.layers import Segments, TransformerBlock, frequencies, packed_attention, rotation
 from model.network.vision import VisionEncoder, VisionLanguageAdapter
 from model.transfer import send
 
 
-class Pending(Protocol):
-    """A sum on its way."""
+class AsyncWork(Protocol):
+    """A collective under way."""
 
     def wait(self) -> object:
-        """Lets what is launched from here on see the sum."""
+        """Operations that are launched after this call see the result."""
 
 
-Reduce = Callable[[Tensor], Pending]
+AllReduce = Callable[[Tensor], AsyncWork]
 """Begins to sum the ranks' partial results, in place."""
+
+LayerAttention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""An `AttentionFn` for each layer: its first argument is the layer's index."""
 
 
 class _Uninitialised(TorchFunctionMode):
@@ -54,8 +56,8 @@ class Pixtral(nn.Module):
     def __init__(self, config: PixtralConfig) -> None:
         super().__init__()
         self.config = config
-        self.reduce: Reduce | None = None
-        """Of a model that is one rank's shard, whose embeddings are a part of the sum; None: it is whole."""
+        self.all_reduce: AllReduce | None = None
+        """Sums the parts of the embeddings, if this model is one rank's shard. None: it is whole."""
         self.vision_encoder = VisionEncoder(config.vision)
         self.vision_language_adapter = VisionLanguageAdapter(config.vision.hidden_size, config.dim)
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
@@ -111,8 +113,8 @@ class Pixtral(nn.Module):
         x_TD: Tensor = self.tok_embeddings(ids_T)
         for positions, features_PD in patches:
             x_TD.index_copy_(0, send(torch.from_numpy(positions), x_TD.device), features_PD.to(x_TD.dtype))
-        if self.reduce is not None:
-            self.reduce(x_TD).wait()
+        if self.all_reduce is not None:
+            self.all_reduce(x_TD).wait()
         return x_TD
 
     def forward(
@@ -149,16 +151,18 @@ class Pixtral(nn.Module):
         logits_RV: Tensor = self.output(self.norm(x_TD))
         return logits_RV
 
-    def step(self, x_TD: Tensor, positions_T: Tensor, pages: Pages) -> Tensor:
-        """Logits (R, V) after a step's new tokens, whose keys and values go into the paged cache.
+    def step(
+        self, x_TD: Tensor, positions_T: Tensor, attend: LayerAttention, rows_R: Tensor | None = None
+    ) -> Tensor:
+        """Logits (R, V) of the rows `rows_R`, all without it, of tokens at any positions of any sequences.
 
-        Only the rows that sample are read: in the last layer, all but keys and values is for them alone.
+        `attend` is given each layer's index, queries, new keys and values, and keeps what later steps need.
+        In the last layer it has the queries of `rows_R` alone, but the keys and values of all tokens.
         """
         rotation_T2P = self.rotation(positions_T, x_TD)
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            rows_R = pages.rows_R if index == last else None
-            x_TD = layer(x_TD, rotation_T2P, partial(pages.attend, index, index == last), rows_R)
+            x_TD = layer(x_TD, rotation_T2P, partial(attend, index), rows_R if index == last else None)
         logits_RV: Tensor = self.output(self.norm(x_TD))
         return logits_RV
 

@@ -15,7 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import VisionConfig
-from model.network.layers import Attend, Segments, TransformerBlock, frequencies, packed_attention, rotation
+from model.network.layers import (
+    AttentionFn,
+    Segments,
+    TransformerBlock,
+    frequencies,
+    packed_attention,
+    rotation,
+)
 
 # Fixed in Mistral's code; params.json does not hold it.
 _NORM_EPS = 1e-5
@@ -42,7 +49,7 @@ class VisionTransformer(nn.Module):
             for _ in range(config.num_hidden_layers)
         )
 
-    def forward(self, x_PD: Tensor, rotation_P2H: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x_PD: Tensor, rotation_P2H: Tensor, attend: AttentionFn) -> Tensor:
         for layer in self.layers:
             x_PD = layer(x_PD, rotation_P2H, attend)
         return x_PD

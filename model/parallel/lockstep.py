@@ -24,8 +24,8 @@ from model.cache.batch import Batch
 from model.cache.paged_cache import PagedCache
 from model.cache.plan import Chunk
 from model.collectives.world import World
-from model.engine.runner import REQUEST_ERRORS
-from model.executor.factory import EngineConfig, make_network
+from model.executor.executor import REQUEST_ERRORS
+from model.executor.factory import ExecutorConfig, make_executor
 from model.network.pixtral import Pixtral
 from model.parallel.vision_parallel import SharedEncoder
 
@@ -38,22 +38,22 @@ class LockstepError(Exception):
     """A step that the ranks have not come through together. Not one request's fault: the replica ends."""
 
 
-class Leader:
+class TensorParallelExecutor:
     """The network of rank 0, which has all others compute with it."""
 
-    def __init__(self, model: Pixtral, world: World, config: EngineConfig) -> None:
+    def __init__(self, model: Pixtral, world: World, config: ExecutorConfig) -> None:
         assert world.rank == 0, world.rank
         self._world = world
-        self._network = make_network(model, config, world)
-        self._encoder = SharedEncoder(model, self._network.encode, world)
+        self._executor = make_executor(model, config, world)
+        self._encoder = SharedEncoder(model, self._executor.encode, world)
 
     @property
     def cache(self) -> PagedCache:
-        return self._network.cache
+        return self._executor.cache
 
     def encode(self, images: Sequence[Tensor]) -> Tensor:
         if len(images) == 1:
-            return self._network.encode(images)  # nothing to share out
+            return self._executor.encode(images)  # nothing to share out
         sizes_I2 = np.array([image.shape[1:] for image in images], np.int32)
         try:
             send_command(self._world, _ENCODE, [sizes_I2.ravel()])
@@ -66,7 +66,7 @@ class Leader:
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         if pairs:
             send_command(self._world, _COPY, [np.array(pairs, np.int32).ravel()])
-            self._network.copy(pairs)
+            self._executor.copy(pairs)
 
     def step(self, batch: Batch) -> Tensor:
         ids_T = batch.ids_T.copy()
@@ -78,7 +78,7 @@ class Leader:
             if len(batch.unknown_K2):
                 assert batch.sampled_before is not None, batch.unknown_K2
                 self._world.tell(batch.sampled_before)
-            return self._network.step(batch)
+            return self._executor.step(batch)
         except REQUEST_ERRORS as error:
             raise LockstepError(
                 f"the ranks could not compute a step of {len(ids_T)} tokens: {error}"
@@ -90,20 +90,20 @@ class Leader:
 
 
 @torch.inference_mode()
-def follow(model: Pixtral, world: World, config: EngineConfig) -> None:
+def follow(model: Pixtral, world: World, config: ExecutorConfig) -> None:
     """What the other ranks do until the leader stops; `config` must be the leader's."""
     assert world.rank > 0, world.rank
-    network = make_network(model, config, world)
-    encoder = SharedEncoder(model, network.encode, world)
+    executor = make_executor(model, config, world)
+    encoder = SharedEncoder(model, executor.encode, world)
     try:
         while (command := receive_command(world))[0] != _STOP:
             kind, arrays = command
             if kind == _ENCODE:
                 encoder(arrays[0].reshape(-1, 2), None)
             elif kind == _COPY:
-                network.copy([(int(source), int(target)) for source, target in arrays[0].reshape(-1, 2)])
+                executor.copy([(int(source), int(target)) for source, target in arrays[0].reshape(-1, 2)])
             else:
-                network.step(_batch(arrays, world))
+                executor.step(_batch(arrays, world))
     except REQUEST_ERRORS as error:
         raise LockstepError(f"rank {world.rank} cannot follow: {error}") from error
 

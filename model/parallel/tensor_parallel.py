@@ -2,8 +2,9 @@
 
 In: a folder and a World. Out: a Pixtral whose decoder computes with this rank's heads and channels, whose
 vocabulary is this rank's tokens, and whose encoder and adapter are whole. Each rank reads only its slices.
-What is refused: a size that does not divide the model (`config.check_size`), and whatever `load_model`
-refuses. This is the only file that knows DeepSpeed; what is odd about it stands beside the line.
+Refused are a number of ranks that does not divide the model (`config.check_tensor_parallel_size`), and all
+that `load_model` refuses. This is the only file that knows DeepSpeed; its oddities stand beside the lines
+that work around them.
 """
 
 import logging
@@ -18,7 +19,7 @@ import torch.distributed as dist
 
 from model.checkpoint import Cut, load_config, load_tensors
 from model.collectives.world import World
-from model.config import PixtralConfig, check_size
+from model.config import PixtralConfig, check_tensor_parallel_size
 from model.network.layers import TransformerBlock
 from model.network.pixtral import Pixtral
 from model.parallel.shards import EmbeddingShard, OutputShard
@@ -27,10 +28,10 @@ from model.parallel.shards import EmbeddingShard, OutputShard
 _SUMMED = ("attention.wo", "feed_forward.w2")
 
 
-def load_parallel(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
+def load_shard(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
     """This rank's shard, on its device, in evaluation mode; all ranks must call it.
 
-    CheckpointError and ValueError as `load_model` and `check_size` raise them, on all ranks alike.
+    CheckpointError as from `load_model`, ValueError as from `check_tensor_parallel_size`, on all ranks.
     """
     config = load_config(folder)
     model = empty_shard(config, world, dtype)
@@ -44,14 +45,14 @@ def load_parallel(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
 def empty_shard(config: PixtralConfig, world: World, dtype: torch.dtype) -> Pixtral:
     """The modules and shapes of this rank's shard, on meta; all ranks must call it.
 
-    ValueError as `check_size` raises it.
+    ValueError as `check_tensor_parallel_size` raises it.
     """
-    check_size(config, world.size)
+    check_tensor_parallel_size(config, world.size)
     whole, model = Pixtral.on_meta(config), Pixtral.on_meta(config)
     _cut_layers(model, world, dtype)
     model.add_module("tok_embeddings", EmbeddingShard(model.tok_embeddings, world))
     model.add_module("output", OutputShard(model.output, world))
-    model.reduce = world.sum
+    model.all_reduce = world.sum
     _check_shapes(model, whole, _cuts(whole, world))
     return model
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.cache.plan import share_out
+from model.cache.batch import share_out
 from model.collectives.world import World
 from model.network.pixtral import Pixtral
 

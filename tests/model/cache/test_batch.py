@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from model.cache.batch import Batch, slots
+from model.cache.batch import Batch, share_out, slots
 from model.cache.plan import Chunk
 
 CHUNKS = [
@@ -57,3 +57,10 @@ def test_a_part_has_its_chunks_tokens_and_patches() -> None:
     ]
     other = whole.part([0])
     assert (other.ids_T.tolist(), other.unknown_K2.tolist(), list(other.patches)) == ([20], [[0, 2]], [])
+
+
+def test_shares_are_of_like_size() -> None:
+    assert share_out([30, 10, 20, 10], 2) == [[0, 3], [1, 2]]
+    assert share_out([4, 6, 8, 10, 12], 2) == [[0, 1, 4], [2, 3]]
+    assert share_out([5], 3) == [[0], [], []]
+    assert share_out([], 2) == [[], []]

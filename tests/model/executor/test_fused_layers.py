@@ -19,20 +19,21 @@ from model.engine.request import Completion, Group
 from model.executor import attention_inputs as inputs
 from model.executor import cuda as decoder
 from model.executor import graphs as padding
-from model.executor.cuda import FusedDecoder, FusedNetwork
-from model.executor.eager import PlainNetwork
-from model.executor.factory import EngineConfig, make_network
+from model.executor.cuda import CudaExecutor, FusedModel
+from model.executor.eager import EagerExecutor
+from model.executor.factory import make_executor
 from model.executor.fused_layers import in_turn
 from model.executor.graphs import Room, pad, padded_inputs
 from model.kernels import elementwise
 from model.network.pixtral import Pixtral
 from model.transfer import Slots
+from tests.model.configs import configured
 from tests.model.engine.test_engine import EOS, answers, make_group
 from tests.model.tiny import VISION, tiny_pixtral
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 SIZE = 4
-FUSED = EngineConfig(block_size=SIZE, cache_tokens=400, fused=True, ahead=True)
+FUSED = configured(block_size=SIZE, cache_tokens=400, fused=True, async_scheduling=True)
 GROUPS = [make_group("a", [(0, 2, 3)], [(3, 3), (4, 3)]), make_group("b", [], [(2, 3)])]
 
 
@@ -66,12 +67,12 @@ def test_prompts_in_pieces_are_answered_alike(
     expected: dict[str, Completion], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inputs, "SHORT", 4)
-    pieces = replace(FUSED, step_tokens=9)
+    pieces = configured(FUSED, max_num_batched_tokens=9)
     assert_alike(answers(BatchEngine(make_model(), eos_id=EOS, config=pieces), GROUPS), expected, 1e-4)
 
 
 def test_a_cache_in_fp8_changes_log_probabilities_a_little(expected: dict[str, Completion]) -> None:
-    engine = BatchEngine(make_model(), eos_id=EOS, config=replace(FUSED, fp8_cache=True))
+    engine = BatchEngine(make_model(), eos_id=EOS, config=configured(FUSED, fp8_cache=True))
     changes = [
         abs(completion.logprobs[0] - expected[id].logprobs[0])
         for id, completion in answers(engine, GROUPS).items()
@@ -84,7 +85,7 @@ def test_a_cache_in_fp8_changes_log_probabilities_a_little(expected: dict[str, C
 def test_the_parameters_are_views_of_the_fused_weights() -> None:
     model = make_model()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    FusedNetwork(model, fp8=False, replayed=0)
+    FusedModel(model, fp8=False, replayed=0)
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
     wq, wv = (model.get_parameter(f"layers.0.attention.{name}.weight") for name in ("wq", "wv"))
@@ -112,7 +113,7 @@ def noisy_cache(model: Pixtral, blocks: int) -> PagedCache:
     return cache
 
 
-def replayed(fused: FusedDecoder, batch: Batch, room: Room) -> Tensor:
+def replayed(fused: CudaExecutor, batch: Batch, room: Room) -> Tensor:
     """What a graph of this room would compute."""
     arrays = pad(batch, SIZE, room)
     assert arrays is not None
@@ -142,8 +143,8 @@ def test_a_step_filled_up_to_a_graphs_size_is_the_same_step(monkeypatch: pytest.
     monkeypatch.setattr(padding, "ITEMS", 8)
     model, batch = make_model(), decoding([9, 5, 14])
     cache = noisy_cache(model, 12)
-    plain = PlainNetwork(model, cache).step(batch) if DEVICE.type == "cpu" else None
-    fused = FusedNetwork(model, fp8=False, replayed=0).over(cache)
+    plain = EagerExecutor(model, cache).step(batch) if DEVICE.type == "cpu" else None
+    fused = FusedModel(model, fp8=False, replayed=0).over(cache)
     eager = fused.step(batch)
     before = cache.k_LCSGH.clone()
     filled = replayed(fused, batch, Room(tokens=8, short=8, rows=8, blocks=16))
@@ -183,7 +184,7 @@ def test_a_mixed_step_filled_up_is_the_same_step(mix: str, monkeypatch: pytest.M
     patches = [(np.array([1, 2]), torch.ones(2, len(model.norm.weight), device=DEVICE))]
     batch = Batch(chunks, ids, np.zeros((0, 2), np.int32), None, patches)
     cache = noisy_cache(model, taken + 2)
-    fused = FusedNetwork(model, fp8=False, replayed=0).over(cache)
+    fused = FusedModel(model, fp8=False, replayed=0).over(cache)
     eager = fused.step(batch)
     written = cache.k_LCSGH.clone()
     cache.k_LCSGH.copy_(noisy_cache(model, taken + 2).k_LCSGH)
@@ -213,21 +214,21 @@ def test_what_is_too_large_fits_no_graph() -> None:
 
 def test_the_cache_is_sized_beside_weights_in_fp8_too() -> None:
     model = make_model()
-    config = replace(FUSED, cache_tokens=None, fp8_weights=True, graphs=False)  # nothing is multiplied
-    network = make_network(model, config)
-    assert network.cache.k_LCSGH.shape[3] == model.config.n_kv_heads
+    config = configured(FUSED, cache_tokens=None, fp8_weights=True, graphs=False)  # nothing is multiplied
+    executor = make_executor(model, config.executor)
+    assert executor.cache.k_LCSGH.shape[3] == model.config.n_kv_heads
     assert sum(parameter.numel() for parameter in model.layers.parameters() if parameter.dim() > 1) == 0
 
 
 def test_fp8_needs_the_kernels() -> None:
     with pytest.raises(ValueError, match="FP8 needs a GPU's kernels"):
-        BatchEngine(make_model(), eos_id=EOS, config=replace(FUSED, fused=False, fp8_cache=True))
+        BatchEngine(make_model(), eos_id=EOS, config=configured(FUSED, fused=False, fp8_cache=True))
 
 
 @pytest.mark.gpu
 def test_a_graph_decodes_as_eager_launches_do() -> None:
     def run(graphs: bool) -> dict[str, Completion]:
-        config = replace(FUSED, block_size=64, cache_tokens=4096, graphs=graphs)
+        config = configured(FUSED, block_size=64, cache_tokens=4096, graphs=graphs)
         return answers(BatchEngine(make_model(), eos_id=EOS, config=config), GROUPS)
 
     assert_alike(run(True), run(False), 1e-4)
@@ -247,8 +248,8 @@ def test_a_graph_computes_a_mixed_step_as_eager_launches_do() -> None:
         Chunk(3, 200, 300, tuple(range(5, 13)), True),
     ]
     batch = Batch(chunks, np.arange(20, 441, dtype=np.int32) % 64, np.zeros((0, 2), np.int32), None, ())
-    eager = FusedNetwork(model, fp8=False, replayed=0).over(cache).step(batch)
-    replaying = FusedNetwork(model, fp8=False, replayed=16).over(cache)
+    eager = FusedModel(model, fp8=False, replayed=0).over(cache).step(batch)
+    replaying = FusedModel(model, fp8=False, replayed=16).over(cache)
     assert replaying._room(batch) is not None
     torch.testing.assert_close(replaying.step(batch).float(), eager.float(), rtol=0.05, atol=0.05)
 
@@ -262,7 +263,7 @@ def test_bfloat16_and_fp8_weights_stay_near_float32(fp8: bool) -> None:
 
     group: Group = GROUPS[0]
     expected = answers(ReferenceEngine(make(torch.float32), eos_id=EOS), [group])
-    config = replace(FUSED, block_size=64, cache_tokens=4096, fp8_weights=fp8)
+    config = configured(FUSED, block_size=64, cache_tokens=4096, fp8_weights=fp8)
     ours = answers(BatchEngine(make(torch.bfloat16), eos_id=EOS, config=config), [group])
     for id, completion in ours.items():
         if completion.token_ids[0] == expected[id].token_ids[0]:

@@ -16,15 +16,16 @@ import torch
 
 from model.checkpoint import load_model, save_model
 from model.collectives.world import World
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Completion, Group
 from model.engine.sampling import SamplingParams
-from model.executor.factory import EngineConfig
-from model.parallel.lockstep import Leader, follow, receive_command, send_command
-from model.parallel.tensor_parallel import load_parallel
+from model.parallel.lockstep import TensorParallelExecutor, follow, receive_command, send_command
+from model.parallel.tensor_parallel import load_shard
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
+from tests.model.configs import configured
 from tests.model.engine.test_engine import (
     EOS,
     ROOMY,
@@ -68,12 +69,12 @@ def together(
     grammars = Grammars(Tokenizer.from_file(TEKKEN)) if world.rank == 0 else None
     done = []
     for config in configs:
-        model = load_parallel(folder, world, dtype)
+        model = load_shard(folder, world, dtype)
         if world.rank:
-            follow(model, world, config)
+            follow(model, world, config.executor)
             continue
-        leader = Leader(model, world, config)
-        engine = BatchEngine(model, eos_id=EOS, grammars=grammars, config=config, network=leader)
+        leader = TensorParallelExecutor(model, world, config.executor)
+        engine = BatchEngine(model, eos_id=EOS, grammars=grammars, config=config, executor=leader)
         done.append((answers(engine, groups), engine.preemptions))
         assert_empty(engine)
         leader.stop()
@@ -97,12 +98,12 @@ def test_the_answers_are_those_of_one_process(ranks: Ranks, saved: Path) -> None
         ReferenceEngine(model, eos_id=EOS, grammars=Grammars(Tokenizer.from_file(TEKKEN))), groups
     )
     assert {one.finish_reason for one in expected.values()} == {"length", "stop"}
-    tight = replace(ROOMY, cache_tokens=17 * SIZE, reserve=0.0, step_tokens=20)
+    tight = configured(ROOMY, cache_tokens=17 * SIZE, reserve=0.0, max_num_batched_tokens=20)
     configs = [
-        replace(ROOMY, encode_patches=1000, ahead=False),
-        replace(tight, ahead=True),
-        replace(ROOMY, ahead=True),
-        replace(tight, ahead=False),
+        configured(ROOMY, encode_patches=1000, async_scheduling=False),
+        configured(tight, async_scheduling=True),
+        configured(ROOMY, async_scheduling=True),
+        configured(tight, async_scheduling=False),
     ][: 8 // len(ranks.processes)]
     [outcomes, *others] = ranks(together, saved, groups, configs)
     assert others == [None] * len(others)
@@ -113,13 +114,13 @@ def test_the_answers_are_those_of_one_process(ranks: Ranks, saved: Path) -> None
 
 def cache_of(world: World, folder: Path) -> int:
     """With nothing said of the cache: the memory of the poorest rank decides."""
-    model = load_parallel(folder, world, torch.float64)
-    config = replace(ROOMY, cache_tokens=None)
+    model = load_shard(folder, world, torch.float64)
+    config = configured(ROOMY, cache_tokens=None)
     with patch("model.executor.factory.cache_tokens", lambda *_, **__: 1000 + 100 * world.rank):
         if world.rank:
-            follow(model, world, config)
+            follow(model, world, config.executor)
             return 0
-        leader = Leader(model, world, config)
+        leader = TensorParallelExecutor(model, world, config.executor)
         leader.stop()
         return leader.cache.blocks
 
@@ -143,15 +144,17 @@ def test_commands_arrive_whole_however_long(ranks: Ranks, lengths: list[int]) ->
 
 
 def ready(world: World, folder: Path) -> None:
-    load_parallel(folder, world, torch.float64)
+    load_shard(folder, world, torch.float64)
 
 
 def endless(world: World, folder: Path, begun: Path) -> None:
     """Works until the world ends; once it does, the file is there."""
-    model = load_parallel(folder, world, torch.float64)
+    model = load_shard(folder, world, torch.float64)
     if world.rank:
-        follow(model, world, ROOMY)
-    engine = BatchEngine(model, eos_id=EOS, config=ROOMY, network=Leader(model, world, ROOMY))
+        follow(model, world, ROOMY.executor)
+    engine = BatchEngine(
+        model, eos_id=EOS, config=ROOMY, executor=TensorParallelExecutor(model, world, ROOMY.executor)
+    )
     while True:
         answers(engine, [make_group("a", [(0, 2, 3)], [(3, 6)])])
         begun.touch()
@@ -202,9 +205,10 @@ def test_a_leader_waits_for_a_rank_to_take_a_command_as_long_as_for_a_sum() -> N
 
 def faulty(world: World, folder: Path, groups: Sequence[Group]) -> None:
     """Rank 1 runs out of memory in its third step."""
-    model = load_parallel(folder, world, torch.float64)
+    model = load_shard(folder, world, torch.float64)
     if world.rank == 0:
-        answers(BatchEngine(model, eos_id=EOS, config=ROOMY, network=Leader(model, world, ROOMY)), groups)
+        executor = TensorParallelExecutor(model, world, ROOMY.executor)
+        answers(BatchEngine(model, eos_id=EOS, config=ROOMY, executor=executor), groups)
     calls = count()
     step = model.step
 
@@ -214,7 +218,7 @@ def faulty(world: World, folder: Path, groups: Sequence[Group]) -> None:
         return step(*args)
 
     with patch.object(model, "step", fail):
-        follow(model, world, ROOMY)
+        follow(model, world, ROOMY.executor)
 
 
 def test_a_step_that_fails_on_one_rank_is_no_requests_error(saved: Path) -> None:
@@ -235,7 +239,9 @@ def test_the_gpus_network_is_shared_like_the_plain_one(ranks: Ranks, saved: Path
     expected = answers(
         ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
     )
-    config = replace(ROOMY, fused=True, ahead=True, step_tokens=20, encode_patches=0, overlap=2)
+    config = configured(
+        ROOMY, fused=True, async_scheduling=True, max_num_batched_tokens=20, encode_patches=0, overlap=2
+    )
     [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
     [(done, _)] = outcomes
     assert_alike(done, expected, 1e-4)
@@ -251,7 +257,7 @@ def test_gpus_answer_together_as_one_process(saved: Path, overlap: int | None) -
     expected = answers(
         ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
     )
-    config = EngineConfig(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap)
+    config = configured(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap)
     ranks = Ranks(2, kind="cuda")
     try:
         [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
