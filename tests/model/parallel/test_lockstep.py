@@ -116,7 +116,7 @@ def cache_of(world: World, folder: Path) -> int:
     """With nothing said of the cache: the memory of the poorest rank decides."""
     model = load_shard(folder, world, torch.float64)
     config = configured(ROOMY, cache_tokens=None)
-    with patch("model.executor.factory.cache_tokens", lambda *_, **__: 1000 + 100 * world.rank):
+    with patch("model.executor.factory.tokens_that_fit", lambda *_, **__: 1000 + 100 * world.rank):
         if world.rank:
             follow(model, world, config.executor)
             return 0
