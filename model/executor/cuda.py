@@ -24,7 +24,7 @@ from model.cache.plan import Chunk
 from model.collectives.all_reduce import Late, Sums
 from model.executor.attention_inputs import Inputs, pack
 from model.executor.fused_layers import FusedEncoder, Layer, Pauses, in_turn, normalized
-from model.executor.graphs import Room, pad, padded_inputs
+from model.executor.graph_inputs import Room, pad, padded_inputs
 from model.kernels.elementwise import gather, quantize, turn, turn_and_store
 from model.kernels.split_attention import split_attention
 from model.network.layers import is_capturable, packed_attention

@@ -18,12 +18,12 @@ from model.engine.reference import ReferenceEngine
 from model.engine.request import Completion, Group
 from model.executor import attention_inputs as inputs
 from model.executor import cuda as decoder
-from model.executor import graphs as padding
+from model.executor import graph_inputs as padding
 from model.executor.cuda import CudaExecutor, FusedModel
 from model.executor.eager import EagerExecutor
 from model.executor.factory import make_executor
 from model.executor.fused_layers import in_turn
-from model.executor.graphs import Room, pad, padded_inputs
+from model.executor.graph_inputs import Room, pad, padded_inputs
 from model.kernels import elementwise
 from model.network.pixtral import Pixtral
 from model.transfer import Slots
