@@ -1,7 +1,7 @@
-"""From a model to what computes an engine's batches: the plain network, or a GPU's over fused weights.
+"""Makes the executor of a model: plain torch, or a GPU's kernels over fused weights, with a new cache.
 
-In: a model, whole or a rank's shard, and how the engine shall work. Out: a network over a new cache. Here is
-decided how many tokens the cache holds; nothing of requests.
+In: a model, whole or one rank's shard, and an `ExecutorConfig`. Out: an executor. Here is decided how many
+tokens the cache holds. This file knows nothing of requests, so ranks that only follow import no grammars.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from model.cache.cache_size import tokens_that_fit
 from model.cache.paged_cache import PagedCache
-from model.collectives.all_reduce import make_sums
+from model.collectives.all_reduce import make_reducer
 from model.collectives.world import World
 from model.executor.eager import EagerExecutor
 from model.executor.executor import Executor
@@ -50,62 +50,68 @@ class ExecutorConfig:
 
 
 def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = None) -> Executor:
-    """What computes this model's batches, over a new cache.
+    """The executor of this model, over a new cache.
 
-    Of a model that is a rank's shard, `world` are the ranks, all of which must call it: the one with the
-    least free memory says how much their caches hold.
+    If the model is one rank's shard, all ranks of `world` must call this. The rank with the least free memory
+    decides how much their caches hold.
     """
     weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
     like = weight.new_empty(0)
-    head_dim = model.config.head_dim
-    heads = len(weight) // head_dim  # of this rank, if several share the model
+    heads = len(weight) // model.config.head_dim  # of this rank, if several share the model
     fused = weight.is_cuda if config.fused is None else config.fused
     if config.fp8_weights or config.fp8_cache:
         _check_fp8(weight.device, fused)
-    if fused:
-        from model.executor.cuda import FusedModel  # Triton, which torch brings for GPUs alone
+    if not fused:
+        return EagerExecutor(model, _make_cache(model, config, world, like, heads))
+    # They import Triton, which torch brings for GPUs alone.
+    from model.executor.cuda import CudaExecutor
+    from model.executor.fused_layers import FusedModel
 
-        # Before the cache is sized: FP8 weights leave more memory for it.
-        fused_network = FusedModel(
-            model,
-            fp8=config.fp8_weights,
-            replayed=config.max_num_seqs if config.graphs and weight.is_cuda else 0,
-            sums=None
-            if world is None
-            else make_sums(world, max_num_batched_tokens(config, weight), model.norm.weight),
-            halved=config.overlap,
-        )
+    reducer = None
+    if world is not None:
+        reducer = make_reducer(world, max_num_batched_tokens(config, weight), model.norm.weight)
+    fused_model = FusedModel(model, fp8=config.fp8_weights, reducer=reducer)
+    return CudaExecutor(
+        fused_model,
+        _make_cache(model, config, world, like, heads),
+        max_graph_seqs=config.max_num_seqs if config.graphs and weight.is_cuda else 0,
+        overlap=config.overlap,
+    )
+
+
+def _make_cache(
+    model: Pixtral, config: ExecutorConfig, world: World | None, like: Tensor, heads: int
+) -> PagedCache:
     tokens = config.cache_tokens
     if tokens is None:
         tokens = tokens_that_fit(
             model.config,
             like,
-            max_num_batched_tokens(config, weight),
+            max_num_batched_tokens(config, like),
             config.max_num_seqs,
             fp8=config.fp8_cache,
             ranks=ranks_of(model),
         )
-        tokens = tokens if world is None else world.least(tokens)
-    cache = PagedCache(
+        tokens = tokens if world is None else world.minimum(tokens)
+    return PagedCache(
         layers=len(model.layers),
         blocks=tokens // config.block_size,
         size=config.block_size,
         heads=heads,
-        width=head_dim,
+        width=model.config.head_dim,
         like=like,
         fp8=config.fp8_cache,
     )
-    return fused_network.over(cache) if fused else EagerExecutor(model, cache)
 
 
 def ranks_of(model: Pixtral) -> int:
-    """How many share the model: its shapes say it."""
+    """The number of ranks that share the model, from the shapes of its weights."""
     weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
     return model.config.n_kv_heads * model.config.head_dim // len(weight)
 
 
 def max_num_batched_tokens(config: ExecutorConfig, weight: Tensor) -> int:
-    """Most tokens of a step where the weights are."""
+    """Most tokens of a step: the configured number, or the default of the device that has the weights."""
     if config.max_num_batched_tokens is not None:
         return config.max_num_batched_tokens
     return 16384 if weight.is_cuda else 8192
