@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -265,3 +267,11 @@ def test_gpus_answer_together_as_one_process(saved: Path, overlap: int | None) -
         ranks.close()
     [(done, _)] = outcomes
     assert_alike(done, expected, 1e-3)
+
+
+def test_a_rank_that_only_follows_imports_no_grammars() -> None:
+    """llguidance, which only rank 0's engine needs."""
+    program = "import sys, model.parallel.lockstep, model.parallel.tensor_parallel; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "model.executor.factory" in done.stdout.split()
+    assert "llguidance" not in done.stdout.split()
