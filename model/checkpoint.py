@@ -1,12 +1,12 @@
-"""A checkpoint's folder to a model, and back.
+"""Loads a model from a checkpoint's folder, and saves one.
 
 In: `params.json` with `consolidated*.safetensors` (Mistral), or `config.json` with `model*.safetensors`
-(Hugging Face), sharded or not. Out: a Pixtral with every tensor in place. Strict: whatever is missing,
-unknown or misshapen is listed in one CheckpointError before any tensor is read. Safetensors only: other
-formats can run code.
+(Hugging Face), sharded or not. Out: a Pixtral with every tensor in place. All tensors that are missing,
+unknown or of a wrong shape are listed in one CheckpointError, before any tensor is read. Only safetensors are
+read: other formats can run code.
 
-Weights on the CPU in the file's own dtype stay mapped from the file: loading costs next to nothing, and
-processes share them.
+On the CPU, weights in the file's own dtype stay mapped from the file. So loading costs next to nothing, and
+processes share the memory.
 """
 
 import json
@@ -27,7 +27,7 @@ from torch import Tensor
 from model.config import PixtralConfig
 from model.network.pixtral import Pixtral
 
-# The one table of names: Mistral's, which are ours, and Hugging Face's as published. N is a layer.
+# The only table of tensor names: Mistral's, which this project uses, and Hugging Face's. N is a layer.
 _NAMES = {
     "tok_embeddings.weight": "language_model.model.embed_tokens.weight",
     "layers.N.attention.wq.weight": "language_model.model.layers.N.self_attn.q_proj.weight",
@@ -62,7 +62,7 @@ _NAMES = {
         )
     },
 }
-# Some releases of transformers 4 wrote their module tree's names; others write the published ones.
+# Some releases of transformers 4 saved tensors under the names of their module tree, not the published names.
 _NEWER_PREFIXES = {
     "model.language_model.": "language_model.model.",
     "model.vision_tower.": "vision_tower.",
@@ -72,11 +72,11 @@ _NEWER_PREFIXES = {
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded; the message lists everything that is wrong with it."""
+    """A checkpoint that cannot be loaded. The message lists all of its faults."""
 
 
 def load_config(folder: Path) -> PixtralConfig:
-    """The model's shape; CheckpointError when the folder holds no checkpoint."""
+    """The model's shape. CheckpointError if the folder holds no checkpoint."""
     if is_mistral(folder):
         return PixtralConfig.from_file(folder / "params.json")
     return PixtralConfig.from_hugging_face(folder / "config.json")
@@ -97,7 +97,7 @@ def default_dtype(device: torch.device | str) -> torch.dtype:
 
 
 def check_checkpoint(folder: Path) -> PixtralConfig:
-    """The model's shape, if `load_model` would find every tensor in place. Reads no tensor."""
+    """The model's shape. CheckpointError if `load_model` would not find every tensor. Reads no tensor."""
     config = load_config(folder)
     expected = Pixtral.on_meta(config).state_dict()
     with ExitStack() as stack:
@@ -131,15 +131,15 @@ def load_tensors(
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> dict[str, Tensor]:
-    """The tensors of `whole`, which need hold none itself; of those in `cuts` only that part is read.
+    """The tensors of the model `whole`, which may be on meta. Of tensors in `cuts`, only the cut is read.
 
-    Query and key projections must be cut between heads, since Hugging Face permutes rows within each.
+    Query and key projections must be cut between heads, since Hugging Face permutes the rows of each head.
     """
     expected = whole.state_dict()
     mistral = is_mistral(folder)
     state = {}
     with ExitStack() as stack:
-        # A file opened for a GPU would bring the whole tensor there to cut it.
+        # If the file were opened for a GPU, whole tensors would be copied there to be cut.
         opened_for = "cpu" if cuts else str(device)
         found = _open_tensors(tensor_files(folder), stack, opened_for)
         sources = _sources(folder, expected)
@@ -160,12 +160,12 @@ def load_tensors(
 
 
 def save_model(model: Pixtral, folder: Path) -> None:
-    """Write params.json and consolidated.safetensors, each complete or not at all."""
+    """Writes params.json and consolidated.safetensors, each of them whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     params = asdict(model.config)
     params["vision_encoder"] = params.pop("vision")
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    # A mapped file must never be written in place, and this model may be mapped from this very file.
+    # A mapped file must never be written in place, and this model may be mapped from the file to be replaced.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         (Path(scratch) / "params.json").write_text(json.dumps(params, indent=2) + "\n", encoding="utf-8")
         save_file(tensors, Path(scratch) / "consolidated.safetensors", metadata={"format": "pt"})
@@ -174,7 +174,7 @@ def save_model(model: Pixtral, folder: Path) -> None:
 
 
 def is_mistral(folder: Path) -> bool:
-    """Whether the folder has Mistral's layout, which wins over the other; CheckpointError for neither."""
+    """Whether the folder has Mistral's layout, alone or beside the other. CheckpointError for neither."""
     if (folder / "params.json").is_file() and any(folder.glob("consolidated*.safetensors")):
         return True
     if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors")):
@@ -187,13 +187,13 @@ def is_mistral(folder: Path) -> bool:
 
 
 def _sources(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The name that each of our tensors has in the files."""
+    """The published name of each tensor."""
     mistral = is_mistral(folder)
     return {name: name if mistral else hugging_face_name(name) for name in names}
 
 
 def tensor_files(folder: Path) -> list[Path]:
-    """The files that hold the tensors: those that the index names, else all of the layout."""
+    """The files that hold the tensors: those that an index names, else all of the layout."""
     stem = "consolidated" if is_mistral(folder) else "model"
     index = folder / f"{stem}.safetensors.index.json"
     if not index.is_file():
@@ -209,7 +209,7 @@ def tensor_files(folder: Path) -> list[Path]:
 
 
 def _open_tensors(files: list[Path], stack: ExitStack, device: str) -> dict[str, tuple[Any, str]]:
-    """Each tensor's name, as published, with the open file that holds it and its name there."""
+    """For each tensor's published name: the open file that holds it, and its name in that file."""
     found: dict[str, tuple[Any, str]] = {}
     for file in files:
         try:
@@ -261,9 +261,9 @@ def _head_dim(name: str, config: PixtralConfig) -> int:
 
 
 def _unpermute(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows of a q or k projection from Hugging Face's order of rotated pairs to Mistral's.
+    """Reorders the rows of a q or k projection from Hugging Face's order of rotated pairs to Mistral's.
 
-    Theirs keeps the pairs' first halves together, ours keeps each pair. With head_dim 6, our rows
-    (0, 1, 2, 3, 4, 5) are their rows (0, 3, 1, 4, 2, 5).
+    Hugging Face keeps the first halves of all pairs together, Mistral keeps each pair together. With head_dim
+    6, Mistral's rows (0, 1, 2, 3, 4, 5) are Hugging Face's rows (0, 3, 1, 4, 2, 5).
     """
     return weight.view(-1, 2, head_dim // 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape)

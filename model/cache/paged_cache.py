@@ -18,12 +18,12 @@ from model.transfer import send
 
 @dataclass(frozen=True)
 class CacheLayer:
-    """One layer of the cache, by slots."""
+    """One layer of the cache. C counts slots in keys and values, and blocks in the scales."""
 
     k_CGH: Tensor
     v_CGH: Tensor
     k_scales_CGS: Tensor
-    """The factor of each key, where they are in FP8; by blocks, not by slots, and of none elsewhere."""
+    """The factor of each key in FP8. In other types there are none, and C is 0."""
     v_scales_CGS: Tensor
 
     @property
@@ -32,9 +32,9 @@ class CacheLayer:
 
 
 class PagedCache:
-    """Keys and values (L, C, S, G, H) of all sequences; in FP8 with the factor of each (L, C, G, S).
+    """Keys and values (L, C, S, G, H) of all sequences, and in FP8 their factors (L, C, G, S).
 
-    The factors of a block's keys are read all at a time, for one head: they lie behind one another.
+    A kernel reads the factors of one head for all keys of a block, so these lie behind one another.
     """
 
     def __init__(
@@ -47,8 +47,8 @@ class PagedCache:
         self.k_scales_LCGS = like.new_empty(scales, dtype=torch.float32)
         self.v_scales_LCGS = like.new_empty(scales, dtype=torch.float32)
         if like.is_cuda:
-            # A kernel may multiply what lies behind a sequence's end by 0, and NaN * 0 is NaN. The reference
-            # reads nothing there, and memory that is never written is never taken from a CPU's machine.
+            # A kernel may read behind a sequence's end and multiply by 0, but NaN * 0 is NaN. On a CPU
+            # nothing reads there, and the machine gives no memory for pages that are never written.
             for tensor in self._tensors():
                 tensor.zero_()
 
@@ -62,7 +62,7 @@ class PagedCache:
         return self.k_LCSGH.shape[2]
 
     def layer(self, index: int) -> CacheLayer:
-        """One layer, by slots."""
+        """Views of one layer."""
         return CacheLayer(
             k_CGH=self.k_LCSGH[index].flatten(0, 1),
             v_CGH=self.v_LCSGH[index].flatten(0, 1),
@@ -78,7 +78,7 @@ class PagedCache:
                 tensor[:, targets] = tensor[:, sources]
 
     def _tensors(self) -> list[Tensor]:
-        """All that a block has; FP8 as bytes, which can be indexed."""
+        """All tensors in which blocks have a part. FP8 is viewed as bytes, which torch can index."""
         keys = [
             one.view(torch.uint8) if one.dtype.itemsize == 1 else one for one in (self.k_LCSGH, self.v_LCSGH)
         ]

@@ -1,8 +1,8 @@
 """A group's prefix and its images: which tokens are patches, which images a chunk needs, and their features.
 
-In: a checked group. Out: token ids and content names for the scheduler, and, for each chunk of the prefix,
-the rows that are patches and what the vision encoder says of them. Features are kept from their encoding
-until the prefill has passed their image.
+In: a checked group. Out: token ids and content names for the scheduler, and for each chunk of the prefix the
+rows that are patches, with their features from the vision encoder. Features are kept until the prefill has
+computed all tokens of their image.
 
 Shapes: P patches, D width of the decoder, H W pixels of an image.
 """
@@ -32,11 +32,11 @@ class PrefixImage:
     size: tuple[int, int]
     """(height, width) in pixels at which the model sees it."""
     positions: NDArray[np.int64]
-    """Of its patches' tokens in the prefix."""
+    """Positions of its patches in the prefix."""
     features_PD: Tensor | None = None
 
     def digest(self) -> bytes:
-        """Equal for images that the model cannot tell apart, given equal tokens: same pixels, same size."""
+        """A digest of pixels and size. With equal tokens, images of equal digest give equal answers."""
         content = hashlib.blake2b(repr((self.pixels.shape, self.size)).encode(), digest_size=16)
         content.update(np.ascontiguousarray(self.pixels).data)
         return content.digest()
@@ -51,7 +51,7 @@ class Prefix:
 
     @classmethod
     def of(cls, group: Group, sizes: Sequence[tuple[int, int]], image_token_id: int, patch: int) -> "Prefix":
-        """`sizes` are the images' as `check_prefix` gives them."""
+        """`sizes` are those that `check_prefix` gives."""
         prefix = cls(np.array(group.prefix_ids, np.int32))
         positions = np.flatnonzero(prefix.ids == image_token_id)
         start = 0
@@ -67,11 +67,11 @@ class Prefix:
         return block_names(self.ids, images, size)
 
     def needed(self, start: int, end: int) -> list[PrefixImage]:
-        """The images of which tokens `start` to `end` hold a patch."""
+        """The images that have a patch among tokens `start` to `end`."""
         return [image for image in self.images if image.positions[0] < end and image.positions[-1] >= start]
 
     def patches(self, start: int, end: int) -> list[tuple[NDArray[np.int64], Tensor]]:
-        """Each image in tokens `start` to `end`: its patches, counted from `start`, and their features."""
+        """For each image in tokens `start` to `end`: patches, counted from `start`, and their features."""
         parts = []
         for image in self.needed(start, end):
             first, last = np.searchsorted(image.positions, (start, end))
@@ -80,14 +80,14 @@ class Prefix:
         return parts
 
     def drop(self, end: int) -> None:
-        """Forget the features of images that lie before `end`: their keys and values are in the cache."""
+        """Forgets the features of images before position `end`: their keys and values are in the cache."""
         for image in self.images:
             if image.positions[-1] < end:
                 image.features_PD = None
 
 
 def encode(encoder: Encoder, images: Sequence[PrefixImage], like: Tensor) -> None:
-    """Compute the features of all these images in one batch, on the device and in the dtype of `like`."""
+    """Computes the features of all images in one batch, on the device and in the dtype of `like`."""
     pixels = [to_pixels(image.pixels, *image.size, device=like.device, dtype=like.dtype) for image in images]
     features_PD = encoder(pixels)
     lengths = [len(one.positions) for one in images]

@@ -1,7 +1,7 @@
-"""The plain loop that is the engine's oracle: one branch a step, one token a forward.
+"""The reference engine: a plain loop, one branch a step, one token a forward pass.
 
-Slow and plain on purpose: others are compared with it. A group's prefix is computed once. One bad request
-comes back as a completion with finish_reason "error"; `step` never raises for it.
+It is slow and plain on purpose: the tests compare the batch engine with it. A group's prefix is computed
+once. A bad request comes back as a completion with finish_reason "error"; `step` never raises for it.
 
 Shapes: T tokens, V vocabulary, W words of 32 tokens.
 """
@@ -17,7 +17,8 @@ from model.cache.contiguous_cache import ContiguousCache
 from model.engine.answer import Answer, check_grammars
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, FinishReason, Group, check_branch, check_prefix, failed
-from model.engine.sampling import choose
+from model.engine.sampling import sample_tokens
+from model.executor.executor import REQUEST_ERRORS
 from model.network.pixtral import Pixtral
 from model.network.preprocess import to_pixels
 from model.text.grammar import Grammars
@@ -83,9 +84,7 @@ class ReferenceEngine:
             return [self._answer(work, branch)]
         except torch.AcceleratorError:
             raise  # the device is lost, which no request did, and no other could be answered on it
-        # ValueError: the request is wrong, or the model's numbers are. RuntimeError, MemoryError: torch could
-        # not compute it, mostly for want of memory. The other requests can still be answered.
-        except (ValueError, RuntimeError, MemoryError) as error:
+        except REQUEST_ERRORS as error:
             return [failed(work.group, branch, error)]
 
     def _answer(self, work: _Pending, branch: Branch) -> Completion:
@@ -115,7 +114,7 @@ class ReferenceEngine:
                 matcher.fill(masks[0])
                 masks_1W = torch.from_numpy(masks).to(logits_1V.device)
             setting = (answer.branch.sampling, len(answer.token_ids))
-            token_1, logprob_1 = choose(logits_1V, [setting], masks_1W)
+            token_1, logprob_1 = sample_tokens(logits_1V, [setting], masks_1W)
             reason = answer.take(int(token_1), float(logprob_1))
             if reason is not None:
                 return reason

@@ -1,7 +1,7 @@
 """Pixtral: token ids and images in, logits out.
 
-Sequences are packed behind one another, without a batch dimension; parameters have the names that they have
-in Mistral's consolidated.safetensors. No sampling, no batching policy and no tokenizer here.
+Sequences are packed behind one another, without a batch dimension. Parameters have the names of Mistral's
+consolidated.safetensors. No sampling, no batching policy and no tokenizer here.
 
 Shapes: T tokens of all sequences, P patches of all images, D width, R rows whose logits are wanted,
 V vocabulary.
@@ -39,8 +39,8 @@ LayerAttention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Modules are made without first numbers. On meta, for a normal distribution alone, torch would load its
-    compiler, which takes longer than all else until a small model answers."""
+    """Makes modules without initial values. On the meta device, torch would load its compiler for a normal
+    distribution alone, and that takes longer than everything else until a small model answers."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -77,7 +77,7 @@ class Pixtral(nn.Module):
 
     @classmethod
     def on_meta(cls, config: PixtralConfig) -> Self:
-        """Its modules and the shapes of its tensors, which are yet to come."""
+        """The modules and the shapes of their tensors, without memory: on torch's meta device."""
         with _Uninitialised(), torch.device("meta"):
             return cls(config)
 
@@ -105,10 +105,11 @@ class Pixtral(nn.Module):
         return x_TD.masked_scatter(is_patch_T[:, None], image_features_PD.to(x_TD.dtype))
 
     def embed_packed(self, ids_T: Tensor, patches: Sequence[tuple[NDArray[np.int64], Tensor]] = ()) -> Tensor:
-        """(T, D): embeddings, with the rows at each part's positions replaced by its features (P, D).
+        """(T, D): embeddings, in which features (P, D) replace the rows at each image's positions.
 
-        Not by token: an image token outside a prefix is text, and a chunk may hold part of an image. Of
-        several ranks one is given the patches, and all the id -1 in their place, which embeds to zeros.
+        Unlike `embed`, it does not look for image tokens: one outside a prefix is text, and a chunk may hold
+        a part of an image. If several ranks share the model, rank 0 alone is given the patches. All ranks are
+        given the id -1 in their place, which embeds to zeros.
         """
         x_TD: Tensor = self.tok_embeddings(ids_T)
         for positions, features_PD in patches:
@@ -124,10 +125,10 @@ class Pixtral(nn.Module):
         cache: Sequence[ContiguousCache] | None = None,
         rows: Tensor | None = None,
     ) -> Tensor:
-        """Logits (R, V) of packed causal sequences, `lengths` tokens each.
+        """Logits (R, V) of packed causal sequences of `lengths` tokens.
 
-        With caches, one a sequence, each sequence continues its own, which grows by these tokens.
-        `rows` picks the positions whose logits are wanted; all without it.
+        With caches, one for each sequence, a sequence continues its cache, which grows by these tokens.
+        `rows` picks the positions whose logits are wanted; without it, all are.
         """
         assert sum(lengths) == len(x_TD), (lengths, x_TD.shape)
         assert cache is None or len(cache) == len(lengths), (lengths, cache)

@@ -42,7 +42,7 @@ class Text:
 
 @dataclass(frozen=True)
 class ImagePlaceholder:
-    """The place of an image of `rows` x `columns` patches; `image_grid.grid` says how many an image has."""
+    """The place in a message of an image of `rows` x `columns` patches, as `image_grid.grid` gives them."""
 
     rows: int
     columns: int
@@ -77,7 +77,7 @@ class Tokenizer:
         self.img_break = special_tokens["[IMG_BREAK]"]
         self.img_end = special_tokens["[IMG_END]"]
         self._offset = offset
-        # tiktoken is given no control tokens at all: text cannot become what the encoder does not know.
+        # tiktoken is given no control tokens at all: so no text can become one.
         self._encoding = tiktoken.Encoding(
             "tekken", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}
         )
