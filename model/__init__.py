@@ -7,7 +7,7 @@ network/                image grids, pixels, layers, encoder, Pixtral: the netwo
 cache/                  keys and values, of one sequence or in blocks; a step's plan and its packed batch
 engine/                 requests, scheduler, block pool, sampling, the engine; `reference` is the plain loop
 executor/               how a step is computed: in plain torch, or with fused weights and CUDA graphs
-kernels/                what only a GPU runs: Triton's kernels for the executor
+kernels/                Triton's kernels for the executor, which run on GPUs alone
 collectives/            ranks that share a model: how they meet, and how they sum their parts
 parallel/               a rank's shard of the weights; rank 0's executor, which all other ranks follow
 """

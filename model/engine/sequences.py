@@ -1,4 +1,4 @@
-"""The scheduler's own record of what it has to compute: groups, their sequences, and a step in the making.
+"""The scheduler's record of all that is to be computed: groups, their sequences, and a step in the making.
 
 A sequence is the prefix of a group, or one of its branches from the prefix on. Only counts of tokens and
 block numbers here: no token ids, no torch.

@@ -188,7 +188,7 @@ def _arrays_of(value: Any) -> Iterator[Any]:
 
 
 def _with_arrays(value: Any, arrays: Iterator[Tensor]) -> Any:
-    """The value with its arrays replaced in the same order; what is no array stays."""
+    """The value with its arrays replaced, in the same order. Everything else stays."""
     if isinstance(value, np.ndarray | Tensor):
         return next(arrays)
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""The network in plain torch: the road on CPUs, and what a GPU's is tested against.
+"""The executor in plain torch: it computes on CPUs, and a GPU's executor is tested against it.
 
 Shapes: T tokens, R rows that sample, P patches, D width, V vocabulary.
 """
@@ -15,7 +15,7 @@ from model.network.pixtral import Pixtral
 
 
 class EagerExecutor:
-    """The model over its cache."""
+    """The model, whole or one rank's shard, over its cache."""
 
     def __init__(self, model: Pixtral, cache: PagedCache) -> None:
         self.cache = cache

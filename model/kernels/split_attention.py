@@ -51,7 +51,7 @@ def _span_kernel(
     N: tl.constexpr, G: tl.constexpr, H: tl.constexpr, SIZE: tl.constexpr, Q: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, QUANT: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    # The key heads of an item run beside one another: what they read lies beside one another, too.
+    # The key heads of an item run at the same time: the memory that they read is adjacent, too.
     group = tl.program_id(0)
     item = tl.program_id(1)
     start = tl.load(spans + item * 3 + 1)

@@ -219,7 +219,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm attention and feed-forward, each added to what came in."""
+    """Pre-norm attention and feed-forward, each added to its input."""
 
     def __init__(
         self, *, dim: int, n_heads: int, n_kv_heads: int, head_dim: int, hidden_dim: int, norm_eps: float

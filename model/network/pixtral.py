@@ -157,7 +157,7 @@ class Pixtral(nn.Module):
     ) -> Tensor:
         """Logits (R, V) of the rows `rows_R`, all without it, of tokens at any positions of any sequences.
 
-        `attend` is given each layer's index, queries, new keys and values, and keeps what later steps need.
+        `attend` is given each layer's index, queries, new keys and values, and keeps those of the cache.
         In the last layer it has the queries of `rows_R` alone, but the keys and values of all tokens.
         """
         rotation_T2P = self.rotation(positions_T, x_TD)
