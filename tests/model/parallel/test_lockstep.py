@@ -38,7 +38,7 @@ from tests.model.engine.test_engine import (
     make_group,
     mixed_groups,
 )
-from tests.model.executor.test_fused_layers import assert_alike
+from tests.model.executor.fused import assert_alike
 from tests.model.ranks import Ranks
 from tests.model.tiny import tiny_pixtral
 
