@@ -60,8 +60,9 @@ from jobs.bench.workloads import (
     run,
 )
 from model.checkpoint import default_dtype, load_config, load_model
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.executor.factory import EngineConfig
+from model.executor.factory import ExecutorConfig
 from model.network.pixtral import Pixtral
 from model.text.tokenizer import Tokenizer
 
@@ -87,10 +88,12 @@ def engine(arguments: argparse.Namespace) -> int:
         model,
         eos_id=-1,
         config=EngineConfig(
-            step_tokens=arguments.step_tokens,
-            cache_tokens=arguments.cache_tokens,
-            fp8_weights=arguments.fp8,
-            fp8_cache=arguments.fp8_cache,
+            executor=ExecutorConfig(
+                max_num_batched_tokens=arguments.step_tokens,
+                cache_tokens=arguments.cache_tokens,
+                fp8_weights=arguments.fp8,
+                fp8_cache=arguments.fp8_cache,
+            ),
             repetition=NO_GUARD,
         ),
     )

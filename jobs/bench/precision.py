@@ -12,17 +12,18 @@ import torch
 from PIL import Image
 
 from jobs.bench.workloads import NO_GUARD, Workload, run
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.executor.factory import EngineConfig
+from model.executor.factory import ExecutorConfig
 from model.network.pixtral import Pixtral
 from model.text.tokenizer import Tokenizer
 
 WORK = Workload(pages=16, width=784, height=1024, questions=8, tokens=16)
 PRECISIONS = {
-    "bfloat16": EngineConfig(),
-    "FP8 cache": EngineConfig(fp8_cache=True),
-    "FP8 weights": EngineConfig(fp8_weights=True),
-    "FP8 weights and cache": EngineConfig(fp8_weights=True, fp8_cache=True),
+    "bfloat16": ExecutorConfig(),
+    "FP8 cache": ExecutorConfig(fp8_cache=True),
+    "FP8 weights": ExecutorConfig(fp8_weights=True),
+    "FP8 weights and cache": ExecutorConfig(fp8_weights=True, fp8_cache=True),
 }
 
 
@@ -32,10 +33,10 @@ def compare(
     """A row for each precision; needs a GPU."""
     rows: list[dict[str, object]] = []
     expected = None
-    for name, config in PRECISIONS.items():
+    for name, precision in PRECISIONS.items():
         model = make_model()
         patch = model.config.vision.patch_size
-        config = replace(config, cache_tokens=65536, repetition=NO_GUARD)
+        config = EngineConfig(executor=replace(precision, cache_tokens=65536), repetition=NO_GUARD)
         engine = BatchEngine(model, eos_id=-1, config=config)
         done = {one.id: one for one in run(engine, work, pages, tokenizer, patch).completions}
         del model, engine

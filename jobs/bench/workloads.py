@@ -16,12 +16,12 @@ from PIL import Image
 
 from jobs.bench.gpu import Monitor
 from jobs.bench.page_images import draw_page
-from model.cache.paged_cache import free_memory
+from model.cache.cache_size import free_memory
 from model.config import PixtralConfig, VisionConfig
 from model.engine.engine import BatchEngine
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, Group
-from model.engine.sampling import Sampling
+from model.engine.sampling import SamplingParams
 from model.network.pixtral import Pixtral
 from model.text.tokenizer import Tokenizer
 
@@ -252,7 +252,7 @@ def _groups(
                     tokenizer.inst_end,
                 ],
                 max_new_tokens=work.tokens,
-                sampling=Sampling(ignore_eos=True),
+                sampling=SamplingParams(ignore_eos=True),
             )
             for question in range(work.questions)
         ]
