@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from jobs.run.progress_bar import shown
-from jobs.run.ray_session import RayLostError, connected
-from jobs.run.ray_watchdog import lifeline
+from jobs.run.ray_session import connected
+from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.signals import graceful
 from pipeline.cancellation import ask_to_stop
 from pipeline.commit.lease import OutputError
@@ -45,7 +45,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     if not left:
         return run(prepared, None, lambda counts: None)
     console = Console(stderr=True)
-    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), lifeline():
+    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), watchdog():
         fleet = find_fleet(prepared.config)
         count = len(prepared.plan.questions)
         what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
