@@ -1,4 +1,4 @@
-"""Measures Quire on this machine.
+"""Measure Quire on this machine.
 
 Each command prints a table for people and, as its last line, JSON for scripts.
 """
@@ -41,7 +41,9 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one benchmark; returns the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
-    name: str = make_parser().parse_args(given[:1]).command
+    name = given[0] if given else ""
+    if name not in COMMANDS:
+        name = make_parser().parse_args(given).command  # prints the list or the mistake, and exits
     command = import_module(f"jobs.bench.{name}")
     try:
         command.run(command.make_parser().parse_args(given[1:]))

@@ -1,4 +1,4 @@
-"""Trains a small Pixtral from scratch on synthetic documents, which are drawn as it goes."""
+"""Train a small Pixtral from scratch on synthetic documents, which are drawn as it goes."""
 
 import argparse
 import logging

@@ -42,6 +42,8 @@ def run_python(program: str) -> str:
         "model.text.grammar",
         "model.engine.scheduler",
         "jobs.extract",
+        "jobs.train",
+        "jobs.benchmark",
     ],
 )
 def test_imports_without_torch(module: str) -> None:

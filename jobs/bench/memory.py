@@ -66,8 +66,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the driver says of its run."""
+class Progress:
+    """The driver's message about its run."""
 
     pages: int
     store: int
@@ -83,7 +83,7 @@ class Sample:
     """One moment of a run."""
 
     seconds: float
-    told: Told
+    told: Progress
     seen: Footprint
     logs: int
 
@@ -160,7 +160,7 @@ def _drive(folder: Path, pipe: Connection) -> None:
         nonlocal last
         if counts.pages and time.monotonic() - last >= LOOK_SECONDS:
             last = time.monotonic()
-            pipe.send(Told(pages=counts.pages, **store.look()))
+            pipe.send(Progress(pages=counts.pages, **store.look()))
 
     with connected():
         store = _Store()
@@ -169,7 +169,7 @@ def _drive(folder: Path, pipe: Connection) -> None:
 
 
 class _Store:
-    """What the raylet says of its object store, through one connection."""
+    """Asks the raylet about its object store, through one connection."""
 
     def __init__(self) -> None:
         from pipeline.ray_internals import raylet_stub
@@ -177,7 +177,7 @@ class _Store:
         self._raylet, self._request = raylet_stub()
 
     def look(self) -> dict[str, int]:
-        """The numbers of `Told`."""
+        """The store's numbers in `Progress`."""
         said = self._raylet.GetNodeStats(self._request, timeout=30).store_stats
         return {
             "store": said.object_store_bytes_used,

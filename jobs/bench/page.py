@@ -95,7 +95,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @dataclass(kw_only=True)
 class Timing:
-    """Seconds of each repeat of one variant, and what it wrote."""
+    """Seconds of each repeat of one variant, and its answers."""
 
     engine: str
     dtype: str
@@ -168,12 +168,12 @@ def measure(
 
 
 def _subject(name: str, model: Pixtral) -> Callable[[], Ask]:
-    """Makes what is timed: an engine that has seen no page."""
+    """Makes the subject of one timing: an engine that has seen no page."""
     if name == "transformers":
-        from jobs.bench.transformers_baseline import Peer  # seconds to import, and of the [test] extra
+        from jobs.bench.transformers_baseline import Baseline  # seconds to import, and of the [test] extra
 
-        peer = Peer(model)
-        return lambda: peer.answer
+        baseline = Baseline(model)
+        return lambda: baseline.answer
     kind = {"naive": NaiveEngine, "batch": BatchEngine}[name]
     return lambda: _asking(kind(model, eos_id=-1))
 
@@ -190,5 +190,5 @@ def _asking(engine: Engine) -> Ask:
 
 
 def _ended(ids: list[int], eos: int) -> list[int]:
-    """What the answer was before it was made to go on."""
+    """The answer up to where it would have ended, had its length not been forced."""
     return ids[: ids.index(eos)] if eos in ids else ids

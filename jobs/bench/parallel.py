@@ -33,7 +33,7 @@ from model.parallel.lockstep import Leader, follow
 from model.text.tokenizer import Tokenizer
 
 _TIMEOUT = 600.0  # seconds of a collective: the others wait while rank 0 draws its pages
-_LONG, _SHORT = 65, 1  # tokens of the answers whose difference in time is that of decoding
+_LONG, _SHORT = 65, 1  # tokens of answers: the time of long ones less that of short ones is decoding
 _MOST = 32  # pages of which decoding is measured: all fit in the cache at a time
 
 
@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     rows: list[dict[str, object]] = []
     first = None
-    for copies, ranks in kinds(config, arguments.tensor_parallel, arguments.replicas):
+    for copies, ranks in layouts(config, arguments.tensor_parallel, arguments.replicas):
         row = measure(setup, copies, ranks)
         speed = row["pages_per_second"] / (copies * ranks)
         first = first or speed
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What every copy is."""
+    """The model of every copy, and its engine."""
 
     model: Path | PixtralConfig
     """A checkpoint, or a shape for random weights."""
@@ -124,7 +124,7 @@ class Place:
         return torch.device("cuda", self.copy * self.ranks + self.rank)
 
 
-def kinds(config: PixtralConfig, tensor_parallel: list[int], replicas: list[int]) -> list[tuple[int, int]]:
+def layouts(config: PixtralConfig, tensor_parallel: list[int], replicas: list[int]) -> list[tuple[int, int]]:
     """Copies and ranks of each measurement: one copy of each size, then several of one rank.
 
     ValueError where the model cannot be cut so, or the GPUs are too few.
@@ -199,7 +199,7 @@ def _started(setup: Setup, copies: int, ranks: int) -> Iterator[list[Connection]
 
 
 def _all(leaders: Sequence[Connection], task: str, work: Workload, name: str) -> list[Any]:
-    """What each copy answers; they begin together."""
+    """The reply of each copy. All begin together."""
     try:
         for pipe in leaders:
             pipe.send((task, work, name))
@@ -249,10 +249,8 @@ def _make_model(setup: Setup, place: Place, world: World | None) -> Pixtral:
             return load_model(setup.model, device=place.device, dtype=setup.dtype)
         model = Pixtral.on_meta(setup.model)
     else:
-        from model.parallel.tensor_parallel import (
-            empty_shard,
-            load_parallel,
-        )  # DeepSpeed, which one rank does without
+        # Only here: it imports DeepSpeed, which one rank does without.
+        from model.parallel.tensor_parallel import empty_shard, load_parallel
 
         if isinstance(setup.model, Path):
             return load_parallel(setup.model, world, setup.dtype)
@@ -264,5 +262,6 @@ def _collectives(work: Callable[[], object]) -> float:
     """The share of a GPU's busy time in which it exchanges with the others, or waits for them to begin."""
     times = kernel_times(work)
     busy = sum(seconds for name, seconds in times if name != "nothing")
-    exchanging = ("nccl", "signal")  # of a pair, the reading of the other's part is in the norms
+    # Two ranks read each other's part inside the norms' kernels, which therefore count as computing.
+    exchanging = ("nccl", "signal")
     return sum(seconds for name, seconds in times if any(word in name.lower() for word in exchanging)) / busy

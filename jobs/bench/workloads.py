@@ -1,8 +1,9 @@
 """The four workloads of the engine benchmark, on one engine, from PIL images in memory to tokens.
 
-In: a model of any shape. Out: what it took. A page is a picture of words, drawn before anything is timed; an
-answer has a forced length. The counts of operations are those that the work needs, each page's prompt once:
-what an engine computes beyond them makes it slower and nothing else.
+In: an engine with a model of any shape. Out: its seconds, its answers, and the GPU's power and clock
+meanwhile. A page is a picture of words, drawn before anything is timed; an answer has a forced length.
+Operations are counted as the work needs them, each page's prompt once: an engine that computes more is
+slower, and gets no credit for it.
 """
 
 import time

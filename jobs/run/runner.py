@@ -1,4 +1,4 @@
-"""A prepared run in; its progress, its summary and its exit code out. What the jobs that ask share."""
+"""Carries out a prepared run for the jobs that ask (extract, retry): progress, summary and exit code."""
 
 import sys
 from functools import partial
@@ -56,7 +56,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
 
 
 def summary(record: dict[str, Any], output: str) -> str:
-    """What came of the run, in a few lines."""
+    """The run's counts and tables in a few lines."""
     counts, seconds = record["counts"], record["timings"]["run_seconds"]
     lines = [
         f"{counts['documents']:,} documents: {counts['complete']:,} complete, "
@@ -71,7 +71,7 @@ def summary(record: dict[str, Any], output: str) -> str:
 
 
 def _shared(record: dict[str, Any]) -> list[str]:
-    shared = record["counts"].get("shared")  # runs of before this was counted have none
+    shared = record["counts"].get("shared")  # the records of older runs lack it
     return [f"{shared:,} of the items share the result of an identical one"] if shared else []
 
 

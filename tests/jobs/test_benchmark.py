@@ -86,15 +86,24 @@ def test_a_folder_without_pdfs_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "package", "extra"), [("pages", "pypdfium2", "test"), ("reading", "reportlab", "train")]
+)
 def test_a_package_that_only_an_extra_brings_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    package: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delitem(sys.modules, "jobs.bench.rasterizers", raising=False)
-    monkeypatch.setitem(sys.modules, "pypdfium2", None)
-    assert benchmark.main(["pages"]) == 2
+    for module in list(sys.modules):
+        if module.startswith(("jobs.bench.rasterizers", "jobs.nano.synthetic", f"{package}.")):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert benchmark.main([command]) == 2
     said = capsys.readouterr().err
-    assert "pypdfium2 is not installed" in said
-    assert "pip install '.[test]'" in said
+    assert f"{package} is not installed" in said or f"{package}.lib is not installed" in said
+    assert f"pip install '.[{extra}]'" in said
 
 
 def test_changed_answers_are_counted() -> None:
