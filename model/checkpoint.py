@@ -1,17 +1,15 @@
-"""A checkpoint's folder to a model, and back.
+"""Loads a model from a checkpoint's folder, and saves one.
 
 In: `params.json` with `consolidated*.safetensors` (Mistral), or `config.json` with `model*.safetensors`
-(Hugging Face), sharded or not. Out: a Pixtral with every tensor in place. Strict: whatever is missing,
-unknown or misshapen is listed in one CheckpointError before any tensor is read. Safetensors only: other
-formats can run code.
+(Hugging Face), sharded or not. Out: a Pixtral with every tensor in place. All tensors that are missing,
+unknown or of a wrong shape are listed in one CheckpointError, before any tensor is read. Only safetensors are
+read: other formats can run code.
 
-Weights on the CPU in the file's own dtype stay mapped from the file: loading costs next to nothing, and
-processes share them.
+On the CPU, weights in the file's own dtype stay mapped from the file. So loading costs next to nothing, and
+processes share the memory.
 """
 
-import hashlib
 import json
-import logging
 import os
 import re
 import tempfile
@@ -29,9 +27,7 @@ from torch import Tensor
 from model.config import PixtralConfig
 from model.network.pixtral import Pixtral
 
-_log = logging.getLogger(__name__)
-
-# The one table of names: Mistral's, which are ours, and Hugging Face's as published. N is a layer.
+# The only table of tensor names: Mistral's, which this project uses, and Hugging Face's. N is a layer.
 _NAMES = {
     "tok_embeddings.weight": "language_model.model.embed_tokens.weight",
     "layers.N.attention.wq.weight": "language_model.model.layers.N.self_attn.q_proj.weight",
@@ -66,7 +62,7 @@ _NAMES = {
         )
     },
 }
-# Some releases of transformers 4 wrote their module tree's names; others write the published ones.
+# Some releases of transformers 4 saved tensors under the names of their module tree, not the published names.
 _NEWER_PREFIXES = {
     "model.language_model.": "language_model.model.",
     "model.vision_tower.": "vision_tower.",
@@ -76,12 +72,12 @@ _NEWER_PREFIXES = {
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that cannot be loaded; the message lists everything that is wrong with it."""
+    """A checkpoint that cannot be loaded. The message lists all of its faults."""
 
 
 def load_config(folder: Path) -> PixtralConfig:
-    """The model's shape; CheckpointError when the folder holds no checkpoint."""
-    if _is_mistral(folder):
+    """The model's shape. CheckpointError if the folder holds no checkpoint."""
+    if is_mistral(folder):
         return PixtralConfig.from_file(folder / "params.json")
     return PixtralConfig.from_hugging_face(folder / "config.json")
 
@@ -101,12 +97,12 @@ def default_dtype(device: torch.device | str) -> torch.dtype:
 
 
 def check_checkpoint(folder: Path) -> PixtralConfig:
-    """The model's shape, if `load_model` would find every tensor in place. Reads no tensor."""
+    """The model's shape. CheckpointError if `load_model` would not find every tensor. Reads no tensor."""
     config = load_config(folder)
     expected = Pixtral.on_meta(config).state_dict()
     with ExitStack() as stack:
         _check(
-            folder, expected, _open_tensors(_tensor_files(folder), stack, "cpu"), _sources(folder, expected)
+            folder, expected, _open_tensors(tensor_files(folder), stack, "cpu"), _sources(folder, expected)
         )
     return config
 
@@ -135,17 +131,17 @@ def load_tensors(
     device: torch.device | str,
     dtype: torch.dtype,
 ) -> dict[str, Tensor]:
-    """The tensors of `whole`, which need hold none itself; of those in `cuts` only that part is read.
+    """The tensors of the model `whole`, which may be on meta. Of tensors in `cuts`, only the cut is read.
 
-    Query and key projections must be cut between heads, since Hugging Face permutes rows within each.
+    Query and key projections must be cut between heads, since Hugging Face permutes the rows of each head.
     """
     expected = whole.state_dict()
-    mistral = _is_mistral(folder)
+    mistral = is_mistral(folder)
     state = {}
     with ExitStack() as stack:
-        # A file opened for a GPU would bring the whole tensor there to cut it.
+        # If the file were opened for a GPU, whole tensors would be copied there to be cut.
         opened_for = "cpu" if cuts else str(device)
-        found = _open_tensors(_tensor_files(folder), stack, opened_for)
+        found = _open_tensors(tensor_files(folder), stack, opened_for)
         sources = _sources(folder, expected)
         _check(folder, expected, found, sources)
         for name, source in sources.items():
@@ -164,12 +160,12 @@ def load_tensors(
 
 
 def save_model(model: Pixtral, folder: Path) -> None:
-    """Write params.json and consolidated.safetensors, each complete or not at all."""
+    """Writes params.json and consolidated.safetensors, each of them whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     params = asdict(model.config)
     params["vision_encoder"] = params.pop("vision")
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    # A mapped file must never be written in place, and this model may be mapped from this very file.
+    # A mapped file must never be written in place, and this model may be mapped from the file to be replaced.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         (Path(scratch) / "params.json").write_text(json.dumps(params, indent=2) + "\n", encoding="utf-8")
         save_file(tensors, Path(scratch) / "consolidated.safetensors", metadata={"format": "pt"})
@@ -177,39 +173,8 @@ def save_model(model: Pixtral, folder: Path) -> None:
             os.replace(Path(scratch) / name, folder / name)
 
 
-def model_key(folder: Path) -> str:
-    """SHA-256 over a checkpoint's files: configuration, tokenizer, tensors. Kept beside them once computed.
-
-    The kept key counts while every file has the size and modification time that it was computed from.
-    """
-    config = folder / ("params.json" if _is_mistral(folder) else "config.json")
-    files = [config, *_tensor_files(folder)]
-    if (folder / "tekken.json").is_file():
-        files.append(folder / "tekken.json")
-    stamps = {file.name: [file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)}
-    kept = folder / ".model_key.json"
-    try:
-        known = json.loads(kept.read_text(encoding="utf-8"))
-        if known["files"] == stamps:
-            return str(known["key"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # absent, unreadable or of another shape: it is only a memory, and is computed again
-    digest = hashlib.sha256()
-    for name in stamps:
-        with (folder / name).open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    key = digest.hexdigest()
-    try:
-        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".model_key", delete=False) as scratch:
-            json.dump({"files": stamps, "key": key}, scratch)
-        os.replace(scratch.name, kept)
-    except OSError as error:
-        _log.info("the model key is not kept beside %s (%s): the next run computes it again", folder, error)
-    return key
-
-
-def _is_mistral(folder: Path) -> bool:
-    """Whether the folder has Mistral's layout, which wins over the other; CheckpointError for neither."""
+def is_mistral(folder: Path) -> bool:
+    """Whether the folder has Mistral's layout, alone or beside the other. CheckpointError for neither."""
     if (folder / "params.json").is_file() and any(folder.glob("consolidated*.safetensors")):
         return True
     if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors")):
@@ -222,14 +187,14 @@ def _is_mistral(folder: Path) -> bool:
 
 
 def _sources(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """The name that each of our tensors has in the files."""
-    mistral = _is_mistral(folder)
+    """The published name of each tensor."""
+    mistral = is_mistral(folder)
     return {name: name if mistral else hugging_face_name(name) for name in names}
 
 
-def _tensor_files(folder: Path) -> list[Path]:
-    """The files that hold the tensors: those that the index names, else all of the layout."""
-    stem = "consolidated" if _is_mistral(folder) else "model"
+def tensor_files(folder: Path) -> list[Path]:
+    """The files that hold the tensors: those that an index names, else all of the layout."""
+    stem = "consolidated" if is_mistral(folder) else "model"
     index = folder / f"{stem}.safetensors.index.json"
     if not index.is_file():
         return sorted(folder.glob(f"{stem}*.safetensors"))
@@ -244,7 +209,7 @@ def _tensor_files(folder: Path) -> list[Path]:
 
 
 def _open_tensors(files: list[Path], stack: ExitStack, device: str) -> dict[str, tuple[Any, str]]:
-    """Each tensor's name, as published, with the open file that holds it and its name there."""
+    """For each tensor's published name: the open file that holds it, and its name in that file."""
     found: dict[str, tuple[Any, str]] = {}
     for file in files:
         try:
@@ -296,9 +261,9 @@ def _head_dim(name: str, config: PixtralConfig) -> int:
 
 
 def _unpermute(weight: Tensor, head_dim: int) -> Tensor:
-    """Rows of a q or k projection from Hugging Face's order of rotated pairs to Mistral's.
+    """Reorders the rows of a q or k projection from Hugging Face's order of rotated pairs to Mistral's.
 
-    Theirs keeps the pairs' first halves together, ours keeps each pair. With head_dim 6, our rows
-    (0, 1, 2, 3, 4, 5) are their rows (0, 3, 1, 4, 2, 5).
+    Hugging Face keeps the first halves of all pairs together, Mistral keeps each pair together. With head_dim
+    6, Mistral's rows (0, 1, 2, 3, 4, 5) are Hugging Face's rows (0, 3, 1, 4, 2, 5).
     """
     return weight.view(-1, 2, head_dim // 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape)

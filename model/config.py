@@ -1,7 +1,7 @@
 """The shape of a Pixtral, read from a checkpoint's own file.
 
 In: Mistral's `params.json`, or the `config.json` of a Hugging Face `LlavaForConditionalGeneration`.
-Out: a PixtralConfig. A file that asks for something this network does not do is refused, never ignored.
+Out: a PixtralConfig. A file that asks for something that this network does not do is refused, never ignored.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-# What transformers assumes when a config.json leaves a value out, as the published conversions do.
+# transformers' defaults: the published conversions leave some values out of their config.json.
 _HUGGING_FACE_TEXT = {"num_attention_heads": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-6}
 _HUGGING_FACE_VISION = {
     "hidden_size": 1024,
@@ -154,10 +154,12 @@ class PixtralConfig:
         )
 
 
-def check_size(config: PixtralConfig, size: int) -> None:
-    """ValueError unless `size` ranks can share the model: each takes as many heads, as much of the
-    feed-forward and as many tokens of the vocabulary as the others, which are powers of two wherever a
-    Pixtral is published."""
+def check_tensor_parallel_size(config: PixtralConfig, size: int) -> None:
+    """ValueError unless `size` ranks can share the model.
+
+    Each rank takes equally many heads, channels of the feed-forward, and tokens of the vocabulary. In
+    published Pixtrals, these numbers allow powers of two.
+    """
     counts = {
         "key and value heads": config.n_kv_heads,
         "feed-forward channels": config.hidden_dim,
@@ -208,7 +210,7 @@ def _build(kind: type[_Config], values: Mapping[str, Any], path: Path, prefix: s
 def _check_hugging_face(
     values: Mapping[str, Any], text: Mapping[str, Any], vision: Mapping[str, Any], path: Path
 ) -> None:
-    """Refuse what would change the network."""
+    """ValueError if a value asks for another network."""
     expected: list[tuple[str, Mapping[str, Any], str, object]] = [
         ("", values, "model_type", "llava"),
         ("", values, "projector_hidden_act", "gelu"),

@@ -1,6 +1,6 @@
-"""Many small arrays to the device in one copy that nobody waits for.
+"""Copies arrays from the host to the device, many small ones in one copy, without waiting for the device.
 
-A copy from ordinary memory makes the host wait until the device has done all its work so far. These go
+A copy from ordinary memory makes the host wait until the device has done all its work so far. Here arrays go
 through page-locked memory, which torch keeps until the copy is done.
 """
 
@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_ALIGNED = 4  # numbers, 16 bytes: what the kernels' wide loads want, and Triton compiles for
+_ALIGNED = 4  # numbers, that is 16 bytes: Triton compiles the kernels' wide loads for this alignment
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -23,28 +23,29 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
 
 def send_numbers(arrays: Sequence[NDArray[np.int32]], device: torch.device) -> list[Tensor]:
     """int32 arrays as tensors of their shapes on the device."""
-    offsets, flat = _packed(arrays, pinned=device.type == "cuda")
+    offsets, flat = _flattened(arrays, pinned=device.type == "cuda")
     there = flat.to(device, non_blocking=True)
     return _views(arrays, offsets, there)
 
 
-class Slots:
-    """Tensors at fixed places on the device, whose numbers change from step to step: a graph's inputs."""
+class StaticTensors:
+    """Tensors whose numbers change but whose memory on the device stays: a CUDA graph's inputs."""
 
     def __init__(self, arrays: Sequence[NDArray[np.int32]], device: torch.device) -> None:
-        self._offsets, flat = _packed(arrays, pinned=device.type == "cuda")
+        self._offsets, flat = _flattened(arrays, pinned=device.type == "cuda")
         self._flat = flat.to(device)
         self._shapes = [array.shape for array in arrays]
         self.tensors = _views(arrays, self._offsets, self._flat)
 
     def update(self, arrays: Sequence[NDArray[np.int32]]) -> None:
-        """The numbers from now on, of the same shapes."""
+        """Replaces the numbers by those of arrays of the same shapes."""
         assert [array.shape for array in arrays] == self._shapes, self._shapes
-        _, flat = _packed(arrays, pinned=self._flat.is_cuda)
+        _, flat = _flattened(arrays, pinned=self._flat.is_cuda)
         self._flat.copy_(flat, non_blocking=True)
 
 
-def _packed(arrays: Sequence[NDArray[np.int32]], *, pinned: bool) -> tuple[list[int], Tensor]:
+def _flattened(arrays: Sequence[NDArray[np.int32]], *, pinned: bool) -> tuple[list[int], Tensor]:
+    """The offset of each array in one flat tensor, and that tensor."""
     offsets, end = [], 0
     for array in arrays:
         assert array.dtype == np.int32, array.dtype

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from model.checkpoint import check_checkpoint, model_key
-from model.config import check_size
+from model.checkpoint import check_checkpoint
+from model.config import check_tensor_parallel_size
+from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
 from pipeline.commit.lease import Committer
@@ -144,7 +145,7 @@ def make_plan(config: FlowConfig) -> Plan:
     target = load_target(config.target) if config.target else None
     folder = Path(config.model).expanduser().absolute()
     shape = check_checkpoint(folder)
-    check_size(shape, config.tensor_parallel)
+    check_tensor_parallel_size(shape, config.tensor_parallel)
     Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
     max_side = config.max_side or min(MAX_SIDE, image_size)

@@ -15,7 +15,7 @@ from functools import cache, partial
 import pyarrow as pa
 
 from model.network.image_grid import grid
-from model.text.tokenizer import Picture, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Tokenizer
 from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
@@ -200,7 +200,7 @@ def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> R
     if not shapes:
         raise DocumentError(reasons[0], "; ".join(notes))
     to_grid = partial(grid, max_side=plan.max_side, patch_size=plan.patch_size)
-    pictures = [Picture(*to_grid(*shape)) for shape in shapes]
+    pictures = [ImagePlaceholder(*to_grid(*shape)) for shape in shapes]
     texts = [_prompt(plan, question) for question in window.questions]
     prompt = tokenize(_tokenizer(plan.model, plan.vocab_size), pictures, texts)
     data = pixels[0] if len(pixels) == 1 else b"".join(pixels)

@@ -8,11 +8,11 @@ import torch
 
 from jobs.evaluation.metrics import exact_match
 from model.checkpoint import default_dtype, load_model
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Group
 from model.network.image_grid import grid
 from model.text.grammar import Grammars
-from model.text.tokenizer import Picture, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Tokenizer
 from pipeline.parse.answers import read_target
 from pipeline.plan.prompts import question_prompt, target_prompt, tokenize
 from pipeline.rasterize.pdf import open_document, rasterize
@@ -37,12 +37,12 @@ def test_nano_answers_four_fifths_of_the_samples_questions() -> None:
         asked[entry["document"], entry["page"]].append((entry["question"], entry["answers"]))
     tokenizer = Tokenizer.from_file(NANO / "tekken.json")
     model = load_model(NANO, device="cpu", dtype=default_dtype("cpu"))
-    engine = NaiveEngine(model, eos_id=tokenizer.eos)
+    engine = ReferenceEngine(model, eos_id=tokenizer.eos)
     right = total = 0
     for (name, page), questions in asked.items():
         with open_document((Path("samples/documents") / name).read_bytes(), name) as opened:
             image, _ = rasterize(opened, page, max_side=MAX_SIDE, patch_size=16)
-        picture = Picture(*grid(*image.shape[:2], max_side=MAX_SIDE, patch_size=16))
+        picture = ImagePlaceholder(*grid(*image.shape[:2], max_side=MAX_SIDE, patch_size=16))
         prompt = tokenize(tokenizer, [picture], [question_prompt(text) for text, _ in questions])
         branches = [
             Branch(id=str(index), ids=ids, max_new_tokens=32) for index, ids in enumerate(prompt.branches)
@@ -63,10 +63,10 @@ def test_nano_writes_a_target_in_the_form_that_its_grammar_asks_for() -> None:
     """Under the grammar it writes, token for token, what it writes without."""
     tokenizer = Tokenizer.from_file(NANO / "tekken.json")
     model = load_model(NANO, device="cpu", dtype=torch.float32)
-    engine = NaiveEngine(model, eos_id=tokenizer.eos, grammars=Grammars(tokenizer))
+    engine = ReferenceEngine(model, eos_id=tokenizer.eos, grammars=Grammars(tokenizer))
     with open_document(Path("samples/documents/receipt.png").read_bytes(), "receipt.png") as opened:
         image, _ = rasterize(opened, 1, max_side=MAX_SIDE, patch_size=16)
-    picture = Picture(*grid(*image.shape[:2], max_side=MAX_SIDE, patch_size=16))
+    picture = ImagePlaceholder(*grid(*image.shape[:2], max_side=MAX_SIDE, patch_size=16))
     prompt = tokenize(tokenizer, [picture], [target_prompt(Receipt)])
     grammar = json.dumps(json_schema(Receipt, nullable=True), ensure_ascii=False)
     (ids,) = prompt.branches

@@ -18,8 +18,9 @@ from jobs.bench.models import DTYPES, make_model, this_device, tokenizer_file
 from jobs.bench.printing import machine, print_json, print_table
 from jobs.bench.workloads import NO_GUARD, WORKLOADS, draw_pages, run_workload
 from model.checkpoint import default_dtype
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.executor.factory import EngineConfig
+from model.executor.factory import ExecutorConfig
 from model.text.tokenizer import Tokenizer
 
 REPORT_SECONDS = 10.0  # between two lines about how far a workload is
@@ -66,10 +67,12 @@ def run(arguments: argparse.Namespace) -> None:
         model,
         eos_id=-1,
         config=EngineConfig(
-            step_tokens=arguments.step_tokens,
-            cache_tokens=arguments.cache_tokens,
-            fp8_weights=arguments.fp8,
-            fp8_cache=arguments.fp8_cache,
+            executor=ExecutorConfig(
+                max_num_batched_tokens=arguments.step_tokens,
+                cache_tokens=arguments.cache_tokens,
+                fp8_weights=arguments.fp8,
+                fp8_cache=arguments.fp8_cache,
+            ),
             repetition=NO_GUARD,
         ),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from model.cache.paged_cache import free_memory
+from model.cache.cache_size import free_memory
 from model.checkpoint import load_model, save_model
 from model.config import PixtralConfig, VisionConfig
 from model.network.pixtral import Pixtral

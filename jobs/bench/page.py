@@ -22,12 +22,12 @@ from jobs.bench.models import DTYPES, this_device
 from jobs.bench.printing import machine, print_json, print_table
 from model.checkpoint import load_model
 from model.engine.engine import BatchEngine
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Completion, Engine, Group
-from model.engine.sampling import Sampling
+from model.engine.sampling import SamplingParams
 from model.network.image_grid import grid
 from model.network.pixtral import Pixtral
-from model.text.tokenizer import Picture, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Tokenizer
 from pipeline.plan.prompts import question_prompt, tokenize
 from pipeline.rasterize.pdf import open_document, rasterize
 
@@ -145,13 +145,15 @@ def measure(
         Timing(engine=name, dtype=dtype, questions=count) for count in counts for name, dtype in subjects
     ]
     patch_size = next(iter(models.values())).config.vision.patch_size
-    picture = Picture(*grid(*image.shape[:2], max_side=max_side, patch_size=patch_size))
+    picture = ImagePlaceholder(*grid(*image.shape[:2], max_side=max_side, patch_size=patch_size))
     for repeat in range(repeats + 1):  # the first warms up
         for timing in timings:
             texts = [question_prompt(text) for text in islice(cycle(QUESTIONS), timing.questions)]
             prompt = tokenize(tokenizer, [picture], texts)
             branches = [
-                Branch(id=str(index), ids=ids, max_new_tokens=tokens, sampling=Sampling(ignore_eos=True))
+                Branch(
+                    id=str(index), ids=ids, max_new_tokens=tokens, sampling=SamplingParams(ignore_eos=True)
+                )
                 for index, ids in enumerate(prompt.branches)
             ]
             group = Group(
@@ -174,7 +176,7 @@ def _subject(name: str, model: Pixtral) -> Callable[[], Ask]:
 
         baseline = Baseline(model)
         return lambda: baseline.answer
-    kind = {"naive": NaiveEngine, "batch": BatchEngine}[name]
+    kind = {"naive": ReferenceEngine, "batch": BatchEngine}[name]
     return lambda: _asking(kind(model, eos_id=-1))
 
 

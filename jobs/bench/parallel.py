@@ -25,11 +25,12 @@ from jobs.bench.printing import machine, print_json, print_table
 from jobs.bench.workloads import NO_GUARD, WORKLOADS, Workload, draw_pages, run_workload
 from model.checkpoint import default_dtype, load_config, load_model
 from model.collectives.world import World, free_address, join
-from model.config import PixtralConfig, check_size
+from model.config import PixtralConfig, check_tensor_parallel_size
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.executor.factory import EngineConfig
+from model.executor.factory import ExecutorConfig
 from model.network.pixtral import Pixtral
-from model.parallel.lockstep import Leader, follow
+from model.parallel.lockstep import TensorParallelExecutor, follow
 from model.text.tokenizer import Tokenizer
 
 _TIMEOUT = 600.0  # seconds of a collective: the others wait while rank 0 draws its pages
@@ -105,7 +106,9 @@ class Setup:
 
     @property
     def engine(self) -> EngineConfig:
-        return EngineConfig(fp8_weights=self.fp8, overlap=self.overlap, repetition=NO_GUARD)
+        return EngineConfig(
+            executor=ExecutorConfig(fp8_weights=self.fp8, overlap=self.overlap), repetition=NO_GUARD
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +136,7 @@ def layouts(config: PixtralConfig, tensor_parallel: list[int], replicas: list[in
     found += [(copies, 1) for copies in sorted(set(replicas)) if (copies, 1) not in found]
     gpus = torch.cuda.device_count()
     for copies, ranks in found:
-        check_size(config, ranks)
+        check_tensor_parallel_size(config, ranks)
         if copies < 1:
             raise ValueError(f"--replicas {copies}: it must be at least 1")
         if gpus and copies * ranks > gpus:
@@ -222,10 +225,10 @@ def _serve(setup: Setup, place: Place, threads: int, pipe: Connection) -> None:
         torch.cuda.set_device(place.device)
     model = _make_model(setup, place, world)
     if world is not None and place.rank:
-        follow(model, world, setup.engine)
+        follow(model, world, setup.engine.executor)
         return
-    leader = None if world is None else Leader(model, world, setup.engine)
-    engine = BatchEngine(model, eos_id=-1, config=setup.engine, network=leader)
+    leader = None if world is None else TensorParallelExecutor(model, world, setup.engine.executor)
+    engine = BatchEngine(model, eos_id=-1, config=setup.engine, executor=leader)
     tokenizer = Tokenizer.from_file(setup.tokenizer)
     patch = model.config.vision.patch_size
     while (asked := pipe.recv()) is not None:
@@ -250,10 +253,10 @@ def _make_model(setup: Setup, place: Place, world: World | None) -> Pixtral:
         model = Pixtral.on_meta(setup.model)
     else:
         # Only here: it imports DeepSpeed, which one rank does without.
-        from model.parallel.tensor_parallel import empty_shard, load_parallel
+        from model.parallel.tensor_parallel import empty_shard, load_shard
 
         if isinstance(setup.model, Path):
-            return load_parallel(setup.model, world, setup.dtype)
+            return load_shard(setup.model, world, setup.dtype)
         model = empty_shard(setup.model, world, setup.dtype)
     return fill(model, device=place.device, dtype=setup.dtype)
 

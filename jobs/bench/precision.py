@@ -17,17 +17,18 @@ from jobs.bench.flags import add_model, new_parser
 from jobs.bench.models import make_model, tokenizer_file
 from jobs.bench.printing import machine, print_json, print_table
 from jobs.bench.workloads import NO_GUARD, Workload, draw_pages, run_workload
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.executor.factory import EngineConfig
+from model.executor.factory import ExecutorConfig
 from model.network.pixtral import Pixtral
 from model.text.tokenizer import Tokenizer
 
 WORK = Workload(pages=16, width=784, height=1024, questions=8, tokens=16)
 PRECISIONS = {
-    "bfloat16": EngineConfig(),
-    "FP8 cache": EngineConfig(fp8_cache=True),
-    "FP8 weights": EngineConfig(fp8_weights=True),
-    "FP8 weights and cache": EngineConfig(fp8_weights=True, fp8_cache=True),
+    "bfloat16": ExecutorConfig(),
+    "FP8 cache": ExecutorConfig(fp8_cache=True),
+    "FP8 weights": ExecutorConfig(fp8_weights=True),
+    "FP8 weights and cache": ExecutorConfig(fp8_weights=True, fp8_cache=True),
 }
 
 
@@ -58,10 +59,10 @@ def compare(
     """A row for each precision. Each has a model of its own, since FP8 takes the weights apart."""
     rows: list[dict[str, object]] = []
     expected = None
-    for name, config in PRECISIONS.items():
+    for name, precision in PRECISIONS.items():
         model = fresh_model()
         patch = model.config.vision.patch_size
-        config = replace(config, cache_tokens=65536, repetition=NO_GUARD)
+        config = EngineConfig(executor=replace(precision, cache_tokens=65536), repetition=NO_GUARD)
         engine = BatchEngine(model, eos_id=-1, config=config)
         done = {one.id: one for one in run_workload(engine, work, pages, tokenizer, patch).completions}
         del model, engine

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from jobs.bench.flags import add_checkpoint, new_parser
 from jobs.bench.models import this_device
 from model.checkpoint import default_dtype, load_model
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Group
-from model.text.tokenizer import Picture, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Tokenizer
 from pipeline.plan.prompts import SHAPE_REQUEST, tokenize
 from pipeline.rasterize.pdf import open_document, rasterize
 
@@ -70,7 +70,7 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
     tokenizer = Tokenizer.from_file(folder / "tekken.json")
     model = load_model(folder, device=device, dtype=default_dtype(device))
     patch_size = model.config.vision.patch_size
-    engine = NaiveEngine(model, eos_id=tokenizer.eos)
+    engine = ReferenceEngine(model, eos_id=tokenizer.eos)
     for kind in KINDS:
         random.seed(f"held out: {kind}")
         scene = Scene(pixels=None, mix={kind: 1}, max_side=max_side)
@@ -79,7 +79,7 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
             _, drawn = draw(scene)
             with open_document(drawn.sheet.pdf(), f"{kind}.pdf") as opened:
                 image, _ = rasterize(opened, 1, max_side=max_side, patch_size=patch_size)
-            picture = Picture(image.shape[0] // patch_size, image.shape[1] // patch_size)
+            picture = ImagePlaceholder(image.shape[0] // patch_size, image.shape[1] // patch_size)
             is_target = [exchange.prompt.startswith(SHAPE_REQUEST) for exchange in drawn.exchanges]
             questions = [e for e, target in zip(drawn.exchanges, is_target, strict=True) if not target]
             targets = [e for e, target in zip(drawn.exchanges, is_target, strict=True) if target]
@@ -97,7 +97,7 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
 
 
 def _group(
-    tokenizer: Tokenizer, picture: Picture, image: Pixels, asked: list[Exchange], max_side: int
+    tokenizer: Tokenizer, picture: ImagePlaceholder, image: Pixels, asked: list[Exchange], max_side: int
 ) -> Group:
     prompt = tokenize(tokenizer, [picture], [exchange.prompt for exchange in asked])
     branches = [

@@ -21,7 +21,7 @@ from model.config import PixtralConfig
 from model.engine.engine import BatchEngine
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, Group
-from model.engine.sampling import Sampling
+from model.engine.sampling import SamplingParams
 from model.text.tokenizer import Tokenizer
 
 NO_GUARD = RepetitionLimit(tokens=10**9)  # random weights repeat themselves
@@ -177,7 +177,7 @@ def _groups(
                     tokenizer.inst_end,
                 ],
                 max_new_tokens=work.tokens,
-                sampling=Sampling(ignore_eos=True),
+                sampling=SamplingParams(ignore_eos=True),
             )
             for question in range(work.questions)
         ]

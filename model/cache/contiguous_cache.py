@@ -1,7 +1,7 @@
-"""The keys and values of one sequence, all layers, so that a token is computed once.
+"""The KV cache of one sequence, in one buffer a layer: the reference engine's.
 
-In: each layer's new keys and values. Out: all of the sequence's so far. Buffers grow ahead of need.
-One buffer a sequence: sharing and evicting belong to an engine's own cache, not here.
+In: each layer's new keys and values. Out: all keys and values of the sequence so far. Buffers grow ahead of
+need. Sequences share nothing and nothing is evicted: `paged_cache` is for that.
 
 Shapes: T new tokens of all sequences, S all tokens of all sequences, G key and value heads, H head width.
 """
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 
-class KVCache:
-    """One sequence's past. `length` counts the tokens of which every layer has been written."""
+class ContiguousCache:
+    """The keys and values of one sequence. `length` counts the tokens that all layers have written."""
 
     def __init__(self) -> None:
         self.length = 0
         self._layers: list[tuple[Tensor, Tensor]] = []
 
     def append(self, layer: int, k_TGH: Tensor, v_TGH: Tensor) -> tuple[Tensor, Tensor]:
-        """Write the layer's keys and values after the first `length`; all of them so far."""
+        """Writes the layer's keys and values behind the first `length`; returns all of them so far."""
         end = self.length + len(k_TGH)
         if layer == len(self._layers):
             self._layers.append((k_TGH.new_empty(0, *k_TGH.shape[1:]), v_TGH.new_empty(0, *v_TGH.shape[1:])))
@@ -34,7 +34,7 @@ class KVCache:
         return k_SGH[:end], v_SGH[:end]
 
     def branch(self) -> Self:
-        """A copy that goes its own way from here, for a question that continues a computed prefix."""
+        """A copy that can grow independently, for a question that continues a computed prefix."""
         copy = type(self)()
         copy.length = self.length
         copy._layers = [
@@ -51,9 +51,9 @@ class KVCache:
 
 
 def extend(
-    caches: Sequence[KVCache], lengths: Sequence[int], layer: int, k_TGH: Tensor, v_TGH: Tensor
+    caches: Sequence[ContiguousCache], lengths: Sequence[int], layer: int, k_TGH: Tensor, v_TGH: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Give each packed sequence's keys and values to its cache; all of each, packed (S, G, H)."""
+    """Appends each packed sequence's keys and values to its cache; returns all of them, packed (S, G, H)."""
     keys, values = k_TGH.split_with_sizes(lengths), v_TGH.split_with_sizes(lengths)
     parts = [cache.append(layer, k, v) for cache, k, v in zip(caches, keys, values, strict=True)]
     if len(parts) == 1:

@@ -1,10 +1,10 @@
-"""What a scheduler is told and what it says: a branch's size, a step's plan. Plain numbers, no torch.
+"""The scheduler's input and output: a branch's size in, a step's plan out. Plain numbers, no torch.
 
-A plan is all that the runner needs to know of scheduling: which tokens of which sequence are computed,
-into which blocks, and which of them sample.
+A plan says which tokens of which sequences a step computes, into which blocks of the cache they go, and after
+which of them a token is sampled. The model runner needs to know nothing else of scheduling.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 
@@ -17,11 +17,11 @@ class Chunk:
     start: int
     """Position of the first token."""
     count: int
-    """Tokens; the first `start` have been computed."""
+    """Number of tokens. All tokens before them have been computed."""
     table: tuple[int, ...]
     """Blocks of all `start + count` tokens: position p is in slot p % size of block table[p // size]."""
     samples: bool
-    """Whether the token after the last one is wanted."""
+    """Whether the token after the last one is sampled."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Plan:
     """One step: first the copies, all at once, then the chunks, in any order or at the same time."""
 
     chunks: tuple[Chunk, ...] = ()
-    """Those that decode come first. No two of one sequence, none needs what another one computes."""
+    """Chunks that decode come first. No two are of one sequence, and none needs the result of another."""
     copies: tuple[tuple[int, int], ...] = ()
     """Blocks (from, to) whose content is copied before any chunk is computed."""
 
@@ -40,22 +40,10 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class BranchSize:
-    """What the scheduler knows of a branch."""
+    """The only facts about a branch that the scheduler needs."""
 
     key: Hashable
     tokens: int
-    """Of prefix and branch."""
+    """Tokens of the prefix and of the branch."""
     limit: int
-    """Tokens at which it is complete: those and the longest answer."""
-
-
-def share_out(sizes: Sequence[int], shares: int) -> list[list[int]]:
-    """Which of the things of these sizes go into each of so many like shares: the largest first, each to
-    the share that has least. Sizes 30, 10, 20 and 10 in two shares: (0, 3) and (1, 2)."""
-    taken: list[list[int]] = [[] for _ in range(shares)]
-    loads = [0] * shares
-    for index in sorted(range(len(sizes)), key=lambda index: -sizes[index]):
-        least = loads.index(min(loads))
-        taken[least].append(index)
-        loads[least] += sizes[index]
-    return [sorted(share) for share in taken]
+    """Tokens at which the branch is complete: `tokens` and the longest allowed answer."""

@@ -1,9 +1,13 @@
-"""How the partial products of ranks that share a model become sums.
+"""How the ranks' partial products of a layer become the sum that the next norm adds to the residual stream.
 
-In: what each rank has computed. Out: what the next norm adds to the residual stream, which it reads anyway:
-the sum that a collective gave, or, on two GPUs, both parts. There each rank reads the other's memory over
-their link. A sum that hides behind products takes no multiprocessor from them, since a copy engine fetches
-the other's part; NCCL's kernels made the products slower by what they hid.
+In: one rank's partial product. Out: the addends of the residual stream, which the next norm reads anyway.
+There are two ways. On any devices, an all-reduce (NCCL, gloo) sums the parts: there is one addend. On two
+GPUs that can read each other's memory, each rank reads the other's part over their link: the addends are both
+parts.
+
+A step can be computed as two micro-batches, so that one's matrix products hide the other's exchange. There
+the second way pays most: a copy engine fetches the other rank's part and takes no multiprocessor from the
+products. NCCL's kernels made the products slower by as much time as they hid.
 
 Shapes: T tokens, D width.
 """
@@ -19,80 +23,85 @@ import torch.distributed._symmetric_memory as symmetric_memory
 from torch import Tensor
 
 from model.collectives.world import World
-from model.network.pixtral import Pending, Reduce
+from model.network.pixtral import AllReduce, AsyncWork
 
 logger = logging.getLogger(__name__)
 
-_PLACES = 4
+_BUFFERS = 4
 
-Late = tuple[Tensor, ...]
-"""What has still to be added to the residual stream (T, D): nothing, a sum, or the parts of one."""
-
-
-class Coming(Protocol):
-    """A sum on its way."""
-
-    def wait(self) -> Late:
-        """What is to be added; what is launched from here on may read it."""
+Addends = tuple[Tensor, ...]
+"""The tensors (T, D) that have still to be added to the residual stream: none, a sum, or the parts of one."""
 
 
-class Sums(Protocol):
-    """The sums of a step, one after the other."""
+class PendingSum(Protocol):
+    """A sum whose exchange is under way."""
 
-    def restart(self, *, hidden: bool) -> None:
-        """A step begins, whose sums are `hidden` behind the other half's products or not."""
+    def wait(self) -> Addends:
+        """The addends. Operations that are launched after this call may read them."""
 
-    def place(self, rows: int) -> Tensor | None:
-        """Where this rank's part (T, D) of the next sum has to be; None: anywhere."""
 
-    def begin(self, part_TD: Tensor) -> Coming:
-        """The next sum, of which this is the rank's part, in its place."""
+class Reducer(Protocol):
+    """The sums of one step, begun one after the other."""
+
+    def start_step(self, *, overlapped: bool) -> None:
+        """A step begins. `overlapped`: as two micro-batches, whose products hide each other's exchanges."""
+
+    def buffer(self, rows: int) -> Tensor | None:
+        """The memory (T, D) into which this rank's part of the next sum must be written; None: any memory."""
+
+    def begin(self, part_TD: Tensor) -> PendingSum:
+        """Begins the next sum, with this rank's part."""
 
 
 @dataclass(frozen=True)
-class _Reduced:
+class _CollectiveSum:
     part_TD: Tensor
-    pending: Pending
+    work: AsyncWork
 
-    def wait(self) -> Late:
-        self.pending.wait()
+    def wait(self) -> Addends:
+        self.work.wait()
         return (self.part_TD,)
 
 
-class Collective:
-    """Sums of any number of ranks, on any device: by an all-reduce in place."""
+class CollectiveReducer:
+    """For any number of ranks, on any device: an all-reduce in place."""
 
-    def __init__(self, reduce: Reduce) -> None:
-        self._reduce = reduce
+    def __init__(self, all_reduce: AllReduce) -> None:
+        self._all_reduce = all_reduce
 
-    def restart(self, *, hidden: bool) -> None:
+    def start_step(self, *, overlapped: bool) -> None:
         """Nothing to do."""
 
-    def place(self, rows: int) -> None:
-        """Anywhere."""
+    def buffer(self, rows: int) -> None:
+        """Any memory."""
 
-    def begin(self, part_TD: Tensor) -> _Reduced:
-        return _Reduced(part_TD, self._reduce(part_TD))
+    def begin(self, part_TD: Tensor) -> _CollectiveSum:
+        return _CollectiveSum(part_TD, self._all_reduce(part_TD))
 
 
 @dataclass(frozen=True)
-class _Read:
-    parts: Late
-    arrived: torch.cuda.Event | None
+class _PeerSum:
+    parts: Addends
+    fetched: torch.cuda.Event | None
 
-    def wait(self) -> Late:
-        if self.arrived is not None:
-            self.arrived.wait()
+    def wait(self) -> Addends:
+        if self.fetched is not None:
+            self.fetched.wait()
         return self.parts
 
 
-class Pair:
-    """Sums of two GPUs, of which each reads the other's parts.
+class PeerReducer:
+    """For two GPUs: each reads the other's parts in its memory.
 
-    A place is taken again four sums later, when the other rank has read it: a half of a step writes its part
-    only after the other rank has signalled that half's sum before, which that rank computes after it has read
-    the one before that; and between two sums of a half lies at most one of the other's. A step begins anew
-    after the sum of the embeddings, to which no rank comes before it has finished the step before.
+    A rank writes its parts into four buffers in turn. It must not overwrite a part that the other rank has
+    yet to read, and no message says that a part has been read. Four buffers do without such a message.
+    Between two sums of a micro-batch lies at most one sum of the other micro-batch. So a buffer is written
+    again two sums of its micro-batch later, or later still, and by then this rank has waited for the other
+    rank's signal of the sum between. The other rank gives that signal after it has computed its part of that
+    sum, from a residual stream to which it has added the part that was in the buffer.
+
+    Each step starts at the first buffer. It begins with the all-reduce of the embeddings, which no rank
+    leaves before both ranks have finished the step before.
     """
 
     def __init__(self, rank: int, own_4TD: Tensor) -> None:
@@ -103,47 +112,47 @@ class Pair:
         self._handle = symmetric_memory.rendezvous(own_4TD, everyone)
         self._other = 1 - rank
         self._other_4TD = self._handle.get_buffer(self._other, list(own_4TD.shape), own_4TD.dtype)
-        # What waits for a signal is one block, which shall not queue behind those of a product.
+        # The kernel that waits for a signal is one block. It must not queue behind the blocks of a product.
         self._stream = torch.cuda.Stream(priority=-1)
-        self._next, self._hidden = 0, False
+        self._next, self._overlapped = 0, False
 
-    def restart(self, *, hidden: bool) -> None:
-        self._next, self._hidden = 0, hidden
+    def start_step(self, *, overlapped: bool) -> None:
+        self._next, self._overlapped = 0, overlapped
 
-    def place(self, rows: int) -> Tensor:
+    def buffer(self, rows: int) -> Tensor:
         return self._own_4TD[self._next, :rows]
 
-    def begin(self, part_TD: Tensor) -> _Read:
-        place, self._next = self._next, (self._next + 1) % _PLACES
-        other_TD = self._other_4TD[place, : len(part_TD)]
-        self._handle.put_signal(self._other, place)
-        if not self._hidden:
-            self._handle.wait_signal(self._other, place)
-            return _Read((part_TD, other_TD), None)
+    def begin(self, part_TD: Tensor) -> _PeerSum:
+        index, self._next = self._next, (self._next + 1) % _BUFFERS
+        other_TD = self._other_4TD[index, : len(part_TD)]
+        self._handle.put_signal(self._other, index)
+        if not self._overlapped:
+            self._handle.wait_signal(self._other, index)
+            return _PeerSum((part_TD, other_TD), None)
         fetched_TD = torch.empty_like(part_TD)
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            self._handle.wait_signal(self._other, place)
+            self._handle.wait_signal(self._other, index)
             fetched_TD.copy_(other_TD)
-            arrived = torch.cuda.Event()
-            arrived.record()
-        return _Read((part_TD, fetched_TD), arrived)
+            fetched = torch.cuda.Event()
+            fetched.record()
+        return _PeerSum((part_TD, fetched_TD), fetched)
 
 
-def make_sums(world: World, rows: int, like_D: Tensor) -> Sums:
+def make_reducer(world: World, rows: int, like_D: Tensor) -> Reducer:
     """For parts of up to `rows` rows as wide as `like_D`; all ranks must call it."""
-    collective = Collective(world.sum)
+    collective = CollectiveReducer(world.all_reduce)
     if world.size != 2 or not like_D.is_cuda:
         return collective
-    # Each rank may see its own GPU alone, as under Ray: then both have the same number.
+    # Each rank may see its own GPU alone, as under Ray: then both GPUs have the same number.
     os.environ.setdefault("TORCH_SYMM_MEM_ALLOW_OVERLAPPING_DEVICES", "1")
-    shape = (_PLACES, rows, len(like_D))
-    pair = None
+    shape = (_BUFFERS, rows, len(like_D))
+    peer = None
     try:
         own_4TD = symmetric_memory.empty(shape, dtype=like_D.dtype, device=like_D.device)
-        pair = Pair(world.rank, own_4TD)
+        peer = PeerReducer(world.rank, own_4TD)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         logger.warning("the GPUs cannot read each other's memory (%s): NCCL sums up instead", reason)
-    both = world.least(int(pair is not None))
-    return pair if pair is not None and both else collective
+    both = world.minimum(int(peer is not None))
+    return peer if peer is not None and both else collective

@@ -1,16 +1,16 @@
-"""The processes that share one model: how they find one another, and what they say.
+"""The processes that share one model: how they find one another, and how they exchange tensors.
 
-In: a rank and the address of rank 0. Out: a World, through which ranks sum and gather tensors on their
-devices and rank 0 tells the others what to do. One world a process, for the process's life: DeepSpeed and
-NCCL keep state that a second one would find. Nothing of models here.
+In: a rank and the address of rank 0. Out: a World. Through it the ranks sum and gather tensors on their
+devices, and rank 0 sends the other ranks its commands. A process has one world as long as it lives: DeepSpeed
+and NCCL keep state that a second world would find. This file knows nothing of models.
 
-A rank that dies or hangs is noticed by the others. On a CPU, gloo raises in them: at once in those that were
-just exchanging with a dead one, and in the rest as these end their processes, which an error must lead to;
-after `timeout` for one that hangs. On a GPU, NCCL's watchdog ends the process (SIGABRT) when a collective
-takes longer than `timeout`. What it does not see is left to whoever has started the ranks, who must end them
-all when one is gone or a step takes too long: a collective inside a CUDA graph, a rank that waits for the
-other's part of a sum (`sums.Pair`), and a leader that hangs, for which the others wait without a limit, since
-an idle one may be silent for hours.
+If a rank dies or hangs, the others notice it: - On CPUs, gloo raises an error. A rank that is exchanging with
+a dead rank gets it at once, and then ends its process, which must follow from the error; so the error reaches
+all ranks. A rank that hangs is noticed after `timeout`. - On GPUs, NCCL's watchdog ends the process (SIGABRT)
+when a collective takes longer than `timeout`. Three cases the watchdog does not see: a collective inside a
+CUDA graph; a rank that waits for the other's part of a sum (`all_reduce.PeerReducer`); and a rank 0 that
+hangs, for which the others wait without a limit, since an idle rank 0 may be silent for hours. These are left
+to the process that started the ranks. It must end all of them when one is gone or a step takes too long.
 """
 
 import os
@@ -22,7 +22,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-# How long a rank waits for a command. A leader that dies closes the connection, which ends the wait at once.
+# How long a rank waits for a command. A rank 0 that dies closes the connection, which ends the wait at once.
 _PATIENCE = timedelta(days=365)
 
 
@@ -47,36 +47,37 @@ class World:
     size: int
     device: torch.device
     control: dist.ProcessGroup
-    """Carries commands, which wait on the host and for no device; tensors go through the default group."""
+    """Carries commands, from host to host: they wait for no device. Tensors go through the default group."""
     timeout: timedelta
-    """For a collective, and for the others to take a command."""
+    """Limit for a collective, and for the other ranks to take a command."""
 
-    def command(self, numbers: Tensor) -> None:
-        """Rank 0's numbers, on the host, into the others' tensors, which wait for them without a limit.
+    def broadcast_on_host(self, numbers: Tensor) -> None:
+        """Rank 0's numbers into the other ranks' tensors, all on the host. The others wait without a limit.
 
-        RuntimeError on rank 0 after `timeout`: one that hangs soon takes no more than its socket's buffer.
+        RuntimeError on rank 0 if they do not take the numbers within `timeout`. A rank that hangs takes no
+        more than the buffer of its socket holds.
         """
         work: dist.Work | None = dist.broadcast(numbers, 0, group=self.control, async_op=True)
         assert work is not None, "every rank is in it"
         work.wait(_PATIENCE if self.rank else self.timeout)
 
-    def sum(self, part: Tensor) -> dist.Work:
-        """Begins to add up the ranks' parts, in place. Can be captured in a CUDA graph."""
+    def all_reduce(self, part: Tensor) -> dist.Work:
+        """Begins to sum the ranks' parts, in place. Can be captured in a CUDA graph."""
         work: dist.Work | None = dist.all_reduce(part, async_op=True)
         assert work is not None, "every rank is in the default group"
         return work
 
-    def gather(self, part: Tensor) -> list[Tensor]:
-        """All ranks' parts, of one shape, on each. Can be captured in a CUDA graph."""
+    def all_gather(self, part: Tensor) -> list[Tensor]:
+        """All ranks' parts, of one shape, on every rank. Can be captured in a CUDA graph."""
         parts = list(part.new_empty(self.size, *part.shape))
-        # Not on the computing stream, but behind the sums that are under way.
+        # Asynchronous: on NCCL's own stream, behind the all-reduces that are under way there.
         work: dist.Work | None = dist.all_gather(parts, part.contiguous(), async_op=True)
         assert work is not None, "every rank is in the default group"
         work.wait()
         return parts
 
-    def tell(self, numbers: Tensor) -> None:
-        """Rank 0's numbers into the others' tensors."""
+    def broadcast(self, numbers: Tensor) -> None:
+        """Rank 0's numbers into the other ranks' tensors, on the devices."""
         dist.broadcast(numbers, 0)
 
     def scatter(self, mine: Tensor, all_N: Tensor | None) -> Tensor:
@@ -84,38 +85,33 @@ class World:
         dist.scatter(mine, None if all_N is None else list(all_N), 0)
         return mine
 
-    def collect(self, mine: Tensor) -> Tensor | None:
+    def gather(self, mine: Tensor) -> Tensor | None:
         """The ranks' tensors, of one shape, as (size, ...) on rank 0."""
         all_N = mine.new_empty(self.size, *mine.shape) if self.rank == 0 else None
         dist.gather(mine, None if all_N is None else list(all_N), 0)
         return all_N
 
-    def meet(self) -> None:
-        """Waits for the others without a limit: after what may take longer than a collective may."""
+    def barrier(self) -> None:
+        """Waits for the other ranks without a limit, so also after work that takes longer than `timeout`."""
         dist.barrier(group=self.control)
 
-    def least(self, number: int) -> int:
+    def minimum(self, number: int) -> int:
         """The smallest of the ranks' numbers."""
         lowest = torch.tensor(number)
         dist.all_reduce(lowest, dist.ReduceOp.MIN, group=self.control)
         return int(lowest)
 
-    def leave(self) -> None:
-        """An orderly end, which all ranks come to; after an error, end the process instead. CUDA graphs that
-        hold sums must be gone, and with them the network: NCCL would wait for them."""
-        dist.destroy_process_group()
-
 
 def join(rank: int, size: int, address: str, device: torch.device, timeout: float) -> World:
-    """Meets the other ranks at rank 0's address; `timeout` in seconds for that, and for each collective."""
+    """Meets the other ranks at rank 0's address. `timeout` in seconds: for that, and for each collective."""
     limit = timedelta(seconds=timeout)
     on_gpu = device.type == "cuda"
     assert not on_gpu or device.index is not None, device
     if on_gpu:
         torch.cuda.set_device(device)
-    # DeepSpeed would guess, with a warning.
+    # DeepSpeed would guess the device, with a warning.
     os.environ["DS_ACCELERATOR"] = device.type
-    # The watchdog would first spend up to 15 seconds on writing down what it knows.
+    # Before it ends a process, the watchdog would spend up to 15 seconds on writing a report.
     os.environ.setdefault("TORCH_NCCL_DUMP_ON_TIMEOUT", "0")
     dist.init_process_group(
         "nccl" if on_gpu else "gloo",

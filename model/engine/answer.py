@@ -1,4 +1,4 @@
-"""An answer in the making: tokens in, one by one, until a reason to stop. What every engine does alike."""
+"""An answer in the making: tokens in, one by one, until there is a reason to stop. Both engines use it."""
 
 import math
 
@@ -8,7 +8,7 @@ from model.text.grammar import Grammars, Matcher
 
 
 class Answer:
-    """What a branch has written so far, where it stands in its grammar, and when it has to end."""
+    """The tokens of a branch's answer so far, the state of its grammar, and its reasons to end."""
 
     def __init__(
         self, branch: Branch, *, eos_id: int, limit: RepetitionLimit, grammars: Grammars | None
@@ -32,9 +32,10 @@ class Answer:
         return self.matcher.why_stuck if self.matcher is not None and self.matcher.stuck else None
 
     def take(self, token: int, logprob: float) -> FinishReason | None:
-        """Why the answer ends with this token, if it does; ValueError when the model's numbers broke.
+        """Appends the token; returns why the answer ends with it, if it does.
 
-        The token means nothing when the grammar's last mask allowed none.
+        ValueError when the model's logits are not finite. If the grammar's last mask allowed no token, the
+        answer ends and `token` is ignored.
         """
         try:
             reason = self._take(token, logprob)
@@ -58,14 +59,14 @@ class Answer:
         if self.matcher is not None:
             self.matcher.accept(token)
             if self.matcher.is_complete:
-                return "stop"  # only the end could follow, and it is not worth a forward
+                return "stop"  # only the end of sequence could follow: no forward pass is needed for it
         if len(self.token_ids) == self.branch.max_new_tokens:
             return "length"
         return "repetition" if self._guard.loops(token) else None
 
 
 def check_grammars(grammars: Grammars | None, vocab_size: int) -> None:
-    """ValueError for grammars over other tokens than the model's."""
+    """ValueError if the grammars are made for another vocabulary than the model's."""
     if grammars is not None and grammars.vocab_size != vocab_size:
         raise ValueError(
             f"the grammars are over {grammars.vocab_size} tokens, the model has {vocab_size}: "

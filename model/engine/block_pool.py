@@ -1,10 +1,10 @@
-"""Who owns which block of the paged KV cache: reference counts, content names, eviction. No torch.
+"""Gives out the blocks of the paged KV cache: reference counts, content names, eviction. No torch.
 
-In: how many tokens a sequence needs room for, and the names of its prefix's contents. Out: block numbers.
-A block holds `size` consecutive tokens' keys and values of all layers. Branches of a prefix share its
-blocks; who writes into a shared block must copy it first. A computed block can be published under the name
-of its content; when nobody refers to it any more it stays findable until its room is needed, least recently
-used first.
+In: numbers of blocks that sequences need, and the names of their prefixes' contents. Out: block numbers. A
+block holds the keys and values of `size` consecutive tokens, of all layers. The branches of a prefix share
+its blocks; a sequence that writes into a shared block must copy it first. A computed block can be published
+under the name of its content. When no sequence refers to a published block any more, it can still be found
+until the memory is needed; the least recently used block is evicted first.
 """
 
 import hashlib
@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 
 def block_names(ids: NDArray[np.int32], images: Sequence[tuple[int, bytes]], size: int) -> list[bytes]:
-    """A name for each block's content, the last one perhaps partial: chained, so that a name stands for all
-    tokens up to its block's end.
+    """A name for the content of each block, of which the last may be partial.
 
-    `images` are the positions of each image's first token and a digest of its pixels: image tokens all look
-    alike. The digest enters where the image begins, and everything after it hangs on it through the chain.
-    7 tokens in blocks of 4 with an image at 5: names of tokens 0 to 3, and of tokens 0 to 6 with the image.
+    Names are chained: a name stands for all tokens up to the end of its block. All image tokens look alike,
+    so `images` gives the position of each image's first token and a digest of its pixels. The digest enters
+    the name of the block in which the image begins, and through the chain all later names. Example: 7 tokens
+    in blocks of 4 with an image at 5 have two names, of tokens 0 to 3, and of tokens 0 to 6 with the image.
     """
     names: list[bytes] = []
     name = b""
@@ -37,8 +37,8 @@ def block_names(ids: NDArray[np.int32], images: Sequence[tuple[int, bytes]], siz
     return names
 
 
-class Blocks:
-    """`count` blocks of `size` tokens. A block is referred to, or findable, or plain free."""
+class BlockPool:
+    """`count` blocks of `size` tokens. A block is in use, or idle (unused, but findable), or plain free."""
 
     def __init__(self, count: int, size: int) -> None:
         if count < 1 or size < 1:
@@ -49,34 +49,34 @@ class Blocks:
         self._names: list[bytes | None] = [None] * count
         self._found: dict[bytes, int] = {}
         self._plain = deque(range(count))
-        self._idle: OrderedDict[int, None] = OrderedDict()  # unreferred but findable, next victim first
+        self._idle: OrderedDict[int, None] = OrderedDict()  # the next one to be evicted comes first
 
     @property
     def free(self) -> int:
-        """Blocks that `allocate` can give, counting those whose content it would forget."""
+        """Blocks that `allocate` can give, counting idle ones, which it would evict."""
         return len(self._plain) + len(self._idle)
 
     def for_tokens(self, tokens: int) -> int:
-        """Blocks that hold so many tokens."""
+        """The number of blocks that hold so many tokens."""
         return -(-tokens // self.size)
 
     def references(self, block: int) -> int:
         return self._references[block]
 
     def allocate(self, count: int) -> list[int]:
-        """Blocks with one reference each; the caller has seen that so many are free."""
+        """Blocks with one reference each. The caller must have seen that so many are free."""
         assert count <= self.free, (count, self.free)
         return [self._take() for _ in range(count)]
 
     def share(self, blocks: Iterable[int]) -> None:
-        """One more reference to each, also to findable ones that nobody refers to."""
+        """One more reference to each block. Idle ones are in use again."""
         for block in blocks:
             if not self._references[block]:
                 del self._idle[block]
             self._references[block] += 1
 
     def release(self, blocks: Sequence[int]) -> None:
-        """One reference less to each. The last ones are evicted first, since others rarely share them."""
+        """One reference less to each. A sequence's last blocks are evicted first: few others share them."""
         for block in reversed(blocks):
             assert self._references[block] > 0, (block, blocks)
             self._references[block] -= 1
@@ -88,7 +88,7 @@ class Blocks:
                 self._idle[block] = None
 
     def find(self, names: Sequence[bytes]) -> list[int]:
-        """The blocks that hold the longest published beginning of `names`; they are not yet shared."""
+        """The blocks of the longest published beginning of `names`. No reference is added: see `share`."""
         found: list[int] = []
         for name in names:
             block = self._found.get(name)
@@ -98,11 +98,11 @@ class Blocks:
         return found
 
     def is_idle(self, block: int) -> bool:
-        """Whether nobody refers to it, so that sharing it takes one of the free ones."""
+        """Whether sharing the block takes one of the `free` ones."""
         return block in self._idle
 
     def publish(self, block: int, name: bytes) -> None:
-        """Its content is computed and can be found from now on. Of equal contents the first is kept."""
+        """The block is computed, and can be found from now on. Of equal blocks the first counts."""
         assert self._references[block] > 0, block
         if name not in self._found and self._names[block] is None:
             self._found[name] = block

@@ -1,10 +1,13 @@
-"""The batch engine: many groups at once, each token computed once, each step as full as its budget.
+"""The batch engine: answers many groups at once, with continuous batching over a paged KV cache.
 
-Who runs is the scheduler's decision; this file finds what its plan is computed from, has the runner compute
-it and hands the tokens back. On a GPU it works one step ahead: while the device computes a step, the host
-plans and launches the next, whose newest tokens only the device knows, and then reads what the step before
-has sampled. One bad request comes back as a completion with finish_reason "error"; `step` never raises for
-it. What must be equal to what: NaiveEngine's answers, whatever else is in the batch.
+In: groups. Out: completions. The scheduler decides which tokens a step computes. The engine finds the tokens
+and image features of that plan, has the model runner compute it, and appends the sampled tokens to their
+answers. On a GPU, scheduling is asynchronous: while the device computes a step, the host plans and launches
+the next one, whose newest tokens only the device knows, and only then reads the tokens that the first step
+sampled.
+
+A bad request comes back as a completion with finish_reason "error"; `step` never raises for it. An answer
+equals ReferenceEngine's, whatever else is in the batch.
 """
 
 from collections import OrderedDict
@@ -18,40 +21,43 @@ from torch import Tensor
 
 from model.cache.plan import BranchSize, Chunk, Plan
 from model.engine.answer import Answer, check_grammars
-from model.engine.block_pool import Blocks
-from model.engine.prefix_images import Picture, Prefix, encode
+from model.engine.block_pool import BlockPool
+from model.engine.config import EngineConfig
+from model.engine.prefix_images import Prefix, PrefixImage, encode
 from model.engine.request import Branch, Completion, Group, check_branch, check_prefix, failed
-from model.engine.runner import REQUEST_ERRORS, Flight, Job, Network, Runner, Sampled
+from model.engine.runner import Flight, Job, ModelRunner, Sampled
 from model.engine.scheduler import Scheduler
-from model.executor.factory import EngineConfig, make_network, ranks_of, step_tokens
+from model.executor.executor import REQUEST_ERRORS, Executor
+from model.executor.factory import make_executor, max_num_batched_tokens, ranks_of
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 
-# Patches with which a GPU's encoder is busy: some five pages of A4.
+# Patches that keep a GPU busy in the encoder: some five pages of A4.
 _GPU_ENCODE_PATCHES = 16384
 
 
 @dataclass(eq=False)
-class _Asked:
-    """A group in work."""
+class _GroupInWork:
+    """A group that has been submitted, and has branches to complete."""
 
     group: Group
     prefix: Prefix
     answers: dict[str, Answer]
-    """Of the branches not completed."""
+    """The answers of its branches that are not complete, by id."""
     found: int | None = None
-    """Tokens of the prefix that were in the cache when its computation began."""
+    """Tokens of the prefix that were in the cache when its computation began; None before that."""
     cached: dict[str, int] = field(default_factory=dict)
-    """Tokens of each started branch that were computed for another: the first one pays for the prefix."""
+    """For each branch that has started, its prompt tokens that were computed for another branch."""
 
     def start(self, branch: str) -> None:
+        """Counts the branch's cached tokens: the first branch to start pays for the prefix."""
         if branch not in self.cached:
             paid = not self.cached and self.found is not None
             self.cached[branch] = self.found or 0 if paid else len(self.prefix.ids)
 
 
 class BatchEngine:
-    """Answers all branches of all submitted groups, as many at a time as its cache and its budget hold."""
+    """Answers all branches of all submitted groups, as many at a time as its cache and its limits allow."""
 
     def __init__(
         self,
@@ -60,54 +66,59 @@ class BatchEngine:
         eos_id: int,
         grammars: Grammars | None = None,
         config: EngineConfig | None = None,
-        network: Network | None = None,
+        executor: Executor | None = None,
     ) -> None:
-        """`grammars` over the model's tokens are needed for branches with a JSON schema; `network` is what
-        computes instead of this process alone, made with the same config."""
+        """`grammars` over the model's tokens are needed for branches with a JSON schema; `executor` is
+        given where several ranks compute, and was made with `config.executor`."""
         check_grammars(grammars, model.config.vocab_size)
         config = config or EngineConfig()
         weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
         on_gpu = weight.is_cuda
-        self._step_tokens = step_tokens(config, weight)
+        self._max_num_batched_tokens = max_num_batched_tokens(config.executor, weight)
         self._like = weight.new_empty(0)
         self._model_config = model.config
         self._eos_id = eos_id
         self._grammars = grammars
         self._config = config
-        self._ahead = on_gpu if config.ahead is None else config.ahead
+        self._async_scheduling = on_gpu if config.async_scheduling is None else config.async_scheduling
         self._encode_patches = (
             (_GPU_ENCODE_PATCHES * ranks_of(model) if on_gpu else 0)
             if config.encode_patches is None
             else config.encode_patches
         )
-        self._network = make_network(model, config) if network is None else network
-        blocks = Blocks(self._network.cache.blocks, self._network.cache.size)
-        self._runner = Runner(self._network, grammars, self._like.device)
+        self._executor = make_executor(model, config.executor) if executor is None else executor
+        blocks = BlockPool(self._executor.cache.blocks, self._executor.cache.size)
+        self._runner = ModelRunner(self._executor, grammars, self._like.device)
         self._scheduler = Scheduler(
-            blocks, budget=self._step_tokens, seats=config.sequences, reserve=config.reserve
+            blocks,
+            max_num_batched_tokens=self._max_num_batched_tokens,
+            max_num_seqs=config.executor.max_num_seqs,
+            reserve=config.reserve,
         )
         self._cache_tokens = blocks.count * blocks.size
         self._keys = count()
-        self._groups: dict[int, _Asked] = {}
-        self._asked: dict[str, tuple[int, _Asked]] = {}  # by branch, with its group's key
-        self._later: OrderedDict[int, _Asked] = OrderedDict()  # groups that the scheduler does not know yet
+        self._groups: dict[int, _GroupInWork] = {}
+        self._branches: dict[str, tuple[int, _GroupInWork]] = {}  # by branch id, with the group's key
+        self._unscheduled: OrderedDict[int, _GroupInWork] = (
+            OrderedDict()
+        )  # the scheduler does not know them yet
         self._refused: list[Completion] = []
         self._flight = Flight()
         self.timeline: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = None
-        """On a GPU, if a list: when each step's work began and ended there."""
+        """If set to a list, on a GPU: an event at the beginning and at the end of each step's work there."""
 
     @property
     def pending(self) -> int:
-        return len(self._asked) + len(self._refused)
+        return len(self._branches) + len(self._refused)
 
     @property
     def preemptions(self) -> int:
-        """How often a sequence gave its blocks back, since the engine was made."""
+        """How often a sequence was preempted since the engine was made."""
         return self._scheduler.preemptions
 
     def submit(self, group: Group) -> list[str]:
         ids = [branch.id for branch in group.branches]
-        taken = {*self._asked, *(completion.id for completion in self._refused)}
+        taken = {*self._branches, *(completion.id for completion in self._refused)}
         if len(set(ids)) < len(ids) or not taken.isdisjoint(ids):
             raise ValueError(f"branch ids must be unique among those pending: {ids}")
         config = self._model_config
@@ -132,10 +143,10 @@ class BatchEngine:
 
     def abort(self, id: str) -> None:
         self._refused = [completion for completion in self._refused if completion.id != id]
-        branches = [id] if id in self._asked else []
-        for asked in [*self._groups.values(), *self._later.values()]:
-            if asked.group.id == id:
-                branches += list(asked.answers)
+        branches = [id] if id in self._branches else []
+        for work in [*self._groups.values(), *self._unscheduled.values()]:
+            if work.group.id == id:
+                branches += list(work.answers)
         for branch in dict.fromkeys(branches):
             self._forget(branch)
 
@@ -149,7 +160,7 @@ class BatchEngine:
         done += self._encode(plan)
         jobs = [job for chunk in plan.chunks if (job := self._job(chunk)) is not None]
         launched = self._runner.launch(jobs, self._flight)
-        done += self._land()
+        done += self._collect()
         for job, error in launched.failed:
             done += self._fail(job, error)
         self._scheduler.commit(plan)
@@ -158,12 +169,12 @@ class BatchEngine:
         self._flight = self._runner.sample(launched)
         if began is not None and self.timeline is not None and (ended := self._mark()) is not None:
             self.timeline.append((began, ended))
-        if not self._ahead:
-            done += self._land()
+        if not self._async_scheduling:
+            done += self._collect()
         return done
 
     def _mark(self) -> torch.cuda.Event | None:
-        """The moment at which the device comes to what is launched from here on."""
+        """An event at the device's present place in its work; None unless a timeline is kept."""
         if self.timeline is None:
             return None
         event = torch.cuda.Event(enable_timing=True)
@@ -171,20 +182,22 @@ class BatchEngine:
         return event
 
     def _schedule(self) -> None:
-        """Tells the scheduler of as many groups as the next steps may need: what it is told, it looks at."""
-        while self._later and self._scheduler.queued < 2 * max(self._step_tokens, self._encode_patches):
-            key, asked = self._later.popitem(last=False)
-            self._groups[key] = asked
+        """Gives the scheduler the groups of the next steps only: it looks at all of its groups every step."""
+        while self._unscheduled and self._scheduler.queued < 2 * max(
+            self._max_num_batched_tokens, self._encode_patches
+        ):
+            key, work = self._unscheduled.popitem(last=False)
+            self._groups[key] = work
             sizes = []
-            for branch, answer in asked.answers.items():
-                tokens = len(asked.prefix.ids) + len(answer.branch.ids)
+            for branch, answer in work.answers.items():
+                tokens = len(work.prefix.ids) + len(answer.branch.ids)
                 limit = tokens + answer.branch.max_new_tokens
                 sizes.append(BranchSize(key=branch, tokens=tokens, limit=limit))
-            names = asked.prefix.names(self._config.block_size)
-            self._scheduler.add(key, tokens=len(asked.prefix.ids), names=names, branches=sizes)
+            names = work.prefix.names(self._executor.cache.size)
+            self._scheduler.add(key, tokens=len(work.prefix.ids), names=names, branches=sizes)
 
-    def _land(self) -> list[Completion]:
-        """Hands on what the last launched step has sampled."""
+    def _collect(self) -> list[Completion]:
+        """Waits for the tokens of the last launched step; returns the completions that they bring."""
         flight, self._flight = self._flight, Flight()
         return [completion for job, sampled in flight.wait() for completion in self._take(job, sampled)]
 
@@ -201,58 +214,58 @@ class BatchEngine:
 
     def _add(self, group: Group, prefix: Prefix, answers: dict[str, Answer]) -> None:
         key = next(self._keys)
-        self._later[key] = asked = _Asked(group, prefix, answers)
-        self._asked |= dict.fromkeys(answers, (key, asked))
+        self._unscheduled[key] = work = _GroupInWork(group, prefix, answers)
+        self._branches |= dict.fromkeys(answers, (key, work))
 
     def _forget(self, branch: str, *, finished: bool = False) -> None:
-        key, asked = self._asked.pop(branch)
+        key, work = self._branches.pop(branch)
         if finished:
             self._scheduler.finish(branch)
         elif key in self._groups:
             self._scheduler.remove(branch)
-        del asked.answers[branch]
-        if not asked.answers:
+        del work.answers[branch]
+        if not work.answers:
             self._groups.pop(key, None)
-            self._later.pop(key, None)
+            self._unscheduled.pop(key, None)
 
     def _encode(self, plan: Plan) -> list[Completion]:
-        """Features of the images that the plan's prefixes need; failures of groups whose images have none."""
-        needed: dict[Picture, int] = {}
+        """Encodes the images that the plan needs; returns completions of groups whose images failed."""
+        needed: dict[PrefixImage, int] = {}
         for chunk in plan.chunks:
             if isinstance(chunk.key, int):
-                pictures = self._groups[chunk.key].prefix.needed(chunk.start, chunk.start + chunk.count)
-                needed |= {picture: chunk.key for picture in pictures if picture.features_PD is None}
+                images = self._groups[chunk.key].prefix.needed(chunk.start, chunk.start + chunk.count)
+                needed |= {image: chunk.key for image in images if image.features_PD is None}
         if not needed:
             return []
         try:
-            encode(self._network.encode, [*needed, *self._encoded_ahead(needed)], self._like)
+            encode(self._executor.encode, [*needed, *self._encoded_ahead(needed)], self._like)
             return []
         except torch.AcceleratorError:
             raise
         except REQUEST_ERRORS:
             return self._encode_one_by_one(needed)
 
-    def _encoded_ahead(self, needed: Iterable[Picture]) -> list[Picture]:
-        """Images of the groups next in the queue, as far as the encoder's batch has room."""
-        room = self._encode_patches - sum(len(picture.positions) for picture in needed)
-        ahead: list[Picture] = []
+    def _encoded_ahead(self, needed: Iterable[PrefixImage]) -> list[PrefixImage]:
+        """Images of the next waiting groups, while the encoder's batch has room."""
+        room = self._encode_patches - sum(len(image.positions) for image in needed)
+        ahead: list[PrefixImage] = []
         for key in self._scheduler.queue:
             assert isinstance(key, int), key
             prefix = self._groups[key].prefix
-            for picture in prefix.needed(self._scheduler.cached(key), len(prefix.ids)):
-                room -= len(picture.positions)
+            for image in prefix.needed(self._scheduler.cached(key), len(prefix.ids)):
+                room -= len(image.positions)
                 if room < 0:
                     return ahead
-                if picture.features_PD is None:
-                    ahead.append(picture)
+                if image.features_PD is None:
+                    ahead.append(image)
         return ahead
 
-    def _encode_one_by_one(self, needed: dict[Picture, int]) -> list[Completion]:
-        """After a batch failed: the others shall not pay for one."""
+    def _encode_one_by_one(self, needed: dict[PrefixImage, int]) -> list[Completion]:
+        """Used when a batch of images failed: only the groups of images that fail alone are given up."""
         completions = []
-        for picture, key in needed.items():
+        for image, key in needed.items():
             try:
-                encode(self._network.encode, [picture], self._like)
+                encode(self._executor.encode, [image], self._like)
             except torch.AcceleratorError:
                 raise
             except REQUEST_ERRORS as error:
@@ -262,40 +275,38 @@ class BatchEngine:
     def _fail_group(self, key: int, error: Exception) -> list[Completion]:
         if key not in self._groups:
             return []
-        asked = self._groups[key]
-        branches = [answer.branch for answer in asked.answers.values()]
+        work = self._groups[key]
+        branches = [answer.branch for answer in work.answers.values()]
         for branch in branches:
             self._forget(branch.id)
-        return [failed(asked.group, branch, error) for branch in branches]
+        return [failed(work.group, branch, error) for branch in branches]
 
     def _job(self, chunk: Chunk) -> Job | None:
-        """What the chunk is computed from; None when its request has failed or is gone."""
+        """The chunk with its tokens and image features; None if its request has failed or is gone."""
         end = chunk.start + chunk.count
         if isinstance(chunk.key, int):
             if chunk.key not in self._groups:
                 return None
-            asked = self._groups[chunk.key]
-            if asked.found is None:
-                asked.found = chunk.start
-            return Job(
-                chunk, asked.prefix.ids[chunk.start : end], asked.prefix.patches(chunk.start, end), None
-            )
+            work = self._groups[chunk.key]
+            if work.found is None:
+                work.found = chunk.start
+            return Job(chunk, work.prefix.ids[chunk.start : end], work.prefix.patches(chunk.start, end), None)
         assert isinstance(chunk.key, str), chunk.key
-        if chunk.key not in self._asked:
+        if chunk.key not in self._branches:
             return None
-        _, asked = self._asked[chunk.key]
-        answer = asked.answers[chunk.key]
-        asked.start(chunk.key)
-        past = len(asked.prefix.ids) + len(answer.branch.ids)
+        _, work = self._branches[chunk.key]
+        answer = work.answers[chunk.key]
+        work.start(chunk.key)
+        past = len(work.prefix.ids) + len(answer.branch.ids)
         if chunk.start >= past:
             tokens = answer.token_ids[chunk.start - past : end - past]
         else:
-            first = len(asked.prefix.ids)
+            first = len(work.prefix.ids)
             tokens = [*answer.branch.ids, *answer.token_ids][chunk.start - first : end - first]
         return Job(chunk, np.array(tokens, np.int32), (), answer if chunk.samples else None)
 
     def _pass_images(self, job: Job) -> None:
-        """Features that the step was the last to need are forgotten."""
+        """Forgets image features that no later step needs."""
         if isinstance(job.chunk.key, int) and job.chunk.key in self._groups:
             self._groups[job.chunk.key].prefix.drop(job.chunk.start + job.chunk.count)
 
@@ -305,26 +316,26 @@ class BatchEngine:
         if isinstance(key, int):
             return self._fail_group(key, error)
         assert isinstance(key, str), key
-        if key not in self._asked:
-            return []  # it had ended with a token that was not known when this was launched
-        _, asked = self._asked[key]
-        branch = asked.answers[key].branch
+        if key not in self._branches:
+            return []  # it had ended with a token that was not known when this step was launched
+        _, work = self._branches[key]
+        branch = work.answers[key].branch
         self._forget(key)
-        return [failed(asked.group, branch, error)]
+        return [failed(work.group, branch, error)]
 
     def _take(self, job: Job, sampled: Sampled) -> list[Completion]:
-        """The completion of the branch, if it ends with this token."""
+        """Appends the token to the branch's answer; returns its completion, if it ends with this token."""
         key, answer = job.chunk.key, job.answer
         assert isinstance(key, str), key
         assert answer is not None, key
-        if key not in self._asked or self._asked[key][1].answers[key] is not answer:
+        if key not in self._branches or self._branches[key][1].answers[key] is not answer:
             return []  # it ended, failed or was aborted while this was computed
-        _, asked = self._asked[key]
+        _, work = self._branches[key]
         try:
             reason = answer.take(sampled.token, sampled.logprob)
         except REQUEST_ERRORS as error:
             self._forget(key)
-            return [failed(asked.group, answer.branch, error)]
+            return [failed(work.group, answer.branch, error)]
         if reason is None:
             return []
         self._forget(key, finished=True)
@@ -334,8 +345,8 @@ class BatchEngine:
                 token_ids=answer.token_ids,
                 logprobs=answer.logprobs,
                 finish_reason=reason,
-                prompt_tokens=len(asked.prefix.ids) + len(answer.branch.ids),
-                cached_tokens=asked.cached[key],
+                prompt_tokens=len(work.prefix.ids) + len(answer.branch.ids),
+                cached_tokens=work.cached[key],
                 error=answer.why_stuck,
             )
         ]

@@ -1,7 +1,7 @@
-"""The plain loop that is the engine's oracle: one branch a step, one token a forward.
+"""The reference engine: a plain loop, one branch a step, one token a forward pass.
 
-Slow and plain on purpose: others are compared with it. A group's prefix is computed once. One bad request
-comes back as a completion with finish_reason "error"; `step` never raises for it.
+It is slow and plain on purpose: the tests compare the batch engine with it. A group's prefix is computed
+once. A bad request comes back as a completion with finish_reason "error"; `step` never raises for it.
 
 Shapes: T tokens, V vocabulary, W words of 32 tokens.
 """
@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from model.cache.contiguous_cache import KVCache
+from model.cache.contiguous_cache import ContiguousCache
 from model.engine.answer import Answer, check_grammars
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, FinishReason, Group, check_branch, check_prefix, failed
-from model.engine.sampling import choose
+from model.engine.sampling import sample_tokens
+from model.executor.executor import REQUEST_ERRORS
 from model.network.pixtral import Pixtral
 from model.network.preprocess import to_pixels
 from model.text.grammar import Grammars
@@ -29,10 +30,10 @@ class _Pending:
 
     group: Group
     branches: deque[Branch]
-    prefix: KVCache | None = field(default=None)
+    prefix: ContiguousCache | None = field(default=None)
 
 
-class NaiveEngine:
+class ReferenceEngine:
     """Answers branches one after the other."""
 
     def __init__(
@@ -83,9 +84,7 @@ class NaiveEngine:
             return [self._answer(work, branch)]
         except torch.AcceleratorError:
             raise  # the device is lost, which no request did, and no other could be answered on it
-        # ValueError: the request is wrong, or the model's numbers are. RuntimeError, MemoryError: torch could
-        # not compute it, mostly for want of memory. The other requests can still be answered.
-        except (ValueError, RuntimeError, MemoryError) as error:
+        except REQUEST_ERRORS as error:
             return [failed(work.group, branch, error)]
 
     def _answer(self, work: _Pending, branch: Branch) -> Completion:
@@ -105,7 +104,7 @@ class NaiveEngine:
             error=answer.why_stuck,
         )
 
-    def _write(self, answer: Answer, cache: KVCache) -> FinishReason:
+    def _write(self, answer: Answer, cache: ContiguousCache) -> FinishReason:
         ids, matcher = answer.branch.ids, answer.matcher
         while True:
             logits_1V = self._logits(ids, cache)
@@ -115,15 +114,15 @@ class NaiveEngine:
                 matcher.fill(masks[0])
                 masks_1W = torch.from_numpy(masks).to(logits_1V.device)
             setting = (answer.branch.sampling, len(answer.token_ids))
-            token_1, logprob_1 = choose(logits_1V, [setting], masks_1W)
+            token_1, logprob_1 = sample_tokens(logits_1V, [setting], masks_1W)
             reason = answer.take(int(token_1), float(logprob_1))
             if reason is not None:
                 return reason
             ids = answer.token_ids[-1:]
 
-    def _compute_prefix(self, group: Group) -> KVCache:
+    def _compute_prefix(self, group: Group) -> ContiguousCache:
         sizes = check_prefix(self._model.config, group)
-        cache = KVCache()
+        cache = ContiguousCache()
         weight = self._model.norm.weight
         images = [
             to_pixels(image, *size, device=weight.device, dtype=weight.dtype)
@@ -135,7 +134,7 @@ class NaiveEngine:
             self._model(x_TD, [len(x_TD)], [cache], rows=self._tensor([]))
         return cache
 
-    def _logits(self, ids: Sequence[int], cache: KVCache) -> Tensor:
+    def _logits(self, ids: Sequence[int], cache: ContiguousCache) -> Tensor:
         """Logits (1, V) of the token after `ids`, which continue the cache."""
         # Not `embed`: an image token that the model itself writes is text, as in transformers.
         x_TD = self._model.tok_embeddings(self._tensor(ids))

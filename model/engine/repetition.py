@@ -1,7 +1,7 @@
-"""Stops a model that has begun to repeat itself for ever. Token ids in, yes or no out; no torch.
+"""Notices when an answer has fallen into an endless loop. Token ids in, yes or no out; no torch.
 
-A degenerate loop is the same few tokens over and over at the end of an answer. Documents repeat too: a column
-of zeros, a row of dots. So only a long tail of many repetitions counts, and the limits say how long.
+In a loop, the answer ends with the same few tokens again and again. But documents repeat themselves too: a
+column of zeros, a row of dots. So an end counts as a loop only if it has many repetitions and many tokens.
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,15 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class RepetitionLimit:
-    """A tail counts as a loop when both `times` and `tokens` are reached."""
+    """An answer's end counts as a loop when it reaches both `times` and `tokens`."""
 
     longest: int = 64
-    """Tokens of the longest sequence whose repetition is looked for."""
+    """Tokens of the longest period: repetitions of longer pieces are not noticed."""
     times: int = 8
-    """So often the sequence stands at the answer's end, one after the other."""
+    """Least number of repetitions."""
     tokens: int = 256
-    """So many tokens these repetitions are together: "0 0 0 0" may go on for 128 numbers of two tokens."""
+    """Least number of tokens of all repetitions together. "0 0 0 0", of two tokens a number, may go on for
+    128 numbers."""
 
     def __post_init__(self) -> None:
         if self.longest < 1 or self.times < 2 or self.tokens < 2:
@@ -31,14 +32,15 @@ class RepetitionGuard:
     def __init__(self, limit: RepetitionLimit) -> None:
         self._needed = np.maximum(np.arange(1, limit.longest + 1) * limit.times, limit.tokens)
         self._recent = np.full(limit.longest, -1)  # the last tokens, the newest first
-        # Index n - 1: how long the answer's tail is in which each token equals the one n before it. At first
-        # the n tokens before it count, which nothing is compared with.
-        self._tails = np.arange(1, limit.longest + 1)
+        # Index n - 1 is for the period n: the length of the longest end of the answer that has this period.
+        # The last n tokens alone have any period of n, so a length is never below n. Example: after "a b c b
+        # c", the length for the period 2 is 4 ("b c b c"), and for the period 1 it is 1 ("c").
+        self._lengths = np.arange(1, limit.longest + 1)
 
     def loops(self, token: int) -> bool:
         """Whether the answer, with this token, ends in a loop."""
-        periods = np.arange(1, len(self._tails) + 1)
-        self._tails = np.where(self._recent == token, self._tails + 1, periods)
+        periods = np.arange(1, len(self._lengths) + 1)
+        self._lengths = np.where(self._recent == token, self._lengths + 1, periods)
         self._recent[1:] = self._recent[:-1]
         self._recent[0] = token
-        return bool((self._tails >= self._needed).any())
+        return bool((self._lengths >= self._needed).any())

@@ -1,7 +1,7 @@
-"""What an engine is asked and what it answers: prompt groups, completions, and the engine's interface.
+"""An engine's requests and answers: prompt groups, completions, and the interface of engines.
 
-A group is a prefix (text and images) and the branches that continue it, one a question. Token ids in, token
-ids out: no tokenizer here. The checks say what is wrong with a request before anything is computed for it.
+A group is a prefix (text and images) and the branches that continue it, one for each question. Token ids in,
+token ids out: no tokenizer here. The checks find what is wrong with a request before anything is computed.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from model.config import PixtralConfig
-from model.engine.sampling import Sampling
+from model.engine.sampling import SamplingParams
 from model.network.image_grid import fit
 
 FinishReason = Literal["stop", "length", "repetition", "grammar", "error"]
@@ -24,13 +24,13 @@ class Branch:
     id: str
     """The caller's name for it, unique among those pending."""
     ids: Sequence[int]
-    """Tokens after the group's prefix, at least one, none of an image."""
+    """Tokens after the group's prefix: at least one, and no image token."""
     max_new_tokens: int
-    """Answer tokens after which decoding stops."""
-    sampling: Sampling = field(default=Sampling())
-    """How tokens are chosen; greedily by default."""
+    """Decoding stops after so many tokens of the answer."""
+    sampling: SamplingParams = field(default=SamplingParams())
+    """How tokens are chosen. Default: greedily."""
     grammar: str | None = None
-    """The JSON schema, as text, that the answer has to follow; None: any text."""
+    """A JSON schema, as text: the answer is JSON that follows it. None: any text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +40,13 @@ class Group:
     id: str
     """The caller's name for it, for `abort`."""
     prefix_ids: Sequence[int]
-    """Tokens that every branch begins with, with a token for each patch of each image."""
+    """Tokens with which every branch begins, among them a token for each patch of each image."""
     images: Sequence[np.ndarray]
-    """uint8 (height, width, 3), of any size, in the prefix's order."""
+    """uint8 (height, width, 3), of any size, in the order of their tokens."""
     branches: Sequence[Branch]
     """The questions, answered in this order."""
     max_side: int
-    """Longest side in pixels to which an image is shrunk, as when the prefix was written."""
+    """Larger images are shrunk to this longest side, in pixels. The prefix must be written for the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,41 +54,41 @@ class Completion:
     """The answer to one branch."""
 
     id: str
-    """The branch's."""
+    """The branch's id."""
     token_ids: list[int]
-    """What the model wrote, without the end of sequence."""
+    """The tokens that the model wrote, without the end of sequence."""
     logprobs: list[float]
-    """Log-probability of each of them among all tokens, also those that the grammar did not allow, at
+    """The log-probability of each token, among all tokens, even those that the grammar forbade, at
     temperature 1."""
     finish_reason: FinishReason
-    """stop: the model ended, or its JSON is complete; length: max_new_tokens; repetition: a loop was cut;
-    grammar: no token could follow; error: see `error`, and no tokens."""
+    """stop: the model ended, or its JSON is complete; length: max_new_tokens is reached; repetition: a loop
+    was cut; grammar: no token could follow; error: see `error`, and there are no tokens."""
     prompt_tokens: int
     """Tokens of prefix and branch."""
     cached_tokens: int
-    """Those of them that had been computed for another branch."""
+    """Those prompt tokens that had been computed for another branch."""
     error: str | None = None
-    """What was wrong with the request, or why no token could follow."""
+    """The fault of the request, or the reason why no token could follow."""
 
 
 class Engine(Protocol):
-    """What a Replica drives: submit, then step while anything is pending."""
+    """The interface that callers drive: submit groups, then step while anything is pending."""
 
     @property
     def pending(self) -> int:
         """Branches submitted and neither completed nor aborted."""
 
     def submit(self, group: Group) -> list[str]:
-        """Take a group; the ids under which its completions will come.
+        """Takes a group; returns the ids of its completions, which are those of its branches.
 
-        ValueError when an id is taken, since its completion could not be told apart.
+        ValueError if a branch of the same id is pending: their completions could not be told apart.
         """
 
     def step(self) -> list[Completion]:
-        """Do some work; what it finished, in any order."""
+        """Does some work; returns the completions that it finished, in any order."""
 
     def abort(self, id: str) -> None:
-        """Forget a branch, or a group's remaining branches; unknown ids were finished already."""
+        """Forgets a branch, or the remaining branches of a group. Unknown ids are taken to be finished."""
 
 
 def failed(group: Group, branch: Branch, error: Exception) -> Completion:
@@ -105,7 +105,7 @@ def failed(group: Group, branch: Branch, error: Exception) -> Completion:
 
 
 def check_branch(config: PixtralConfig, branch: Branch) -> None:
-    """ValueError when the branch cannot be asked."""
+    """ValueError if the branch cannot be answered by this model."""
     _check_ids(config, "ids", branch.ids)
     if not len(branch.ids):
         raise ValueError("ids is empty: leave at least the last token of the prompt to the branch")
@@ -116,7 +116,7 @@ def check_branch(config: PixtralConfig, branch: Branch) -> None:
 
 
 def check_prefix(config: PixtralConfig, group: Group) -> list[tuple[int, int]]:
-    """The (height, width) at which the model sees each image; ValueError when the prefix is not for them."""
+    """The (height, width) at which the model sees each image. ValueError if the prefix does not fit them."""
     _check_ids(config, "prefix_ids", group.prefix_ids)
     vision = config.vision
     if group.max_side > vision.image_size:

@@ -1,16 +1,15 @@
-"""A step's chunks as a packed batch: ids and patches in, one token for each sequence that samples out.
+"""Runs one step: chunks with their tokens and image features in, one sampled token for each sequence out.
 
-It packs the chunks, has the network compute them, samples, and brings the tokens back in one transfer. It
-knows nothing of requests; a chunk that fails does not take the others with it. `launch` and `sample` only
-hand work to the device; who wants the outcome waits for it, so that a step can be handed over while the one
-before is still being computed.
+The runner packs the chunks into a batch, has the executor compute it, samples, and brings the tokens back in
+one transfer. It knows nothing of requests. If a chunk fails, the others are still computed. `launch` and
+`sample` only hand work to the device; `Flight.wait` waits for the results. So a step can be launched while
+the device still computes the step before.
 
 Shapes: T tokens, R rows that sample, P patches, D width, V vocabulary, W words of 32 bits.
 """
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,50 +17,30 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.cache.batch import Batch
-from model.cache.paged_cache import PagedCache
 from model.cache.plan import Chunk
 from model.engine.answer import Answer
-from model.engine.sampling import choose
+from model.engine.sampling import sample_tokens
+from model.executor.executor import REQUEST_ERRORS, Executor
 from model.text.grammar import Grammars
 from model.transfer import send
-
-REQUEST_ERRORS = (ValueError, RuntimeError, MemoryError)
-"""What one request can do to its own computation: torch could not compute it, mostly for want of memory."""
-
-
-class Network(Protocol):
-    """What computes batches: the plain network, a GPU's, or several ranks' together."""
-
-    @property
-    def cache(self) -> PagedCache:
-        """Where keys and values are."""
-
-    def encode(self, images: Sequence[Tensor]) -> Tensor:
-        """Normalised images (3, H, W) -> features (P, D), image after image."""
-
-    def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy cache blocks (from, to), all at once."""
-
-    def step(self, batch: Batch) -> Tensor:
-        """Logits (R, V) of a batch whose shorter chunks come first."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A chunk and what it is computed from."""
+    """A chunk, and the tokens and image features that it is computed from."""
 
     chunk: Chunk
     ids_T: NDArray[np.int32]
-    """The chunk's tokens; the last one is missing when the step before is still sampling it."""
+    """The chunk's tokens. The last one is missing if the step before is still sampling it."""
     patches: Sequence[tuple[NDArray[np.int64], Tensor]]
-    """Tokens of the chunk that are patches, counted from its first, and their features (P, D)."""
+    """For each image: places of its patches, counted from the chunk's first token, and features (P, D)."""
     answer: Answer | None
-    """That goes on with the token sampled; None if none is."""
+    """The answer that the sampled token continues. None if no token is sampled."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What came of a job that sampled."""
+    """The token that a job sampled."""
 
     token: int
     logprob: float
@@ -69,27 +48,27 @@ class Sampled:
 
 @dataclass
 class Launched:
-    """Jobs that the device computes."""
+    """Jobs that have been handed to the device."""
 
     parts: list[tuple[list[Job], Tensor]] = field(default_factory=list)
     """Jobs that sample, with their logits (R, V)."""
     failed: list[tuple[Job, Exception]] = field(default_factory=list)
-    """Those that cannot be computed even alone."""
+    """Jobs that cannot be computed, even alone."""
 
 
 @dataclass
 class Flight:
-    """Tokens on their way to the host."""
+    """Sampled tokens on their way from the device to the host."""
 
     jobs: list[Job] = field(default_factory=list)
     tokens_R: Tensor | None = None
-    """On the device."""
+    """The tokens on the device."""
     results_R2: Tensor | None = None
-    """Tokens and log-probabilities, on the host once `arrived`. float64 holds every token id exactly."""
+    """Tokens and log-probabilities, on the host after `arrived`. float64 holds every token id exactly."""
     arrived: torch.cuda.Event | None = None
 
     def wait(self) -> list[tuple[Job, Sampled]]:
-        """What came of each job; the one place where the host waits for the device."""
+        """Each job's token. This is the only place where the host waits for the device."""
         if self.arrived is not None:
             self.arrived.synchronize()
         rows: list[list[float]] = [] if self.results_R2 is None else self.results_R2.tolist()
@@ -98,20 +77,20 @@ class Flight:
         ]
 
 
-class Runner:
-    """A network, and what its tokens are chosen by."""
+class ModelRunner:
+    """Runs steps on an executor and samples their tokens."""
 
-    def __init__(self, network: Network, grammars: Grammars | None, device: torch.device) -> None:
-        self._network = network
+    def __init__(self, executor: Executor, grammars: Grammars | None, device: torch.device) -> None:
+        self._executor = executor
         self._grammars = grammars
         self._device = device
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy cache blocks, before the step that the plan gives them with."""
-        self._network.copy(pairs)
+        """Copies cache blocks (from, to), before the step of the same plan."""
+        self._executor.copy(pairs)
 
     def launch(self, jobs: Sequence[Job], before: Flight) -> Launched:
-        """Computes the jobs; `before` holds the tokens that are still missing in them."""
+        """Launches the jobs. Tokens that are missing in them are in `before`."""
         launched = Launched()
         if jobs:
             rows = {job.chunk.key: row for row, job in enumerate(before.jobs)}
@@ -122,7 +101,7 @@ class Runner:
         self, jobs: list[Job], tokens_R: Tensor | None, rows: dict[Hashable, int], launched: Launched
     ) -> None:
         try:
-            logits_RV = self._network.step(_packed(jobs, tokens_R, rows))
+            logits_RV = self._executor.step(_make_batch(jobs, tokens_R, rows))
         except torch.AcceleratorError:
             raise  # the device is lost, which no request did, and no other could be answered on it
         except REQUEST_ERRORS as error:
@@ -132,13 +111,14 @@ class Runner:
         else:
             launched.parts.append(([job for job in jobs if job.answer is not None], logits_RV))
             return
-        # Computed again, a chunk writes the same keys and values: try halves until the culprit is alone.
+        # Halves are tried until the job that fails is alone. A chunk that is computed a second time writes
+        # the same keys and values again.
         middle = len(jobs) // 2
         self._launch(jobs[:middle], tokens_R, rows, launched)
         self._launch(jobs[middle:], tokens_R, rows, launched)
 
     def sample(self, launched: Launched) -> Flight:
-        """A token for each job that samples. The answers must hold all tokens sampled before."""
+        """Samples a token for each job that samples. The answers must hold all tokens sampled before."""
         parts = [self._sample(jobs, logits_RV) for jobs, logits_RV in launched.parts if jobs]
         if not parts:
             return Flight()
@@ -156,17 +136,17 @@ class Runner:
     def _sample(self, jobs: Sequence[Job], logits_RV: Tensor) -> tuple[Tensor, Tensor]:
         answers = [job.answer for job in jobs if job.answer is not None]
         masks_RW = None
-        # An answer that has ended goes on until its end is known here; its tokens mean nothing.
+        # An answer may have ended while this step was launched. Its grammar is left out, its token dropped.
         matchers = [None if answer.has_ended else answer.matcher for answer in answers]
         if self._grammars is not None and any(matcher is not None for matcher in matchers):
             masks = self._grammars.new_masks(len(answers))
             self._grammars.fill(matchers, masks)
             masks_RW = send(torch.from_numpy(masks), self._device)
         settings = [(answer.branch.sampling, len(answer.token_ids)) for answer in answers]
-        return choose(logits_RV, settings, masks_RW)
+        return sample_tokens(logits_RV, settings, masks_RW)
 
 
-def _packed(jobs: Sequence[Job], tokens_R: Tensor | None, rows: dict[Hashable, int]) -> Batch:
+def _make_batch(jobs: Sequence[Job], tokens_R: Tensor | None, rows: dict[Hashable, int]) -> Batch:
     ids_T: list[NDArray[np.int32]] = []
     unknown: list[tuple[int, int]] = []
     patches = []

@@ -1,8 +1,8 @@
 """The next token of each sequence: logits in, a token and its log-probability out.
 
-Log-probabilities are the model's own: before a mask or a temperature changes the distribution. Random
-draws depend on nothing but the branch's seed and the token's place in the answer, so that batching,
-preemption and the device do not change them. Nothing here waits for the device.
+Log-probabilities are the model's own, before a mask or a temperature changes the distribution. A random draw
+depends on the branch's seed and the token's index in the answer, and on nothing else: batching, preemption
+and the device do not change it. Nothing here waits for the device.
 
 Shapes: R rows (sequences that sample), V vocabulary, W words of 32 tokens' bits.
 """
@@ -19,17 +19,17 @@ from model.transfer import send
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sampling:
+class SamplingParams:
     """How a branch's tokens are chosen."""
 
     temperature: float = 0.0
     """0: the likeliest token."""
     top_p: float = 1.0
-    """Draw among the likeliest tokens that together have this probability; the first is always among them."""
+    """Draw among the likeliest tokens that together have this probability, at least among one."""
     seed: int = 0
-    """Of the draws."""
+    """Seed of the draws."""
     ignore_eos: bool = False
-    """Write on past the end of sequence: every answer has its full length, for benchmarks."""
+    """Write on after the end of sequence, so that all answers have their full length: for benchmarks."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -43,13 +43,13 @@ class Sampling:
         return (int.from_bytes(digest, "little") >> 11) / 2**53
 
 
-def choose(
-    logits_RV: Tensor, settings: Sequence[tuple[Sampling, int]], masks_RW: Tensor | None = None
+def sample_tokens(
+    logits_RV: Tensor, settings: Sequence[tuple[SamplingParams, int]], masks_RW: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """A token (R,) for each row, and its log-probability (R,), which is NaN where logits are not finite.
 
-    `settings` has each row's sampling and the place of the token in its answer. `masks_RW` are those of the
-    rows' grammars; where one allows nothing, the token means nothing.
+    `settings` has each row's parameters and the index of the token in its answer. `masks_RW` are the masks of
+    the rows' grammars. Where a mask allows no token, the one returned is meaningless.
     """
     logits_RV = logits_RV.to(torch.promote_types(logits_RV.dtype, torch.float32))
     allowed_RV = logits_RV if masks_RW is None else mask_logits(logits_RV, masks_RW)
@@ -68,9 +68,10 @@ def choose(
 
 
 def _drawn(logits_RV: Tensor, temperature_R: Tensor, top_p_R: Tensor, uniform_R: Tensor) -> Tensor:
-    """The token at which the probabilities, from the likeliest on, pass the drawn share of those kept.
+    """Draws a token of each row: sorted by probability, the first at which their sum passes the drawn share.
 
-    Probabilities 0.5, 0.3, 0.2 with top_p 0.6 keep the first two; drawn 0.7 points at 0.56: the second.
+    Example: of the probabilities 0.5, 0.3 and 0.2, top_p 0.6 keeps the first two, which sum to 0.8. The draw
+    0.7 is a share of 0.56 of that: the second token.
     """
     logits_RV, order_RV = (logits_RV / temperature_R[:, None]).sort(dim=1, descending=True, stable=True)
     probabilities_RV = logits_RV.softmax(dim=1)

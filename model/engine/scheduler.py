@@ -1,108 +1,51 @@
-"""Who runs in this step: counts of tokens in, a plan of the step out. No torch and no token values.
+"""Decides which tokens each step computes: counts of tokens in, a plan out. No torch and no token ids.
 
-A group is a prefix and the branches that continue it. Its prefix is computed first, in chunks if need be;
-then its branches start from the prefix's blocks. Each step gives its token budget first to the branches
-that decode, then to prefills begun, then to branches that can start, then to new groups. A group is
-admitted when the cache has room for it; when decoding runs out of room all the same, whoever was admitted
-last gives its blocks back and is computed again later. Planning needs only counts, so that the next step
-can be planned while this one runs.
+A group is a prefix and the branches that continue it. Its prefix is computed first, in chunks if need be
+(chunked prefill). Then its branches start from the prefix's blocks. Each step gives its token budget first to
+branches that decode, then to prefills that have begun, then to branches that can start, then to new groups.
+
+A group is admitted when the cache has room for it. If decoding runs out of blocks all the same, the sequence
+admitted last is preempted: it gives its blocks back and is computed again later. Planning needs only counts,
+so the next step can be planned while this one runs.
 """
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
 
-from model.cache.plan import BranchSize, Chunk, Plan
-from model.engine.block_pool import Blocks
-
-# Tokens of a step below which a GPU reads its weights for too few, and half of a tile of its products.
-_LEAST_PACE = 1024
-_PACE_STEP = 128  # as the sizes of the graphs that steps are replayed as
-
-
-@dataclass(eq=False, kw_only=True)
-class _Sequence:
-    """A prefix or a branch: how long it is, how much of it is computed, and where."""
-
-    key: Hashable
-    group: "_Group"
-    length: int
-    """Tokens known, and those that planned steps sample."""
-    limit: int | None
-    """None for a prefix."""
-    prompt: int = 0
-    """Tokens that it began with."""
-    computed: int = 0
-    table: list[int] = field(default_factory=list)
-    order: int = 0
-    """When it was admitted: who came last is preempted first."""
-
-    @property
-    def wanted(self) -> int:
-        """Tokens to compute before it can sample, or be branched from."""
-        return 0 if self.length == self.limit else self.length - self.computed
-
-
-@dataclass(eq=False)
-class _Group:
-    names: Sequence[bytes]
-    waiting: list[_Sequence] = field(default_factory=list)
-    running: int = 0
-    prefix: _Sequence = field(init=False)
-
-
-@dataclass
-class _Step:
-    """A plan in the making."""
-
-    budget: int
-    """Tokens that it still has room for."""
-    whole: int
-    """Tokens that it has room for in all."""
-    chunks: list[Chunk] = field(default_factory=list)
-    copies: list[tuple[int, int]] = field(default_factory=list)
-    computed: list[_Group] = field(default_factory=list)
-    """Groups whose prefix this step completes: their branches start in the next."""
-
-    def add(self, sequence: _Sequence, size: int) -> None:
-        """As many of the sequence's wanted tokens as the budget allows."""
-        count = min(sequence.wanted, self.budget)
-        if not count:
-            return
-        start, end = sequence.computed, sequence.computed + count
-        samples = sequence.limit is not None and end == sequence.length
-        table = tuple(sequence.table[: -(-end // size)])
-        self.chunks.append(Chunk(sequence.key, start, count, table, samples))
-        self.budget -= count
-        sequence.computed = end
-        if samples:
-            sequence.length += 1
-        elif end == sequence.length:
-            self.computed.append(sequence.group)
+from model.cache.plan import BranchSize, Plan
+from model.engine.block_pool import BlockPool
+from model.engine.pacing import Pacer
+from model.engine.sequences import GroupState, SequenceState, StepBuilder
 
 
 class Scheduler:
-    """`plan` a step, run it, `commit` it, `remove` who has finished; `add` and `remove` at any time."""
+    """For each step: `plan`, run it, `commit`, and `finish` branches. `add` and `remove` at any time."""
 
-    def __init__(self, blocks: Blocks, *, budget: int, seats: int, reserve: float = 1.0) -> None:
-        """`budget` tokens a step, `seats` sequences at a time.
+    def __init__(
+        self, blocks: BlockPool, *, max_num_batched_tokens: int, max_num_seqs: int, reserve: float = 1.0
+    ) -> None:
+        """At most `max_num_batched_tokens` tokens a step and `max_num_seqs` sequences at a time.
 
-        `reserve` is the share of what the admitted may still grow that admission leaves free: with 1 nobody
-        who runs is ever preempted, with less more run at a time.
+        `reserve`: see `EngineConfig`.
         """
-        if budget < 1 or seats < 1 or not 0 <= reserve <= 1:
-            raise ValueError(f"budget {budget}, seats {seats}, reserve {reserve}: at least 1, 1, and 0 to 1")
+        if max_num_batched_tokens < 1 or max_num_seqs < 1 or not 0 <= reserve <= 1:
+            raise ValueError(
+                f"max_num_batched_tokens {max_num_batched_tokens}, max_num_seqs {max_num_seqs}, "
+                f"reserve {reserve}: at least 1, 1, and 0 to 1"
+            )
         self.preemptions = 0
         self._blocks = blocks
-        self._budget = budget
-        self._seats = seats
+        self._max_num_batched_tokens = max_num_batched_tokens
+        self._max_num_seqs = max_num_seqs
         self._reserve = reserve
         self._admitted = 0
-        self._written: float | None = None  # tokens of an answer, as the last ones were
-        self._groups: dict[Hashable, _Group] = {}
-        self._branches: dict[Hashable, _Sequence] = {}
-        self._queue: list[_Group] = []  # their prefix holds no blocks
-        self._ready: list[_Group] = []  # their prefix is computed, and branches wait to start from it
-        self._running: list[_Sequence] = []  # prefixes and branches, in the order of their admission
+        self._pacer = Pacer(blocks.count * blocks.size)
+        self._groups: dict[Hashable, GroupState] = {}
+        self._branches: dict[Hashable, SequenceState] = {}
+        self._queue: list[GroupState] = []  # groups that wait: their prefix has no blocks
+        self._ready: list[
+            GroupState
+        ] = []  # groups whose prefix is computed, and whose branches wait to start
+        self._running: list[SequenceState] = []  # prefixes and branches, in the order of their admission
 
     @property
     def pending(self) -> int:
@@ -111,7 +54,7 @@ class Scheduler:
 
     @property
     def queued(self) -> int:
-        """Tokens of the prefixes that wait to be admitted."""
+        """Tokens of the prefixes of all groups that wait to be admitted."""
         return sum(group.prefix.length for group in self._queue)
 
     @property
@@ -125,23 +68,23 @@ class Scheduler:
         return min(len(self._blocks.find(group.names)) * self._blocks.size, group.prefix.length)
 
     def fits(self, tokens: int) -> bool:
-        """Whether a sequence can become so long when it is alone."""
+        """Whether the whole cache holds so many tokens."""
         return self._blocks.for_tokens(tokens) <= self._blocks.count
 
     def add(
         self, key: Hashable, *, tokens: int, names: Sequence[bytes], branches: Sequence[BranchSize]
     ) -> None:
-        """A group: its prefix's length and its blocks' names, and its branches, each of which fits."""
+        """Adds a group: length and block names of its prefix, and its branches, each of which `fits`."""
         assert key not in self._groups, key
         assert len(names) == self._blocks.for_tokens(tokens), (len(names), tokens)
         assert branches, key
-        group = _Group(names)
-        group.prefix = _Sequence(key=key, group=group, length=tokens, limit=None)
+        group = GroupState(names)
+        group.prefix = SequenceState(key=key, group=group, length=tokens, limit=None)
         for branch in branches:
             assert branch.key not in self._branches, branch
             assert tokens < branch.tokens < branch.limit, (tokens, branch)
             assert self.fits(branch.limit), branch
-            sequence = _Sequence(
+            sequence = SequenceState(
                 key=branch.key, group=group, length=branch.tokens, limit=branch.limit, prompt=branch.tokens
             )
             group.waiting.append(sequence)
@@ -150,14 +93,12 @@ class Scheduler:
         self._queue.append(group)
 
     def finish(self, key: Hashable) -> None:
-        """Forget a branch whose answer is complete: those that follow are taken to be about as long."""
-        sequence = self._branches[key]
-        written = sequence.length - sequence.prompt
-        self._written = written if self._written is None else 0.9 * self._written + 0.1 * written
+        """Forget a branch whose answer is complete."""
+        self._pacer.finished(self._branches[key])
         self.remove(key)
 
     def remove(self, key: Hashable) -> None:
-        """Forget a branch; its group goes with its last branch."""
+        """Forget a branch. Its group is forgotten with its last branch."""
         sequence = self._branches.pop(key)
         group = sequence.group
         if sequence in self._running:
@@ -174,9 +115,9 @@ class Scheduler:
                 del self._groups[group.prefix.key]
 
     def plan(self) -> Plan:
-        """The next step, on the assumption that those before it are done when it runs."""
-        budget = min(self._budget, self._pace())
-        step = _Step(budget, budget)
+        """The next step. It may be run once all steps planned before it have run."""
+        budget = min(self._max_num_batched_tokens, self._pace())
+        step = StepBuilder(budget, budget)
         self._decode(step)
         for sequence in self._running:
             if sequence.wanted > 1 or sequence.limit is None:
@@ -191,27 +132,11 @@ class Scheduler:
         return Plan(tuple(step.chunks), tuple(step.copies))
 
     def _pace(self) -> int:
-        """Tokens of a step with which the cache fills as fast as finished answers empty it.
-
-        The faster prompts are computed, the longer the steps that follow have nothing but decoding to do, in
-        which the weights are read for a token a sequence. With room for 300,000 tokens, prompts of 3,200 and
-        answers of 256, there are 87 sequences, and 1,085 tokens of prompts a step replace those that end.
-        Answers are taken to be as long as the last ones were, the first ones as long as they may.
-        """
-        branches = [branch for group in self._queue[:1] for branch in group.waiting]
-        written = self._written
-        if written is None:
-            written = max((one.limit - one.prompt for one in branches if one.limit is not None), default=1)
-        # Of what a group fills, the share that its prompts are; their prefix is computed and kept once.
-        prefix = self._queue[0].prefix.length if branches else 0
-        prompts = prefix + sum(branch.prompt - prefix for branch in branches)
-        share = prompts / (prompts + len(branches) * written) if branches else 1.0
         decoding = sum(one.limit is not None for one in self._running)
-        pace = int(share * self._blocks.count * self._blocks.size / max(1.0, written)) + decoding
-        return max(pace // _PACE_STEP * _PACE_STEP, _LEAST_PACE)
+        return self._pacer.tokens(self._queue[0] if self._queue else None, decoding)
 
     def commit(self, plan: Plan) -> None:
-        """The plan's step has run, or runs before all others: what it computed can now be found."""
+        """The step has run, or will before all later ones: prefix blocks that it completes can be found."""
         size = self._blocks.size
         for chunk in plan.chunks:
             group = self._groups.get(chunk.key)
@@ -222,8 +147,8 @@ class Scheduler:
             for index in range(chunk.start // size, complete):
                 self._blocks.publish(chunk.table[index], group.names[index])
 
-    def _decode(self, step: _Step) -> None:
-        """One token of each branch that writes. Its room comes first from free blocks, then from others."""
+    def _decode(self, step: StepBuilder) -> None:
+        """One token of each branch that decodes. A new block is a free one, or comes from a preemption."""
         for sequence in [one for one in self._running if one.limit is not None and one.wanted == 1]:
             if not step.budget:
                 return
@@ -233,10 +158,10 @@ class Scheduler:
             if not full or self._grow(sequence):
                 step.add(sequence, self._blocks.size)
 
-    def _grow(self, sequence: _Sequence) -> bool:
+    def _grow(self, sequence: SequenceState) -> bool:
         while not self._blocks.free:
             later = [one for one in self._holders() if one.order > sequence.order]
-            # Those that came later; else prefixes that only wait; else itself: an earlier one is at work.
+            # Preempted are later sequences; else prefixes that only wait; else the sequence itself.
             victims = later or [group.prefix for group in self._ready] or [sequence]
             victim = max(victims, key=lambda one: one.order)
             self._preempt(victim)
@@ -245,11 +170,11 @@ class Scheduler:
         sequence.table += self._blocks.allocate(1)
         return True
 
-    def _holders(self) -> list[_Sequence]:
+    def _holders(self) -> list[SequenceState]:
         return self._running + [group.prefix for group in self._ready]
 
-    def _preempt(self, sequence: _Sequence) -> None:
-        """Give its blocks back; what it computed is computed again, unless it is still found by its name."""
+    def _preempt(self, sequence: SequenceState) -> None:
+        """Give its blocks back. It is computed again later, except blocks that can still be found by name."""
         self.preemptions += 1
         group = sequence.group
         if sequence is group.prefix:
@@ -263,7 +188,7 @@ class Scheduler:
         if group not in self._queue and group not in self._ready and group.prefix not in self._running:
             self._queue.insert(0, group)
 
-    def _drop_prefix(self, group: _Group) -> None:
+    def _drop_prefix(self, group: GroupState) -> None:
         if group in self._ready:
             self._ready.remove(group)
         if group.prefix in self._running:
@@ -271,11 +196,11 @@ class Scheduler:
         self._blocks.release(group.prefix.table)
         group.prefix.table, group.prefix.computed = [], 0
 
-    def _start_branches(self, step: _Step) -> bool:
-        """Branches of computed prefixes; False when one of them could not start for want of blocks."""
+    def _start_branches(self, step: StepBuilder) -> bool:
+        """Starts branches of computed prefixes. False if one could not start for want of blocks."""
         growth = self._growth()
         for group in list(self._ready):
-            while group.waiting and step.budget and len(self._running) < self._seats:
+            while group.waiting and step.budget and len(self._running) < self._max_num_seqs:
                 new, later = self._room(group)
                 if self._blocks.free < new + self._kept(growth + later):
                     return False
@@ -284,7 +209,7 @@ class Scheduler:
         return True
 
     def _growth(self) -> int:
-        """Blocks that the running branches have yet to take if they write to their limit."""
+        """Blocks that the running branches will take if all write to their limits."""
         return sum(
             self._blocks.for_tokens(one.limit) - len(one.table)
             for one in self._running
@@ -294,20 +219,20 @@ class Scheduler:
     def _kept(self, blocks: int) -> int:
         return int(self._reserve * blocks)
 
-    def _room(self, group: _Group) -> tuple[int, int]:
-        """Blocks that the group's next branch needs to start, and those it may need later."""
+    def _room(self, group: GroupState) -> tuple[int, int]:
+        """Blocks that the group's next branch needs to start, and blocks that it may need later."""
         branch, prefix = group.waiting[0], group.prefix
         assert branch.limit is not None, branch.key
         now, limit = self._blocks.for_tokens(branch.length), self._blocks.for_tokens(branch.limit)
         new = now - len(prefix.table)
         partial = prefix.length % self._blocks.size
-        # The last branch takes the prefix's own blocks over; the partial one is copied if others have it too.
+        # The last branch takes the prefix's own blocks. A partial block is copied if others refer to it too.
         last = len(group.waiting) == 1
         if partial and not (last and self._blocks.references(prefix.table[-1]) == 1):
             new += 1
         return new, limit - now
 
-    def _start(self, group: _Group, step: _Step) -> None:
+    def _start(self, group: GroupState, step: StepBuilder) -> None:
         """The next waiting branch begins from the prefix's blocks."""
         branch, prefix, size = group.waiting.pop(0), group.prefix, self._blocks.size
         branch.table, branch.computed = list(prefix.table), prefix.length
@@ -325,48 +250,48 @@ class Scheduler:
         group.running += 1
         self._run(branch, step)
 
-    def _run(self, sequence: _Sequence, step: _Step) -> None:
+    def _run(self, sequence: SequenceState, step: StepBuilder) -> None:
         self._admitted += 1
         sequence.order = self._admitted
         self._running.append(sequence)
         step.add(sequence, self._blocks.size)
 
-    def _admit(self, step: _Step) -> None:
-        """Waiting groups, in order, while there is room."""
+    def _admit(self, step: StepBuilder) -> None:
+        """Admits waiting groups, in order, while there is room."""
         if not self._queue:
             return
         promised = self._growth()
         prefixes = [one for one in self._running if one.limit is None]
         promised += sum(self._private(group) for group in self._ready)
         promised += sum(self._private(one.group) for one in prefixes)
-        # Also what this step computes: it is not to be found before it has run.
+        # Contents that are being computed, in this step too: they are not found before it has run.
         underway = {name for one in prefixes for name in one.group.names}
         for group in list(self._queue):
-            if not step.budget or len(self._running) >= self._seats:
+            if not step.budget or len(self._running) >= self._max_num_seqs:
                 return
             found = self._blocks.find(group.names)
             missing = group.names[len(found) :]
             if 2 * sum(name in underway for name in missing) > len(missing):
-                continue  # an equal page is being computed: wait and share it
+                continue  # an equal page is being computed: the group waits and shares it
             idle = sum(self._blocks.is_idle(block) for block in found)
             private = self._private(group)
             left = group.prefix.length - len(found) * self._blocks.size
             if left > step.budget and 2 * step.budget < step.whole:
-                return  # begun in the next step it is computed at once, and its keys need not be read again
+                return  # the next step computes it in one piece, without reading its first keys again
             if self._blocks.free < len(missing) + idle + self._kept(promised + private):
                 return
             promised += private
             underway |= set(missing)
             self._admit_group(group, step)
 
-    def _private(self, group: _Group) -> int:
-        """Blocks beside the prefix's that the group's waiting branches may take while they run at a time."""
+    def _private(self, group: GroupState) -> int:
+        """Blocks of their own that the group's waiting branches may take, as many as can run at a time."""
         whole = group.prefix.length // self._blocks.size
-        limits = (branch.limit or 0 for branch in group.waiting[: self._seats])
+        limits = (branch.limit or 0 for branch in group.waiting[: self._max_num_seqs])
         return sum(self._blocks.for_tokens(limit) - whole for limit in limits)
 
-    def _admit_group(self, group: _Group, step: _Step) -> None:
-        """The group's prefix takes its blocks, those found first, and is computed within the budget."""
+    def _admit_group(self, group: GroupState, step: StepBuilder) -> None:
+        """Gives the group's prefix its blocks, those found by name first, and plans it within the budget."""
         self._queue.remove(group)
         prefix = group.prefix
         prefix.table = self._blocks.find(group.names)
@@ -380,10 +305,11 @@ class Scheduler:
             prefix.order = self._admitted
             self._ready.append(group)
 
-    def _force(self, step: _Step) -> bool:
-        """Nobody runs and nobody could be let in with a reserve: the first one has the cache to itself.
+    def _force(self, step: StepBuilder) -> bool:
+        """If nothing runs and the reserve lets nothing start, the first group gets the cache to itself.
 
-        False when nobody waits. What is kept for others goes, the latest first; each group fits alone.
+        Prefixes kept for other groups are preempted, the latest first; each group fits alone. False if no
+        group waits.
         """
         if self._running:
             return False
@@ -403,8 +329,8 @@ class Scheduler:
         self._admit_group(self._queue[0], step)
         return True
 
-    def _start_alone(self, group: _Group, step: _Step) -> None:
-        """The next branch takes the prefix's blocks over, though others wait: they compute it again."""
+    def _start_alone(self, group: GroupState, step: StepBuilder) -> None:
+        """Starts the next branch with the prefix's own blocks. The others will compute the prefix again."""
         others = group.waiting[1:]
         del group.waiting[1:]
         self._start(group, step)

@@ -1,4 +1,4 @@
-"""The network in plain torch: the road on CPUs, and what a GPU's is tested against.
+"""The executor in plain torch: it computes on CPUs, and a GPU's executor is tested against it.
 
 Shapes: T tokens, R rows that sample, P patches, D width, V vocabulary.
 """
@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from model.cache.batch import Batch
-from model.cache.paged_cache import PagedCache, Pages
+from model.cache.paged_cache import PagedCache
+from model.network.paged_attention import PagedAttention
 from model.network.pixtral import Pixtral
 
 
-class PlainNetwork:
-    """The model over its cache."""
+class EagerExecutor:
+    """The model, whole or one rank's shard, over its cache."""
 
     def __init__(self, model: Pixtral, cache: PagedCache) -> None:
         self.cache = cache
@@ -33,4 +34,5 @@ class PlainNetwork:
             unknown_K2 = torch.from_numpy(batch.unknown_K2).long()
             ids_T[unknown_K2[:, 0]] = batch.sampled_before[unknown_K2[:, 1]]
         x_TD = self._model.embed_packed(ids_T, batch.patches)
-        return self._model.step(x_TD, torch.from_numpy(batch.positions_T), Pages(self.cache, batch))
+        attention = PagedAttention(self.cache, batch)
+        return self._model.step(x_TD, torch.from_numpy(batch.positions_T), attention, attention.rows_R)

@@ -1,120 +1,120 @@
-"""From a model to what computes an engine's batches: the plain network, or a GPU's over fused weights.
+"""Makes the executor of a model: plain torch, or a GPU's kernels over fused weights, with a new cache.
 
-In: a model, whole or a rank's shard, and how the engine shall work. Out: a network over a new cache. Here is
-decided how many tokens the cache holds; nothing of requests.
+In: a model, whole or one rank's shard, and an `ExecutorConfig`. Out: an executor. Here is decided how many
+tokens the cache holds. This file knows nothing of requests, so ranks that only follow import no grammars.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from model.cache.paged_cache import PagedCache, cache_tokens
-from model.collectives.all_reduce import make_sums
+from model.cache.cache_size import tokens_that_fit
+from model.cache.paged_cache import PagedCache
+from model.collectives.all_reduce import make_reducer
 from model.collectives.world import World
-from model.engine.repetition import RepetitionLimit
-from model.engine.runner import Network
-from model.executor.eager import PlainNetwork
+from model.executor.eager import EagerExecutor
+from model.executor.executor import Executor
 from model.network.pixtral import Pixtral
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineConfig:
-    """How much an engine does at a time, and how much it remembers."""
+class ExecutorConfig:
+    """How much a step may hold, how much the cache holds, and with which kernels both are computed."""
 
-    step_tokens: int | None = None
-    """Most tokens computed in a step, of all sequences together; None: 16,384 on a GPU, 8,192 on a CPU."""
-    sequences: int = 256
-    """Sequences that run at a time."""
+    max_num_batched_tokens: int | None = None
+    """Most tokens of a step, of all sequences together. None: 16,384 on a GPU, 8,192 on a CPU."""
+    max_num_seqs: int = 256
+    """Most sequences that run at a time."""
     block_size: int = 64
-    """Tokens of a cache block: sharing is by whole blocks, and each branch wastes half of one."""
+    """Tokens of a cache block. Prefixes are shared by whole blocks, and each branch wastes half of one."""
     cache_tokens: int | None = None
-    """Tokens whose keys and values the cache holds; None: as many as free memory allows."""
-    reserve: float = 1.0
-    """Share of what the admitted may still write that admission keeps free: below 1, more run at a time, and
-    the latest is computed again when they do write it."""
-    encode_patches: int | None = None
-    """Patches up to which the encoder goes on with the pages of waiting groups once it has to run; None: on a
-    GPU as many as fill it, on a CPU only what the step needs."""
-    ahead: bool | None = None
-    """Launch a step before the one before it is read; None: on a GPU, whose time it saves."""
+    """Tokens whose keys and values the cache holds. None: as many as free memory allows."""
     fused: bool | None = None
-    """Compute with a GPU's kernels instead of plain torch; None: on a GPU."""
+    """Compute with a GPU's kernels instead of plain torch. None: on a GPU."""
     fp8_weights: bool = False
-    """Multiply in FP8 in encoder and decoder; needs the kernels."""
+    """Multiply in FP8 in encoder and decoder. Needs the kernels."""
     fp8_cache: bool = False
-    """Keep keys and values in FP8: half the memory and half the reading; needs the kernels."""
+    """Keep keys and values in FP8: half the memory and half the reading. Needs the kernels."""
     graphs: bool = True
     """On a GPU, replay small steps as CUDA graphs."""
     overlap: int | None = None
-    """Tokens of a step from which on several GPUs that share the model compute it in two halves, each while
-    they sum up the other's partial results; None: never. Needs the kernels."""
-    repetition: RepetitionLimit = field(default=RepetitionLimit())
-    """When an answer counts as a loop."""
+    """Several GPUs that share the model cut a step of at least so many tokens into two micro-batches, and
+    compute one while they all-reduce the other. None: never. Needs the kernels."""
 
     def __post_init__(self) -> None:
-        for name in ("step_tokens", "sequences", "block_size", "cache_tokens", "overlap"):
+        for name in ("max_num_batched_tokens", "max_num_seqs", "block_size", "cache_tokens", "overlap"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: it must be at least 1")
 
 
-def make_network(model: Pixtral, config: EngineConfig, world: World | None = None) -> Network:
-    """What computes this model's batches, over a new cache.
+def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = None) -> Executor:
+    """The executor of this model, over a new cache.
 
-    Of a model that is a rank's shard, `world` are the ranks, all of which must call it: the one with the
-    least free memory says how much their caches hold.
+    If the model is one rank's shard, all ranks of `world` must call this. The rank with the least free memory
+    decides how much their caches hold.
     """
     weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
     like = weight.new_empty(0)
-    head_dim = model.config.head_dim
-    heads = len(weight) // head_dim  # of this rank, if several share the model
+    heads = len(weight) // model.config.head_dim  # of this rank, if several share the model
     fused = weight.is_cuda if config.fused is None else config.fused
     if config.fp8_weights or config.fp8_cache:
         _check_fp8(weight.device, fused)
-    if fused:
-        from model.executor.cuda import FusedNetwork  # Triton, which torch brings for GPUs alone
+    if not fused:
+        return EagerExecutor(model, _make_cache(model, config, world, like, heads))
+    # They import Triton, which torch brings for GPUs alone.
+    from model.executor.cuda import CudaExecutor
+    from model.executor.fused_layers import FusedModel
 
-        # Before the cache is sized: FP8 weights leave more memory for it.
-        fused_network = FusedNetwork(
-            model,
-            fp8=config.fp8_weights,
-            replayed=config.sequences if config.graphs and weight.is_cuda else 0,
-            sums=None if world is None else make_sums(world, step_tokens(config, weight), model.norm.weight),
-            halved=config.overlap,
-        )
+    reducer = None
+    if world is not None:
+        reducer = make_reducer(world, max_num_batched_tokens(config, weight), model.norm.weight)
+    fused_model = FusedModel(model, fp8=config.fp8_weights, reducer=reducer)
+    return CudaExecutor(
+        fused_model,
+        _make_cache(model, config, world, like, heads),
+        max_graph_seqs=config.max_num_seqs if config.graphs and weight.is_cuda else 0,
+        overlap=config.overlap,
+    )
+
+
+def _make_cache(
+    model: Pixtral, config: ExecutorConfig, world: World | None, like: Tensor, heads: int
+) -> PagedCache:
     tokens = config.cache_tokens
     if tokens is None:
-        tokens = cache_tokens(
+        tokens = tokens_that_fit(
             model.config,
             like,
-            step_tokens(config, weight),
-            config.sequences,
+            max_num_batched_tokens(config, like),
+            config.max_num_seqs,
             fp8=config.fp8_cache,
             ranks=ranks_of(model),
         )
-        tokens = tokens if world is None else world.least(tokens)
-    cache = PagedCache(
+        tokens = tokens if world is None else world.minimum(tokens)
+    return PagedCache(
         layers=len(model.layers),
         blocks=tokens // config.block_size,
         size=config.block_size,
         heads=heads,
-        width=head_dim,
+        width=model.config.head_dim,
         like=like,
         fp8=config.fp8_cache,
     )
-    return fused_network.over(cache) if fused else PlainNetwork(model, cache)
 
 
 def ranks_of(model: Pixtral) -> int:
-    """How many share the model: its shapes say it."""
+    """The number of ranks that share the model, from the shapes of its weights."""
     weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
     return model.config.n_kv_heads * model.config.head_dim // len(weight)
 
 
-def step_tokens(config: EngineConfig, weight: Tensor) -> int:
-    """Most tokens of a step where the weights are."""
-    return (16384 if weight.is_cuda else 8192) if config.step_tokens is None else config.step_tokens
+def max_num_batched_tokens(config: ExecutorConfig, weight: Tensor) -> int:
+    """Most tokens of a step: the configured number, or the default of the device that has the weights."""
+    if config.max_num_batched_tokens is not None:
+        return config.max_num_batched_tokens
+    return 16384 if weight.is_cuda else 8192
 
 
 def _check_fp8(device: torch.device, fused: bool) -> None:

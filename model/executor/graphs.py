@@ -1,176 +1,138 @@
-"""A step's numbers in arrays of fixed shapes: what a CUDA graph reads, whose inputs stay where they are.
+"""Steps as CUDA graphs: recorded once for a few shapes, then replayed with one launch.
 
-In: a packed batch, and the room that a graph has. Out: arrays, filled up with tokens of no sequence, work
-items without keys and segments without tokens; and the inputs that they are once they have a place on the
-device. A batch that does not fit is none of a graph's.
+In: a packed batch. Out: its logits, or None if there is no graph for it. Steps in which all sequences decode
+are replayed; on Hopper, so are all other steps that are so small that the host takes longer to launch them
+than the device to compute them. A batch that is smaller than its graph is padded (`graph_inputs`).
 
-Shapes: T tokens, R rows that sample, S tokens whose keys are gathered, B sequences, M blocks of the longest,
-I items.
+Shapes: T tokens, R rows that sample, D width, V vocabulary.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.cache.batch import Batch, slots
+from model.cache.batch import Batch
 from model.cache.plan import Chunk
-from model.executor.attention_inputs import (
-    ITEMS,
-    WIDTHS,
-    Inputs,
-    Long,
-    divided,
-    last_tokens,
-    parted,
-    table_of,
-    triples,
-)
-from model.kernels.split_attention import Queries
-from model.network.layers import Segments
-from model.transfer import Slots
+from model.executor.attention_inputs import StepInputs
+from model.executor.fused_decoder import FusedDecoder
+from model.executor.fused_layers import interleave
+from model.executor.graph_inputs import GraphShape, pad
+from model.network.layers import is_capturable
+from model.transfer import StaticTensors
+
+# Sizes of decoding steps, in sequences. The host launches a step's 500 kernels in about the time in which a
+# GPU decodes 80 sequences of a page; a replay is one launch.
+_DECODE_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256)
+_TABLE_STEP = 64  # blocks by which a graph's table grows
+# Sizes of mixed steps, in tokens. With prompts, a step is some 650 launches. They took 42 ms of a virtual
+# machine's host: as long as an H100 takes for 1,100 tokens.
+_MIXED_SIZES = tuple(range(128, 2049, 128))
+_MIXED_SHORT, _MIXED_KEYS, _MIXED_SEGMENTS = 512, 16384, 16
 
 
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """The most that a graph's step holds."""
+class DecoderGraphs:
+    """The graphs of one decoder, which share their input, their output and their memory."""
 
-    tokens: int
-    short: int
-    """Tokens of short chunks; as many as there are tokens where each decodes and samples."""
-    rows: int
-    """Tokens that sample."""
-    blocks: int
-    """Of a sequence."""
-    keys: int = 0
-    """Of long chunks, with those before them."""
-    segments: int = 0
-    """Long chunks; 0 where all tokens decode."""
+    def __init__(self, decoder: FusedDecoder, *, max_num_seqs: int) -> None:
+        """For decoding steps of up to `max_num_seqs` sequences; 0: there are no graphs at all."""
+        self._decoder = decoder
+        self._decode_sizes = [size for size in _DECODE_SIZES if size <= max_num_seqs]
+        like = decoder.model.norm.weight
+        mixed = bool(self._decode_sizes) and is_capturable(decoder.device, like.dtype)
+        self._mixed_sizes = _MIXED_SIZES if mixed else ()
+        self._graphs: dict[GraphShape, _Graph] = {}
+        rows = max(self._decode_sizes, default=0)
+        self._x_TD = like.new_zeros(max(self._mixed_sizes, default=rows), len(like))
+        self._logits_RV = like.new_zeros(rows, decoder.model.config.vocab_size)
+        self._pool = torch.cuda.graph_pool_handle() if self._decode_sizes else None
+        # The largest comes first: the others use the memory that it takes.
+        for size in reversed(self._mixed_sizes):
+            self._graph(self._mixed_shape(size, _TABLE_STEP))
+        for size in reversed(self._decode_sizes):
+            self._graph(_decode_shape(size, _TABLE_STEP))
 
-    @property
-    def items(self) -> int:
-        """Work items of each width. A span adds at most a part of an item to what was aimed at; only prefixes
-        that grow step by step, each shared by some, make more than two a token."""
-        return ITEMS + 2 * self.rows
+    def step(self, batch: Batch) -> Tensor | None:
+        """Logits (R, V); None if no graph has room for the batch. A shape's first batch records its graph."""
+        shape = next(self._shapes(batch), None)
+        inputs = None if shape is None else pad(batch, self._decoder.block_size, shape)
+        if shape is None or inputs is None:
+            return None
+        graph = self._graph(shape)
+        graph.load(inputs)
+        tokens = len(batch.ids_T)
+        self._x_TD[:tokens] = self._decoder.embed(graph.inputs.ids_T[:tokens], batch)
+        graph.replay()
+        # A copy: a step whose jobs are tried one by one replays again before it samples.
+        return self._logits_RV[: len(batch.rows_R)].clone()
 
+    def _shapes(self, batch: Batch) -> Iterator[GraphShape]:
+        """The shapes of graphs for such batches that have tokens and blocks enough, the smallest first."""
+        blocks = -(-max(len(chunk.table) for chunk in batch.chunks) // _TABLE_STEP) * _TABLE_STEP
+        tokens = len(batch.ids_T)
+        if all(chunk.samples and chunk.count == 1 for chunk in batch.chunks):
+            return (_decode_shape(size, blocks) for size in self._decode_sizes if size >= tokens)
+        return (self._mixed_shape(size, blocks) for size in self._mixed_sizes if size >= tokens)
 
-def pad(batch: Batch, size: int, room: Room) -> list[NDArray[np.int32]] | None:
-    """The batch, whose shorter chunks come first, over a cache of blocks of `size` tokens; None if it takes
-    more room."""
-    short, long = parted(batch.chunks)
-    if len(batch.ids_T) > room.tokens or max(len(one.table) for one in batch.chunks) > room.blocks:
-        return None
-    arrays = [
-        _filled(batch.ids_T, (room.tokens,), 0),
-        _filled(batch.positions_T, (room.tokens,), 0),
-        _filled(batch.slots_T(size), (room.tokens,), -1),
-    ]
-    of_short = _pad_queries(short, size, room.short, room)
-    if of_short is None:
-        return None
-    arrays += of_short
-    if not room.segments:
-        assert not long, long
-        return arrays
-    of_last = _pad_queries(last_tokens(batch.chunks), size, room.rows, room)
-    ends = [one.start + one.count for one in long]
-    if of_last is None or len(long) > room.segments or sum(ends) > room.keys:
-        return None
-    keys = [slots(one, 0, end, size) for one, end in zip(long, ends, strict=True)]
-    starts_q, starts_k = batch.starts[len(short) :].astype(np.int32), np.cumsum([0, *ends]).astype(np.int32)
-    return [
-        *arrays,
-        *of_last,
-        _filled(batch.rows_R, (room.rows,), 0),
-        _filled(starts_q, (room.segments + 1,), starts_q[-1]),
-        _filled(starts_k, (room.segments + 1,), starts_k[-1]),
-        _filled(np.concatenate([np.zeros(0, np.int32), *keys]), (room.keys,), -1),
-    ]
-
-
-def padded_inputs(there: Slots, room: Room) -> Inputs:
-    """The inputs that such arrays are once they have a place on the device."""
-    ids_T, positions_T, slots_T, *rest = there.tensors
-    queries = 3 + 3 * len(WIDTHS)
-    short = _queries(rest[:queries], room)
-    if not room.segments:
-        return Inputs(
-            ids_T=ids_T,
-            positions_T=positions_T,
-            slots_T=slots_T,
-            short=short,
-            short_tokens=room.short,
-            long=None,
-            rows_R=None,
-            last=short,
+    def _mixed_shape(self, size: int, blocks: int) -> GraphShape:
+        return GraphShape(
+            tokens=size,
+            short=min(size, _MIXED_SHORT),
+            rows=min(size, self._decode_sizes[-1]),
+            blocks=blocks,
+            keys=_MIXED_KEYS,
+            segments=_MIXED_SEGMENTS,
         )
-    last = _queries(rest[queries : 2 * queries], room)
-    rows_R, starts_q, starts_k, keys_S = rest[2 * queries :]
-    segments = Segments(
-        lengths_q=(),  # only the device knows
-        lengths_k=(),
-        causal=True,
-        starts_q=starts_q,
-        starts_k=starts_k,
-        longest_q=room.tokens,
-        longest_k=room.keys,
-    )
-    return Inputs(
-        ids_T=ids_T,
-        positions_T=positions_T,
-        slots_T=slots_T,
-        short=short,
-        short_tokens=room.short,
-        rows_R=rows_R,
-        last=last,
-        long=Long(segments, keys_S),
-    )
+
+    @torch.inference_mode()
+    def _graph(self, shape: GraphShape) -> "_Graph":
+        graph = self._graphs.get(shape)
+        if graph is None:
+            token = Chunk(None, 0, 1, (0,), True)
+            empty = Batch([token], np.zeros(1, np.int32), np.zeros((0, 2), np.int32), None, ())
+            inputs = pad(empty, self._decoder.block_size, shape)
+            assert inputs is not None, shape
+            inputs.slots_T[:] = -1  # not even into the first block
+            x_TD = self._x_TD[: shape.tokens]
+            graph = self._graphs[shape] = _Graph(self._decoder, inputs, x_TD, self._logits_RV, self._pool)
+        return graph
 
 
-def _pad_queries(
-    chunks: Sequence[Chunk], size: int, tokens: int, room: Room
-) -> list[NDArray[np.int32]] | None:
-    """Table, limits, places and work items of chunks of so many tokens at most."""
-    count = sum(one.count for one in chunks)
-    if count > tokens:
-        return None
-    arrays = [
-        np.zeros((tokens, room.blocks), np.int32),
-        np.zeros(tokens, np.int32),
-        np.zeros((tokens, 2), np.int32),
-    ]
-    for width in WIDTHS:
-        arrays.append(np.full((room.items, width), -1, np.int32))
-        arrays += [np.zeros((room.items, width), np.int32), np.zeros((room.items, 3), np.int32)]
-    if not chunks:
-        return arrays
-    work = divided(chunks, size)
-    if any(len(item.spans_I3) > room.items for item in work.items):
-        return None
-    there = [table_of(chunks)[:, : room.blocks], work.limits_T, work.places_T2]
-    there += [part for item in work.items for part in (item.tokens_IQ, item.places_IQ, item.spans_I3)]
-    for array, part in zip(arrays, there, strict=True):
-        array[tuple(slice(length) for length in part.shape)] = part
-    return arrays
+def _decode_shape(size: int, blocks: int) -> GraphShape:
+    return GraphShape(tokens=size, short=size, rows=size, blocks=blocks)
 
 
-def _queries(there: Sequence[Tensor], room: Room) -> Queries:
-    table_BM, limits_T, places_T2, *rest = there
-    items = triples(rest)
-    return Queries(
-        table_BM=table_BM,
-        items=items,
-        limits_T=limits_T,
-        places_T2=places_T2,
-        # A token has no more spans than blocks, and an item no more places than tokens.
-        partials=min(len(limits_T) * room.blocks, sum(tokens_IQ.numel() for tokens_IQ, _, _ in items)),
-    )
+class _Graph:
+    """A step of one shape, recorded once."""
 
+    def __init__(
+        self,
+        decoder: FusedDecoder,
+        inputs: StepInputs[NDArray[np.int32]],
+        x_TD: Tensor,
+        logits_RV: Tensor,
+        pool: Any,
+    ) -> None:
+        """A replay reads embedded tokens from `x_TD` and writes logits into `logits_RV`. `pool` is torch's
+        handle of the memory that graphs share."""
+        self._static = StaticTensors(inputs.arrays(), decoder.device)
+        self.inputs = inputs.with_arrays(self._static.tensors)
+        decoder.start_step()
+        # Compiles the kernels that are not compiled yet: a capture cannot.
+        interleave(decoder.forward(x_TD, self.inputs))
+        self._graph = torch.cuda.CUDAGraph()
+        decoder.start_step()
+        # Not "global": NCCL's watchdog, another thread, looks at its events all the time.
+        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):
+            [computed_RV] = interleave(decoder.forward(x_TD, self.inputs))
+            logits_RV[: len(computed_RV)] = computed_RV
 
-def _filled(array: NDArray[np.int32], shape: tuple[int, ...], value: int) -> NDArray[np.int32]:
-    """The array at the beginning of a larger one of `value`."""
-    larger = np.full(shape, value, np.int32)
-    larger[: len(array)] = array
-    return larger
+    def load(self, inputs: StepInputs[NDArray[np.int32]]) -> None:
+        """The inputs of the next replay, of the graph's shape."""
+        self._static.update(inputs.arrays())
+
+    def replay(self) -> None:
+        self._graph.replay()

@@ -1,12 +1,12 @@
-"""How attention of few queries over many cached keys is cut into pieces of equal work. No torch.
+"""Split-KV: cuts the attention of few queries over many cached keys into work items of equal size. No torch.
 
 In: a step's short chunks (tokens that decode, questions of a few tokens). Out: work items for the kernel of
-`split_attention`: each reads one span of keys once for all the queries that see it, and leaves a partial
-result for each in a place of its own; a token's places lie in a row, and are merged at the end. Branches of
-one prefix share the items of the blocks that they share.
+`split_attention`. An item reads one span of keys once, for all queries that see it, and writes a partial
+result for each query into a place of its own. All places of a token are neighbours; the kernel merges them at
+the end. Where branches of one prefix share blocks, they share the items of these blocks.
 
-Three branches of a page of 128 blocks decode: the common blocks are cut into spans, each read once for all
-three tokens; what is each branch's own makes one more item each.
+Example: three branches of a page of 128 blocks decode. The common blocks are cut into spans, each of which is
+read once for all three tokens. The blocks of each branch's own make one more item for each.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 
 from model.cache.plan import Chunk
 
-# Blocks from which on reading them together pays: a common item costs each token one partial result more.
+# Fewer shared blocks are not worth an item of their own: it costs each token one more partial result.
 _SHARED_BLOCKS = 4
 
 
 @dataclass(frozen=True)
 class Items:
-    """Items of at most Q tokens: arrays over I items."""
+    """Work items of at most Q tokens: arrays over I items."""
 
     tokens_IQ: NDArray[np.int32]
     """The tokens whose queries an item reads; -1 behind the last."""
     places_IQ: NDArray[np.int32]
-    """Where each of them leaves its partial result."""
+    """The place of each token's partial result."""
     spans_I3: NDArray[np.int32]
-    """Row of the block table, first key, key after the last."""
+    """Row of the block table, first key, and the key after the last."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class Work:
     """All items of a step, and arrays over its T tokens."""
 
     items: tuple[Items, ...]
-    """One for each of the sizes asked for, the smallest first."""
+    """The items of each width, the narrowest first."""
     limits_T: NDArray[np.int32]
-    """Keys that each token sees."""
+    """The number of keys that each token sees."""
     places_T2: NDArray[np.int32]
     """Each token's first place, and the one after its last."""
 
 
 @dataclass(frozen=True)
 class _Span:
-    """Keys of one row's table that some tokens read together."""
+    """Keys that some tokens read together, by the block table of one row."""
 
     row: int
     tokens: Sequence[int]
@@ -56,17 +56,19 @@ class _Span:
 
 
 def divide(chunks: Sequence[Chunk], *, size: int, widths: Sequence[int], target: int) -> Work:
-    """About `target` items, where there are keys enough for so many.
+    """About `target` items, if there are keys enough for so many.
 
-    `size` is the tokens of a block; tokens are numbered in the chunks' order. `widths` are the numbers of
-    tokens for which there are kernels, ascending: an item has as many as the narrowest that holds its tokens.
+    `size` is the tokens of a block. Tokens are numbered in the order of the chunks. `widths`, ascending, are
+    the numbers of tokens for which there are kernels: an item has the smallest width that holds its tokens.
     """
     first = np.cumsum([0, *(chunk.count for chunk in chunks)])
     limits_T = np.concatenate(
         [np.arange(chunk.start, chunk.start + chunk.count, dtype=np.int32) + 1 for chunk in chunks]
     )
     spans = [
-        _Span(rows[0], part, start, min(end, int(limits_T[part[-1]])))  # no further than its last token sees
+        _Span(
+            rows[0], part, start, min(end, int(limits_T[part[-1]]))
+        )  # up to the last key that its last token sees
         for rows, start, end in _shared(chunks, range(len(chunks)), 0, size)
         for part in _parts([token for row in rows for token in range(first[row], first[row + 1])], widths[-1])
     ]
@@ -75,7 +77,7 @@ def divide(chunks: Sequence[Chunk], *, size: int, widths: Sequence[int], target:
     by_width: list[list[_Span]] = [[] for _ in widths]
     for span in spans:
         pieces = by_width[int(np.searchsorted(widths, len(span.tokens)))]
-        # As equal as blocks allow: what a short last piece spares is a long one's wait at the end.
+        # Pieces are as equal as blocks allow: otherwise the GPU waits for the longest one at the end.
         there = span.end - span.start
         even = -(-there // (-(-there // length) * size)) * size
         for at in range(span.start, span.end, even):
@@ -86,13 +88,14 @@ def divide(chunks: Sequence[Chunk], *, size: int, widths: Sequence[int], target:
 def _shared(
     chunks: Sequence[Chunk], rows: Sequence[int], done: int, size: int
 ) -> Iterator[tuple[list[int], int, int]]:
-    """Rows that read the same keys from a first one to a last one, `done` blocks being accounted for.
+    """Yields rows that read the same keys, with the first of these keys and the one after the last.
 
-    Within `rows`, which share those: first what some of them share further, then what is each one's own.
+    All `rows` share their first `done` blocks, which are left out. First come the further blocks that some of
+    the rows share, then the keys that each row has alone.
     """
     by_block: dict[int, list[int]] = {}
     for row in rows:
-        # Only blocks that were full before the step: the ones it writes into are each row's own.
+        # Only blocks that were full before the step count: the step writes into later ones.
         if chunks[row].start // size >= done + _SHARED_BLOCKS:
             by_block.setdefault(chunks[row].table[done + _SHARED_BLOCKS - 1], []).append(row)
     alone = set(rows)
@@ -107,7 +110,7 @@ def _shared(
 
 
 def _common(chunks: Sequence[Chunk], rows: Sequence[int], done: int, size: int) -> int:
-    """First blocks that all of the rows share."""
+    """The number of first blocks that all of the rows share."""
     one = chunks[rows[0]].table
     common = min(chunks[row].start // size for row in rows)
     for row in rows[1:]:
@@ -124,7 +127,7 @@ def _parts(tokens: list[int], most: int) -> Iterator[list[int]]:
 def _numbered(
     by_width: Sequence[Sequence[_Span]], widths: Sequence[int], limits_T: NDArray[np.int32]
 ) -> Work:
-    """The arrays. A token that sees none of an item's keys leaves nothing there."""
+    """The arrays of the spans. A token that sees none of an item's keys is taken out of it."""
     parts = []
     for spans, width in zip(by_width, widths, strict=True):
         tokens_IQ = np.full((len(spans), width), -1, np.int32)
@@ -136,7 +139,7 @@ def _numbered(
     seen = np.concatenate([tokens_IQ[tokens_IQ >= 0] for tokens_IQ, _ in parts])
     order = np.argsort(seen, kind="stable")
     places = np.empty(len(seen), np.int32)
-    places[order] = np.arange(len(seen))  # by token, then by item: each token's lie in a row
+    places[order] = np.arange(len(seen))  # by token, then by item: each token's places are neighbours
     items, taken = [], 0
     for tokens_IQ, spans_I3 in parts:
         places_IQ = np.zeros_like(tokens_IQ)

@@ -1,8 +1,8 @@
-"""What lies between a CUDA step's matrix products, each as one pass over memory (Triton).
+"""The operations between the matrix products of a CUDA step, each as one pass over memory (Triton).
 
-Norms, RoPE with the write into the paged cache, SwiGLU, and the gathering of cached keys and values. Where
-the next product is in FP8, the same pass quantises its input: one scale a token. Each function states the
-plain torch that it equals. Float32 inside, whatever the tensors' dtype.
+They are norms, RoPE with the write into the paged cache, SwiGLU, and the gathering of cached keys and values.
+If the next product is in FP8, the same pass quantises its input, with one scale a token. Each function names
+the plain torch that it equals. The kernels compute in float32, whatever the tensors' dtype.
 
 Shapes: T tokens, D width, N query heads, G key and value heads, H head width, P rotated pairs (H / 2), F
 width inside the feed-forward, X width of a fused product, S tokens whose keys are gathered, C slots of the
@@ -25,7 +25,7 @@ _SMALLEST_SCALE = tl.constexpr(1e-12)  # of a token that is all zeros
 
 @dataclass(frozen=True)
 class Quantized:
-    """FP8 values and the factor of each row: values * scales is what they stand for."""
+    """A tensor in FP8, with a factor for each row: it stands for values * scales."""
 
     values: Tensor
     """(T, D) float8_e4m3fn."""
@@ -33,12 +33,12 @@ class Quantized:
     """(T, 1) float32."""
 
     def __getitem__(self, rows: Tensor) -> "Quantized":
-        # FP8 has no indexing kernel; its bytes have.
+        # torch cannot index FP8, but its bytes.
         return Quantized(self.values.view(torch.uint8)[rows].view(FP8), self.scales[rows])
 
 
 def _warps(block: int) -> int:
-    """Warps for a block: a thread holds some 64 numbers, so that many rows are on their way at a time."""
+    """Warps of a block. A thread holds some 64 numbers, so that many rows are loaded at the same time."""
     return min(16, max(1, block // 2048))
 
 
@@ -47,8 +47,8 @@ def _norm_kernel(
     x, first, second, weight, out, scales, eps,
     WIDTH: tl.constexpr, BLOCK: tl.constexpr, ADDED: tl.constexpr, QUANT: tl.constexpr,
 ):  # fmt: skip
-    # Pieces of a row instead of its next power of 2, a third of which would be empty; the second reading of a
-    # piece finds it in the cache.
+    # A row is read in pieces. As one block it would be padded to the next power of 2, and a third of that
+    # would be empty. The second reading of a piece finds it in the GPU's cache.
     row = tl.program_id(0).to(tl.int64) * WIDTH
     at = tl.arange(0, BLOCK)
     squares = tl.zeros((BLOCK,), tl.float32)
@@ -57,7 +57,7 @@ def _norm_kernel(
         value = tl.load(x + row + piece + at, mask=inside, other=0.0)
         if ADDED:
             more = tl.load(first + row + piece + at, mask=inside, other=0.0).to(tl.float32)
-            if ADDED == 2:  # rounded as one, so that the order of two ranks' parts makes no difference
+            if ADDED == 2:  # added before rounding: the order of the two ranks' parts makes no difference
                 more += tl.load(second + row + piece + at, mask=inside, other=0.0).to(tl.float32)
             value = (value.to(tl.float32) + more).to(x.dtype.element_ty)
             tl.store(x + row + piece + at, value, mask=inside)
@@ -80,10 +80,10 @@ def _norm_kernel(
         tl.store(out + row + piece + at, (value * factor * gain).to(out.dtype.element_ty), mask=inside)
 
 
-def norm(
+def rms_norm(
     x_TD: Tensor, weight_D: Tensor, eps: float, *, add: tuple[Tensor, ...] = (), quantize: bool = False
 ) -> Tensor | Quantized:
-    """F.rms_norm(x_TD, (D,), weight_D, eps). Before it, x_TD += sum(add), of up to two, in place."""
+    """F.rms_norm(x_TD, (D,), weight_D, eps), after x_TD += sum(add) in place, of at most two tensors."""
     assert len(add) <= 2, len(add)
     rows, width = x_TD.shape
     out_TD = torch.empty_like(x_TD, dtype=FP8 if quantize else x_TD.dtype)
@@ -108,7 +108,7 @@ def _quantize_kernel(x, out, scales, width, BLOCK: tl.constexpr):
 
 
 def quantize(x_TD: Tensor) -> Quantized:
-    """Each row in FP8, its largest value at FP8's largest."""
+    """Each row in FP8, scaled so that its largest value becomes FP8's largest."""
     rows, width = x_TD.shape
     out_TD = torch.empty_like(x_TD, dtype=FP8)
     scales_T1 = x_TD.new_empty(rows, 1, dtype=torch.float32)
@@ -134,7 +134,7 @@ def _swiglu_kernel(gate_up, out, scales, width, QUANT: tl.constexpr, BLOCK: tl.c
 
 
 def swiglu(gate_up_TF: Tensor, *, quantize: bool = False) -> Tensor | Quantized:
-    """F.silu(gate) * up, of (T, 2F) rows that hold first the gate, then what it lets through."""
+    """F.silu(gate) * up. A row of (T, 2F) holds first the gate, then up."""
     rows, width = gate_up_TF.shape[0], gate_up_TF.shape[1] // 2
     out_TF = gate_up_TF.new_empty(rows, width, dtype=FP8 if quantize else gate_up_TF.dtype)
     scales_T1 = gate_up_TF.new_empty(rows, 1, dtype=torch.float32) if quantize else out_TF
@@ -151,7 +151,7 @@ def swiglu(gate_up_TF: Tensor, *, quantize: bool = False) -> Tensor | Quantized:
 
 @triton.jit
 def _factor_at(slot, head, G: tl.constexpr, SIZE: tl.constexpr):
-    # Where the cache has the factor of a slot's key head: block by block, and in a block head by head.
+    # The address of the factor of a slot's key head: factors lie block by block, and in a block head by head.
     return (slot // SIZE * G + head) * SIZE + slot % SIZE
 
 
@@ -193,8 +193,8 @@ def _rope_kernel(
         tl.store(value_at, v.to(v_cache.dtype.element_ty), mask=is_value[:, None] & inside)
 
 
-def turn(qkv_TX: Tensor, rotation_T2P: Tensor, heads: int) -> None:
-    """`layers.rotate` of the first `heads` heads of each row, in place."""
+def rope(qkv_TX: Tensor, rotation_T2P: Tensor, heads: int) -> None:
+    """`layers.rotate` for the first `heads` heads of each row, in place."""
     tokens, width = len(qkv_TX), 2 * rotation_T2P.shape[-1]
     if not tokens:
         return
@@ -205,11 +205,14 @@ def turn(qkv_TX: Tensor, rotation_T2P: Tensor, heads: int) -> None:
     )  # fmt: skip
 
 
-def turn_and_store(
+def rope_and_store(
     qkv_TX: Tensor, rotation_T2P: Tensor, slots_T: Tensor, layer: CacheLayer, queries: int
 ) -> None:
-    """Turn the `queries` query heads of each row and the key heads behind them, in place; write the keys and
-    the value heads, the rest of the row, into the token's slot; a token of slot -1 is in no sequence."""
+    """`layers.rotate` for queries and keys, in place; then keys and values go into each token's slot.
+
+    A row has `queries` query heads, then the key heads, then the value heads. A token of slot -1 is in no
+    sequence, and nothing is written for it.
+    """
     tokens, (_, groups, width) = len(qkv_TX), layer.k_CGH.shape
     _rope_kernel[(tokens,)](
         qkv_TX, rotation_T2P, slots_T, layer.k_CGH, layer.v_CGH, layer.k_scales_CGS, layer.v_scales_CGS,
@@ -240,8 +243,8 @@ def _gather_kernel(
     tl.store(v_out + there, v.to(v_out.dtype.element_ty), mask=inside)
 
 
-def gather(layer: CacheLayer, slots_S: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Keys and values (S, G, H) of the slots, in `dtype`; anything at those below 0."""
+def gather_kv(layer: CacheLayer, slots_S: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Keys and values (S, G, H) of the slots, in `dtype`. For slots below 0, the rows are not initialised."""
     _, groups, width = layer.k_CGH.shape
     k_SGH = layer.k_CGH.new_empty(len(slots_S), groups, width, dtype=dtype)
     v_SGH = torch.empty_like(k_SGH)

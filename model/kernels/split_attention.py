@@ -1,41 +1,47 @@
-"""Attention of few queries over paged keys and values (Triton): decoding, and questions of a few tokens.
+"""Attention of few queries over paged keys and values (Triton): for decoding, and questions of a few tokens.
 
-In: queries, a layer of the paged cache, and the work items of `split`. Out: what each query sees. An item
-reads its keys once for all its tokens and all query heads of a key head, so that decoding, which is bound by
-reading the cache, reads a shared prefix once a step however many branches hang on it. Keys in FP8 are read as
-such; their scales multiply scores and probabilities.
+In: queries, a layer of the paged cache, and the work items of `split_kv`. Out: each query's attention output.
+An item reads its keys once for all its tokens and all query heads of a key head. Decoding is bound by reading
+the cache, and so a shared prefix is read once a step, however many branches continue it. Keys and values in
+FP8 are read as they are; their scales multiply scores and probabilities.
 
 Shapes: T tokens, I items, Q tokens of an item, L partial results, N query heads, G key heads, H head width, B
 sequences, M blocks of a sequence.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
+from numpy.typing import NDArray
 from torch import Tensor
 
 from model.cache.paged_cache import CacheLayer
 
-# Keys a turn, warps and pipeline stages that were fastest on an H100, of 24 choices, in FP8 of 16.
+# Keys of one pass of the loop, warps, and pipeline stages: the fastest on an H100 of 24 choices (FP8: of 16).
 _TUNED, _TUNED_FP8 = (64, 4, 3), (64, 2, 6)
 _LOG2_E = 1.4426950408889634  # the kernels' powers are of 2
 
 
-@dataclass(frozen=True)
-class Queries:
-    """`split.Work` on the device, beside the block tables that it speaks of."""
+Array = TypeVar("Array", NDArray[np.int32], Tensor)
 
-    table_BM: Tensor
-    items: Sequence[tuple[Tensor, Tensor, Tensor]]
-    """tokens_IQ, places_IQ, spans_I3 of each width; items with empty spans do nothing."""
-    limits_T: Tensor
-    places_T2: Tensor
-    """A token without places is left alone."""
+
+@dataclass(frozen=True)
+class AttentionWork(Generic[Array]):
+    """The work items of `split_kv`, and the block tables that they name; in torch for the kernel."""
+
+    table_BM: Array
+    limits_T: Array
+    """Keys that each token sees."""
+    places_T2: Array
+    """Each token's first place, and the one after its last. A token without places gets no output."""
+    items: tuple[tuple[Array, Array, Array], ...]
+    """tokens_IQ, places_IQ, spans_I3 of each width. Items with empty spans do nothing."""
     partials: int
-    """Places to keep room for."""
+    """Places for which the kernel allocates room."""
 
 
 @triton.jit
@@ -45,7 +51,7 @@ def _span_kernel(
     N: tl.constexpr, G: tl.constexpr, H: tl.constexpr, SIZE: tl.constexpr, Q: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, QUANT: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
-    # The key heads of an item run beside one another: what they read lies beside one another, too.
+    # The key heads of an item run at the same time: the memory that they read is adjacent, too.
     group = tl.program_id(0)
     item = tl.program_id(1)
     start = tl.load(spans + item * 3 + 1)
@@ -99,7 +105,7 @@ def _span_kernel(
             share *= tl.load(v_scales + factor, mask=there, other=0.0)[None, :]
         seen = seen * fade[:, None] + tl.dot(share.to(COMPUTE), values.to(COMPUTE), input_precision=PRECISION)
         highest = higher
-    total = tl.where(used, total, 1.0)  # what is in no use has seen nothing
+    total = tl.where(used, total, 1.0)  # rows that are not used have seen nothing
     place = tl.load(places + item * Q + row // HEADS, mask=used, other=0).to(tl.int64) * N + head
     tl.store(partial + place[:, None] * H + width[None, :], seen / total[:, None], mask=used[:, None])
     tl.store(sums + place, highest + tl.log2(total), mask=used)
@@ -133,7 +139,7 @@ def _merge_kernel(partial, sums, places, out, N: tl.constexpr, H: tl.constexpr, 
 
 
 def split_attention(
-    q_TNH: Tensor, layer: CacheLayer, work: Queries, block_size: int, out_TNH: Tensor
+    q_TNH: Tensor, layer: CacheLayer, work: AttentionWork[Tensor], block_size: int, out_TNH: Tensor
 ) -> None:
     """Softmax attention of each token over the first `limits_T` keys of its row, into `out_TNH`."""
     tokens, heads, width = q_TNH.shape

@@ -1,7 +1,7 @@
-"""Softmax attention of one sequence in plain torch: the reference, and the road on CPUs.
+"""Softmax attention of one sequence in plain torch: the reference, and the way of CPUs.
 
 Queries (T, N, H), keys and values (S, G, H) in, (T, N, H) out. Query head n reads key head n // (N / G).
-Causal: the last query sees the last key and each earlier one a key less, also when keys outnumber queries.
+Causal: the last query sees all keys, and each earlier query one key less, also if keys outnumber queries.
 
 Shapes: T queries, S keys, B queries of a block, N query heads, G key heads, H head width.
 """
@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Queries whose scores a core's cache holds, for as many keys as a page has.
+# Queries of a block: a core's cache holds their scores for as many keys as a page has.
 _BLOCK = 128
 
 
 def softmax_attention(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, *, causal: bool) -> Tensor:
-    """What each query sees."""
+    """Each query's attention output (T, N, H)."""
     queries, keys = len(q_TNH), len(k_SGH)
     if queries == 1:
         return _attend_one(q_TNH, k_SGH, v_SGH)
@@ -23,7 +23,7 @@ def softmax_attention(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, *, causal: bo
         return _attend_in_blocks(q_TNH, k_SGH, v_SGH, causal)
     mask = None
     if causal and queries < keys:
-        # is_causal aligns the first query with the first key.
+        # torch's is_causal would align the first query with the first key.
         mask = torch.ones(queries, keys, dtype=torch.bool, device=q_TNH.device).tril(keys - queries)
     out_1NTH = F.scaled_dot_product_attention(
         q_TNH.transpose(0, 1)[None],
@@ -37,7 +37,7 @@ def softmax_attention(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, *, causal: bo
 
 
 def _attend_one(q_1NH: Tensor, k_SGH: Tensor, v_SGH: Tensor) -> Tensor:
-    """A single query: its heads become the queries of their key head, so that keys are read once."""
+    """A single query. Its heads become the queries of their key head, so that each key is read once."""
     _, heads, width = q_1NH.shape
     groups = k_SGH.shape[1]
     out_1GTH = F.scaled_dot_product_attention(

@@ -1,12 +1,12 @@
 """The parts that Pixtral's encoder and decoder share: RoPE, attention, feed-forward, block.
 
-In and out: packed tokens, several sequences behind one another in one tensor without padding. A Segments
-object says where each begins. Parameters are named as in Mistral's consolidated.safetensors. This file
-keeps no keys and values: a block is given the attention that it uses, `packed_attention` over what it
-computes itself, or one that remembers what was computed before.
+In and out: packed tokens, several sequences behind one another in one tensor without padding. `Segments` says
+where each sequence begins. Parameters are named as in Mistral's consolidated.safetensors. This file keeps no
+keys and values: each block is given an attention function. `packed_attention` attends to the keys and values
+that the block has just computed; other functions add those of a cache.
 
-Shapes: T query tokens, R rows that somebody reads, S key tokens, D width, N query heads, G key and value
-heads, H head width, P rotated pairs (H / 2), B sequences.
+Shapes: T query tokens, R rows whose output is needed, S key tokens, D width, N query heads, G key and value
+heads, H head width, P rotated pairs (H / 2).
 """
 
 import inspect
@@ -23,19 +23,20 @@ from torch import Tensor, nn
 from model.network.attention import softmax_attention
 from model.transfer import send
 
-# Rows whose feed-forward a CPU's cache holds: a page at once goes through memory at every operation.
+# Rows of one piece of the feed-forward, which a CPU's cache holds. A whole page would be read from memory and
+# written back at every operation.
 _PIECE = 512
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Takes a layer's queries (T, N, H), new keys and values (T, G, H); what each query sees (T, N, H)."""
+AttentionFn = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""From a layer's queries (T, N, H), new keys and values (T, G, H) to the attention output (T, N, H)."""
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Where packed sequences begin and end, made once a forward and read by every block.
+    """Where packed sequences begin and end. Made once a forward pass, read by every block.
 
-    Two sequences, the second continuing one of 5 cached tokens: lengths_q (3, 2), lengths_k (3, 7),
-    starts_q (0, 3, 5), starts_k (0, 3, 10).
+    Example: two sequences, of 3 tokens, and of 2 tokens behind 5 cached ones: lengths_q (3, 2), lengths_k (3,
+    7), starts_q (0, 3, 5), starts_k (0, 3, 10).
     """
 
     lengths_q: tuple[int, ...]
@@ -46,7 +47,7 @@ class Segments:
     longest_q: int
     longest_k: int
     skipped: int = 0
-    """Queries before the first segment's, which belong to none: what they see is not computed."""
+    """Queries before the first segment. They belong to no segment, and their output is not computed."""
 
     @classmethod
     def of(
@@ -94,8 +95,10 @@ def packed_attention(q_TNH: Tensor, k_SGH: Tensor, v_SGH: Tensor, segments: Segm
 
 @cache
 def is_capturable(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether `packed_attention` is FlashAttention-3's, which takes its lengths from the device: a graph that
-    has captured it computes segments of any lengths."""
+    """Whether a CUDA graph that has captured `packed_attention` can compute segments of other lengths.
+
+    It can if the attention is FlashAttention-3's, which reads the lengths from the device.
+    """
     return (
         device.type == "cuda"
         and dtype == torch.bfloat16
@@ -169,7 +172,8 @@ def rotate(x_TNH: Tensor, rotation_T2P: Tensor) -> Tensor:
     In the table's precision, since bfloat16 angles would blur positions; returned in x's.
     Hugging Face checkpoints turn x0 with x(H/2) instead: `checkpoint` permutes them on the way in.
     """
-    # A pair is a complex number, and turning it is one product instead of four and their rearranging.
+    # A pair is a complex number: one complex product turns it, instead of four products and their
+    # rearranging.
     pairs_TNP = torch.view_as_complex(x_TNH.to(rotation_T2P.dtype).unflatten(-1, (-1, 2)))
     turns_TP = torch.complex(rotation_T2P[:, 0], rotation_T2P[:, 1])
     return torch.view_as_real(pairs_TNP * turns_TP[:, None]).flatten(-2).type_as(x_TNH)
@@ -187,9 +191,9 @@ class Attention(nn.Module):
         self.wo = nn.Linear(n_heads * head_dim, dim, bias=False)
 
     def forward(
-        self, x_TD: Tensor, rotation_T2P: Tensor, attend: Attend, rows_R: Tensor | None = None
+        self, x_TD: Tensor, rotation_T2P: Tensor, attend: AttentionFn, rows_R: Tensor | None = None
     ) -> Tensor:
-        """(T, D), or (R, D) with `rows_R`: keys and values are computed for all rows, the rest for those."""
+        """(T, D). With `rows_R` (R, D): of all rows only keys and values are computed."""
         # Head counts come from the shapes: tensor parallelism gives this rank fewer heads.
         k_TGH = rotate(self.wk(x_TD).unflatten(1, (-1, self.head_dim)), rotation_T2P)
         v_TGH = self.wv(x_TD).unflatten(1, (-1, self.head_dim))
@@ -215,7 +219,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-norm attention and feed-forward, each added to what came in."""
+    """Pre-norm attention and feed-forward, each added to its input."""
 
     def __init__(
         self, *, dim: int, n_heads: int, n_kv_heads: int, head_dim: int, hidden_dim: int, norm_eps: float
@@ -227,9 +231,9 @@ class TransformerBlock(nn.Module):
         self.ffn_norm = nn.RMSNorm(dim, eps=norm_eps)
 
     def forward(
-        self, x_TD: Tensor, rotation_T2P: Tensor, attend: Attend, rows_R: Tensor | None = None
+        self, x_TD: Tensor, rotation_T2P: Tensor, attend: AttentionFn, rows_R: Tensor | None = None
     ) -> Tensor:
-        """(T, D), or (R, D) with `rows_R`, in the last block, whose other rows nobody reads."""
+        """(T, D). With `rows_R` (R, D): for the last block, if only these rows of its output are needed."""
         kept_TD = x_TD if rows_R is None else x_TD[rows_R]
         x_TD = kept_TD + self.attention(self.attention_norm(x_TD), rotation_T2P, attend, rows_R)
         if x_TD.is_cuda or torch.is_grad_enabled() or len(x_TD) <= _PIECE:

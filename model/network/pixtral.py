@@ -1,7 +1,7 @@
 """Pixtral: token ids and images in, logits out.
 
-Sequences are packed behind one another, without a batch dimension; parameters have the names that they have
-in Mistral's consolidated.safetensors. No sampling, no batching policy and no tokenizer here.
+Sequences are packed behind one another, without a batch dimension. Parameters have the names of Mistral's
+consolidated.safetensors. No sampling, no batching policy and no tokenizer here.
 
 Shapes: T tokens of all sequences, P patches of all images, D width, R rows whose logits are wanted,
 V vocabulary.
@@ -17,28 +17,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from model.cache.contiguous_cache import KVCache, extend
-from model.cache.paged_cache import Pages
+from model.cache.contiguous_cache import ContiguousCache, extend
 from model.config import PixtralConfig
 from model.network.layers import Segments, TransformerBlock, frequencies, packed_attention, rotation
 from model.network.vision import VisionEncoder, VisionLanguageAdapter
 from model.transfer import send
 
 
-class Pending(Protocol):
-    """A sum on its way."""
+class AsyncWork(Protocol):
+    """A collective under way."""
 
     def wait(self) -> object:
-        """Lets what is launched from here on see the sum."""
+        """Operations that are launched after this call see the result."""
 
 
-Reduce = Callable[[Tensor], Pending]
+AllReduce = Callable[[Tensor], AsyncWork]
 """Begins to sum the ranks' partial results, in place."""
+
+LayerAttention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
+"""An `AttentionFn` for each layer: its first argument is the layer's index."""
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Modules are made without first numbers. On meta, for a normal distribution alone, torch would load its
-    compiler, which takes longer than all else until a small model answers."""
+    """Makes modules without initial values. On the meta device, torch would load its compiler for a normal
+    distribution alone, and that takes longer than everything else until a small model answers."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -54,8 +56,8 @@ class Pixtral(nn.Module):
     def __init__(self, config: PixtralConfig) -> None:
         super().__init__()
         self.config = config
-        self.reduce: Reduce | None = None
-        """Of a model that is one rank's shard, whose embeddings are a part of the sum; None: it is whole."""
+        self.all_reduce: AllReduce | None = None
+        """Sums the parts of the embeddings, if this model is one rank's shard. None: it is whole."""
         self.vision_encoder = VisionEncoder(config.vision)
         self.vision_language_adapter = VisionLanguageAdapter(config.vision.hidden_size, config.dim)
         self.tok_embeddings = nn.Embedding(config.vocab_size, config.dim)
@@ -75,7 +77,7 @@ class Pixtral(nn.Module):
 
     @classmethod
     def on_meta(cls, config: PixtralConfig) -> Self:
-        """Its modules and the shapes of its tensors, which are yet to come."""
+        """The modules and the shapes of their tensors, without memory: on torch's meta device."""
         with _Uninitialised(), torch.device("meta"):
             return cls(config)
 
@@ -103,29 +105,30 @@ class Pixtral(nn.Module):
         return x_TD.masked_scatter(is_patch_T[:, None], image_features_PD.to(x_TD.dtype))
 
     def embed_packed(self, ids_T: Tensor, patches: Sequence[tuple[NDArray[np.int64], Tensor]] = ()) -> Tensor:
-        """(T, D): embeddings, with the rows at each part's positions replaced by its features (P, D).
+        """(T, D): embeddings, in which features (P, D) replace the rows at each image's positions.
 
-        Not by token: an image token outside a prefix is text, and a chunk may hold part of an image. Of
-        several ranks one is given the patches, and all the id -1 in their place, which embeds to zeros.
+        Unlike `embed`, it does not look for image tokens: one outside a prefix is text, and a chunk may hold
+        a part of an image. If several ranks share the model, rank 0 alone is given the patches. All ranks are
+        given the id -1 in their place, which embeds to zeros.
         """
         x_TD: Tensor = self.tok_embeddings(ids_T)
         for positions, features_PD in patches:
             x_TD.index_copy_(0, send(torch.from_numpy(positions), x_TD.device), features_PD.to(x_TD.dtype))
-        if self.reduce is not None:
-            self.reduce(x_TD).wait()
+        if self.all_reduce is not None:
+            self.all_reduce(x_TD).wait()
         return x_TD
 
     def forward(
         self,
         x_TD: Tensor,
         lengths: Sequence[int],
-        cache: Sequence[KVCache] | None = None,
+        cache: Sequence[ContiguousCache] | None = None,
         rows: Tensor | None = None,
     ) -> Tensor:
-        """Logits (R, V) of packed causal sequences, `lengths` tokens each.
+        """Logits (R, V) of packed causal sequences of `lengths` tokens.
 
-        With caches, one a sequence, each sequence continues its own, which grows by these tokens.
-        `rows` picks the positions whose logits are wanted; all without it.
+        With caches, one for each sequence, a sequence continues its cache, which grows by these tokens.
+        `rows` picks the positions whose logits are wanted; without it, all are.
         """
         assert sum(lengths) == len(x_TD), (lengths, x_TD.shape)
         assert cache is None or len(cache) == len(lengths), (lengths, cache)
@@ -149,16 +152,18 @@ class Pixtral(nn.Module):
         logits_RV: Tensor = self.output(self.norm(x_TD))
         return logits_RV
 
-    def step(self, x_TD: Tensor, positions_T: Tensor, pages: Pages) -> Tensor:
-        """Logits (R, V) after a step's new tokens, whose keys and values go into the paged cache.
+    def step(
+        self, x_TD: Tensor, positions_T: Tensor, attend: LayerAttention, rows_R: Tensor | None = None
+    ) -> Tensor:
+        """Logits (R, V) of the rows `rows_R`, all without it, of tokens at any positions of any sequences.
 
-        Only the rows that sample are read: in the last layer, all but keys and values is for them alone.
+        `attend` is given each layer's index, queries, new keys and values, and keeps those of the cache.
+        In the last layer it has the queries of `rows_R` alone, but the keys and values of all tokens.
         """
         rotation_T2P = self.rotation(positions_T, x_TD)
         last = len(self.layers) - 1
         for index, layer in enumerate(self.layers):
-            rows_R = pages.rows_R if index == last else None
-            x_TD = layer(x_TD, rotation_T2P, partial(pages.attend, index, index == last), rows_R)
+            x_TD = layer(x_TD, rotation_T2P, partial(attend, index), rows_R if index == last else None)
         logits_RV: Tensor = self.output(self.norm(x_TD))
         return logits_RV
 

@@ -29,15 +29,15 @@ def to_pixels(
 ) -> Tensor:
     """The (3, height, width) pixels of a uint8 (h, w, 3) image, resized if it must be, and normalised.
 
-    The work is done on `device` in float32; `dtype` is that of the result. `image_grid.fit` gives the size.
+    Computed on `device` in float32; the result is in `dtype`. `image_grid.fit` gives the size.
     """
     assert image.dtype == np.uint8, image.dtype
     assert image.ndim == 3, image.shape
     assert image.shape[2] == 3, image.shape
     there = torch.device(device or "cpu")
-    # torch.tensor copies: arrays that travel through Arrow are read-only, and from_numpy warns of those.
+    # torch.tensor copies: arrays from Arrow are read-only, and from_numpy would warn of that.
     image_hwC = send(torch.tensor(np.ascontiguousarray(image)), there)
-    # Planes first: what follows then runs along rows, 10 ms a page on a CPU core instead of 25.
+    # Planes first: the operations below then run along rows, 10 ms a page on a CPU core instead of 25.
     pixels_CHW = _resize(_resize(image_hwC, 0, height), 1, width).permute(2, 0, 1).contiguous()
     mean_C11, std_C11 = send(torch.tensor((MEAN, STD)).view(2, 3, 1, 1), there)
     return pixels_CHW.div_(255).sub_(mean_C11).div_(std_C11).to(dtype)
@@ -47,7 +47,8 @@ def _resize(image: Tensor, axis: int, size: int) -> Tensor:
     """`image` (h, w, C) with `axis` (0 or 1) cubically resized to `size`, in float32.
 
     Taps lie on pixel centres. Shrinking 8 pixels to 4, result 1 is at (1 + 0.5) * 8 / 4 - 0.5 = 2.5: it
-    weighs pixels 1, 2, 3, 4 at distances 1.5, 0.5, 0.5, 1.5. Beyond the edge the edge's pixel counts again.
+    weighs pixels 1, 2, 3, 4 at distances 1.5, 0.5, 0.5, 1.5. Beyond the edge, the pixel at the edge is
+    repeated.
     """
     if image.shape[axis] == size:
         return image.float()

@@ -1,8 +1,8 @@
 """Images to one vector a patch: Pixtral's vision encoder, and the adapter into the decoder's width.
 
-In: images whose sides are multiples of the patch, of any sizes, as one packed batch. Out: (P, width), the
-patches of each image row by row, image after image. Attention stays inside each image.
-Reference: mistral-inference `vision_encoder.py`; its HEAD lets packed images see one another, this does not.
+In: images of any sizes whose sides are multiples of the patch, as one packed batch. Out: (P, width), the
+patches of each image row by row, image after image. A patch attends only to patches of its own image.
+Reference: mistral-inference `vision_encoder.py`, but at its HEAD patches attend to all packed images.
 
 Shapes: P patches of all images, C numbers in a patch (channels * side * side), D width.
 """
@@ -15,14 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.config import VisionConfig
-from model.network.layers import Attend, Segments, TransformerBlock, frequencies, packed_attention, rotation
+from model.network.layers import (
+    AttentionFn,
+    Segments,
+    TransformerBlock,
+    frequencies,
+    packed_attention,
+    rotation,
+)
 
 # Fixed in Mistral's code; params.json does not hold it.
 _NORM_EPS = 1e-5
 
 
 class VisionBlock(TransformerBlock):
-    """A block of the encoder: a class of its own, so that sharding the decoder's leaves the encoder whole."""
+    """A block of the encoder. It has its own class, so that sharding the decoder's blocks leaves it whole."""
 
 
 class VisionTransformer(nn.Module):
@@ -42,7 +49,7 @@ class VisionTransformer(nn.Module):
             for _ in range(config.num_hidden_layers)
         )
 
-    def forward(self, x_PD: Tensor, rotation_P2H: Tensor, attend: Attend) -> Tensor:
+    def forward(self, x_PD: Tensor, rotation_P2H: Tensor, attend: AttentionFn) -> Tensor:
         for layer in self.layers:
             x_PD = layer(x_PD, rotation_P2H, attend)
         return x_PD
@@ -68,12 +75,12 @@ class VisionEncoder(nn.Module):
         return out_PD
 
     def embed(self, images: Sequence[Tensor]) -> tuple[Tensor, Tensor, list[int]]:
-        """What the blocks start from: patches (P, D), their RoPE table, and how many each image has."""
+        """The input of the blocks: patches (P, D), their RoPE table, and each image's number of patches."""
         weight_DC = self.patch_conv.weight.flatten(1)
         grids = [self._grid(image) for image in images]
         patches_PC = torch.cat([self._patches(image) for image in images]).to(weight_DC)
         # A convolution whose stride is its kernel is one matrix product over the patches of all images.
-        # Under autocast it comes out in half precision; the residual stream stays in the parameters' own.
+        # Under autocast the product is in half precision; the residual stream stays in the parameters' dtype.
         x_PD = self.ln_pre(F.linear(patches_PC, weight_DC).to(weight_DC.dtype))
         turns = {grid: self._rotation(*grid, x_PD) for grid in set(grids)}
         lengths = [rows * columns for rows, columns in grids]

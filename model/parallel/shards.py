@@ -1,8 +1,7 @@
-"""A rank's part of a model that several share: which slices it reads, its vocabulary, its sums.
+"""The two ends of a decoder that ranks share: embedding and output projection, cut by vocabulary.
 
-In: a Pixtral whose decoder layers have been cut, on meta. Out: the slices of the checkpoint that go in, and
-the modules at both ends of the decoder, which are cut by tokens of the vocabulary. How the layers are cut is
-`parallel`'s decision; what ranks say to one another is `World`'s.
+In: the whole modules, on the meta device. Out: modules with this rank's rows, and no memory yet. How the
+layers between them are cut is decided in `tensor_parallel`; how ranks exchange tensors, in `World`.
 
 Shapes: T tokens, R rows whose logits are wanted, D width, V vocabulary, U tokens of it that this rank has.
 """
@@ -15,7 +14,7 @@ from model.collectives.world import World
 
 
 class EmbeddingShard(nn.Module):
-    """The rows of an embedding that this rank has."""
+    """This rank's rows of the embedding."""
 
     def __init__(self, whole: nn.Embedding, world: World) -> None:
         super().__init__()
@@ -24,7 +23,7 @@ class EmbeddingShard(nn.Module):
         self.weight = nn.Parameter(whole.weight[:rows], requires_grad=False)
 
     def forward(self, ids_T: Tensor) -> Tensor:
-        """(T, D), zeros for another rank's tokens: the ranks' sum is the embedding."""
+        """(T, D), with zeros for tokens of other ranks: the sum over all ranks is the embedding."""
         ids_T = ids_T - self.first
         elsewhere_T1 = ((ids_T < 0) | (ids_T >= len(self.weight)))[:, None]
         embedded_TD = F.embedding(ids_T.clamp(0, len(self.weight) - 1), self.weight)
@@ -32,7 +31,7 @@ class EmbeddingShard(nn.Module):
 
 
 class OutputShard(nn.Module):
-    """The rows of the vocabulary projection that this rank has."""
+    """This rank's rows of the output projection."""
 
     def __init__(self, whole: nn.Linear, world: World) -> None:
         super().__init__()
@@ -40,8 +39,8 @@ class OutputShard(nn.Module):
         self.weight = nn.Parameter(whole.weight[: whole.out_features // world.size], requires_grad=False)
 
     def forward(self, x_RD: Tensor) -> Tensor:
-        """Logits (R, V) of all ranks."""
+        """Logits (R, V) over the whole vocabulary, on every rank."""
         part_RU = F.linear(x_RD, self.weight)
         if not len(part_RU):
             return part_RU.new_empty(0, len(self.weight) * self._world.size)
-        return torch.cat(self._world.gather(part_RU), dim=1)
+        return torch.cat(self._world.all_gather(part_RU), dim=1)

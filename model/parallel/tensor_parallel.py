@@ -1,9 +1,10 @@
-"""A checkpoint to one rank's shard of a model, by DeepSpeed's tensor-parallel inference.
+"""Loads one rank's shard of a model, cut by DeepSpeed's tensor-parallel inference.
 
-In: a folder and a World. Out: a Pixtral whose decoder computes with this rank's heads and channels, whose
-vocabulary is this rank's tokens, and whose encoder and adapter are whole. Each rank reads only its slices.
-What is refused: a size that does not divide the model (`config.check_size`), and whatever `load_model`
-refuses. This is the only file that knows DeepSpeed; what is odd about it stands beside the line.
+In: a checkpoint's folder and a World. Out: a Pixtral whose decoder has this rank's heads, channels and tokens
+of the vocabulary; encoder and adapter are whole. Each rank reads only its slices of the weights. Refused are
+a number of ranks that does not divide the model (`config.check_tensor_parallel_size`), and all that
+`load_model` refuses. This is the only file that knows DeepSpeed; its oddities stand beside the lines that
+work around them.
 """
 
 import logging
@@ -18,47 +19,47 @@ import torch.distributed as dist
 
 from model.checkpoint import Cut, load_config, load_tensors
 from model.collectives.world import World
-from model.config import PixtralConfig, check_size
+from model.config import PixtralConfig, check_tensor_parallel_size
 from model.network.layers import TransformerBlock
 from model.network.pixtral import Pixtral
 from model.parallel.shards import EmbeddingShard, OutputShard
 
-# Their products are sums over channels that ranks share out; every other projection gives its own channels.
+# Their inputs are cut among the ranks, so that their products must be summed. All others are cut by outputs.
 _SUMMED = ("attention.wo", "feed_forward.w2")
 
 
-def load_parallel(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
+def load_shard(folder: Path, world: World, dtype: torch.dtype) -> Pixtral:
     """This rank's shard, on its device, in evaluation mode; all ranks must call it.
 
-    CheckpointError and ValueError as `load_model` and `check_size` raise them, on all ranks alike.
+    CheckpointError as from `load_model`, ValueError as from `check_tensor_parallel_size`, on all ranks.
     """
     config = load_config(folder)
     model = empty_shard(config, world, dtype)
     whole = Pixtral.on_meta(config)
     state = load_tensors(folder, whole, _cuts(whole, world), device=world.device, dtype=dtype)
     model.load_state_dict(state, assign=True)
-    world.meet()
+    world.barrier()
     return model.eval().requires_grad_(False)
 
 
 def empty_shard(config: PixtralConfig, world: World, dtype: torch.dtype) -> Pixtral:
     """The modules and shapes of this rank's shard, on meta; all ranks must call it.
 
-    ValueError as `check_size` raises it.
+    ValueError as `check_tensor_parallel_size` raises it.
     """
-    check_size(config, world.size)
+    check_tensor_parallel_size(config, world.size)
     whole, model = Pixtral.on_meta(config), Pixtral.on_meta(config)
     _cut_layers(model, world, dtype)
     model.add_module("tok_embeddings", EmbeddingShard(model.tok_embeddings, world))
     model.add_module("output", OutputShard(model.output, world))
-    model.reduce = world.sum
+    model.all_reduce = world.all_reduce
     _check_shapes(model, whole, _cuts(whole, world))
     return model
 
 
 def _cut_layers(model: Pixtral, world: World, dtype: torch.dtype) -> None:
     """Has DeepSpeed replace the projections of the decoder's blocks, on meta, by ones that are cut."""
-    # Here, since it takes seconds to import and chooses an accelerator then, which `join` names.
+    # Imported here: it takes seconds, and chooses its accelerator at import, after `join` has named it.
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
@@ -66,8 +67,9 @@ def _cut_layers(model: Pixtral, world: World, dtype: torch.dtype) -> None:
     # a process killed while it compiles leaves a lock that hangs all later runs.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(verbose=False)
-    world.meet()
-    # A group of DeepSpeed's own making would have a time-out of 30 minutes, not the world's: it is given one.
+    world.barrier()
+    # DeepSpeed is given the group. One that it made itself would have a time-out of 30 minutes, not the
+    # world's.
     everyone = dist.group.WORLD
     with _no_transformers():
         deepspeed.init_inference(
@@ -79,16 +81,18 @@ def _cut_layers(model: Pixtral, world: World, dtype: torch.dtype) -> None:
                 "mpu": SimpleNamespace(get_model_parallel_group=lambda: everyone),
             },
             injection_policy={TransformerBlock: _SUMMED},
-            # It knows no float64, the tests' type. Nothing has a type yet that matters: all is on meta,
+            # It knows no float64, which tests use. The type does not matter yet: all tensors are on meta.
             dtype=torch.float32 if dtype == torch.float64 else dtype,
-            keep_module_on_host=True,  # and stays there, until the slices are read.
+            keep_module_on_host=True,  # that is, on meta, until the slices are read
         )
 
 
 @contextmanager
 def _no_transformers() -> Iterator[None]:
-    """DeepSpeed asks whether a block is transformers' of GPT-2, and no argument keeps it from asking: a rank
-    takes 5 seconds to import that."""
+    """Keeps DeepSpeed from importing transformers, which takes 5 seconds a rank.
+
+    DeepSpeed asks whether a block is GPT-2's of transformers, and no argument keeps it from asking.
+    """
     if "transformers" in sys.modules:
         yield
         return
@@ -101,7 +105,7 @@ def _no_transformers() -> Iterator[None]:
 
 
 def _cuts(whole: Pixtral, world: World) -> dict[str, Cut]:
-    """This rank's slice of each tensor that is shared out."""
+    """This rank's slice of each tensor that is cut."""
     cuts = {}
     for name, tensor in whole.state_dict().items():
         module = name.removesuffix(".weight")
@@ -113,7 +117,7 @@ def _cuts(whole: Pixtral, world: World) -> dict[str, Cut]:
 
 
 def _check_shapes(model: Pixtral, whole: Pixtral, cuts: dict[str, Cut]) -> None:
-    """Whether DeepSpeed has cut what we read, and nothing else: how it does is not documented."""
+    """Asserts that DeepSpeed has cut the tensors as `cuts` says, and no others: its way is not documented."""
     expected = {name: list(tensor.shape) for name, tensor in whole.state_dict().items()}
     for name, cut in cuts.items():
         expected[name][cut.dim] = cut.end - cut.start

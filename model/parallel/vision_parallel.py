@@ -1,9 +1,10 @@
-"""A step's images shared out among ranks: each encodes some, and rank 0 gets all features.
+"""Data-parallel vision encoding: each rank encodes some of a step's images, and rank 0 gets all features.
 
-In: on rank 0 the images, on every rank their sizes. Out: on rank 0 their features in order. An encoder is
-small and its images have nothing to do with one another, so each rank has all of it and computes alone.
+In: on rank 0 the images, on every rank their sizes. Out: on rank 0 the features, in the order of the images.
+The encoder is small and images do not depend on one another, so each rank has the whole encoder and computes
+alone.
 
-Shapes: I images, P patches, D width, N ranks, X numbers of one rank's images.
+Shapes: I images, P patches, D width, N ranks, X pixel values of one rank's images.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.cache.plan import share_out
+from model.cache.batch import share_out
 from model.collectives.world import World
 from model.network.pixtral import Pixtral
 
 
-class SharedEncoder:
-    """An encoder whose images several ranks encode."""
+class ParallelVisionEncoder:
+    """The encoder of all ranks together."""
 
     def __init__(self, model: Pixtral, encode: Callable[[Sequence[Tensor]], Tensor], world: World) -> None:
         self._vision = model.config.vision
@@ -28,12 +29,12 @@ class SharedEncoder:
         self._world = world
 
     def __call__(self, sizes_I2: NDArray[np.int32], images: Sequence[Tensor] | None) -> Tensor | None:
-        """Features (P, D) on rank 0, which passes the images; `sizes_I2` are their heights and widths."""
+        """Features (P, D) on rank 0, which passes the images. `sizes_I2` are their heights and widths."""
         side, channels = self._vision.patch_size, self._vision.num_channels
         patches = [height // side * (width // side) for height, width in sizes_I2.tolist()]
         numbers = [channels * height * width for height, width in sizes_I2.tolist()]
         shares = share_out(patches, self._world.size)
-        # Collectives move as much for each rank: what is short is filled up.
+        # Collectives move equally much for each rank: shorter shares are padded.
         longest = max(sum(numbers[image] for image in share) for share in shares)
         sent_NX = None
         if images is not None:
@@ -55,7 +56,7 @@ class SharedEncoder:
                 ]
             )
             features_PD[: len(mine_PD)] = mine_PD
-        parts_NPD = self._world.collect(features_PD)
+        parts_NPD = self._world.gather(features_PD)
         if parts_NPD is None:
             return None
         found: dict[int, Tensor] = {}

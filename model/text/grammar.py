@@ -1,9 +1,9 @@
-"""Which token may come next, so that what is written is JSON of a given schema. No torch, no logits.
+"""Constrained decoding: which tokens may come next, so that an answer is JSON of a given schema. No torch.
 
 In: JSON schemas, and the tokens that were chosen so far. Out: bitmasks over the vocabulary, int32 words of 32
-tokens each, the lowest bit first. Control tokens are never allowed, but for the end of sequence once the
-JSON is complete. The engine masks logits with them; log-probabilities are those before the mask.
-The work is llguidance's (Rust, without Python's lock); `lark` says what the grammar of a schema is.
+tokens each, the lowest bit first. Control tokens are never allowed, except the end of sequence once the JSON
+is complete. The engine applies the masks to logits; log-probabilities are those before the mask. llguidance
+does the work (Rust, without Python's lock); `json_schema` writes the grammar of a schema for it.
 """
 
 import json
@@ -23,10 +23,10 @@ GRAMMAR_VERSION = 1  # counts up when the same schema allows other texts; part o
 
 
 class Grammars:
-    """The grammars over one tokenizer's tokens, each compiled once (milliseconds)."""
+    """The grammars over the tokens of one tokenizer. Each is compiled once, which takes milliseconds."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        """Half a second for 131,072 tokens."""
+        """Takes half a second for 131,072 tokens."""
         self.vocab_size = tokenizer.vocab_size
         self._tokens = LLTokenizer(
             TokenizerWrapper(_Tokens(tokenizer)),
@@ -45,13 +45,13 @@ class Grammars:
         return Matcher(fresh.deep_copy())
 
     def new_masks(self, rows: int) -> NDArray[np.int32]:
-        """(rows, ceil(V / 32)) int32: nothing is allowed."""
+        """(rows, ceil(V / 32)) int32, in which no token is allowed."""
         return np.zeros((rows, -(-self.vocab_size // 32)), np.int32)
 
     def fill(self, matchers: Sequence["Matcher | None"], masks_RW: NDArray[np.int32]) -> None:
-        """Row r for matcher r, several threads at once; without one everything is allowed.
+        """Fills row r with the mask of matcher r, in several threads. No matcher: all tokens are allowed.
 
-        A matcher that allows nothing is `stuck` after it.
+        A matcher that allows no token is `stuck` afterwards.
         """
         constrained = [(matcher, row) for row, matcher in enumerate(matchers) if matcher is not None]
         masks_RW[: len(matchers)] = -1
@@ -64,35 +64,35 @@ class Grammars:
 
 
 class Matcher:
-    """Where one sequence stands in its grammar. One thread at a time."""
+    """The state of one sequence in its grammar. To be used by one thread at a time."""
 
     def __init__(self, inner: LLMatcher) -> None:
         self.inner = inner
 
     def fill(self, mask_W: NDArray[np.int32]) -> None:
-        """The tokens that may come next. If there are none it is `stuck`."""
+        """Fills the mask of tokens that may come next. If there are none, the matcher is `stuck`."""
         fill_next_token_bitmask(self.inner, mask_W[None])
         if self.stuck:
             mask_W[:] = 0
 
     def accept(self, token: int) -> None:
-        """Move past a token that the last mask allowed. It may leave the matcher `stuck`."""
+        """Moves past a token that the last mask allowed. The matcher may be `stuck` afterwards."""
         accepted = self.inner.consume_token(token)
         assert accepted or NOT_ALLOWED not in self.why_stuck, f"token {token}: {self.why_stuck}"
 
     @property
     def is_complete(self) -> bool:
-        """The JSON is whole, and nothing but the end of sequence can follow."""
+        """The JSON is complete: only the end of sequence can follow."""
         return self.inner.is_stopped() and not self.stuck
 
     @property
     def stuck(self) -> bool:
-        """No token can follow: nothing fits the schema, or llguidance's limits on its own work are passed."""
+        """No token can follow: none fits the schema, or llguidance has reached the limits of its work."""
         return self.inner.is_error()
 
     @property
     def why_stuck(self) -> str:
-        """One line, empty while it is not stuck."""
+        """The reason in one line; empty unless the matcher is stuck."""
         return self.inner.get_error().partition("\n")[0]
 
 
@@ -106,7 +106,7 @@ def check_schema(json_schema: str) -> str:
 
 
 class _Tokens:
-    """Our tokenizer as llguidance wants to see one."""
+    """Our tokenizer in the form that llguidance expects."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         names = [tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size)]

@@ -1,13 +1,15 @@
-"""A JSON schema in, the same as a grammar for llguidance out: Lark's notation with JSON inside.
+"""Translates a JSON schema into a grammar for llguidance, in Lark's notation with JSON inside.
 
-The text that the grammar allows is what `json.dumps(value, ensure_ascii=False)` writes: one line, ", " and
-": " between values, fields in the schema's order, none left out, characters as they are. It is narrower than
-the schema where reading needs it: dates are days of the calendar, date-times have a time zone, decimals have
-no exponent and their digits at most, and no text holds a control character that JSON would write as \\u0001.
+The grammar allows the text that `json.dumps(value, ensure_ascii=False)` writes: one line, ", " and ": "
+between values, all fields in the schema's order, characters as they are. It is narrower than the schema where
+the answers must be read back: dates are days of the calendar, date-times have a time zone, decimals have no
+exponent and no more digits than declared, and no text holds a control character that JSON would write as
+\\u0001.
 
-Why not llguidance's own reading of JSON schemas: it counts bounds in float64, so it refuses those of 64-bit
-integers and of 38-digit decimals, has no numbers of at most two decimal places and allows 2023-02-29.
-Any keyword but those named here is refused: a grammar that leaves out a condition would break its promise.
+llguidance can read JSON schemas itself, but it is not used for that. It computes bounds in float64, and so it
+refuses bounds of 64-bit integers and of 38-digit decimals; it has no numbers of at most two decimal places,
+and it allows 2023-02-29. All keywords that are not named here are refused: a grammar that leaves out a
+condition would allow wrong answers.
 """
 
 import json
@@ -31,14 +33,14 @@ KEYWORDS = {
     "boolean": set(),
     "null": set(),
 }
-DIGITS = 21  # before and after the point, where the schema sets no bound: 0.00012345678901234567 is a float64
+DIGITS = 21  # before and after the point, if the schema sets no bound: 0.00012345678901234567 is a float64
 EXPONENT = "(?:e[+-]?[0-9]{1,2})?"
-# Else, where only one text can follow, llguidance allows only its own choice of tokens for that text.
+# Otherwise, if only one text can follow, llguidance allows only its own tokenization of that text.
 OPTIONS = '%llguidance {"no_forcing": true}'
 QUOTE = r'"\""'  # '"' as Lark writes it
 CHARACTER = r'CHAR: /[^"\\\x00-\x1f]/ | /\\["\\bfnrt]/'
 ESCAPES = 'nrbtf\\"'  # the same, in llguidance's own strings
-# What these mean where pydantic reads a pattern; llguidance would take them as ASCII only.
+# The classes as pydantic reads them in a pattern; llguidance would take them as ASCII only.
 CLASSES = {
     "d": r"\p{Nd}",
     "D": r"\P{Nd}",
@@ -48,14 +50,14 @@ CLASSES = {
 
 
 def to_lark(schema: Json) -> str:
-    """The grammar of the values of a schema. ValueError names the field that has none."""
+    """The grammar of the values of a schema. ValueError names a field for which there is none."""
     writer = _Writer()
     start = writer.value(schema, "")
     return "\n".join([OPTIONS, f"start: {start}", *writer.lines, CHARACTER])
 
 
 class _Writer:
-    """Each method returns an expression for the values of a schema; what needs a name becomes a line."""
+    """Each method returns an expression for the values of a schema. Expressions with names become `lines`."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -155,7 +157,8 @@ class _Writer:
 def _limits(bounds: Json, places: int, *, is_float: bool) -> tuple[int, int]:
     """The lowest and the highest number within the bounds, in units of the last decimal.
 
-    A float's exclusive bound is the next float: text that is nearer to the bound would be read as the bound.
+    For floats, an exclusive bound is replaced by the next float: text nearer to it would be read as the
+    bound.
     """
     unit = 10**places
     lows, highs = [], []
@@ -182,7 +185,7 @@ def _json(value: object) -> str:
 
 
 def _literal(text: str) -> str:
-    return _json(text).replace("\x7f", r"\u007f")  # as JSON does, but for this one, which Lark has to escape
+    return _json(text).replace("\x7f", r"\u007f")  # as in JSON, but Lark has to escape this one
 
 
 def _refused(path: str, why: str) -> ValueError:

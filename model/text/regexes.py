@@ -1,7 +1,7 @@
 """Regular expressions for the values that JSON writes as digits: numbers between bounds, days, moments.
 
-They match what can be read back and nothing else: no 2026-02-30, no leading zeros, no -0, no number outside
-its bounds, digit by digit and of any length. In the dialect of Rust's regex, each a whole match.
+They match only values that can be read back: no 2026-02-30, no leading zeros, no -0, no number outside its
+bounds, of any length. They are in the dialect of Rust's regex, and each has to match the whole text.
 """
 
 # Years 0001 to 9999, as Python and Arrow count them.

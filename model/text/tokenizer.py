@@ -41,8 +41,8 @@ class Text:
 
 
 @dataclass(frozen=True)
-class Picture:
-    """The place of an image of `rows` x `columns` patches; `image_grid.grid` says how many an image has."""
+class ImagePlaceholder:
+    """The place in a message of an image of `rows` x `columns` patches, as `image_grid.grid` gives them."""
 
     rows: int
     columns: int
@@ -53,7 +53,7 @@ class Message:
     """One turn, or a part of it: neighbouring messages of one role are one turn."""
 
     role: Literal["system", "user", "assistant"]
-    parts: tuple[Text | Picture, ...]
+    parts: tuple[Text | ImagePlaceholder, ...]
 
 
 class Tokenizer:
@@ -77,7 +77,7 @@ class Tokenizer:
         self.img_break = special_tokens["[IMG_BREAK]"]
         self.img_end = special_tokens["[IMG_END]"]
         self._offset = offset
-        # tiktoken is given no control tokens at all: text cannot become what the encoder does not know.
+        # tiktoken is given no control tokens at all: so no text can become one.
         self._encoding = tiktoken.Encoding(
             "tekken", pat_str=pattern, mergeable_ranks=ranks, special_tokens={}
         )
@@ -154,22 +154,22 @@ class Tokenizer:
                 ids += self._assistant_turn(parts)
         return ids
 
-    def _user_turn(self, parts: Sequence[Text | Picture], system: str) -> list[int]:
+    def _user_turn(self, parts: Sequence[Text | ImagePlaceholder], system: str) -> list[int]:
         chunks = _join_texts(parts)
-        if not any(isinstance(chunk, Picture) for chunk in chunks):
+        if not any(isinstance(chunk, ImagePlaceholder) for chunk in chunks):
             # Without an image the reference encodes both as one text, so BPE may merge across the seam.
             return [self.inst, *self.encode(system + "".join(map(str, chunks))), self.inst_end]
         if len(chunks) == 2 and isinstance(chunks[0], str):
             chunks.reverse()
         ids = [self.inst, *self.encode(system)]
         for chunk in chunks:
-            if isinstance(chunk, Picture):
+            if isinstance(chunk, ImagePlaceholder):
                 ids += self.image_ids(chunk.rows, chunk.columns)
             else:
                 ids += self.encode(chunk)
         return [*ids, self.inst_end]
 
-    def _assistant_turn(self, parts: Sequence[Text | Picture]) -> list[int]:
+    def _assistant_turn(self, parts: Sequence[Text | ImagePlaceholder]) -> list[int]:
         text = _text("assistant", parts)
         if not text:
             raise ValueError("an assistant turn has no text: leave it out of the conversation")
@@ -188,11 +188,11 @@ def shrink_tekken(source: Mapping[str, Any], ranks: int) -> dict[str, Any]:
     return {**source, "config": config, "vocab": source["vocab"][:ranks]}
 
 
-def _join_texts(parts: Iterable[Text | Picture]) -> list[str | Picture]:
+def _join_texts(parts: Iterable[Text | ImagePlaceholder]) -> list[str | ImagePlaceholder]:
     """Drops empty texts and joins neighbouring ones, as the reference does before it encodes a turn."""
-    chunks: list[str | Picture] = []
+    chunks: list[str | ImagePlaceholder] = []
     for part in parts:
-        if isinstance(part, Picture):
+        if isinstance(part, ImagePlaceholder):
             chunks.append(part)
         elif part.text and chunks and isinstance(chunks[-1], str):
             chunks[-1] += JOINER + part.text
@@ -201,9 +201,9 @@ def _join_texts(parts: Iterable[Text | Picture]) -> list[str | Picture]:
     return chunks
 
 
-def _text(role: str, parts: Iterable[Text | Picture]) -> str:
+def _text(role: str, parts: Iterable[Text | ImagePlaceholder]) -> str:
     chunks = _join_texts(parts)
-    if any(isinstance(chunk, Picture) for chunk in chunks):
+    if any(isinstance(chunk, ImagePlaceholder) for chunk in chunks):
         raise ValueError(f"a message of the {role} holds an image: only the user's messages can")
     return "".join(map(str, chunks))
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import torch
 
 from model.checkpoint import default_dtype
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.engine.runner import Network
-from model.executor.factory import EngineConfig
+from model.executor.executor import Executor
+from model.executor.factory import ExecutorConfig
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
@@ -46,7 +47,9 @@ class ReplicaConfig:
 
     @property
     def engine(self) -> EngineConfig:
-        return EngineConfig(fp8_weights=self.dtype == "fp8", fp8_cache=self.cache_dtype == "fp8")
+        return EngineConfig(
+            executor=ExecutorConfig(fp8_weights=self.dtype == "fp8", fp8_cache=self.cache_dtype == "fp8")
+        )
 
 
 def take_device(config: ReplicaConfig) -> tuple[torch.device, torch.dtype]:
@@ -57,8 +60,10 @@ def take_device(config: ReplicaConfig) -> tuple[torch.device, torch.dtype]:
     return device, default_dtype(device) if config.dtype == "auto" else _DTYPES[config.dtype]
 
 
-def make_engine(model: Pixtral, config: ReplicaConfig, network: Network | None = None) -> BatchEngine:
-    """The engine over the model, or over the network that computes with it."""
+def make_engine(model: Pixtral, config: ReplicaConfig, executor: Executor | None = None) -> BatchEngine:
+    """The engine over the model, or over the executor that computes with it."""
     tokenizer = Tokenizer.from_file(model_folder(config.plan.model) / "tekken.json", config.plan.vocab_size)
     grammars = Grammars(tokenizer) if config.plan.grammar else None
-    return BatchEngine(model, eos_id=tokenizer.eos, grammars=grammars, config=config.engine, network=network)
+    return BatchEngine(
+        model, eos_id=tokenizer.eos, grammars=grammars, config=config.engine, executor=executor
+    )

@@ -13,8 +13,8 @@ from threading import Condition, Thread
 from model.collectives.world import World, free_address, join
 from model.engine.request import Completion, Group
 from model.network.pixtral import Pixtral
-from model.parallel.lockstep import Leader, follow
-from model.parallel.tensor_parallel import load_parallel
+from model.parallel.lockstep import TensorParallelExecutor, follow
+from model.parallel.tensor_parallel import load_shard
 from pipeline.infer.engine_loop import Stepper
 from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
 from pipeline.plan.items import model_folder
@@ -52,11 +52,12 @@ class Rank:
         """Loads the rank's part; then rank 0 has its engine, and the others follow it."""
         device, dtype = take_device(self._config)
         world = join(rank, self._config.tensor_parallel, address, device, self._config.step_seconds)
-        model = load_parallel(model_folder(self._config.plan.model), world, dtype)
+        model = load_shard(model_folder(self._config.plan.model), world, dtype)
         if rank:
             Thread(target=self._follow, args=(model, world), name="rank", daemon=True).start()
             return
-        engine = make_engine(model, self._config, Leader(model, world, self._config.engine))
+        executor = TensorParallelExecutor(model, world, self._config.engine.executor)
+        engine = make_engine(model, self._config, executor)
         self._stepper = Stepper(engine, self._deliver, self._break_off)
 
     def submit(self, groups: Sequence[Group]) -> None:
@@ -80,7 +81,7 @@ class Rank:
 
     def _follow(self, model: Pixtral, world: World) -> None:
         try:
-            follow(model, world, self._config.engine)
+            follow(model, world, self._config.engine.executor)
         except Exception as error:
             self._break_off(error)  # whatever it is: the leader asks for it
 

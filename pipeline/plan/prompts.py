@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from model.text.tokenizer import Message, Picture, Text, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Message, Text, Tokenizer
 from schemas.arrow import json_schema
 from schemas.types import Json
 
@@ -88,7 +88,7 @@ class Prompt:
     branches: list[list[int]]
 
 
-def tokenize(tokenizer: Tokenizer, pictures: Sequence[Picture], texts: Sequence[str]) -> Prompt:
+def tokenize(tokenizer: Tokenizer, pictures: Sequence[ImagePlaceholder], texts: Sequence[str]) -> Prompt:
     """The ids of a user turn: the pictures, then one of `texts`. ValueError without a picture or a text."""
     if not pictures or not texts:
         raise ValueError(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from model.config import PixtralConfig, VisionConfig, check_size
+from model.config import PixtralConfig, VisionConfig, check_tensor_parallel_size
 from tests.model.tiny import CONFIG, VISION
 
 
@@ -139,7 +139,7 @@ PIXTRAL_12B = replace(CONFIG, n_heads=32, n_kv_heads=8, hidden_dim=14336, vocab_
 
 @pytest.mark.parametrize("size", [1, 2, 4, 8])
 def test_as_many_ranks_as_divide_the_model_can_share_it(size: int) -> None:
-    check_size(PIXTRAL_12B, size)
+    check_tensor_parallel_size(PIXTRAL_12B, size)
 
 
 @pytest.mark.parametrize("size", [0, 3, 5, 6, 7, 16, 32])
@@ -149,4 +149,4 @@ def test_other_sizes_are_refused_with_those_that_fit(size: int) -> None:
         "14336 feed-forward channels, 131072 tokens of the vocabulary; choose one of 1, 2, 4, 8"
     )
     with pytest.raises(ValueError, match=f"^{expected}$"):
-        check_size(PIXTRAL_12B, size)
+        check_tensor_parallel_size(PIXTRAL_12B, size)

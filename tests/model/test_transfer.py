@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.transfer import Slots, send, send_numbers
+from model.transfer import StaticTensors, send, send_numbers
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ARRAYS = [
@@ -24,7 +24,7 @@ def test_arrays_arrive_in_their_shapes_and_aligned() -> None:
 
 
 def test_slots_keep_their_place_and_take_new_numbers() -> None:
-    fixed = Slots(ARRAYS, DEVICE)
+    fixed = StaticTensors(ARRAYS, DEVICE)
     before = [tensor.data_ptr() for tensor in fixed.tensors]
     fixed.update([array + 7 for array in ARRAYS])
     assert [tensor.data_ptr() for tensor in fixed.tensors] == before
@@ -34,7 +34,7 @@ def test_slots_keep_their_place_and_take_new_numbers() -> None:
 
 def test_slots_of_another_shape_are_a_mistake() -> None:
     with pytest.raises(AssertionError):
-        Slots(ARRAYS, DEVICE).update([ARRAYS[0][:4], *ARRAYS[1:]])
+        StaticTensors(ARRAYS, DEVICE).update([ARRAYS[0][:4], *ARRAYS[1:]])
 
 
 def test_a_tensor_is_sent_whole() -> None:

@@ -22,7 +22,7 @@ from jobs.nano.synthetic.scenes import Pixels, Scene
 from jobs.nano.synthetic.sheet import Glyph
 from model.network.image_grid import fit
 from model.network.preprocess import MEAN, STD, to_pixels
-from model.text.tokenizer import Message, Picture, Text, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Message, Text, Tokenizer
 from pipeline.rasterize.pdf import open_document, rasterize
 
 IGNORE = -1
@@ -77,7 +77,7 @@ def example(scene: Scene, tokenizer: Tokenizer, patch_size: int) -> Example:
         page = _page(document, max_side, patch_size, scanned=scene.pixels is None and random.random() < 0.06)
         pages.append(page)
         characters.append(_characters(document, page.shape[0], page.shape[1], patch_size))
-    pictures = [Picture(page.shape[0] // patch_size, page.shape[1] // patch_size) for page in pages]
+    pictures = [ImagePlaceholder(page.shape[0] // patch_size, page.shape[1] // patch_size) for page in pages]
     ids, targets = _conversation(tokenizer, pictures, exchanges)
     return Example(kind, pages, ids, targets, characters)
 
@@ -123,7 +123,7 @@ def _characters(document: Drawn, height: int, width: int, patch_size: int) -> ND
 
 
 def _conversation(
-    tokenizer: Tokenizer, pictures: list[Picture], exchanges: list[Exchange]
+    tokenizer: Tokenizer, pictures: list[ImagePlaceholder], exchanges: list[Exchange]
 ) -> tuple[list[int], list[int]]:
     """The ids of as many exchanges as fit, one turn each, and what must follow each position of an answer.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from model.cache.batch import Batch, slots
+from model.cache.batch import Batch, share_out, slot_mapping
 from model.cache.plan import Chunk
 
 CHUNKS = [
@@ -29,7 +29,7 @@ def test_rows_are_the_last_tokens_of_the_chunks_that_sample() -> None:
 def test_slots_follow_the_block_tables() -> None:
     """Position 9 in blocks of 4 is place 1 of the third block, 5: slot 21."""
     assert make_batch().slots_T(4).tolist() == [21, 37, 38, 39, 12, 13]
-    assert slots(CHUNKS[0], 2, 6, 4).tolist() == [30, 31, 8, 9]
+    assert slot_mapping(CHUNKS[0], 2, 6, 4).tolist() == [30, 31, 8, 9]
 
 
 def test_all_numbers_are_of_the_type_that_is_sent() -> None:
@@ -57,3 +57,10 @@ def test_a_part_has_its_chunks_tokens_and_patches() -> None:
     ]
     other = whole.part([0])
     assert (other.ids_T.tolist(), other.unknown_K2.tolist(), list(other.patches)) == ([20], [[0, 2]], [])
+
+
+def test_shares_are_of_like_size() -> None:
+    assert share_out([30, 10, 20, 10], 2) == [[0, 3], [1, 2]]
+    assert share_out([4, 6, 8, 10, 12], 2) == [[0, 1, 4], [2, 3]]
+    assert share_out([5], 3) == [[0], [], []]
+    assert share_out([], 2) == [[], []]

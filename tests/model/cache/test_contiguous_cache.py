@@ -1,11 +1,11 @@
 import torch
 
-from model.cache.contiguous_cache import KVCache, extend
+from model.cache.contiguous_cache import ContiguousCache, extend
 
 
 def test_a_cache_returns_all_that_was_written() -> None:
     k_SGH, v_SGH = torch.randn(2, 300, 2, 4)
-    cache = KVCache()
+    cache = ContiguousCache()
     for start, end in ((0, 1), (1, 100), (100, 101), (101, 300)):
         for layer in range(2):
             k, v = cache.append(layer, k_SGH[start:end] + layer, v_SGH[start:end] - layer)
@@ -15,7 +15,7 @@ def test_a_cache_returns_all_that_was_written() -> None:
 
 
 def test_branches_go_their_own_ways() -> None:
-    cache = KVCache()
+    cache = ContiguousCache()
     prefix = torch.randn(3, 2, 4)
     cache.append(0, prefix, prefix)
     cache.length = 3
@@ -30,7 +30,7 @@ def test_branches_go_their_own_ways() -> None:
 
 
 def test_extend_packs_what_each_sequence_attends_to() -> None:
-    caches = [KVCache(), KVCache()]
+    caches = [ContiguousCache(), ContiguousCache()]
     past = torch.randn(2, 1, 4)
     caches[1].append(0, past, past)
     caches[1].length = 2

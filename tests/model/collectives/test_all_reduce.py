@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from model.collectives.all_reduce import Coming, Pair, make_sums
+from model.collectives.all_reduce import PeerReducer, PendingSum, make_reducer
 from model.collectives.world import World
 from tests.model.ranks import Ranks
 
@@ -20,23 +20,23 @@ def part(rank: int, number: int, rows: int) -> torch.Tensor:
 
 @torch.inference_mode()
 def add_up(world: World) -> int:
-    """Steps in halves and whole, on a rank that is late now and then: how many sums were wrong."""
-    sums = make_sums(world, _ROWS, torch.empty(_WIDTH, device=world.device))
-    assert isinstance(sums, Pair)
+    """Steps in micro-batches and whole, on a rank that is late now and then: how many sums were wrong."""
+    reducer = make_reducer(world, _ROWS, torch.empty(_WIDTH, device=world.device))
+    assert isinstance(reducer, PeerReducer)
     steps, delays = random.Random(0), random.Random(world.rank)
     wrong = torch.zeros((), dtype=torch.int64, device=world.device)
     number = 0
     for _ in range(_STEPS):
         lanes, count = steps.choice((1, 2)), 2 * steps.randrange(4)
-        world.sum(torch.zeros(1, device=world.device)).wait()  # as of embeddings
-        sums.restart(hidden=lanes == 2)
+        world.all_reduce(torch.zeros(1, device=world.device)).wait()  # as of embeddings
+        reducer.start_step(overlapped=lanes == 2)
         coming = []
         for _ in range(count * lanes):
             rows = steps.randrange(1, _ROWS)
             torch.cuda._sleep(delays.choice((0, 0, 1_000_000)))
-            place_TD = sums.place(rows)
-            place_TD.copy_(part(world.rank, number, rows))
-            coming.append((number, rows, sums.begin(place_TD)))
+            buffer_TD = reducer.buffer(rows)
+            buffer_TD.copy_(part(world.rank, number, rows))
+            coming.append((number, rows, reducer.begin(buffer_TD)))
             number += 1
             if len(coming) == lanes:
                 wrong += check(*coming.pop(0), delays)
@@ -45,7 +45,7 @@ def add_up(world: World) -> int:
     return int(wrong)
 
 
-def check(number: int, rows: int, coming: Coming, delays: random.Random) -> torch.Tensor:
+def check(number: int, rows: int, coming: PendingSum, delays: random.Random) -> torch.Tensor:
     own_TD, other_TD = coming.wait()
     torch.cuda._sleep(delays.choice((0, 0, 1_000_000)))
     expected_TD = part(0, number, rows) + part(1, number, rows)

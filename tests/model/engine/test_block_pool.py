@@ -5,7 +5,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from model.engine.block_pool import Blocks, block_names
+from model.engine.block_pool import BlockPool, block_names
 
 COUNT, SIZE = 6, 4
 
@@ -35,7 +35,7 @@ def test_names_tell_images_apart_from_the_block_on_in_which_they_begin() -> None
 
 
 def test_least_recently_used_content_makes_room_and_tails_go_first() -> None:
-    blocks = Blocks(4, SIZE)
+    blocks = BlockPool(4, SIZE)
     old, new = blocks.allocate(2), blocks.allocate(1)
     for block, name in zip([*old, *new], (b"o1", b"o2", b"n1"), strict=True):
         blocks.publish(block, name)
@@ -53,7 +53,7 @@ def test_least_recently_used_content_makes_room_and_tails_go_first() -> None:
 
 
 def test_of_equal_contents_the_first_is_kept() -> None:
-    blocks = Blocks(2, SIZE)
+    blocks = BlockPool(2, SIZE)
     first, second = blocks.allocate(2)
     blocks.publish(first, b"x")
     blocks.publish(second, b"x")
@@ -64,7 +64,7 @@ def test_of_equal_contents_the_first_is_kept() -> None:
 
 def test_blocks_have_a_size() -> None:
     with pytest.raises(ValueError, match="at least 1"):
-        Blocks(0, SIZE)
+        BlockPool(0, SIZE)
 
 
 class BlocksMachine(RuleBasedStateMachine):
@@ -72,7 +72,7 @@ class BlocksMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.blocks = Blocks(COUNT, SIZE)
+        self.blocks = BlockPool(COUNT, SIZE)
         self.held: list[list[int]] = []
         self.contents: dict[int, bytes] = {}
 

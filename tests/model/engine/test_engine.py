@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,20 +14,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, Engine, Group
-from model.engine.sampling import Sampling
-from model.executor.factory import EngineConfig
+from model.engine.sampling import SamplingParams
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
+from tests.model.configs import configured
 from tests.model.tiny import image_ids, tiny_pixtral
 
 EOS = 2
 SIZE = 4  # tokens of a block: every prefix here has several, and most a partial one
-ROOMY = EngineConfig(block_size=SIZE, cache_tokens=2000)
+ROOMY = configured(block_size=SIZE, cache_tokens=2000)
 LOOPS = RepetitionLimit(longest=3, times=3, tokens=6)
 
 
@@ -46,7 +48,7 @@ def make_group(
     pages: Sequence[tuple[int, int, int]],
     questions: Sequence[tuple[int, int]],
     *,
-    sampling: Sampling | None = None,
+    sampling: SamplingParams | None = None,
     system: int = 3,
 ) -> Group:
     """`pages` are (seed, rows, columns); `questions` are lengths of question and of the longest answer."""
@@ -61,7 +63,7 @@ def make_group(
             id=f"{name}/{number}",
             ids=[*(30 + (number * 7 + place) % 20 for place in range(length - 1)), 4],
             max_new_tokens=tokens,
-            sampling=sampling or Sampling(),
+            sampling=sampling or SamplingParams(),
         )
         for number, (length, tokens) in enumerate(questions)
     ]
@@ -96,7 +98,7 @@ def assert_empty(engine: BatchEngine) -> None:
     blocks = engine._scheduler._blocks
     assert blocks.free == blocks.count
     assert not engine._groups
-    assert not engine._asked
+    assert not engine._branches
 
 
 def assert_equal(ours: dict[str, Completion], theirs: dict[str, Completion]) -> None:
@@ -122,17 +124,17 @@ def mixed_groups() -> list[Group]:
 
 @pytest.fixture(scope="module")
 def expected(model: Pixtral) -> dict[str, Completion]:
-    done = answers(NaiveEngine(model, eos_id=EOS), mixed_groups())
+    done = answers(ReferenceEngine(model, eos_id=EOS), mixed_groups())
     assert {completion.finish_reason for completion in done.values()} >= {"length"}
     assert len({tuple(completion.token_ids) for completion in done.values()}) > 6
     return done
 
 
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("async_scheduling", [False, True])
 def test_a_batch_of_groups_equals_the_plain_loop(
-    model: Pixtral, expected: dict[str, Completion], ahead: bool
+    model: Pixtral, expected: dict[str, Completion], async_scheduling: bool
 ) -> None:
-    assert_equal(batch(model, mixed_groups(), replace(ROOMY, ahead=ahead)), expected)
+    assert_equal(batch(model, mixed_groups(), configured(ROOMY, async_scheduling=async_scheduling)), expected)
 
 
 def test_ahead_a_step_is_launched_before_the_last_one_is_read(model: Pixtral) -> None:
@@ -140,7 +142,7 @@ def test_ahead_a_step_is_launched_before_the_last_one_is_read(model: Pixtral) ->
     group = make_group("a", [], [(2, 2)])
     steps = {}
     for ahead in (False, True):
-        engine = BatchEngine(model, eos_id=EOS, config=replace(ROOMY, ahead=ahead))
+        engine = BatchEngine(model, eos_id=EOS, config=configured(ROOMY, async_scheduling=ahead))
         engine.submit(group)
         steps[ahead] = [bool(engine.step()) for _ in range(4)]
     assert steps == {False: [False, False, True, False], True: [False, False, False, True]}
@@ -153,19 +155,28 @@ def test_alone_equals_in_company(model: Pixtral, expected: dict[str, Completion]
             assert_equal(alone, {branch.id: expected[branch.id]})
 
 
-@pytest.mark.parametrize("step_tokens", [1, 2, 3, 5, 7, 16, 33])
+@pytest.mark.parametrize("max_num_batched_tokens", [1, 2, 3, 5, 7, 16, 33])
 def test_prefill_in_chunks_equals_prefill_whole(
-    model: Pixtral, expected: dict[str, Completion], step_tokens: int
+    model: Pixtral, expected: dict[str, Completion], max_num_batched_tokens: int
 ) -> None:
-    assert_equal(batch(model, mixed_groups(), replace(ROOMY, step_tokens=step_tokens)), expected)
+    assert_equal(
+        batch(model, mixed_groups(), configured(ROOMY, max_num_batched_tokens=max_num_batched_tokens)),
+        expected,
+    )
 
 
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("async_scheduling", [False, True])
 @pytest.mark.parametrize("blocks", [13, 14, 17, 23])
 def test_preempted_equals_undisturbed(
-    model: Pixtral, expected: dict[str, Completion], blocks: int, ahead: bool
+    model: Pixtral, expected: dict[str, Completion], blocks: int, async_scheduling: bool
 ) -> None:
-    config = replace(ROOMY, cache_tokens=blocks * SIZE, reserve=0.0, step_tokens=20, ahead=ahead)
+    config = configured(
+        ROOMY,
+        cache_tokens=blocks * SIZE,
+        reserve=0.0,
+        max_num_batched_tokens=20,
+        async_scheduling=async_scheduling,
+    )
     engine = BatchEngine(model, eos_id=EOS, config=config)
     assert_equal(answers(engine, mixed_groups()), expected)
     assert engine.preemptions > 0
@@ -189,10 +200,16 @@ def test_a_shared_prefix_equals_one_of_its_own(model: Pixtral, expected: dict[st
         assert_equal(run(engine), {group.id: expected[group.id]})
 
 
-@pytest.mark.parametrize("ahead", [False, True])
-def test_aborted_others_change_nothing(model: Pixtral, expected: dict[str, Completion], ahead: bool) -> None:
+@pytest.mark.parametrize("async_scheduling", [False, True])
+def test_aborted_others_change_nothing(
+    model: Pixtral, expected: dict[str, Completion], async_scheduling: bool
+) -> None:
     for steps in range(8):
-        engine = BatchEngine(model, eos_id=EOS, config=replace(ROOMY, step_tokens=12, ahead=ahead))
+        engine = BatchEngine(
+            model,
+            eos_id=EOS,
+            config=configured(ROOMY, max_num_batched_tokens=12, async_scheduling=async_scheduling),
+        )
         for group in mixed_groups():
             engine.submit(group)
         done = {completion.id: completion for _ in range(steps) for completion in engine.step()}
@@ -216,40 +233,42 @@ def test_aborted_others_change_nothing(model: Pixtral, expected: dict[str, Compl
         min_size=1,
         max_size=5,
     ),
-    step_tokens=st.integers(1, 60),
-    sequences=st.integers(1, 6),
+    max_num_batched_tokens=st.integers(1, 60),
+    max_num_seqs=st.integers(1, 6),
     blocks=st.integers(13, 24),
     reserve=st.sampled_from([0.0, 0.0, 1.0]),
     encode_patches=st.sampled_from([0, 10, 1000]),
     temperature=st.sampled_from([0.0, 1.0]),
     late=st.integers(0, 5),
-    ahead=st.booleans(),
+    async_scheduling=st.booleans(),
 )
 @settings(max_examples=60)
 def test_any_mix_equals_the_plain_loop(
     model: Pixtral,
     groups: list[tuple[list[tuple[int, int, int]], list[tuple[int, int]], int]],
-    step_tokens: int,
-    sequences: int,
+    max_num_batched_tokens: int,
+    max_num_seqs: int,
     blocks: int,
     reserve: float,
     encode_patches: int,
     temperature: float,
     late: int,
-    ahead: bool,
+    async_scheduling: bool,
 ) -> None:
     asked = [
-        make_group(str(number), pages, questions, system=system, sampling=Sampling(temperature=temperature))
+        make_group(
+            str(number), pages, questions, system=system, sampling=SamplingParams(temperature=temperature)
+        )
         for number, (pages, questions, system) in enumerate(groups)
     ]
-    config = EngineConfig(
-        step_tokens=step_tokens,
-        sequences=sequences,
+    config = configured(
+        max_num_batched_tokens=max_num_batched_tokens,
+        max_num_seqs=max_num_seqs,
         block_size=SIZE,
         cache_tokens=blocks * SIZE,
         reserve=reserve,
         encode_patches=encode_patches,
-        ahead=ahead,
+        async_scheduling=async_scheduling,
         repetition=LOOPS,
     )
     engine = BatchEngine(model, eos_id=EOS, config=config)
@@ -257,7 +276,7 @@ def test_any_mix_equals_the_plain_loop(
         engine.submit(group)
     done = {completion.id: completion for _ in range(late) for completion in engine.step()}
     done |= answers(engine, asked[-1:])
-    assert_equal(done, answers(NaiveEngine(model, eos_id=EOS, repetition=LOOPS), asked))
+    assert_equal(done, answers(ReferenceEngine(model, eos_id=EOS, repetition=LOOPS), asked))
     assert_empty(engine)
 
 
@@ -301,16 +320,16 @@ def test_an_image_seen_at_two_sizes_is_two_prefixes(model: Pixtral) -> None:
         )
     engine = BatchEngine(model, eos_id=EOS, config=ROOMY)
     for group in groups:
-        assert_equal(answers(engine, [group]), answers(NaiveEngine(model, eos_id=EOS), [group]))
+        assert_equal(answers(engine, [group]), answers(ReferenceEngine(model, eos_id=EOS), [group]))
 
 
 def test_features_are_dropped_once_their_image_is_prefilled(model: Pixtral) -> None:
-    engine = BatchEngine(model, eos_id=EOS, config=replace(ROOMY, step_tokens=20))
+    engine = BatchEngine(model, eos_id=EOS, config=configured(ROOMY, max_num_batched_tokens=20))
     engine.submit(make_group("a", [(0, 2, 3), (1, 3, 3)], [(3, 6)]))
     kept = []
     for _ in range(3):
         engine.step()
-        pictures = next(iter(engine._groups.values())).prefix.pictures
+        pictures = next(iter(engine._groups.values())).prefix.images
         kept.append([picture.features_PD is not None for picture in pictures])
     assert kept == [[False, True], [False, False], [False, False]]
 
@@ -330,11 +349,11 @@ def test_the_encoder_takes_all_pages_of_a_step_and_goes_ahead_as_told(
     batch(model, groups)
     assert encoded == [4]
     encoded.clear()
-    batch(model, groups, replace(ROOMY, step_tokens=20))
+    batch(model, groups, configured(ROOMY, max_num_batched_tokens=20))
     assert sum(encoded) == 4
     assert len(encoded) > 2
     encoded.clear()
-    batch(model, groups, replace(ROOMY, step_tokens=20, encode_patches=100))
+    batch(model, groups, configured(ROOMY, max_num_batched_tokens=20, encode_patches=100))
     assert encoded == [4]
 
 
@@ -357,16 +376,16 @@ def test_only_sampled_rows_are_computed_in_the_last_layer(
     assert rows == {"first": [len(group.prefix_ids), 8, 2], "last": [0, 2, 2], "output": [0, 2, 2]}
 
 
-@pytest.mark.parametrize("engine_type", [NaiveEngine, BatchEngine])
+@pytest.mark.parametrize("engine_type", [ReferenceEngine, BatchEngine])
 def test_answers_can_be_given_their_full_length(
-    model: Pixtral, expected: dict[str, Completion], engine_type: type[NaiveEngine | BatchEngine]
+    model: Pixtral, expected: dict[str, Completion], engine_type: type[ReferenceEngine | BatchEngine]
 ) -> None:
     stop = expected["a/2"].token_ids[1]
     group = mixed_groups()[0]
     short = answers(engine_type(model, eos_id=stop), [group])["a/2"]
     assert short.finish_reason == "stop"
     assert len(short.token_ids) < 9
-    branches = [replace(branch, sampling=Sampling(ignore_eos=True)) for branch in group.branches]
+    branches = [replace(branch, sampling=SamplingParams(ignore_eos=True)) for branch in group.branches]
     long = answers(engine_type(model, eos_id=stop), [replace(group, branches=branches)])["a/2"]
     assert (long.finish_reason, long.token_ids) == ("length", expected["a/2"].token_ids)
 
@@ -376,32 +395,32 @@ def test_a_loop_ends_the_answer() -> None:
     model.output.weight.zero_()  # every token is as likely, and the first is taken
     group = make_group("a", [], [(3, 50)])
     for engine in (
-        NaiveEngine(model, eos_id=EOS, repetition=LOOPS),
-        BatchEngine(model, eos_id=EOS, config=replace(ROOMY, repetition=LOOPS)),
+        ReferenceEngine(model, eos_id=EOS, repetition=LOOPS),
+        BatchEngine(model, eos_id=EOS, config=configured(ROOMY, repetition=LOOPS)),
     ):
         completion = answers(engine, [group])["a/0"]
         assert (completion.finish_reason, completion.token_ids) == ("repetition", [0] * 6)
 
 
-@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("async_scheduling", [False, True])
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-def test_grammars_hold_in_a_batch_as_in_the_plain_loop(temperature: float, ahead: bool) -> None:
+def test_grammars_hold_in_a_batch_as_in_the_plain_loop(temperature: float, async_scheduling: bool) -> None:
     """Constrained beside free, preempted in mid-answer, cut and refused."""
     tokenizer = Tokenizer.from_file(Path("model/nano/tekken.json"))
     model = tiny_pixtral(dtype=torch.float64, vocab_size=tokenizer.vocab_size)
     grammars = Grammars(tokenizer)
     number = json.dumps({"type": "integer", "minimum": 100, "maximum": 999})
     day = json.dumps({"type": "string", "format": "date"})
-    group = make_group("a", [(0, 2, 3)], [(3, 30)] * 12, sampling=Sampling(temperature=temperature))
+    group = make_group("a", [(0, 2, 3)], [(3, 30)] * 12, sampling=SamplingParams(temperature=temperature))
     schemas = [day, None, number, day, '{"type": "uri"}', number] + [day] * 6
     branches = [
         replace(branch, grammar=schema) for branch, schema in zip(group.branches, schemas, strict=True)
     ]
     branches[3] = replace(branches[3], max_new_tokens=4)
     group = replace(group, branches=branches)
-    expected = answers(NaiveEngine(model, eos_id=EOS, grammars=grammars), [group])
-    roomy = replace(ROOMY, ahead=ahead)
-    tight = replace(roomy, block_size=1, cache_tokens=48, reserve=0.0, step_tokens=9)
+    expected = answers(ReferenceEngine(model, eos_id=EOS, grammars=grammars), [group])
+    roomy = configured(ROOMY, async_scheduling=async_scheduling)
+    tight = configured(roomy, block_size=1, cache_tokens=48, reserve=0.0, max_num_batched_tokens=9)
     for config in (roomy, tight):
         engine = BatchEngine(model, eos_id=EOS, grammars=grammars, config=config)
         done = answers(engine, [group])
@@ -461,10 +480,10 @@ def test_a_sequence_that_cannot_be_computed_fails_alone(
 ) -> None:
     step = model.step
 
-    def run_out(x_TD: Tensor, positions_T: Tensor, pages: object) -> Tensor:
+    def run_out(x_TD: Tensor, positions_T: Tensor, *rest: Any) -> Tensor:
         if int(positions_T.max()) >= 28:  # only group e's sequences are so long
             raise RuntimeError("out of something")
-        return step(x_TD, positions_T, pages)  # type: ignore[arg-type]  # whatever it was given
+        return step(x_TD, positions_T, *rest)
 
     monkeypatch.setattr(model, "step", run_out)
     done = batch(model, mixed_groups())
@@ -481,7 +500,9 @@ def test_an_answer_that_had_ended_is_not_lost_with_the_step_after_it(
     """Ahead, that step is launched before the end is known."""
     group = mixed_groups()[0]
     group = replace(group, branches=group.branches[:1])
-    engine = BatchEngine(model, eos_id=expected["a/0"].token_ids[0], config=replace(ROOMY, ahead=True))
+    engine = BatchEngine(
+        model, eos_id=expected["a/0"].token_ids[0], config=configured(ROOMY, async_scheduling=True)
+    )
     engine.submit(group)
     assert [engine.step(), engine.step()] == [[], []]  # the page, then the question
 
@@ -531,4 +552,4 @@ def test_the_cache_is_sized_by_free_memory(model: Pixtral) -> None:
     engine = BatchEngine(model, eos_id=EOS)
     assert engine._scheduler.fits(10_000)
     with pytest.raises(ValueError, match="at least 1"):
-        BatchEngine(model, eos_id=EOS, config=replace(ROOMY, cache_tokens=SIZE - 1))
+        BatchEngine(model, eos_id=EOS, config=configured(ROOMY, cache_tokens=SIZE - 1))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Completion, Group
 from model.network.pixtral import Pixtral
 from model.network.preprocess import to_pixels
@@ -39,7 +39,7 @@ def group(name: str = "g", questions: list[list[int]] | None = None, tokens: int
     return Group(id=name, prefix_ids=PREFIX, images=images(), branches=branches, max_side=48)
 
 
-def run(engine: NaiveEngine) -> dict[str, Completion]:
+def run(engine: ReferenceEngine) -> dict[str, Completion]:
     done: dict[str, Completion] = {}
     while engine.pending:
         for completion in engine.step():
@@ -69,7 +69,7 @@ def answer_without_cache(model: Pixtral, question: list[int], tokens: int) -> tu
 
 
 def test_prefix_shared_and_cached_equals_everything_computed_anew(model: Pixtral) -> None:
-    engine = NaiveEngine(model, eos_id=EOS)
+    engine = ReferenceEngine(model, eos_id=EOS)
     engine.submit(group())
     done = run(engine)
     written = []
@@ -86,11 +86,11 @@ def test_prefix_shared_and_cached_equals_everything_computed_anew(model: Pixtral
 
 
 def test_the_order_and_company_of_questions_change_nothing(model: Pixtral) -> None:
-    together = NaiveEngine(model, eos_id=EOS)
+    together = ReferenceEngine(model, eos_id=EOS)
     together.submit(group())
     answers = run(together)
     for number, question in enumerate(QUESTIONS):
-        alone = NaiveEngine(model, eos_id=EOS)
+        alone = ReferenceEngine(model, eos_id=EOS)
         alone.submit(group(questions=[question]))
         completion = run(alone)["g/0"]
         assert completion.token_ids == answers[f"g/{number}"].token_ids
@@ -100,7 +100,7 @@ def test_the_order_and_company_of_questions_change_nothing(model: Pixtral) -> No
 def test_decoding_stops_at_the_end_of_sequence_and_leaves_it_out(model: Pixtral) -> None:
     expected, _ = answer_without_cache(model, QUESTIONS[0], 6)
     stop = expected[3]
-    engine = NaiveEngine(model, eos_id=stop)
+    engine = ReferenceEngine(model, eos_id=stop)
     engine.submit(group(questions=QUESTIONS[:1]))
     completion = run(engine)["g/0"]
     assert completion.finish_reason == "stop"
@@ -109,14 +109,14 @@ def test_decoding_stops_at_the_end_of_sequence_and_leaves_it_out(model: Pixtral)
 
 
 def test_decoding_stops_at_its_length(model: Pixtral) -> None:
-    engine = NaiveEngine(model, eos_id=-1)
+    engine = ReferenceEngine(model, eos_id=-1)
     engine.submit(group(tokens=3))
     done = run(engine).values()
     assert {(completion.finish_reason, len(completion.token_ids)) for completion in done} == {("length", 3)}
 
 
 def test_a_group_without_images_or_prefix_is_answered(model: Pixtral) -> None:
-    engine = NaiveEngine(model, eos_id=-1)
+    engine = ReferenceEngine(model, eos_id=-1)
     for name, prefix, ids in (("split", [1, 3, 30], [31, 4]), ("whole", [], [1, 3, 30, 31, 4])):
         branch = Branch(id=name, ids=ids, max_new_tokens=4)
         engine.submit(Group(id=name, prefix_ids=prefix, images=[], branches=[branch], max_side=48))
@@ -139,7 +139,7 @@ BAD_GROUPS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("message", list(BAD_GROUPS))
 def test_a_bad_group_is_an_error_and_the_next_is_answered(model: Pixtral, message: str) -> None:
-    engine = NaiveEngine(model, eos_id=EOS)
+    engine = ReferenceEngine(model, eos_id=EOS)
     engine.submit(replace(group("bad"), **BAD_GROUPS[message]))
     engine.submit(group("good"))
     done = run(engine)
@@ -163,7 +163,7 @@ def test_a_bad_group_is_an_error_and_the_next_is_answered(model: Pixtral, messag
     ],
 )
 def test_a_bad_branch_leaves_the_others_of_its_group(model: Pixtral, branch: Branch, message: str) -> None:
-    engine = NaiveEngine(model, eos_id=EOS)
+    engine = ReferenceEngine(model, eos_id=EOS)
     good = group()
     engine.submit(replace(good, branches=[branch, *good.branches]))
     done = run(engine)
@@ -173,7 +173,7 @@ def test_a_bad_branch_leaves_the_others_of_its_group(model: Pixtral, branch: Bra
 
 
 def test_what_torch_cannot_compute_is_an_error(model: Pixtral, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = NaiveEngine(model, eos_id=EOS)
+    engine = ReferenceEngine(model, eos_id=EOS)
     engine.submit(group(questions=QUESTIONS[:2]))
 
     def run_out(*_: object) -> None:
@@ -191,7 +191,7 @@ def test_what_torch_cannot_compute_is_an_error(model: Pixtral, monkeypatch: pyte
 def test_a_model_of_nan_is_an_error() -> None:
     model = tiny_pixtral()
     model.norm.weight[3] = float("nan")
-    engine = NaiveEngine(model, eos_id=EOS)
+    engine = ReferenceEngine(model, eos_id=EOS)
     engine.submit(group(questions=QUESTIONS[:1]))
     assert "not finite" in str(run(engine)["g/0"].error)
 
@@ -200,13 +200,13 @@ def test_a_model_may_write_an_image_token(model: Pixtral) -> None:
     """It is text then, and the next token follows from its own embedding."""
     expected, _ = answer_without_cache(model, QUESTIONS[0], 6)
     assert model.config.vision.image_token_id in expected[:-1]
-    engine = NaiveEngine(model, eos_id=EOS)
+    engine = ReferenceEngine(model, eos_id=EOS)
     engine.submit(group(questions=QUESTIONS[:1]))
     assert run(engine)["g/0"].token_ids == expected
 
 
 def test_aborted_branches_and_groups_are_not_answered(model: Pixtral) -> None:
-    engine = NaiveEngine(model, eos_id=EOS)
+    engine = ReferenceEngine(model, eos_id=EOS)
     assert engine.submit(group("a")) == ["a/0", "a/1", "a/2", "a/3"]
     engine.submit(group("b"))
     assert engine.pending == 8
@@ -219,7 +219,7 @@ def test_aborted_branches_and_groups_are_not_answered(model: Pixtral) -> None:
 
 
 def test_ids_must_be_unique_among_those_pending(model: Pixtral) -> None:
-    engine = NaiveEngine(model, eos_id=EOS)
+    engine = ReferenceEngine(model, eos_id=EOS)
     engine.submit(group("a", questions=QUESTIONS[:1]))
     with pytest.raises(ValueError, match="must be unique"):
         engine.submit(group("a"))
@@ -264,7 +264,7 @@ def constrained(name: str, ids: list[int], tokens: int = 100, grammar: str = GRA
 def test_under_a_grammar_the_best_allowed_token_is_chosen_and_its_own_logprob_kept(
     writer: Pixtral, grammars: Grammars
 ) -> None:
-    engine = NaiveEngine(writer, eos_id=NANO.eos, grammars=grammars)
+    engine = ReferenceEngine(writer, eos_id=NANO.eos, grammars=grammars)
     engine.submit(asked(*(constrained(str(start), [start, 4]) for start in range(1500, 1504))))
     texts = set()
     for name, completion in run(engine).items():
@@ -285,7 +285,7 @@ def test_under_a_grammar_the_best_allowed_token_is_chosen_and_its_own_logprob_ke
 
 
 def test_whole_json_is_never_cut_and_a_cut_is_length(writer: Pixtral, grammars: Grammars) -> None:
-    engine = NaiveEngine(writer, eos_id=NANO.eos, grammars=grammars)
+    engine = ReferenceEngine(writer, eos_id=NANO.eos, grammars=grammars)
     engine.submit(asked(constrained("whole", [1500, 4])))
     whole = run(engine)["whole"]
     size = len(whole.token_ids)
@@ -299,9 +299,9 @@ def test_free_questions_beside_constrained_ones_are_answered_as_alone(
     writer: Pixtral, grammars: Grammars
 ) -> None:
     free = Branch(id="free", ids=[1500, 4], max_new_tokens=8)
-    alone = NaiveEngine(writer, eos_id=NANO.eos)
+    alone = ReferenceEngine(writer, eos_id=NANO.eos)
     alone.submit(asked(free))
-    beside = NaiveEngine(writer, eos_id=NANO.eos, grammars=grammars)
+    beside = ReferenceEngine(writer, eos_id=NANO.eos, grammars=grammars)
     beside.submit(asked(constrained("one", [1500, 4]), free, constrained("other", [1500, 4])))
     done = run(beside)
     assert done["free"].token_ids == run(alone)["free"].token_ids
@@ -312,7 +312,7 @@ def test_the_end_may_be_chosen_where_the_json_could_go_on(grammars: Grammars) ->
     model = tiny_pixtral(dtype=torch.float64, vocab_size=NANO.vocab_size)
     digits = NANO.encode("7")
     model.output.weight.data[NANO.eos] = 2 * model.output.weight.data[digits[0]]  # positive where "7" is
-    engine = NaiveEngine(model, eos_id=NANO.eos, grammars=grammars)
+    engine = ReferenceEngine(model, eos_id=NANO.eos, grammars=grammars)
     engine.submit(asked(constrained("n", [1500, 4], grammar='{"type": "integer", "minimum": 0}')))
     done = run(engine)["n"]
     assert done.finish_reason == "stop"
@@ -324,7 +324,7 @@ def test_where_no_token_can_follow_it_says_so(
     writer: Pixtral, grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("model.text.grammar.to_lark", lambda _: 'start: "x" NONE\nNONE: /a/ & /b/')
-    engine = NaiveEngine(writer, eos_id=NANO.eos, grammars=grammars)
+    engine = ReferenceEngine(writer, eos_id=NANO.eos, grammars=grammars)
     engine.submit(asked(constrained("dead", [1500, 4], grammar="{}")))
     done = run(engine)["dead"]
     assert (done.finish_reason, NANO.decode(done.token_ids)) == ("grammar", "x")
@@ -332,15 +332,15 @@ def test_where_no_token_can_follow_it_says_so(
 
 
 def test_a_grammar_that_cannot_be_used_is_an_error_of_its_own(writer: Pixtral, grammars: Grammars) -> None:
-    engine = NaiveEngine(writer, eos_id=NANO.eos, grammars=grammars)
+    engine = ReferenceEngine(writer, eos_id=NANO.eos, grammars=grammars)
     engine.submit(
         asked(constrained("bad", [1500, 4], grammar='{"type": "uri"}'), constrained("ok", [1500, 4]))
     )
     done = run(engine)
     assert (done["bad"].finish_reason, done["ok"].finish_reason) == ("error", "stop")
     assert "the type 'uri'" in str(done["bad"].error)
-    without = NaiveEngine(writer, eos_id=NANO.eos)
+    without = ReferenceEngine(writer, eos_id=NANO.eos)
     without.submit(asked(constrained("no", [1500, 4])))
     assert "made without grammars" in str(run(without)["no"].error)
     with pytest.raises(ValueError, match="over 3048 tokens, the model has 64"):
-        NaiveEngine(tiny_pixtral(), eos_id=NANO.eos, grammars=grammars)
+        ReferenceEngine(tiny_pixtral(), eos_id=NANO.eos, grammars=grammars)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.cache.contiguous_cache import KVCache
+from model.cache.contiguous_cache import ContiguousCache
 from model.network.pixtral import Pixtral
 from tests.model.tiny import image_ids, tiny_pixtral
 
@@ -58,7 +58,7 @@ def test_a_cache_changes_nothing(dtype: torch.dtype) -> None:
     )
     expected = model(x_TD, lengths)
     parts = x_TD.split_with_sizes(lengths)
-    caches = [KVCache() for _ in PROMPTS]
+    caches = [ContiguousCache() for _ in PROMPTS]
     got: list[list[Tensor]] = [[] for _ in PROMPTS]
     # 4 tokens of each, then 1 of each, then what is left, in different amounts.
     for begin, end in ((0, 4), (4, 5), (5, None)):

@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -16,15 +18,16 @@ import torch
 
 from model.checkpoint import load_model, save_model
 from model.collectives.world import World
+from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.request import Completion, Group
-from model.engine.sampling import Sampling
-from model.executor.factory import EngineConfig
-from model.parallel.lockstep import Leader, follow, receive_command, send_command
-from model.parallel.tensor_parallel import load_parallel
+from model.engine.sampling import SamplingParams
+from model.parallel.lockstep import TensorParallelExecutor, follow, receive_command, send_command
+from model.parallel.tensor_parallel import load_shard
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
+from tests.model.configs import configured
 from tests.model.engine.test_engine import (
     EOS,
     ROOMY,
@@ -68,12 +71,12 @@ def together(
     grammars = Grammars(Tokenizer.from_file(TEKKEN)) if world.rank == 0 else None
     done = []
     for config in configs:
-        model = load_parallel(folder, world, dtype)
+        model = load_shard(folder, world, dtype)
         if world.rank:
-            follow(model, world, config)
+            follow(model, world, config.executor)
             continue
-        leader = Leader(model, world, config)
-        engine = BatchEngine(model, eos_id=EOS, grammars=grammars, config=config, network=leader)
+        leader = TensorParallelExecutor(model, world, config.executor)
+        engine = BatchEngine(model, eos_id=EOS, grammars=grammars, config=config, executor=leader)
         done.append((answers(engine, groups), engine.preemptions))
         assert_empty(engine)
         leader.stop()
@@ -83,7 +86,7 @@ def together(
 def constrained_group() -> Group:
     number = json.dumps({"type": "integer", "minimum": 100, "maximum": 999})
     day = json.dumps({"type": "string", "format": "date"})
-    group = make_group("g", [(0, 2, 3)], [(3, 12)] * 4, sampling=Sampling(temperature=1.0))
+    group = make_group("g", [(0, 2, 3)], [(3, 12)] * 4, sampling=SamplingParams(temperature=1.0))
     schemas = [day, None, number, number]
     branches = [replace(one, grammar=schema) for one, schema in zip(group.branches, schemas, strict=True)]
     return replace(group, branches=branches)
@@ -93,14 +96,16 @@ def test_the_answers_are_those_of_one_process(ranks: Ranks, saved: Path) -> None
     """Shared prefixes, several images, grammars; at once and in pieces, ahead or not, and preempted."""
     groups = [*mixed_groups(), constrained_group()]
     model = load_model(saved, device="cpu", dtype=torch.float64)
-    expected = answers(NaiveEngine(model, eos_id=EOS, grammars=Grammars(Tokenizer.from_file(TEKKEN))), groups)
+    expected = answers(
+        ReferenceEngine(model, eos_id=EOS, grammars=Grammars(Tokenizer.from_file(TEKKEN))), groups
+    )
     assert {one.finish_reason for one in expected.values()} == {"length", "stop"}
-    tight = replace(ROOMY, cache_tokens=17 * SIZE, reserve=0.0, step_tokens=20)
+    tight = configured(ROOMY, cache_tokens=17 * SIZE, reserve=0.0, max_num_batched_tokens=20)
     configs = [
-        replace(ROOMY, encode_patches=1000, ahead=False),
-        replace(tight, ahead=True),
-        replace(ROOMY, ahead=True),
-        replace(tight, ahead=False),
+        configured(ROOMY, encode_patches=1000, async_scheduling=False),
+        configured(tight, async_scheduling=True),
+        configured(ROOMY, async_scheduling=True),
+        configured(tight, async_scheduling=False),
     ][: 8 // len(ranks.processes)]
     [outcomes, *others] = ranks(together, saved, groups, configs)
     assert others == [None] * len(others)
@@ -111,13 +116,13 @@ def test_the_answers_are_those_of_one_process(ranks: Ranks, saved: Path) -> None
 
 def cache_of(world: World, folder: Path) -> int:
     """With nothing said of the cache: the memory of the poorest rank decides."""
-    model = load_parallel(folder, world, torch.float64)
-    config = replace(ROOMY, cache_tokens=None)
-    with patch("model.executor.factory.cache_tokens", lambda *_, **__: 1000 + 100 * world.rank):
+    model = load_shard(folder, world, torch.float64)
+    config = configured(ROOMY, cache_tokens=None)
+    with patch("model.executor.factory.tokens_that_fit", lambda *_, **__: 1000 + 100 * world.rank):
         if world.rank:
-            follow(model, world, config)
+            follow(model, world, config.executor)
             return 0
-        leader = Leader(model, world, config)
+        leader = TensorParallelExecutor(model, world, config.executor)
         leader.stop()
         return leader.cache.blocks
 
@@ -141,15 +146,17 @@ def test_commands_arrive_whole_however_long(ranks: Ranks, lengths: list[int]) ->
 
 
 def ready(world: World, folder: Path) -> None:
-    load_parallel(folder, world, torch.float64)
+    load_shard(folder, world, torch.float64)
 
 
 def endless(world: World, folder: Path, begun: Path) -> None:
     """Works until the world ends; once it does, the file is there."""
-    model = load_parallel(folder, world, torch.float64)
+    model = load_shard(folder, world, torch.float64)
     if world.rank:
-        follow(model, world, ROOMY)
-    engine = BatchEngine(model, eos_id=EOS, config=ROOMY, network=Leader(model, world, ROOMY))
+        follow(model, world, ROOMY.executor)
+    engine = BatchEngine(
+        model, eos_id=EOS, config=ROOMY, executor=TensorParallelExecutor(model, world, ROOMY.executor)
+    )
     while True:
         answers(engine, [make_group("a", [(0, 2, 3)], [(3, 6)])])
         begun.touch()
@@ -200,9 +207,10 @@ def test_a_leader_waits_for_a_rank_to_take_a_command_as_long_as_for_a_sum() -> N
 
 def faulty(world: World, folder: Path, groups: Sequence[Group]) -> None:
     """Rank 1 runs out of memory in its third step."""
-    model = load_parallel(folder, world, torch.float64)
+    model = load_shard(folder, world, torch.float64)
     if world.rank == 0:
-        answers(BatchEngine(model, eos_id=EOS, config=ROOMY, network=Leader(model, world, ROOMY)), groups)
+        executor = TensorParallelExecutor(model, world, ROOMY.executor)
+        answers(BatchEngine(model, eos_id=EOS, config=ROOMY, executor=executor), groups)
     calls = count()
     step = model.step
 
@@ -212,7 +220,7 @@ def faulty(world: World, folder: Path, groups: Sequence[Group]) -> None:
         return step(*args)
 
     with patch.object(model, "step", fail):
-        follow(model, world, ROOMY)
+        follow(model, world, ROOMY.executor)
 
 
 def test_a_step_that_fails_on_one_rank_is_no_requests_error(saved: Path) -> None:
@@ -230,8 +238,12 @@ def test_the_gpus_network_is_shared_like_the_plain_one(ranks: Ranks, saved: Path
     """And a step of several chunks is computed in two halves."""
     pytest.importorskip("triton", reason="torch has brought no Triton; `make test` installs one")
     groups = [make_group("a", [(0, 2, 3), (1, 1, 2)], [(3, 2), (4, 2)])]
-    expected = answers(NaiveEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups)
-    config = replace(ROOMY, fused=True, ahead=True, step_tokens=20, encode_patches=0, overlap=2)
+    expected = answers(
+        ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
+    )
+    config = configured(
+        ROOMY, fused=True, async_scheduling=True, max_num_batched_tokens=20, encode_patches=0, overlap=2
+    )
     [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
     [(done, _)] = outcomes
     assert_alike(done, expected, 1e-4)
@@ -244,8 +256,10 @@ def test_gpus_answer_together_as_one_process(saved: Path, overlap: int | None) -
     if torch.cuda.device_count() < 2:
         pytest.skip("one CUDA device")
     groups = [make_group("a", [(0, 2, 3), (1, 1, 2)], [(3, 9), (4, 12)]), make_group("b", [], [(2, 8)])]
-    expected = answers(NaiveEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups)
-    config = EngineConfig(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap)
+    expected = answers(
+        ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
+    )
+    config = configured(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap)
     ranks = Ranks(2, kind="cuda")
     try:
         [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
@@ -253,3 +267,11 @@ def test_gpus_answer_together_as_one_process(saved: Path, overlap: int | None) -
         ranks.close()
     [(done, _)] = outcomes
     assert_alike(done, expected, 1e-3)
+
+
+def test_a_rank_that_only_follows_imports_no_grammars() -> None:
+    """llguidance, which only rank 0's engine needs."""
+    program = "import sys, model.parallel.lockstep, model.parallel.tensor_parallel; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "model.executor.factory" in done.stdout.split()
+    assert "llguidance" not in done.stdout.split()

@@ -17,7 +17,7 @@ from model.checkpoint import CheckpointError, hugging_face_name, load_model, sav
 from model.collectives.world import World
 from model.config import PixtralConfig
 from model.network.pixtral import Pixtral
-from model.parallel.tensor_parallel import load_parallel
+from model.parallel.tensor_parallel import load_shard
 from tests.model.ranks import Ranks
 from tests.model.tiny import CONFIG, VISION, image_ids, tiny_pixtral
 
@@ -95,7 +95,7 @@ def logits(model: Pixtral, dtype: torch.dtype) -> Tensor:
 
 
 def shard_logits(world: World, folder: Path, dtype: torch.dtype) -> Tensor:
-    return logits(load_parallel(folder, world, dtype), dtype)
+    return logits(load_shard(folder, world, dtype), dtype)
 
 
 @pytest.mark.parametrize("layout", ["mistral", "hugging face"])
@@ -110,7 +110,7 @@ def test_the_logits_are_those_of_the_whole_model(
 
 
 def shard_shapes(world: World, folder: Path) -> dict[str, tuple[int, ...]]:
-    model = load_parallel(folder, world, torch.bfloat16)
+    model = load_shard(folder, world, torch.bfloat16)
     assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.bfloat16}
     assert not model.training
     assert not any(parameter.requires_grad for parameter in model.parameters())
@@ -134,7 +134,7 @@ def test_each_rank_holds_its_part_of_the_decoder_and_all_of_the_encoder(
 
 
 def loaded_beside(world: World, folder: Path) -> list[str]:
-    load_parallel(folder, world, torch.float32)
+    load_shard(folder, world, torch.float32)
     return [name for name in ("transformers", "torch._dynamo") if name in sys.modules]
 
 
@@ -145,7 +145,7 @@ def test_a_rank_loads_no_transformers(ranks: Ranks, saved: dict[str, Path]) -> N
 
 def load_refused(world: World, folder: Path) -> str:
     with pytest.raises(CheckpointError) as error:
-        load_parallel(folder, world, torch.float32)
+        load_shard(folder, world, torch.float32)
     return str(error.value)
 
 
@@ -162,7 +162,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_by_every_rank(ranks: Ranks, t
 
 def refusal(world: World, folder: Path) -> str:
     with pytest.raises(ValueError, match="choose one of") as error:
-        load_parallel(folder, world, torch.float32)
+        load_shard(folder, world, torch.float32)
     return str(error.value)
 
 
@@ -181,7 +181,7 @@ def anonymous_bytes() -> int:
 
 
 def peak_of_a_load(world: World, small: Path, folder: Path) -> int:
-    load_parallel(small, world, torch.bfloat16)  # imports
+    load_shard(small, world, torch.bfloat16)  # imports
     before = peak = anonymous_bytes()
     done = threading.Event()
 
@@ -192,7 +192,7 @@ def peak_of_a_load(world: World, small: Path, folder: Path) -> int:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    model = load_parallel(folder, world, torch.bfloat16)
+    model = load_shard(folder, world, torch.bfloat16)
     done.set()
     watcher.join()
     assert model.config.dim == 512

@@ -22,7 +22,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from PIL import Image
 
 from model.network.image_grid import grid
-from model.text.tokenizer import V3_SPECIAL_TOKENS, Message, Picture, Text, Tokenizer, shrink_tekken
+from model.text.tokenizer import V3_SPECIAL_TOKENS, ImagePlaceholder, Message, Text, Tokenizer, shrink_tekken
 
 PUBLISHED = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
 NANO = Path("model/nano/tekken.json")
@@ -54,7 +54,9 @@ def _message(role: Role, parts: Sequence[str | tuple[int, int]]) -> Message:
     return Message(
         role,
         tuple(
-            Text(part) if isinstance(part, str) else Picture(*grid(*part, max_side=1024, patch_size=16))
+            Text(part)
+            if isinstance(part, str)
+            else ImagePlaceholder(*grid(*part, max_side=1024, patch_size=16))
             for part in parts
         ),
     )
@@ -171,7 +173,7 @@ def test_the_layout_as_ids() -> None:
     ids = tokenizer.encode_conversation(
         [
             Message("system", (Text("sys"),)),
-            Message("user", (Text("q"), Picture(2, 3))),
+            Message("user", (Text("q"), ImagePlaceholder(2, 3))),
             Message("assistant", (Text("a"),)),
         ]
     )

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from model.checkpoint import load_model
-from model.engine.reference import NaiveEngine
+from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Group
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
@@ -42,7 +42,7 @@ def replica(tiny_checkpoint: Path) -> Replica:
 def test_a_replica_answers_as_the_engine_does_alone(
     groups: pa.Table, replica: Replica, tiny_checkpoint: Path
 ) -> None:
-    engine = NaiveEngine(load_model(tiny_checkpoint, device="cpu", dtype=torch.float32), eos_id=2)
+    engine = ReferenceEngine(load_model(tiny_checkpoint, device="cpu", dtype=torch.float32), eos_id=2)
     rows = [row for row in groups.to_pylist() if row["kind"] == "group"]
     assert [(row["page_first"], row["page_last"]) for row in rows] == [(1, 3), (4, 4), (1, 1)]
     expected = []

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from model.text.tokenizer import Message, Picture, Text, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Message, Text, Tokenizer
 from pipeline.plan.prompts import question_prompt, target_prompt, tokenize
 from schemas.targets import Receipt
 
@@ -49,8 +49,11 @@ def test_target_prompt_says_choices_and_descriptions() -> None:
     )
 
 
-@pytest.mark.parametrize("pictures", [[Picture(1, 1)], [Picture(3, 2), Picture(1, 4), Picture(2, 2)]])
-def test_prefix_and_branch_are_the_whole_conversation(pictures: list[Picture]) -> None:
+@pytest.mark.parametrize(
+    "pictures",
+    [[ImagePlaceholder(1, 1)], [ImagePlaceholder(3, 2), ImagePlaceholder(1, 4), ImagePlaceholder(2, 2)]],
+)
+def test_prefix_and_branch_are_the_whole_conversation(pictures: list[ImagePlaceholder]) -> None:
     texts = ["Who?", " a leading space", "[/INST] [IMG_END] é 12345"]
     prompt = tokenize(TOKENIZER, pictures, texts)
     for text, branch in zip(texts, prompt.branches, strict=True):
@@ -64,4 +67,4 @@ def test_a_prompt_needs_a_picture_and_a_text() -> None:
     with pytest.raises(ValueError, match="at least one picture and one text, not 0 and 1"):
         tokenize(TOKENIZER, [], ["Who?"])
     with pytest.raises(ValueError, match="not 1 and 0"):
-        tokenize(TOKENIZER, [Picture(1, 1)], [])
+        tokenize(TOKENIZER, [ImagePlaceholder(1, 1)], [])

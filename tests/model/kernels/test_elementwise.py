@@ -10,12 +10,21 @@ from torch import Tensor
 
 pytest.importorskip("triton", reason="torch has brought no Triton; `make test` installs one")
 
-from model.cache.batch import slots
+from model.cache.batch import slot_mapping
 from model.cache.paged_cache import CacheLayer
 from model.cache.plan import Chunk
 from model.executor.split_kv import divide
-from model.kernels.elementwise import FP8, Quantized, gather, norm, quantize, swiglu, turn, turn_and_store
-from model.kernels.split_attention import Queries, split_attention
+from model.kernels.elementwise import (
+    FP8,
+    Quantized,
+    gather_kv,
+    quantize,
+    rms_norm,
+    rope,
+    rope_and_store,
+    swiglu,
+)
+from model.kernels.split_attention import AttentionWork, split_attention
 from model.network.attention import softmax_attention
 from model.network.layers import rotate, rotation
 
@@ -48,11 +57,11 @@ def assert_rounded(ours: Tensor, expected: Tensor, scales: Tensor) -> None:
 def test_the_norm_is_torchs(width: int) -> None:
     x, weight, more = random(5, width), random(width, seed=1), random(5, width, seed=2)
     expected = F.rms_norm(x, (width,), weight, 1e-5)
-    torch.testing.assert_close(norm(x, weight, 1e-5), expected)
-    assert_quantized(norm(x, weight, 1e-5, quantize=True), expected)
+    torch.testing.assert_close(rms_norm(x, weight, 1e-5), expected)
+    assert_quantized(rms_norm(x, weight, 1e-5, quantize=True), expected)
     for add in ((more,), (more, 2 * more)):
         total = x + sum(add)
-        ours = norm(x, weight, 1e-5, add=add)
+        ours = rms_norm(x, weight, 1e-5, add=add)
         torch.testing.assert_close(x, total)
         torch.testing.assert_close(ours, F.rms_norm(total, (width,), weight, 1e-5))
 
@@ -94,10 +103,10 @@ def test_keys_are_turned_and_stored_and_come_back(dtype: torch.dtype) -> None:
     layer.k_CGH[0] = 1.0
     places = torch.tensor([5, 9, 3, -1, 12, 100, 0], dtype=torch.int32, device=DEVICE)
     places[6] = 77
-    turn_and_store(qkv, turns, places, layer, QUERIES)
+    rope_and_store(qkv, turns, places, layer, QUERIES)
     torch.testing.assert_close(qkv.unflatten(1, (-1, WIDTH)), torch.cat((q, k, v), dim=1))
     kept = places >= 0
-    k_there, v_there = gather(layer, places, torch.float32)
+    k_there, v_there = gather_kv(layer, places, torch.float32)
     for there, expected in ((k_there[kept], k[kept]), (v_there[kept], v[kept])):
         if dtype == FP8:
             assert_rounded(there, expected, expected.abs().amax(dim=2, keepdim=True) / 448)
@@ -111,7 +120,7 @@ def test_keys_are_turned_and_stored_and_come_back(dtype: torch.dtype) -> None:
         torch.testing.assert_close(v_there[kept], plain)
     assert (layer.k_CGH[0].float() == 1).all(), "a token of no sequence has been stored"
     alone = heads.flatten(1).clone()
-    turn(alone, turns, QUERIES)
+    rope(alone, turns, QUERIES)
     torch.testing.assert_close(alone.unflatten(1, (-1, WIDTH))[:, :QUERIES], q)
 
 
@@ -120,13 +129,13 @@ def test_heads_need_not_be_a_power_of_two_wide() -> None:
     heads = random(5, 3, 12)
     turns = rotation(torch.outer(torch.arange(5.0, device=DEVICE), random(6, seed=1)))
     packed = heads.flatten(1).clone()
-    turn(packed, turns, 2)
+    rope(packed, turns, 2)
     torch.testing.assert_close(
         packed.unflatten(1, (-1, 12)), torch.cat((rotate(heads[:, :2], turns), heads[:, 2:]), dim=1)
     )
 
 
-def on_device(chunks: Sequence[Chunk], size: int) -> Queries:
+def on_device(chunks: Sequence[Chunk], size: int) -> AttentionWork[Tensor]:
     work = divide(chunks, size=size, widths=(2, 4), target=6)
     table = np.zeros((len(chunks), max(len(chunk.table) for chunk in chunks)), np.int32)
     for row, chunk in zip(table, chunks, strict=True):
@@ -135,9 +144,9 @@ def on_device(chunks: Sequence[Chunk], size: int) -> Queries:
     def there(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(DEVICE)
 
-    return Queries(
+    return AttentionWork(
         table_BM=there(table),
-        items=[(there(one.tokens_IQ), there(one.places_IQ), there(one.spans_I3)) for one in work.items],
+        items=tuple((there(one.tokens_IQ), there(one.places_IQ), there(one.spans_I3)) for one in work.items),
         limits_T=there(work.limits_T),
         places_T2=there(work.places_T2),
         partials=int(work.places_T2[-1, 1]),
@@ -172,7 +181,7 @@ def test_split_attention_is_softmax_attention_over_each_sequences_blocks(
     first = 0
     for chunk in chunks:
         end = first + chunk.count
-        where = torch.from_numpy(slots(chunk, 0, chunk.start + chunk.count, size)).long().to(DEVICE)
+        where = torch.from_numpy(slot_mapping(chunk, 0, chunk.start + chunk.count, size)).long().to(DEVICE)
         expected = softmax_attention(q[first:end], k[where], v[where], causal=True)
         # The tensor cores are given FP8 as float16.
         relative, absolute = (2e-3, 5e-3) if dtype == FP8 else (1e-5, 1e-5)
