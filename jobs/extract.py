@@ -48,15 +48,15 @@ output:
   deltalake.DeltaTable("OUT/answers/text").to_pandas()             reads them in Python
 
 identical documents and pages:
-  are answered once, within a run and with what the output holds from before. The others have rows of their
-  own with the same answer, and `shared_from` names the item that was asked.
+  One of them is asked, in this run or in one before it. The others have rows of their own with the same
+  answer, and `shared_from` names the item that was asked.
 
 the same output again:
-  A document is done once all of its items are. The same command goes on after a cut, and does what is new or
-  has changed since. With other words for a question of the same id, another model, resolution or limit of
-  tokens, what they touch is asked again, and the new rows replace the old ones as they come. Answers to
-  questions that are not asked any more stay, and so do those about files that are gone. What failed counts
-  as done: python -m jobs.retry OUT asks it again.
+  A document is done once all of its items are. The same command continues a run that was cut, and asks the
+  documents that are new or have changed since. Items are asked again if their question has other words, or if
+  the model, the resolution or the limit of tokens is another one; each new row replaces the old one as it
+  comes. Answers to questions that are not asked any more stay, and so do answers about files that are gone.
+  A failed item counts as done: python -m jobs.retry OUT asks it again.
 
   One run at a time writes to an output; a second one is refused. Ctrl-C finishes what runs, commits and ends;
   a second Ctrl-C, or SIGTERM (ray job stop), commits what has arrived and ends.
@@ -64,7 +64,7 @@ the same output again:
 exit code:
   0  the run is complete, though single items may have failed: see OUT/failures
   1  the run broke off; the same command continues it (130: by Ctrl-C or SIGTERM)
-  2  a mistake in the command or in what it names; nothing was started
+  2  a mistake in the command, or in an input or a model that it names; nothing was started
 """
 
 
@@ -109,8 +109,8 @@ def make_parser() -> Parser:
         action="append",
         default=[],
         metavar="TEXT",
-        help="tried on documents that need one; repeat it for several. Others on this machine can read it in "
-        "the list of processes: --password-column is for passwords that must stay secret there",
+        help="tried on documents that need one; repeat it for several. Other users of this machine can read "
+        "it in the list of processes; --password-column keeps passwords out of it",
     )
     add("--password-column", metavar="NAME", help="column of a Parquet input with each document's password")
     add(
@@ -122,27 +122,27 @@ def make_parser() -> Parser:
     )
 
     limits = Limits()
-    add = parser.add_argument_group("limits: what is beyond them becomes a failure").add_argument
+    add = parser.add_argument_group("limits, beyond which a document or a page is a failure").add_argument
     add(
         "--page-timeout",
         type=float,
         default=limits.page_seconds,
         metavar="SECONDS",
-        help="of computing, to open a document and to draw each page (default: %(default)g)",
+        help="seconds of computing to open a document, and to draw each page (default: %(default)g)",
     )
     add(
         "--page-memory",
         type=int,
         default=limits.page_bytes // MIB,
         metavar="MIB",
-        help="memory to open a document and to draw a page, besides its file (default: %(default)s)",
+        help="memory to open a document and to draw a page, beside the file itself (default: %(default)s)",
     )
     add(
         "--document-pages",
         type=int,
         default=limits.document_pages,
         metavar="N",
-        help="pages of a document (default: %(default)s)",
+        help="most pages of a document (default: %(default)s)",
     )
 
     add = parser.add_argument_group("questions, or a target").add_argument
@@ -200,22 +200,22 @@ def make_parser() -> Parser:
         "--dtype",
         choices=["auto", "float32", "bfloat16", "fp8"],
         default="auto",
-        help="what the model computes in (default: auto, bfloat16 where the hardware has it); fp8, on Hopper "
-        "GPUs, is half as fast again and changes answers somewhat",
+        help="number format in which the model computes (default: auto, bfloat16 where the hardware has it); "
+        "fp8, on Hopper GPUs, is half as fast again and changes answers somewhat",
     )
     add(
         "--cache-dtype",
         choices=["auto", "fp8"],
         default="auto",
-        help="what keys and values are kept in (default: auto, as --dtype); fp8, on Hopper GPUs, makes long "
-        "answers faster and changes answers a little",
+        help="number format in which the cache keeps keys and values (default: auto, as --dtype); fp8, on "
+        "Hopper GPUs, makes long answers faster and changes answers a little",
     )
     add(
         "--tensor-parallel",
         type=int,
         default=1,
         metavar="N",
-        help="GPUs, of one machine, among which each copy of the model is shared out (default: %(default)s)",
+        help="GPUs of one machine that share each copy of the model (default: %(default)s)",
     )
     add(
         "--replicas",

@@ -1,4 +1,4 @@
-"""Print what a run wrote: answers with page and confidence, failures by reason, and where the tables are.
+"""Print the results of a run: answers with page and confidence, failures by reason, and the tables' paths.
 
 With --expected, each answer that the file knows is marked right or wrong, and the score is printed. A line of
 the file is a JSON object: document (its name or the end of its path), page (null for any), question (or for a
@@ -45,8 +45,8 @@ class Expected(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
-    """One line of the printed table: a free answer, or one field of a target's."""
+class Line:
+    """One line of the printed table: a free answer, or one field of a target's answer."""
 
     uri: str
     page_first: int
@@ -56,7 +56,7 @@ class Shown:
     confidence: float
 
     def is_about(self, expected: Expected) -> bool:
-        """Whether `expected` says what this should be."""
+        """Whether `expected` holds the right answers to this line."""
         return (
             f"/{self.uri}".endswith(f"/{expected.document}")
             and (expected.page is None or self.page_first <= expected.page <= self.page_last)
@@ -105,20 +105,20 @@ def load_expected(path: Path) -> list[Expected]:
     return expected
 
 
-def shown_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[Shown]:
-    """Rows of an answers table -> the lines to print, by document and page."""
+def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """The lines to print of an answers table's rows, by document and page."""
     for row in sorted(rows, key=lambda row: (row["uri"], row["page_first"])):
         where = {name: row[name] for name in ("uri", "page_first", "page_last")}
         if isinstance(row["answer"], str):
-            yield Shown(**where, what=row["question"], answer=row["answer"], confidence=row["confidence"])
+            yield Line(**where, what=row["question"], answer=row["answer"], confidence=row["confidence"])
             continue
         for field in row["fields"]:
             value = _at(row["answer"], field["path"])
-            yield Shown(**where, what=field["path"], answer=_text(value), confidence=field["confidence"])
+            yield Line(**where, what=field["path"], answer=_text(value), confidence=field["confidence"])
 
 
 def _at(value: Any, path: str) -> Any:
-    """What stands at a path such as items[0].amount in nested dicts and lists."""
+    """The value at a path such as items[0].amount in nested dicts and lists."""
     for part in re.findall(r"[^.\[\]]+", path):
         if value is None:
             return None
@@ -132,16 +132,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def answers_table(shown: Sequence[Shown], expected: Sequence[Expected]) -> Table:
-    """The printed table; with a column that marks what is right where something is expected."""
-    names = short_names({row.uri for row in shown})
+def answers_table(lines: Sequence[Line], expected: Sequence[Expected]) -> Table:
+    """The printed table. If answers are expected, a column marks each line as right or wrong."""
+    names = short_names({row.uri for row in lines})
     table = Table(
         "document", "page", "question", "answer", "confidence", box=None, header_style="bold", pad_edge=False
     )
     table.columns[4].justify = "right"
     if expected:
         table.add_column("")
-    for row in shown:
+    for row in lines:
         pages = (
             str(row.page_first) if row.page_first == row.page_last else f"{row.page_first}-{row.page_last}"
         )
@@ -176,21 +176,21 @@ def failures_table(failures: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def print_report(console: Console, output: str, expected: Sequence[Expected]) -> None:
-    """All of it. Raises ValueError if `output` holds no finished run."""
+    """Prints answers, failures, summary and score. Raises ValueError if `output` holds no finished run."""
     record = read_record(output)
     root = output.rstrip("/")
     answers = read_table(f"{root}/{record['tables']['answers']}", COLUMNS)
     failures = read_table(f"{root}/{record['tables']['failures']}", ["stage", "reason", "message"])
-    shown = list(shown_rows(answers.to_pylist()))
-    console.print(answers_table(shown[:MAX_ROWS], expected))
-    if len(shown) > MAX_ROWS:
-        console.print(f"... and {len(shown) - MAX_ROWS:,} more")
+    lines = list(lines_of(answers.to_pylist()))
+    console.print(answers_table(lines[:MAX_ROWS], expected))
+    if len(lines) > MAX_ROWS:
+        console.print(f"... and {len(lines) - MAX_ROWS:,} more")
     if failures.num_rows:
         console.print("\nFailures", style="bold")
         console.print(failures_table(failures.to_pylist()))
     console.print(f"\n{summary(record, output)}", highlight=False, soft_wrap=True)
     if expected:
-        matches = [(entry, [row for row in shown if row.is_about(entry)]) for entry in expected]
+        matches = [(entry, [row for row in lines if row.is_about(entry)]) for entry in expected]
         right = sum(any(is_right(row.answer, entry.answers) for row in rows) for entry, rows in matches)
         for entry, rows in matches:
             if not rows:
@@ -208,7 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("output", metavar="OUT", help="what was the run's --output")
+    parser.add_argument("output", metavar="OUT", help="the run's --output")
     parser.add_argument("--expected", type=Path, metavar="FILE", help=".jsonl with the right answers")
     console = Console()
     if not console.is_terminal:

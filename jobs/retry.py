@@ -1,9 +1,9 @@
-"""Ask again what failed in a run: all of it, or what failed for some causes, with other limits if given.
+"""Ask a run's failed items again: all of them, or those of some causes, with other limits if given.
 
-Reads OUT/run.json for what was asked, of which inputs and of which model, and asks the failed items again
-under exactly these settings, so that their keys stay. The new answers and failures replace the old failures
-as they come, and the rows of documents/ with them. A document that could not be opened is opened again, and
-all of its items are asked.
+Reads the run's questions, inputs and model from OUT/run.json, and asks the failed items again under exactly
+these settings, so that their keys stay. The new answers and failures replace the old failures as they come,
+and the rows of documents/ change with them. A document that could not be opened is opened again, and all of
+its items are asked.
 """
 
 import argparse
@@ -30,9 +30,10 @@ examples:
   python -m jobs.retry out/scans --cause needs_password --cause wrong_password --password secret
 
 what is asked again:
-  Items with a row in OUT/failures whose reason is a --cause, of documents that are still there and have not
-  changed; and whatever a run that was cut had begun. New documents are left to jobs.extract. An item that
-  fails again has its new failure in place of the old one. The same command continues a retry that was cut.
+  Items with a row in OUT/failures whose reason is a --cause, if their document is still there and has not
+  changed; and items that a run had begun when it was cut. New documents are left to jobs.extract. An item
+  that fails again has its new failure in place of the old one. The same command continues a retry that was
+  cut.
 
 exit code:
   as that of jobs.extract: 0 done, 1 broke off, 130 stopped, 2 a mistake, and nothing was started
@@ -48,8 +49,8 @@ def make_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("output", metavar="OUT", help="what was the run's --output")
-    add = parser.add_argument_group("what, and within which limits").add_argument
+    parser.add_argument("output", metavar="OUT", help="the run's --output")
+    add = parser.add_argument_group("the items to ask again, and their limits").add_argument
     add(
         "--cause",
         dest="causes",
@@ -67,9 +68,14 @@ def make_parser() -> Parser:
         help="tried on documents that need one; run.json keeps none: give those of the run again",
     )
     same = "(default: that of the run)"
-    add("--page-timeout", type=float, metavar="SECONDS", help=f"of computing, for each page {same}")
-    add("--page-memory", type=int, metavar="MIB", help=f"memory to draw a page, besides its file {same}")
-    add("--document-pages", type=int, metavar="N", help=f"pages of a document {same}")
+    add("--page-timeout", type=float, metavar="SECONDS", help=f"seconds of computing for each page {same}")
+    add(
+        "--page-memory",
+        type=int,
+        metavar="MIB",
+        help=f"memory to draw a page, beside the file itself {same}",
+    )
+    add("--document-pages", type=int, metavar="N", help=f"most pages of a document {same}")
     return parser
 
 

@@ -11,6 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("schemas", "model", "pipeline", "jobs", "samples")
+TOP = {*PACKAGES, "tests", ".ci", ".gitignore", "Makefile", "pyproject.toml", "ray_cluster.yaml"}
+TOP |= {"README.md", "CONTRIBUTING.md", "LICENSE"}
+ROOMS_TO_COME = {"docs", "deploy"}
 
 
 def tracked_files() -> list[Path]:
@@ -39,6 +42,8 @@ def run_python(program: str) -> str:
         "model.text.grammar",
         "model.engine.scheduler",
         "jobs.extract",
+        "jobs.train",
+        "jobs.benchmark",
     ],
 )
 def test_imports_without_torch(module: str) -> None:
@@ -77,6 +82,11 @@ def test_one_file_knows_the_private_parts_of_ray() -> None:
         if private.search(path.read_text())
     ]
     assert users == ["pipeline/ray_internals.py"]
+
+
+def test_the_top_level_is_fixed() -> None:
+    found = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
+    assert TOP <= found <= TOP | ROOMS_TO_COME
 
 
 def test_only_the_checkpoint_is_large() -> None:

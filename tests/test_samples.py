@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.rasterize.pdf import open_document, rasterize
-from samples.draw import Sample, samples
+from samples.draw import samples
+from samples.sample import Sample
 from schemas.targets import load_questions
 
 FOLDER = Path("samples")

@@ -1,4 +1,4 @@
-"""What a GPU does while something runs on it: power, clock, kernels; and how fast its matrix products are."""
+"""A GPU at work: its power, its clock, the seconds of each kernel; and the speed of its matrix products."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ def matmul_ceiling(device: torch.device, dtype: torch.dtype, seconds: float = 1.
 
 
 def kernel_times(work: Callable[[], object]) -> list[tuple[str, float]]:
-    """Seconds of each kernel while `work` runs, the longest first, and of none at all."""
+    """Seconds of each kernel while `work` runs, the longest first; last, the seconds without a kernel."""
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CUDA], acc_events=True
     ) as profiler:

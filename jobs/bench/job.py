@@ -1,30 +1,33 @@
-"""The whole job beside the engine alone: W1's pages as PDFs through `jobs.extract`, and without it.
+"""Runs W1's pages through the engine alone, and then as PDFs through the whole job, jobs.extract.
 
-In: a checkpoint, or a shape of which one with random weights is written. Out: two rows. Both run as commands
-of their own, one after the other. The job's time is the Replica's, from its first page to its last answer:
-what it computed, and what it waited for pages; loading and starting are beside it.
+Both run as commands of their own, on one GPU or the CPU, one after the other. The job's time is that of its
+Replica, from the first page to the last answer: what it computed, and what it waited for pages. Starting Ray
+and loading the model do not count. With --shape a checkpoint of that shape with random weights is written
+first.
 """
 
+import argparse
 import json
 import multiprocessing
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pynvml
 import torch
 
-from jobs.bench.workloads import WORKLOADS, Workload, draw_pages, random_model
+from jobs.bench.flags import add_model, add_share, check_share, new_parser
+from jobs.bench.models import SHAPES, this_device, tokenizer_file, write_checkpoint
+from jobs.bench.printing import machine, print_json, print_table
+from jobs.bench.workloads import WORKLOADS, Workload, draw_pages
 from jobs.run.ray_session import ROOT
-from model.checkpoint import save_model
 from model.config import PixtralConfig
-from model.text.tokenizer import Tokenizer
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
 
@@ -32,22 +35,45 @@ _PAGES = 4  # of a document
 _QUESTION = "What is the total amount shown on this page? Answer with the number only, please."
 
 
-def write_checkpoint(config: PixtralConfig, tokenizer: Path, folder: Path) -> None:
-    """A checkpoint of this shape with random weights and as many tokens as the tokenizer has."""
-    folder.mkdir()
-    (folder / "tekken.json").write_bytes(tokenizer.read_bytes())
-    config = replace(config, vocab_size=Tokenizer.from_file(tokenizer).vocab_size)
-    # In a process of its own, which takes what it had of the GPU with it.
-    process = multiprocessing.get_context("spawn").Process(target=_write, args=(config, folder))
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("job", __doc__)
+    add_model(parser)
+    add_share(parser, help="run this share of W1's pages")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="for the checkpoint (24 GB for pixtral-12b), documents and tables while it runs; default: the "
+        "system's for temporary files",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """A row for the engine alone, and one for the job."""
+    check_share(arguments.share)
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        model = arguments.model
+        if arguments.shape:
+            model = Path(folder) / "model"
+            tokenizer = tokenizer_file(arguments.model, arguments.shape)
+            write_checkpoint_apart(SHAPES[arguments.shape], tokenizer, model)
+        rows = compare(model, arguments.share, Path(folder))
+    on = machine(this_device())
+    print_table(f"W1 of {arguments.shape or arguments.model} on {on}", rows, left=("what",))
+    print_json("job", rows, machine=on, share=arguments.share)
+
+
+def write_checkpoint_apart(config: PixtralConfig, tokenizer: Path, folder: Path) -> None:
+    """`write_checkpoint` in a process of its own, which at its end leaves the GPU as it was."""
+    process = multiprocessing.get_context("spawn").Process(
+        target=write_checkpoint,
+        args=(config, tokenizer, folder),
+        kwargs={"device": this_device(), "dtype": torch.bfloat16},
+    )
     process.start()
     process.join()
     if process.exitcode:
         raise ValueError("the checkpoint could not be written: see above")
-
-
-def _write(config: PixtralConfig, folder: Path) -> None:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    save_model(random_model(config, device=device, dtype=torch.bfloat16), folder)
 
 
 def draw_documents(work: Workload, folder: Path) -> None:
@@ -76,7 +102,7 @@ def compare(model: Path, share: float, folder: Path) -> list[dict[str, Any]]:
 
 def _engine(model: Path, share: float) -> dict[str, Any]:
     command = ["jobs.benchmark", "engine", "--model", str(model), "--work", "W1", "--share", str(share)]
-    [row] = json.loads(_run(command).splitlines()[-1])["rows"]
+    [row] = json.loads(_output_of(command).splitlines()[-1])["rows"]
     waited = row["gpu_waited"]
     return {
         "what": "engine",
@@ -99,7 +125,7 @@ def _job(model: Path, work: Workload, folder: Path) -> dict[str, Any]:
         "--max-side": max(work.width, work.height),
         "--replicas": 1,
     }
-    _run(["jobs.extract", *(str(part) for flag in flags.items() for part in flag)])
+    _output_of(["jobs.extract", *(str(part) for flag in flags.items() for part in flag)])
     record = read_record(str(folder / "out"))
     counts, timings = record["counts"], record["timings"]
     if counts["expected"] != work.pages or counts["pages"] != work.pages:
@@ -116,7 +142,7 @@ def _job(model: Path, work: Workload, folder: Path) -> dict[str, Any]:
     }
 
 
-def _run(command: list[str]) -> str:
+def _output_of(command: list[str]) -> str:
     """What a command of ours prints. ValueError if it fails."""
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode:

@@ -1,9 +1,11 @@
-"""The price of keys and commits: synthetic results through progress and writer, then a second run's look.
+"""Prices keys and commits: what the driver does for each document besides having it answered.
 
-No document is opened and no model asked. A document has one page, one question and one answer; the second
-run lists all of them, and a tenth more, and finds what is left, and which answers that may share.
+No document is opened and no model is asked. The first run takes in synthetic results, one page, one question
+and one answer a document, and commits them. The second run lists the same documents and a tenth more. It
+finds those that are left, and the answers that these may share.
 """
 
+import argparse
 import hashlib
 import tempfile
 import time
@@ -16,6 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.bench.flags import new_parser
+from jobs.bench.printing import print_json, print_table
 from pipeline.commit.document_progress import Counts, DocumentProgress
 from pipeline.commit.lease import Lease
 from pipeline.commit.resume import find_remaining
@@ -52,6 +56,20 @@ PLAN = Plan(
     limits=Limits(),
     passwords=(),
 )
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("keys", __doc__)
+    parser.add_argument("--documents", type=int, default=100_000, help="synthetic ones, with an answer each")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """A row for each part of the work."""
+    rows = price(arguments.documents)
+    title = f"keys and commits of {arguments.documents:,} documents on a local disk"
+    print_table(title, rows, left=("part",))
+    print_json("keys", rows, documents=arguments.documents)
 
 
 def price(documents: int) -> list[dict[str, Any]]:

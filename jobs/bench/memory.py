@@ -1,22 +1,32 @@
-"""The memory of whole runs over more and more pages, sampled from outside while they run.
+"""Measures the memory of whole runs over more and more pages, by kind of process, at each tenth of the run.
 
-In: numbers of pages. Out: for each, what every kind of process held at each tenth of the run. A run is the
-real one (Ray, sandboxes, Replica, tables), in a process of its own, over documents that were written before;
-this process only looks, at /proc, and the driver says how far it is and what Ray's object store holds.
+A run is the real one (Ray, sandboxes, Replica, tables), in a process of its own, over tiny pages and with a
+tiny random model. The documents are written before it starts. This process looks from outside, at /proc; the
+run's driver tells how far it is, and how much Ray's object store holds.
 """
 
+import argparse
 import multiprocessing
+import os
+import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
+
+from jobs.bench.flags import new_parser
+from jobs.bench.models import NANO, TINY, write_checkpoint
+from jobs.bench.printing import print_json, print_table
 from jobs.bench.process_memory import DRIVER, KINDS, WORKER, Footprint, footprint, log_bytes
-from jobs.bench.synthetic_corpus import write_checkpoint, write_pile
+from jobs.bench.synthetic_corpus import write_corpus
 from pipeline.plan.limits import MIB
 
 SIDE = 64  # pixels of a page
@@ -28,9 +38,36 @@ BAR = 12  # characters of a bar at most
 MEASURES = (*KINDS, "all", "store", "spilled", "logs")
 
 
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("memory", __doc__)
+    parser.add_argument(
+        "--pages", nargs="+", type=int, default=[1_000, 10_000, 100_000], help="of each run, of 64 pixels"
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """A table for each number of pages, one run after the other, and one of all."""
+    if min(arguments.pages) < 1:
+        raise ValueError(f"--pages {min(arguments.pages)}: it must be at least 1")
+    rows = []
+    for count in arguments.pages:
+        row = measure(count, NANO / "tekken.json", partial(print, file=sys.stderr, flush=True))
+        title = (
+            f"MiB in a run over {count:,} pages of {row['documents']:,} documents, "
+            f"{row['pages_per_second']} pages/s"
+        )
+        print_table(title, draw_curve(row["curve"]), left=("curve",))
+        rows.append(row)
+    machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    title = f"MiB at most, and in the last tenth of the run, on {machine}"
+    print_table(title, ends(rows), left=("process",))
+    print_json("memory", rows, machine=machine)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What the driver says of its run."""
+class Progress:
+    """The driver's message about its run."""
 
     pages: int
     store: int
@@ -46,7 +83,7 @@ class Sample:
     """One moment of a run."""
 
     seconds: float
-    told: Told
+    told: Progress
     seen: Footprint
     logs: int
 
@@ -58,8 +95,8 @@ def measure(pages: int, tokenizer: Path, report: Callable[[str], None]) -> dict[
     """
     with tempfile.TemporaryDirectory(prefix="quire-memory-") as name:
         folder = Path(name)
-        documents = write_pile(folder / "documents", pages)
-        write_checkpoint(folder / "model", tokenizer)
+        documents = write_corpus(folder / "documents", pages)
+        write_checkpoint(TINY, tokenizer, folder / "model", device=torch.device("cpu"), dtype=torch.float32)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         driver = context.Process(target=_drive, args=(folder, theirs))
@@ -124,7 +161,7 @@ def _drive(folder: Path, pipe: Connection) -> None:
         nonlocal last
         if counts.pages and time.monotonic() - last >= LOOK_SECONDS:
             last = time.monotonic()
-            pipe.send(Told(pages=counts.pages, **store.look()))
+            pipe.send(Progress(pages=counts.pages, **store.look()))
 
     with prepare(config) as prepared, connected():
         store = _Store()
@@ -133,7 +170,7 @@ def _drive(folder: Path, pipe: Connection) -> None:
 
 
 class _Store:
-    """What the raylet says of its object store, through one connection."""
+    """Asks the raylet about its object store, through one connection."""
 
     def __init__(self) -> None:
         from pipeline.ray_internals import raylet_stub
@@ -141,7 +178,7 @@ class _Store:
         self._raylet, self._request = raylet_stub()
 
     def look(self) -> dict[str, int]:
-        """The numbers of `Told`."""
+        """The store's numbers in `Progress`."""
         said = self._raylet.GetNodeStats(self._request, timeout=30).store_stats
         return {
             "store": said.object_store_bytes_used,

@@ -1,18 +1,26 @@
-"""The engines beside one another: the same weights, page, questions and forced answer lengths, in turns.
+"""Times the engines on one page, beside one another and beside transformers with the same weights.
 
-In: a checkpoint and a page's pixels. Out: seconds of each repeat, from pixels in memory to the answers'
-tokens, and the answers, of every engine, dtype and number of questions.
+The seconds are those from pixels in memory to the answers' tokens. All engines are asked the same questions,
+and every answer has the same forced length. They take turns within one run, so that a busy machine slows all
+of them alike. An answer counts as changed if its text is not that of the first engine in the first dtype.
+Comparing with transformers needs the [test] extra.
 """
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.bench.flags import add_checkpoint, new_parser
+from jobs.bench.models import DTYPES, this_device
+from jobs.bench.printing import machine, print_json, print_table
+from model.checkpoint import load_model
 from model.engine.engine import BatchEngine
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Completion, Engine, Group
@@ -21,6 +29,7 @@ from model.network.image_grid import grid
 from model.network.pixtral import Pixtral
 from model.text.tokenizer import ImagePlaceholder, Tokenizer
 from pipeline.plan.prompts import question_prompt, tokenize
+from pipeline.rasterize.pdf import open_document, rasterize
 
 ENGINES = ("naive", "batch", "transformers")
 QUESTIONS = (
@@ -35,9 +44,58 @@ QUESTIONS = (
 )
 
 
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("page", __doc__)
+    add_checkpoint(parser)
+    parser.add_argument(
+        "--document",
+        type=Path,
+        default=Path("samples/documents/invoice.pdf"),
+        help="its first page is the page",
+    )
+    parser.add_argument("--max-side", type=int, default=1024, help="longest edge of the page in pixels")
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES), help="compared in turns")
+    parser.add_argument(
+        "--engine", nargs="+", choices=ENGINES, default=list(ENGINES), help="compared in turns"
+    )
+    parser.add_argument(
+        "--questions", nargs="+", type=int, default=[1, len(QUESTIONS)], help="questions on the page"
+    )
+    parser.add_argument("--tokens", type=int, default=16, help="length of every answer in tokens")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds, after one that warms up")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """A row for each engine, dtype and number of questions."""
+    device = this_device()
+    tokenizer = Tokenizer.from_file(arguments.model / "tekken.json")
+    models = {
+        dtype: load_model(arguments.model, device=device, dtype=DTYPES[dtype]) for dtype in arguments.dtype
+    }
+    with open_document(arguments.document.read_bytes(), arguments.document.name) as opened:
+        patch = next(iter(models.values())).config.vision.patch_size
+        image, _ = rasterize(opened, 1, max_side=arguments.max_side, patch_size=patch)
+    timings = measure(
+        models,
+        tokenizer,
+        image,
+        engines=arguments.engine,
+        counts=arguments.questions,
+        tokens=arguments.tokens,
+        repeats=arguments.repeats,
+        max_side=arguments.max_side,
+    )
+    rows = [timing.row(timings) for timing in timings]
+    height, width = image.shape[:2]
+    title = f"One page of {width} x {height} pixels on {machine(device)}"
+    print_table(title, rows, left=("engine", "dtype"))
+    print_json("page", rows, machine=machine(device))
+
+
 @dataclass(kw_only=True)
 class Timing:
-    """Seconds of each repeat of one variant, and what it wrote."""
+    """Seconds of each repeat of one variant, and its answers."""
 
     engine: str
     dtype: str
@@ -112,12 +170,12 @@ def measure(
 
 
 def _subject(name: str, model: Pixtral) -> Callable[[], Ask]:
-    """Makes what is timed: an engine that has seen no page."""
+    """Makes the subject of one timing: an engine that has seen no page."""
     if name == "transformers":
-        from jobs.bench.transformers_baseline import Peer  # seconds to import
+        from jobs.bench.transformers_baseline import Baseline  # seconds to import, and of the [test] extra
 
-        peer = Peer(model)
-        return lambda: peer.answer
+        baseline = Baseline(model)
+        return lambda: baseline.answer
     kind = {"naive": ReferenceEngine, "batch": BatchEngine}[name]
     return lambda: _asking(kind(model, eos_id=-1))
 
@@ -134,5 +192,5 @@ def _asking(engine: Engine) -> Ask:
 
 
 def _ended(ids: list[int], eos: int) -> list[int]:
-    """What the answer was before it was made to go on."""
+    """The answer up to where it would have ended, had its length not been forced."""
     return ids[: ids.index(eos)] if eos in ids else ids

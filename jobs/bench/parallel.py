@@ -1,10 +1,12 @@
-"""Copies of a model beside one another, each on one GPU or shared out among several: how fast they are.
+"""Runs W1's pages through one model over several GPUs, and through several copies, against one GPU.
 
-In: what the model is, and how many copies of how many ranks. Out: a row of numbers. Each rank is a process of
-its own, and rank 0 of each copy runs the engine; Ray is not there. All copies do the same work at the same
-time, each its own pages.
+A copy of the model lies on one GPU, or is shared out among several ranks. Each rank is a process of its own,
+and rank 0 of each copy runs the engine; Ray is not needed. All copies work at the same time, each on pages of
+its own.
 """
 
+import argparse
+import json
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,9 +18,12 @@ from typing import Any
 
 import torch
 
+from jobs.bench.flags import add_computing, add_model, add_share, check_share, new_parser
 from jobs.bench.gpu import kernel_times
-from jobs.bench.workloads import NO_GUARD, WORKLOADS, Workload, draw_pages, fill, run
-from model.checkpoint import load_model
+from jobs.bench.models import DTYPES, SHAPES, fill, this_device, tokenizer_file
+from jobs.bench.printing import machine, print_json, print_table
+from jobs.bench.workloads import NO_GUARD, WORKLOADS, Workload, draw_pages, run_workload
+from model.checkpoint import default_dtype, load_config, load_model
 from model.collectives.world import World, free_address, join
 from model.config import PixtralConfig, check_tensor_parallel_size
 from model.engine.config import EngineConfig
@@ -29,13 +34,66 @@ from model.parallel.lockstep import TensorParallelExecutor, follow
 from model.text.tokenizer import Tokenizer
 
 _TIMEOUT = 600.0  # seconds of a collective: the others wait while rank 0 draws its pages
-_LONG, _SHORT = 65, 1  # tokens of the answers whose difference in time is that of decoding
+_LONG, _SHORT = 65, 1  # tokens of answers: the time of long ones less that of short ones is decoding
 _MOST = 32  # pages of which decoding is measured: all fit in the cache at a time
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("parallel", __doc__)
+    add_model(parser)
+    parser.add_argument(
+        "--tensor-parallel", nargs="+", type=int, default=[1, 2], help="GPUs that share a model, in turns"
+    )
+    parser.add_argument(
+        "--replicas", nargs="*", type=int, default=[2], help="copies on one GPU each, in turns; may be none"
+    )
+    add_share(parser, help="run this share of W1's pages, each copy")
+    add_computing(parser)
+    parser.add_argument(
+        "--overlap",
+        type=int,
+        metavar="TOKENS",
+        help="compute steps of so many tokens in two halves, each while the other's sums are under way (GPU)",
+    )
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """A row for one copy over each number of GPUs, then for each number of copies."""
+    device = this_device()
+    check_share(arguments.share)
+    config = SHAPES[arguments.shape] if arguments.shape else load_config(arguments.model)
+    setup = Setup(
+        model=config if arguments.shape else arguments.model,
+        tokenizer=tokenizer_file(arguments.model, arguments.shape),
+        dtype=default_dtype(device) if arguments.dtype is None else DTYPES[arguments.dtype],
+        share=arguments.share,
+        fp8=arguments.fp8,
+        overlap=arguments.overlap,
+    )
+    rows: list[dict[str, object]] = []
+    first = None
+    for copies, ranks in layouts(config, arguments.tensor_parallel, arguments.replicas):
+        row = measure(setup, copies, ranks)
+        speed = row["pages_per_second"] / (copies * ranks)
+        first = first or speed
+        row["of_the_first_per_gpu"] = round(speed / first, 3)
+        rows.append(row)
+        print(json.dumps(row), flush=True)
+    print_table(f"{arguments.shape or arguments.model} on {machine(device)}", rows, left=())
+    print_json(
+        "parallel",
+        rows,
+        machine=machine(device),
+        share=arguments.share,
+        fp8=arguments.fp8,
+        overlap=arguments.overlap,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What every copy is."""
+    """The model of every copy, and its engine."""
 
     model: Path | PixtralConfig
     """A checkpoint, or a shape for random weights."""
@@ -69,7 +127,7 @@ class Place:
         return torch.device("cuda", self.copy * self.ranks + self.rank)
 
 
-def kinds(config: PixtralConfig, tensor_parallel: list[int], replicas: list[int]) -> list[tuple[int, int]]:
+def layouts(config: PixtralConfig, tensor_parallel: list[int], replicas: list[int]) -> list[tuple[int, int]]:
     """Copies and ranks of each measurement: one copy of each size, then several of one rank.
 
     ValueError where the model cannot be cut so, or the GPUs are too few.
@@ -144,7 +202,7 @@ def _started(setup: Setup, copies: int, ranks: int) -> Iterator[list[Connection]
 
 
 def _all(leaders: Sequence[Connection], task: str, work: Workload, name: str) -> list[Any]:
-    """What each copy answers; they begin together."""
+    """The reply of each copy. All begin together."""
     try:
         for pipe in leaders:
             pipe.send((task, work, name))
@@ -178,7 +236,7 @@ def _serve(setup: Setup, place: Place, threads: int, pipe: Connection) -> None:
         pages = draw_pages(work, f"{name} {place.copy}")
         pipe.send(None)
         pipe.recv()
-        go = partial(run, engine, work, pages, tokenizer, patch)
+        go = partial(run_workload, engine, work, pages, tokenizer, patch)
         if task == "run":
             measured = go()
             pipe.send((measured.seconds, measured.completions[0].prompt_tokens))
@@ -194,10 +252,8 @@ def _make_model(setup: Setup, place: Place, world: World | None) -> Pixtral:
             return load_model(setup.model, device=place.device, dtype=setup.dtype)
         model = Pixtral.on_meta(setup.model)
     else:
-        from model.parallel.tensor_parallel import (
-            empty_shard,
-            load_shard,
-        )  # DeepSpeed, which one rank does without
+        # Only here: it imports DeepSpeed, which one rank does without.
+        from model.parallel.tensor_parallel import empty_shard, load_shard
 
         if isinstance(setup.model, Path):
             return load_shard(setup.model, world, setup.dtype)
@@ -209,5 +265,6 @@ def _collectives(work: Callable[[], object]) -> float:
     """The share of a GPU's busy time in which it exchanges with the others, or waits for them to begin."""
     times = kernel_times(work)
     busy = sum(seconds for name, seconds in times if name != "nothing")
-    exchanging = ("nccl", "signal")  # of a pair, the reading of the other's part is in the norms
+    # Two ranks read each other's part inside the norms' kernels, which therefore count as computing.
+    exchanging = ("nccl", "signal")
     return sum(seconds for name, seconds in times if any(word in name.lower() for word in exchanging)) / busy

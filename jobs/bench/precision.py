@@ -1,17 +1,22 @@
-"""What FP8 changes in answers: the same pages and questions through engines of different precision.
+"""Asks the same questions about the same pages in bfloat16 and in FP8, and counts the answers that change.
 
-In: a way to make the model, which FP8 takes apart. Out: for each precision, how many answers and first tokens
-differ from bfloat16's, and by how much the log-probabilities of equal first tokens do.
+A row for each precision says how many answers and first tokens differ from those of bfloat16, and by how much
+the log-probabilities of equal first tokens differ. Needs a GPU.
 """
 
+import argparse
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
 from PIL import Image
 
-from jobs.bench.workloads import NO_GUARD, Workload, run
+from jobs.bench.flags import add_model, new_parser
+from jobs.bench.models import make_model, tokenizer_file
+from jobs.bench.printing import machine, print_json, print_table
+from jobs.bench.workloads import NO_GUARD, Workload, draw_pages, run_workload
 from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
 from model.executor.factory import ExecutorConfig
@@ -27,18 +32,39 @@ PRECISIONS = {
 }
 
 
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("precision", __doc__)
+    add_model(parser)
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """A row for each precision."""
+    if not torch.cuda.is_available():
+        raise ValueError("FP8 needs a GPU, and none is to be seen: run this where there is one")
+    device = torch.device("cuda")
+    rows = compare(
+        partial(make_model, arguments.model, arguments.shape, device=device, dtype=torch.bfloat16),
+        Tokenizer.from_file(tokenizer_file(arguments.model, arguments.shape)),
+        WORK,
+        draw_pages(WORK, "FP8"),
+    )
+    print_table(f"{arguments.shape or arguments.model} on {machine(device)}", rows, left=("precision",))
+    print_json("precision", rows, machine=machine(device))
+
+
 def compare(
-    make_model: Callable[[], Pixtral], tokenizer: Tokenizer, work: Workload, pages: Sequence[Image.Image]
+    fresh_model: Callable[[], Pixtral], tokenizer: Tokenizer, work: Workload, pages: Sequence[Image.Image]
 ) -> list[dict[str, object]]:
-    """A row for each precision; needs a GPU."""
+    """A row for each precision. Each has a model of its own, since FP8 takes the weights apart."""
     rows: list[dict[str, object]] = []
     expected = None
     for name, precision in PRECISIONS.items():
-        model = make_model()
+        model = fresh_model()
         patch = model.config.vision.patch_size
         config = EngineConfig(executor=replace(precision, cache_tokens=65536), repetition=NO_GUARD)
         engine = BatchEngine(model, eos_id=-1, config=config)
-        done = {one.id: one for one in run(engine, work, pages, tokenizer, patch).completions}
+        done = {one.id: one for one in run_workload(engine, work, pages, tokenizer, patch).completions}
         del model, engine
         torch.cuda.empty_cache()
         expected = expected or done

@@ -1,9 +1,9 @@
 """The memory of a running job, by kind of process, as the kernel counts it.
 
-In: the process id of a job's driver. Out: bytes of each kind, of its whole family: Ray's processes are the
-driver's children, workers those of the raylet, sandboxes those of workers. A kind has its anonymous memory:
-heaps and stacks, which is what grows. Libraries and weights are mapped from files and stay as they are; the
-object store is shared memory, and counted apart.
+In: the process id of a job's driver. Out: bytes of each kind of process in its family. Ray's processes are
+the driver's children, workers are the raylet's, sandboxes are the workers'. Each kind's own bytes are
+anonymous memory, heaps and stacks, since these grow. Libraries and weights are mapped from files and stay as
+they are; the object store is shared memory, and counted apart.
 """
 
 from collections import Counter
@@ -55,7 +55,7 @@ def footprint(driver: int) -> Footprint:
 
 
 def kind_of(command: list[str]) -> str:
-    """What a process is, by its command line; Ray's workers write there what they do."""
+    """The kind of a process, by its command line, in which Ray's workers write their task."""
     name = command[0].rsplit("/", 1)[-1]
     if name.startswith("raylet"):
         return RAYLET
@@ -75,7 +75,7 @@ def _sizes(rollup: str) -> dict[str, int]:
 
 
 def log_bytes(session: Path) -> int:
-    """What Ray has written to its logs so far."""
+    """The size of Ray's logs so far."""
     sizes = []
     for path in (session / "logs").rglob("*"):
         with suppress(FileNotFoundError):

@@ -1,8 +1,8 @@
 """How fast PDF pages are drawn on one core: through the sandbox, by plain PyMuPDF, and by pypdfium2.
 
-In: PDF files. Out: pages a second of each contender, at the same pixel sizes. Seconds are those that this
-process and its children compute, on one core, and the contenders take turns document by document: so it
-matters little what else the machine does. Two contenders go on to the model's pixels: Quire's way there, and
+In: PDF files. Out: pages a second of each contender, at the same pixel sizes. The seconds are computing time
+of this process and its children, on one core, and the contenders take turns document by document; so other
+work on the machine matters little. Two contenders go on to the model's pixels: Quire's own way there, and
 pypdfium2 with mistral_common's preprocessing.
 """
 
@@ -64,7 +64,7 @@ def with_pymupdf(data: bytes, sizes: Sizes) -> Iterator[Pixels]:
 
 
 def with_pdfium(data: bytes, sizes: Sizes) -> Iterator[Pixels]:
-    """In this process, without a copy; its `render` cannot be told an exact size, so the call below it."""
+    """In this process, without a copy. Its `render` takes no exact size, so this makes the call below it."""
     flags = raw.FPDF_ANNOT | raw.FPDF_REVERSE_BYTE_ORDER
     pdf = pypdfium2.PdfDocument(data)
     try:
@@ -143,7 +143,7 @@ def _computed() -> float:
 
 
 def _common_sizes(sandbox: Sandbox, data: bytes, max_side: int, patch_size: int) -> Sizes:
-    """Of a PDF's pages, if all contenders can draw all of them, else none. This warms everything up, too.
+    """The sizes of a PDF's pages, or none unless all contenders can draw all of them. Warms everything up.
 
     Raises ValueError if the sandbox's pixels are not those of plain PyMuPDF.
     """

@@ -1,20 +1,21 @@
-"""How well a checkpoint reads synthetic documents that it was not trained on, by kind of document.
+"""Asks a checkpoint about synthetic documents that it was not trained on: exactly right answers, by kind.
 
-In: a checkpoint and a number of pages a kind. Out: for each kind the share of answers that are exactly right,
-free questions and targets apart. The documents come from the training's generator, with seeds of their own.
+The documents come from the training's generator, with seeds of their own. Free questions and targets are
+counted apart. Needs the [train] extra.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from jobs.nano.synthetic.layout import Exchange
-from jobs.nano.synthetic.scenes import KINDS, Pixels, Scene, draw
+from jobs.bench.flags import add_checkpoint, new_parser
+from jobs.bench.models import this_device
 from model.checkpoint import default_dtype, load_model
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Group
@@ -22,8 +23,30 @@ from model.text.tokenizer import ImagePlaceholder, Tokenizer
 from pipeline.plan.prompts import SHAPE_REQUEST, tokenize
 from pipeline.rasterize.pdf import open_document, rasterize
 
+if TYPE_CHECKING:
+    from jobs.nano.synthetic.layout import Exchange
+    from jobs.nano.synthetic.scenes import Pixels
+
 FREE_QUESTIONS = 4  # of each page
 TOKENS = 400  # the longest answer
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = new_parser("reading", __doc__)
+    add_checkpoint(parser)
+    parser.add_argument("--pages", type=int, default=10, help="pages of each kind")
+    parser.add_argument("--max-side", type=int, default=1024, help="longest edge of the pages in pixels")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """A line for each kind of document, as soon as it is known, and one of JSON."""
+    rows = []
+    for score in scores(arguments.model, arguments.pages, arguments.max_side):
+        share = score.right / score.asked
+        print(f"{score.kind:<20} {score.right:>4} of {score.asked:>4}  {share:4.0%}", flush=True)
+        rows.append({"kind": score.kind, "asked": score.asked, "right": score.right})
+    print(json.dumps({"benchmark": "reading", "pages": arguments.pages, "rows": rows}))
 
 
 @dataclass(kw_only=True)
@@ -41,7 +64,9 @@ class Score:
 
 def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
     """One score a kind of document, and one for the targets of those that have some."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    from jobs.nano.synthetic.scenes import KINDS, Scene, draw  # needs packages of the [train] extra
+
+    device = this_device()
     tokenizer = Tokenizer.from_file(folder / "tekken.json")
     model = load_model(folder, device=device, dtype=default_dtype(device))
     patch_size = model.config.vision.patch_size

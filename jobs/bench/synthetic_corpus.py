@@ -1,50 +1,20 @@
-"""A pile of documents of which no two pages are equal, and a model that takes no time over them.
+"""A corpus of documents in which no two pages are equal, for runs over many pages.
 
-Out: PDF files in a folder, each page with its own number on it, written without a library: a hundred thousand
-pages take seconds. And a checkpoint with random weights, so small that what is left is the flow's own work.
+In: a number of pages. Out: PDF files in a folder, each page with its own number on it. They are written
+without a library, so that a hundred thousand pages take seconds.
 """
 
-import shutil
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 
-import torch
-
-from jobs.bench.workloads import random_model
-from model.checkpoint import save_model
-from model.config import PixtralConfig, VisionConfig
-
 PAGE_COUNTS = (1, 2, 1, 3, 5, 1, 8, 2, 40)  # of the documents, in turns
-LONGEST = 5_000  # pages of the one document that is long, or half of a smaller pile
+LONGEST = 5_000  # pages of the one document that is long, or half of a smaller corpus
 PER_FOLDER = 1_000  # files
 POINTS = 100  # side of a page
 
-TINY = PixtralConfig(
-    dim=32,
-    n_layers=1,
-    head_dim=16,
-    hidden_dim=32,
-    n_heads=2,
-    n_kv_heads=1,
-    rope_theta=1e6,
-    norm_eps=1e-5,
-    vocab_size=3048,
-    vision=VisionConfig(
-        hidden_size=32,
-        num_channels=3,
-        image_size=128,
-        patch_size=16,
-        rope_theta=1e4,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_token_id=10,
-    ),
-)
 
-
-def write_pile(folder: Path, pages: int) -> int:
+def write_corpus(folder: Path, pages: int) -> int:
     """Writes documents with so many pages in all; returns how many they are."""
     first = 1
     for number, count in enumerate(_counts(pages)):
@@ -89,9 +59,3 @@ def pdf(numbers: range) -> bytes:
     parts += [f"{offset:010} 00000 n \n" for offset in offsets]
     parts.append(f"trailer<</Size {len(offsets) + 1}/Root 1 0 R>>\nstartxref\n{at}\n%%EOF\n")
     return "".join(parts).encode("ascii")
-
-
-def write_checkpoint(folder: Path, tokenizer: Path) -> None:
-    """A tiny Pixtral with random weights, and the first tokens of a Tekken."""
-    save_model(random_model(TINY, device=torch.device("cpu"), dtype=torch.float32), folder)
-    shutil.copy(tokenizer, folder / "tekken.json")

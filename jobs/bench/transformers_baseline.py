@@ -1,7 +1,7 @@
 """transformers' Pixtral with the weights of one of ours, to measure against and to compare answers with.
 
-A model of ours in, one that answers the same groups through `generate` out. It knows no shared pages: each
-question is a prompt of its own.
+In: a model of ours. Out: transformers' model, which answers the same groups through `generate`. It cannot
+share a page among questions: each question is a prompt of its own.
 """
 
 import torch
@@ -15,18 +15,18 @@ from model.network.pixtral import Pixtral
 from model.network.preprocess import to_pixels
 
 
-class Peer:
+class Baseline:
     """Answers groups, greedily, each answer to its full length."""
 
     def __init__(self, model: Pixtral) -> None:
         self._config = model.config
         self._like = model.norm.weight
-        peer: LlavaForConditionalGeneration = LlavaForConditionalGeneration(_configuration(model.config))
-        peer.load_state_dict(
+        theirs: LlavaForConditionalGeneration = LlavaForConditionalGeneration(_configuration(model.config))
+        theirs.load_state_dict(
             {_module_name(name): _tensor(name, weight, model) for name, weight in model.state_dict().items()}
         )
-        nn.Module.to(peer, self._like.device, self._like.dtype)  # transformers wraps it without types
-        self._model = peer.train(False)
+        nn.Module.to(theirs, self._like.device, self._like.dtype)  # transformers wraps it without types
+        self._model = theirs.train(False)
 
     def answer(self, group: Group) -> list[list[int]]:
         """The tokens of each branch's answer."""

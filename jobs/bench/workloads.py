@@ -1,8 +1,9 @@
 """The four workloads of the engine benchmark, on one engine, from PIL images in memory to tokens.
 
-In: a model of any shape. Out: what it took. A page is a picture of words, drawn before anything is timed; an
-answer has a forced length. The counts of operations are those that the work needs, each page's prompt once:
-what an engine computes beyond them makes it slower and nothing else.
+In: an engine with a model of any shape. Out: its seconds, its answers, and the GPU's power and clock
+meanwhile. A page is a picture of words, drawn before anything is timed; an answer has a forced length.
+Operations are counted as the work needs them, each page's prompt once: an engine that computes more is
+slower, and gets no credit for it.
 """
 
 import time
@@ -16,13 +17,11 @@ from PIL import Image
 
 from jobs.bench.gpu import Monitor
 from jobs.bench.page_images import draw_page
-from model.cache.cache_size import free_memory
-from model.config import PixtralConfig, VisionConfig
+from model.config import PixtralConfig
 from model.engine.engine import BatchEngine
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, Group
 from model.engine.sampling import SamplingParams
-from model.network.pixtral import Pixtral
 from model.text.tokenizer import Tokenizer
 
 NO_GUARD = RepetitionLimit(tokens=10**9)  # random weights repeat themselves
@@ -50,51 +49,6 @@ class Workload:
         return Workload(**{**vars(self), "pages": max(1, round(self.pages * share))})
 
 
-PIXTRAL_12B = PixtralConfig(
-    dim=5120,
-    n_layers=40,
-    head_dim=128,
-    hidden_dim=14336,
-    n_heads=32,
-    n_kv_heads=8,
-    rope_theta=1e9,
-    norm_eps=1e-5,
-    vocab_size=131072,
-    vision=VisionConfig(
-        hidden_size=1024,
-        num_channels=3,
-        image_size=1024,
-        patch_size=16,
-        rope_theta=1e4,
-        intermediate_size=4096,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        image_token_id=10,
-    ),
-)
-# For its speed alone: its tokenizer is not Tekken.
-PIXTRAL_LARGE = PixtralConfig(
-    dim=12288,
-    n_layers=88,
-    head_dim=128,
-    hidden_dim=28672,
-    n_heads=96,
-    n_kv_heads=8,
-    rope_theta=1e9,
-    norm_eps=1e-5,
-    vocab_size=32768,
-    vision=VisionConfig(
-        hidden_size=1664,
-        num_channels=3,
-        image_size=1024,
-        patch_size=16,
-        rope_theta=1e4,
-        intermediate_size=8192,
-        num_hidden_layers=48,
-        num_attention_heads=16,
-        image_token_id=10,
-    ),
-)
 WORKLOADS = {
     "W1": Workload(pages=256, width=784, height=1024, questions=1, tokens=16),
     "W2": Workload(pages=64, width=784, height=1024, questions=8, tokens=16),
@@ -168,7 +122,7 @@ def draw_pages(work: Workload, seed: str) -> list[Image.Image]:
     ]
 
 
-def run(
+def run_workload(
     engine: BatchEngine,
     work: Workload,
     pages: Sequence[Image.Image],
@@ -176,7 +130,7 @@ def run(
     patch_size: int,
     report: Callable[[int], None] = lambda answered: None,
 ) -> Measured:
-    """Answers all questions of all pages; `report` is told after each step how many there are so far."""
+    """Answers all questions of all pages; calls `report` after each step with the number of answers."""
     groups = _groups(work, pages, tokenizer, patch_size)
     before = engine.preemptions
     engine.timeline = [] if torch.cuda.is_available() else None
@@ -206,35 +160,6 @@ def run(
         measured.watts, measured.megahertz = monitor.means()
     engine.timeline = None
     return measured
-
-
-def random_model(
-    config: PixtralConfig, *, device: torch.device, dtype: torch.dtype, seed: int = 0
-) -> Pixtral:
-    """A model of this shape, made where it is used; see `fill`."""
-    return fill(Pixtral.on_meta(config), device=device, dtype=dtype, seed=seed)
-
-
-def fill(model: Pixtral, *, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Pixtral:
-    """A model on meta becomes one with tensors: normal weights of deviation 0.02, norms of 1, no biases.
-
-    ValueError where there is no memory for it.
-    """
-    needed = sum(parameter.numel() for parameter in model.parameters()) * dtype.itemsize
-    free = free_memory(device)
-    if needed > free:
-        raise ValueError(
-            f"the weights need {needed >> 30} GiB and {free >> 30} GiB are free on this {device.type}: take "
-            "a larger GPU, or another model"
-        )
-    model = model.to(dtype).to_empty(device=device).eval().requires_grad_(False)
-    generator = torch.Generator(device).manual_seed(seed)
-    for name, parameter in model.named_parameters():
-        if parameter.dim() > 1:
-            parameter.normal_(std=0.02, generator=generator)
-        else:
-            parameter.fill_(0.0 if name.endswith("bias") else 1.0)
-    return model
 
 
 def _groups(

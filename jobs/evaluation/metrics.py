@@ -1,6 +1,7 @@
-"""A predicted answer and the accepted ones in, a score from 0.0 to 1.0 out: pure functions, sources named.
+"""Scores of answers: pure functions, each with the source of its measure.
 
-Averages over a data set are the caller's. Without accepted answers there is no score: ValueError, not 0.0.
+In: a predicted answer and the accepted ones. Out: a score from 0.0 to 1.0. Averages over a data set are the
+caller's. Without accepted answers there is no score: ValueError, not 0.0.
 """
 
 import string
@@ -10,7 +11,7 @@ RELATIVE_ERROR = 0.05  # what ChartQA tolerates of a number
 
 
 def anls(prediction: str, answers: Sequence[str], *, threshold: float = 0.5) -> float:
-    """Average normalised Levenshtein similarity of one question: that with the nearest accepted answer.
+    """Normalised Levenshtein similarity with the nearest accepted answer; ANLS is its average over questions.
 
     1 - distance / length of the longer text, or 0.0 where that is below `threshold`. Case and runs of white
     space do not count. The DocVQA leaderboard uses 0.5; its script keeps a similarity of exactly 0.5, which

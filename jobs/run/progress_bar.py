@@ -1,4 +1,4 @@
-"""Where a run stands: one live line in a terminal, else a plain line every few seconds."""
+"""The progress of a run: one live line in a terminal, else a plain line every few seconds."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ LINE_SECONDS = 5.0  # between plain lines
 
 
 class Observer(Protocol):
-    """What `flow.run` calls."""
+    """The function that `flow.run` calls whenever the counts have changed."""
 
     def __call__(self, counts: Counts) -> None: ...
 
@@ -83,7 +83,7 @@ class Speed:
             if elapsed > 1 and counts.pages > pages:
                 parts.append(f"{(counts.pages - pages) / elapsed:.1f} pages/s")
             if elapsed > 1 and done > items and counts.documents_open:
-                # Items of the documents that nobody has opened yet are taken to be as many as of the others.
+                # Documents that are not opened yet are taken to have as many items as the others.
                 expected = counts.expected * counts.documents / counts.documents_open
                 parts.append(f"about {_clock((expected - done) * elapsed / (done - items))} left")
         return ", ".join(parts)

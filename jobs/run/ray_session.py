@@ -3,26 +3,19 @@
 import logging
 import os
 import secrets
-import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
-from urllib.parse import urlsplit
 
-from jobs.run.last_words import end_lost, heir
+from jobs.run.ray_watchdog import RayLostError, connection_error, standby, watch_connecting
 
 ROOT = Path(__file__).parents[2]
 CONNECT_SECONDS = 10.0
-HEAD_SECONDS = 30.0  # for which the head may be away: one with a store that survives it starts again
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by `ray job submit`, which has shipped the code already
-
-
-class RayLostError(RuntimeError):
-    """Ray does not start, or has died under the job. One sentence."""
+# Left behind when the code is shipped to a cluster. A leading slash means: of the top level alone.
+EXCLUDES = ["/out", "/tests", "/docs", "/deploy", ".git", ".venv", "venv", "__pycache__"]
 
 
 @contextmanager
@@ -47,7 +40,7 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray.data  # reads variables when it is imported
 
-    # Its log files hold what it plans and what goes wrong, not each task, and every few seconds its gauges.
+    # Its log files hold its plans and errors; DEBUG would add each task, and its gauges every few seconds.
     logging.getLogger("ray.data").setLevel(logging.INFO)
     for handler in logging.getLogger("ray.data").handlers:
         if type(handler).__name__ == "PlainRayHandler":
@@ -59,7 +52,7 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     if ray.is_initialized():
         yield "the Ray that was connected before"
         return
-    with heir():
+    with standby():
         try:
             _connect(address, num_cpus)
         except Exception as error:  # Ray has no name for it: a raylet that does not come up is an Exception
@@ -87,57 +80,23 @@ def _connect(address: str | None, num_cpus: int | None) -> None:
     else:
         # Ray's own list, of which it would warn.
         os.environ.setdefault("RAY_OVERRIDE_RUNTIME_ENV_DEFAULT_EXCLUDES", "")
-        code = {
-            "working_dir": str(ROOT),
-            "excludes": ["/out", "/tests", ".git", ".venv", "venv", "__pycache__"],
-        }
-        with _watched(address):
+        code = {"working_dir": str(ROOT), "excludes": EXCLUDES}
+        with watch_connecting(address, CONNECT_SECONDS):
             ray.init(runtime_env=code, log_to_driver=False, logging_level=logging.WARNING)
 
 
 def _check_answers(address: str) -> None:
     """Ray itself would try for minutes, with a warning every few seconds."""
-    if error := silence_of(address, CONNECT_SECONDS):
+    if error := connection_error(address, CONNECT_SECONDS):
         raise ValueError(
             f"RAY_ADDRESS {address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a "
             "private one"
         ) from error
 
 
-def silence_of(address: str, seconds: float) -> Exception | None:
-    """Why nobody answers at HOST:PORT within so long; of other forms (auto, ray://...) nothing is known."""
-    try:
-        place = urlsplit(f"//{address}")
-        if "://" not in address and place.hostname is not None and place.port is not None:
-            socket.create_connection((place.hostname, place.port), seconds).close()
-    except (OSError, ValueError) as error:
-        return error
-    return None
-
-
-@contextmanager
-def _watched(address: str) -> Iterator[None]:
-    """While it connects: Ray would wait for a head that is gone, and then end the process with a stack."""
-    connected = Event()
-
-    def watch() -> None:
-        answered = time.monotonic()
-        while not connected.wait(1.0):
-            if not silence_of(address, CONNECT_SECONDS):
-                answered = time.monotonic()
-            elif time.monotonic() - answered > HEAD_SECONDS:
-                end_lost(f"Ray's head at {address} is gone")  # nothing has been asked yet
-
-    Thread(target=watch, name="connecting", daemon=True).start()
-    try:
-        yield
-    finally:
-        connected.set()
-
-
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Keeps off the terminal what Ray announces while it starts (log level, tokens); shows it if it fails."""
+    """Keeps Ray's words (log level, tokens) off the terminal while it starts; shows them if it fails."""
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as said:

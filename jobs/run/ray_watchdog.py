@@ -1,56 +1,71 @@
-"""Ray's death noticed in time: a job whose Ray is gone commits what has arrived, and ends in a sentence.
+"""A job whose Ray has died commits the results that have arrived, and ends with a sentence that says so.
 
-Ray's own code ends such a process without a word, and without a commit: 15 s after the death of the raylet
-on its machine, 60 s after that of the head's store (GCS). Whether they live, the kernel knows: their sockets
-answer even while they are too busy to.
+Ray alone would end the job's process without a word and without a commit: 15 s after the death of the
+raylet, Ray's process on this machine, and 60 s after the death of the head's store (GCS). Quire watches:
+
+- `watchdog`, while the job runs, looks once a second whether both are alive. Their sockets tell, since the
+  kernel answers there even while the process is too busy to.
+- `watch_connecting`, while the job connects, looks whether the head is.
+- `standby` is for a job that talks to the raylet just when that dies, which Ray ends on the spot. Another
+  process then prints the last sentence.
 """
 
 import os
 import select
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Event, Thread, Timer
 from typing import Final
+from urllib.parse import urlsplit
 
-import ray
+HEAD_SECONDS: Final = 30.0  # for which the head may be away: one with a store that survives it starts again
+LOOK_SECONDS: Final = 1.0  # between two looks
+ANSWER_SECONDS: Final = 5.0  # for the head to answer: a machine without power does not even refuse
+LAST_SECONDS: Final = 15.0  # to commit and to disconnect from Ray, whose libraries may wait for the head
 
-from jobs.run.last_words import end_lost
-from jobs.run.ray_session import HEAD_SECONDS, RayLostError, silence_of
-from pipeline.ray_internals import raylet_socket
+# Reads a line, or meets the end of a process that had no time to write one.
+_STANDBY = 'read -r line || echo "$0" >&2'
+_standbys: "list[subprocess.Popen[bytes]]" = []  # tests have several: one Ray lasts, another starts
 
-LOOK_SECONDS: Final = 1.0
-LAST_SECONDS: Final = 15.0  # to commit and let go of Ray, whose libraries may wait for the head all the same
-CONNECT_SECONDS: Final = 5.0  # a machine without power does not even refuse
+
+class RayLostError(RuntimeError):
+    """Ray does not start, or has died under the job. One sentence."""
 
 
 @contextmanager
-def lifeline() -> Iterator[None]:
+def watchdog() -> Iterator[None]:
     """While Ray is connected, and SIGTERM raises KeyboardInterrupt. Raises RayLostError if Ray has died.
 
-    Where the job waits for a Ray that is gone, SIGTERM ends its waiting.
+    A job that waits for a Ray that is gone is woken by SIGTERM.
     """
-    line = _Lifeline()
-    watch = Thread(target=line.watch, name="lifeline", daemon=True)
-    watch.start()
+    dog = _Watchdog()
+    thread = Thread(target=dog.watch, name="watchdog", daemon=True)
+    thread.start()
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        line.ended.set()
-        watch.join()
-        if lost := line.lost or line.look():  # Ray's libraries may have found it out first
+        dog.ended.set()
+        thread.join()
+        if lost := dog.lost or dog.look():  # Ray's libraries may have found it out first
             raise RayLostError(lost) from error
         raise
     finally:
-        line.ended.set()
-        watch.join()
-        line.close()
+        dog.ended.set()
+        thread.join()
+        dog.close()
 
 
-class _Lifeline:
+class _Watchdog:
     def __init__(self) -> None:
+        import ray
+
+        from pipeline.ray_internals import raylet_socket
+
         self.ended = Event()
         self.lost = ""
         self._address = ray.get_runtime_context().gcs_address
@@ -58,15 +73,15 @@ class _Lifeline:
         self._raylet: socket.socket | None = None
 
     def watch(self) -> None:
-        """Until it ends, or Ray is lost."""
-        alive = time.monotonic()  # when the head was, for sure
+        """Looks until the job ends, or Ray is lost."""
+        answered = time.monotonic()
         while not self.ended.wait(LOOK_SECONDS):
             found = self.look()
             if not found:
-                alive = time.monotonic()
-            elif self._is_raylet_gone() or time.monotonic() - alive > HEAD_SECONDS:
+                answered = time.monotonic()
+            elif self._is_raylet_gone() or time.monotonic() - answered > HEAD_SECONDS:
                 self.lost = found
-                last = Timer(LAST_SECONDS, end_lost, (found,))
+                last = Timer(LAST_SECONDS, end_process, (found,))
                 last.daemon = True
                 last.start()
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -78,10 +93,11 @@ class _Lifeline:
             self._raylet.close()
 
     def look(self) -> str:
-        """What is gone, if anything."""
+        """A sentence about the process of Ray's that is gone, or nothing."""
         if self._is_raylet_gone():
             return "Ray's process on this machine, the raylet, has died"
-        return f"Ray's head at {self._address} is gone" if silence_of(self._address, CONNECT_SECONDS) else ""
+        error = connection_error(self._address, ANSWER_SECONDS)
+        return f"Ray's head at {self._address} is gone" if error else ""
 
     def _is_raylet_gone(self) -> bool:
         # One connection that is kept: each would be a line in the raylet's log.
@@ -102,3 +118,68 @@ def _is_closed(connection: socket.socket) -> bool:
     with suppress(OSError):
         return bool(poll.poll(0))
     return True
+
+
+@contextmanager
+def watch_connecting(address: str, seconds: float) -> Iterator[None]:
+    """While the job connects to the head at `address`, which answers within so many seconds or is away.
+
+    Ray itself would wait for a head that is gone, and then end the process with a stack.
+    """
+    connected = Event()
+
+    def watch() -> None:
+        answered = time.monotonic()
+        while not connected.wait(LOOK_SECONDS):
+            if not connection_error(address, seconds):
+                answered = time.monotonic()
+            elif time.monotonic() - answered > HEAD_SECONDS:
+                end_process(f"Ray's head at {address} is gone")  # nothing has been asked yet
+
+    Thread(target=watch, name="connecting", daemon=True).start()
+    try:
+        yield
+    finally:
+        connected.set()
+
+
+def connection_error(address: str, seconds: float) -> Exception | None:
+    """The error of a connection to HOST:PORT, for which there are so many seconds; None if somebody answers.
+
+    Other forms of an address (auto, ray://...) are not tried: None.
+    """
+    try:
+        place = urlsplit(f"//{address}")
+        if "://" not in address and place.hostname is not None and place.port is not None:
+            socket.create_connection((place.hostname, place.port), seconds).close()
+    except (OSError, ValueError) as error:
+        return error
+    return None
+
+
+@contextmanager
+def standby() -> Iterator[None]:
+    """While another process stands by, which prints the last sentence if this one is ended before it can."""
+    lost = "this process was killed, or ended by Ray, whose own on this machine, the raylet, has died"
+    # Not in this process's group, of which a terminal asks each to stop.
+    process = subprocess.Popen(
+        ["sh", "-c", _STANDBY, _last_sentence(lost)], stdin=subprocess.PIPE, start_new_session=True
+    )
+    _standbys.append(process)
+    try:
+        yield
+    finally:
+        _standbys.remove(process)
+        process.communicate(b"\n")
+
+
+def end_process(lost: str) -> None:
+    """Prints the last sentence and ends this process, whatever it waits for."""
+    for process in _standbys:
+        process.communicate(b"\n")
+    print(_last_sentence(lost), file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def _last_sentence(lost: str) -> str:
+    return f"broken off: {lost}; the same command continues"

@@ -1,4 +1,4 @@
-"""A prepared run in; its progress, its summary and its exit code out. What the jobs that ask share."""
+"""Carries out a prepared run for the jobs that ask (extract, retry): progress, summary and exit code."""
 
 import sys
 from functools import partial
@@ -7,8 +7,8 @@ from typing import Any
 from rich.console import Console
 
 from jobs.run.progress_bar import shown
-from jobs.run.ray_session import RayLostError, connected
-from jobs.run.ray_watchdog import lifeline
+from jobs.run.ray_session import connected
+from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.signals import graceful
 from pipeline.cancellation import ask_to_stop
 from pipeline.commit.delta_log import OutputError
@@ -44,7 +44,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     if not left:
         return run(prepared, None, lambda counts: None)
     console = Console(stderr=True)
-    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), lifeline():
+    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), watchdog():
         placement = find_placement(prepared.config)
         count = len(prepared.plan.questions)
         what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
@@ -55,7 +55,7 @@ def _run(prepared: Prepared) -> dict[str, Any]:
 
 
 def summary(record: dict[str, Any], output: str) -> str:
-    """What came of the run, in a few lines."""
+    """The run's counts and tables in a few lines."""
     counts, seconds = record["counts"], record["timings"]["run_seconds"]
     lines = [
         f"{counts['documents']:,} documents: {counts['complete']:,} complete, "
@@ -70,7 +70,7 @@ def summary(record: dict[str, Any], output: str) -> str:
 
 
 def _shared(record: dict[str, Any]) -> list[str]:
-    shared = record["counts"].get("shared")  # runs of before this was counted have none
+    shared = record["counts"].get("shared")  # the records of older runs lack it
     return [f"{shared:,} of the items share the result of an identical one"] if shared else []
 
 

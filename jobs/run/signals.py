@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM for a job: finish what runs; or stop now, with what has arrived."""
+"""Ctrl-C and SIGTERM for a job: the first Ctrl-C lets tasks finish, the second and SIGTERM stop at once."""
 
 import signal
 import sys

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from jobs import benchmark
-from jobs.bench.job import write_checkpoint
+from jobs.bench.job import write_checkpoint_apart
 from jobs.bench.memory import MEASURES
+from jobs.bench.models import PIXTRAL_12B
 from jobs.bench.page import Timing
-from jobs.bench.workloads import PIXTRAL_12B, WORKLOADS, operations_of
+from jobs.bench.workloads import WORKLOADS, operations_of
 from model.checkpoint import check_checkpoint, save_model
 from tests.model.tiny import CONFIG, tiny_pixtral
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
@@ -85,15 +86,24 @@ def test_a_folder_without_pdfs_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "package", "extra"), [("pages", "pypdfium2", "test"), ("reading", "reportlab", "train")]
+)
 def test_a_package_that_only_an_extra_brings_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    package: str,
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.delitem(sys.modules, "jobs.bench.rasterizers", raising=False)
-    monkeypatch.setitem(sys.modules, "pypdfium2", None)
-    assert benchmark.main(["pages"]) == 2
+    for module in list(sys.modules):
+        if module.startswith(("jobs.bench.rasterizers", "jobs.nano.synthetic", f"{package}.")):
+            monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, package, None)
+    assert benchmark.main([command]) == 2
     said = capsys.readouterr().err
-    assert "pypdfium2 is not installed" in said
-    assert "pip install '.[test]'" in said
+    assert f"{package} is not installed" in said or f"{package}.lib is not installed" in said
+    assert f"pip install '.[{extra}]'" in said
 
 
 def test_changed_answers_are_counted() -> None:
@@ -169,7 +179,7 @@ def test_reading_scores_every_kind(checkpoint: Path, capsys: pytest.CaptureFixtu
 def test_a_shape_without_memory_for_it_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("jobs.bench.workloads.free_memory", lambda device: 3 << 30)
+    monkeypatch.setattr("jobs.bench.models.free_memory", lambda device: 3 << 30)
     assert benchmark.main(["engine", "--shape", "pixtral-12b", "--dtype", "bfloat16"]) == 2
     assert "the weights need 23 GiB and 3 GiB are free" in capsys.readouterr().err
 
@@ -193,7 +203,7 @@ def test_the_job_is_compared_with_the_engine_alone(capsys: pytest.CaptureFixture
 
 
 def test_a_checkpoint_of_a_shape_has_the_tokenizers_vocabulary(tmp_path: Path) -> None:
-    write_checkpoint(CONFIG, Path("model/nano/tekken.json"), tmp_path / "model")
+    write_checkpoint_apart(CONFIG, Path("model/nano/tekken.json"), tmp_path / "model")
     assert check_checkpoint(tmp_path / "model") == replace(CONFIG, vocab_size=3048)
 
 

@@ -20,7 +20,9 @@ FLAGS = {
     "benchmark engine": """
         --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile
     """,
+    "benchmark job": "--model --shape --share --folder",
     "benchmark keys": "--documents",
+    "benchmark memory": "--pages",
     "benchmark page": "--model --document --max-side --dtype --engine --questions --tokens --repeats",
     "benchmark pages": "--folder --max-side --repeats",
     "benchmark parallel": "--model --shape --tensor-parallel --replicas --share --dtype --fp8 --overlap",

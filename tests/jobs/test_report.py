@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from jobs import report
-from jobs.report import Expected, Shown
+from jobs.report import Expected, Line
 
 
 @pytest.mark.parametrize(
@@ -31,9 +31,9 @@ def test_what_is_right(answer: str, accepted: list[str], right: bool) -> None:
     assert report.is_right(answer, accepted) is right
 
 
-def shown(**changes: Any) -> Shown:
+def shown(**changes: Any) -> Line:
     values: dict[str, Any] = {"uri": "/in/a/x.pdf", "page_first": 2, "page_last": 3, "what": "Total?"}
-    return Shown(**values | {"answer": "1", "confidence": 0.5} | changes)
+    return Line(**values | {"answer": "1", "confidence": 0.5} | changes)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_targets_answer_is_a_line_for_each_field() -> None:
         "answer": answer,
         "fields": fields,
     }
-    lines = list(report.shown_rows([row]))
+    lines = list(report.lines_of([row]))
     assert [(line.what, line.answer) for line in lines] == list(
         zip(paths, ["12.50", "tea", "Köfte", "null", "[]"], strict=True)
     )

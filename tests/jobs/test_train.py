@@ -1,13 +1,17 @@
 """Training learns, is cut, goes on, and leaves a checkpoint that loads."""
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from jobs import train
+from jobs.nano import training
 from jobs.nano.synthetic.examples import batches
 from jobs.nano.synthetic.scenes import Scene
 from jobs.nano.trainee import Trainee, evaluate, losses
@@ -15,6 +19,7 @@ from model.checkpoint import load_model
 from model.config import PixtralConfig
 from model.text.tokenizer import Tokenizer
 
+ROOT = Path(__file__).parents[2]
 LINE = Scene(pixels=(32, 128), mix={"lines": 1}, max_side=128)
 
 
@@ -46,10 +51,35 @@ def test_a_shape_that_is_not_there_is_one_sentence(
     assert said.count("\n") == 1
 
 
+WITHOUT_THE_EXTRA = """
+import sys
+
+sys.modules |= dict.fromkeys(("faker", "reportlab", "pymupdf_fonts"))
+from jobs.train import main
+
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_the_extra_a_start_names_it_and_help_still_helps() -> None:
+    def start(*flags: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", WITHOUT_THE_EXTRA, *flags]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+    helped = start("--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert "Needs the [train] extra" in " ".join(helped.stdout.split())
+    started = start("--output", "out/none", "--state", "out/none/state.pt")
+    assert (started.returncode, started.stdout) == (2, "")
+    assert re.fullmatch(
+        r"jobs\.train: \w+(\.\w+)* is not installed\. .* -m pip install '\.\[train\]'\n", started.stderr
+    )
+
+
 def test_a_cut_run_goes_on_to_a_checkpoint(
     shape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train, "STAGES", (train.Stage(name="line", share=1.0, scene=LINE),))
+    monkeypatch.setattr(training, "STAGES", (training.Stage(name="line", share=1.0, scene=LINE),))
     arguments = [
         "--output",
         str(tmp_path / "out"),
@@ -88,14 +118,3 @@ def test_both_losses_fall(shape: Path) -> None:
     assert seen[-1][0] < 0.6 * seen[0][0]
     assert seen[-1][1] < 0.9 * seen[0][1]
     assert set(evaluate(trainee, batch, tokenizer.eos)) == {"characters", "lines"}
-
-
-def test_learning_rate_rises_stays_and_falls() -> None:
-    assert train.learning_rate(0, 0.0) == pytest.approx(train.PEAK_RATE / train.WARMUP_STEPS)
-    assert train.learning_rate(500, 0.3) == train.PEAK_RATE
-    assert train.learning_rate(9000, 0.775) == pytest.approx(train.PEAK_RATE / 2)
-    assert train.learning_rate(9000, 1.0) == pytest.approx(train.PEAK_RATE / 50)
-
-
-def test_stages_share_the_whole_time() -> None:
-    assert sum(stage.share for stage in train.STAGES) == pytest.approx(1.0)

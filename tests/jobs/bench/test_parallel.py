@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from jobs import benchmark
-from jobs.bench.parallel import Setup, kinds, measure
+from jobs.bench.parallel import Setup, layouts, make_parser, measure
 from model.checkpoint import load_config
 
 NANO = Path("model/nano")
 
 
 def test_each_size_is_measured_once_and_then_each_number_of_copies() -> None:
-    assert kinds(load_config(NANO), [2, 1, 2], [1, 2]) == [(1, 1), (1, 2), (2, 1)]
-    alone = benchmark.parser().parse_args(["parallel", "--tensor-parallel", "2", "--replicas"])
-    assert kinds(load_config(NANO), alone.tensor_parallel, alone.replicas) == [(1, 2)]
+    assert layouts(load_config(NANO), [2, 1, 2], [1, 2]) == [(1, 1), (1, 2), (2, 1)]
+    alone = make_parser().parse_args(["--tensor-parallel", "2", "--replicas"])
+    assert layouts(load_config(NANO), alone.tensor_parallel, alone.replicas) == [(1, 2)]
 
 
 @pytest.mark.parametrize(

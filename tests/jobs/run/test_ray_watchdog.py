@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs.run import ray_watchdog as lifeline
-from jobs.run.ray_session import RayLostError, connected
+from jobs.run import ray_watchdog
+from jobs.run.ray_session import connected
+from jobs.run.ray_watchdog import RayLostError
 from tests.environment import without_ray
 from tests.jobs.test_submit import free_ports
 
@@ -20,14 +21,15 @@ ROOT = Path(__file__).parents[3]
 PROGRAM = """
 import sys, time
 import psutil
-from jobs.run import ray_watchdog as lifeline
-from jobs.run.ray_session import RayLostError, connected
+from jobs.run import ray_watchdog
+from jobs.run.ray_session import connected
+from jobs.run.ray_watchdog import RayLostError
 from jobs.run.signals import graceful
 
-lifeline.HEAD_SECONDS = 2.0
+ray_watchdog.HEAD_SECONDS = 2.0
 with connected(num_cpus=1), graceful(lambda: None):
     try:
-        with lifeline.lifeline():
+        with ray_watchdog.watchdog():
             time.sleep(3)
             (victim,) = [one for one in psutil.Process().children() if one.name() == sys.argv[1]]
             victim.kill()
@@ -49,7 +51,7 @@ def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> Non
 
 
 def job_with(error: BaseException) -> None:
-    with lifeline.lifeline():
+    with ray_watchdog.watchdog():
         time.sleep(0.1)
         raise error
 
@@ -61,8 +63,8 @@ def test_what_else_ends_a_job_stays_what_it_is(monkeypatch: pytest.MonkeyPatch, 
         raylet.listen()
         context = SimpleNamespace(gcs_address=f"127.0.0.1:{head.getsockname()[1]}")
         monkeypatch.setattr("ray.get_runtime_context", lambda: context)
-        monkeypatch.setattr(lifeline, "raylet_socket", lambda: path)
-        monkeypatch.setattr(lifeline, "LOOK_SECONDS", 0.01)
+        monkeypatch.setattr("pipeline.ray_internals.raylet_socket", lambda: path)
+        monkeypatch.setattr(ray_watchdog, "LOOK_SECONDS", 0.01)
         for error in (KeyboardInterrupt(), OSError("no room")):
             with pytest.raises(type(error)):
                 job_with(error)
@@ -95,13 +97,14 @@ STUCK = """
 import socket, time
 from types import SimpleNamespace
 import ray
-from jobs.run import ray_watchdog as lifeline
+from jobs.run import ray_watchdog
 from jobs.run.signals import graceful
+from pipeline import ray_internals
 
 ray.get_runtime_context = lambda: SimpleNamespace(gcs_address="127.0.0.1:1")
-lifeline.raylet_socket = lambda: "/nowhere"
-lifeline.LAST_SECONDS = 1.0
-with graceful(lambda: None), lifeline.lifeline():
+ray_internals.raylet_socket = lambda: "/nowhere"
+ray_watchdog.LAST_SECONDS = 1.0
+with graceful(lambda: None), ray_watchdog.watchdog():
     try:
         time.sleep(100)
     finally:
@@ -110,10 +113,10 @@ with graceful(lambda: None), lifeline.lifeline():
 
 
 CONNECTING = """
-from jobs.run import ray_session as cluster
+from jobs.run import ray_session, ray_watchdog
 
-cluster.HEAD_SECONDS = 1.0
-with cluster.connected():
+ray_watchdog.HEAD_SECONDS = 1.0
+with ray_session.connected():
     print("connected")
 """
 
