@@ -21,6 +21,8 @@ from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.rasterize.test_sandbox import nested_forms
 
+pytestmark = pytest.mark.processes
+
 LONG = 70  # pages: several tasks draw it
 
 

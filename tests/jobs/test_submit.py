@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,16 +23,20 @@ import pytest
 from pipeline.commit.manifest import read_begun, read_record
 from pipeline.commit.tables import read_table
 from tests.environment import without_ray
+from tests.jobs.started import END_SECONDS, GONE_SECONDS, left_of, start, wait_for_answers, write_documents
 from tests.pipeline.drawn import pdf_bytes
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-START_SECONDS = 90
+START_SECONDS = 200
 
-pytestmark = pytest.mark.skipif(
-    " " in sys.executable,
-    reason="Ray 2.60 starts a job's workers through bash and does not quote this Python",
-)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.skipif(
+        " " in sys.executable,
+        reason="Ray 2.60 starts a job's workers through bash and does not quote this Python",
+    ),
+]
 
 
 def free_ports(count: int) -> list[int]:
@@ -108,7 +113,7 @@ def run(command: str, environment: dict[str, str], output: Path) -> str:
         (documents / f"{name}.pdf").write_bytes(pdf_bytes([(200, 200)] * 2))
     command += f" --input {documents} --output {output} --question Total? --max-new-tokens 2"
     job = subprocess.run(
-        command.split(), cwd=ROOT, env=environment, text=True, capture_output=True, timeout=240
+        command.split(), cwd=ROOT, env=environment, text=True, capture_output=True, timeout=280
     )
     assert job.returncode == 0, job.stdout + job.stderr
     counts = read_record(str(output))["counts"]
@@ -133,12 +138,39 @@ def test_a_job_joins_the_cluster_that_ray_address_names(
     assert f"on the Ray cluster at {head.cluster}" in printed
 
 
-GROUPS = """
-import json, ray
-from ray.util import placement_group_table
-ray.init(log_to_driver=False, logging_level="ERROR")
-print(json.dumps([group["state"] for group in placement_group_table().values()]))
-"""
+def test_a_job_that_is_stopped_leaves_nothing_on_a_cluster_that_goes_on(
+    head: Head, environment: dict[str, str], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    """It has work for long enough: what the signal must find is a run that goes on."""
+    documents = write_documents(tmp_path / "in", 60, 3)
+    joining = environment | {"RAY_ADDRESS": head.cluster}
+    flags = ("--tensor-parallel", "2", "--dtype", "float32")
+    job = start(documents, tmp_path / "out", tiny_checkpoint, joining, *flags)
+    wait_for_answers(job)
+    came = psutil.Process(head.pid).children(recursive=True)
+    ranks = [process for process in came if process.name().startswith("ray::Rank")]
+    assert len(ranks) == 2
+    job.send_signal(signal.SIGINT)
+    _, printed = job.communicate(timeout=END_SECONDS)
+    assert job.returncode == 130, printed
+    assert left_of(ranks) == []
+    assert wait_until_none(lambda: processes_of_jobs(head)) == []
+    assert wait_until_none(lambda: groups_of_jobs(head)) == []
+
+
+def wait_until_none(look: Callable[[], list[str]]) -> list[str]:
+    """What is left after the time that Ray takes to end what a job has left."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while (left := look()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return left
+
+
+def groups_of_jobs(head: Head) -> list[str]:
+    """The placement groups that the cluster holds, by their states."""
+    with urllib.request.urlopen(f"{head.dashboard}/api/v0/placement_groups?detail=0", timeout=60) as reply:
+        groups = json.load(reply)["data"]["result"]["result"]
+    return [group["state"] for group in groups if group["state"] != "REMOVED"]
 
 
 def processes_of_jobs(head: Head) -> list[str]:
@@ -192,18 +224,8 @@ def test_a_submitted_job_that_is_stopped_leaves_its_rows_and_nothing_else(
     assert {"ray::Rank", "pipeline.rasterize.sandbox_main"} <= set(processes_of_jobs(head))
     assert "was stopped" in ray(f"stop {at} stopped", timeout=60)
     assert "the same command continues" in said(head, "stopped")
-    for _ in range(300):
-        if not processes_of_jobs(head):
-            break
-        time.sleep(0.1)
-    assert processes_of_jobs(head) == []
-    look = subprocess.run(
-        [sys.executable, "-c", GROUPS],
-        env=environment | {"RAY_ADDRESS": head.cluster},
-        text=True,
-        capture_output=True,
-    )
-    assert set(json.loads(look.stdout.splitlines()[-1])) <= {"REMOVED"}, look.stdout
+    assert wait_until_none(lambda: processes_of_jobs(head)) == []
+    assert wait_until_none(lambda: groups_of_jobs(head)) == []
     assert read_begun(str(output))["finished_at"] is None
     there = read_table(str(output / "answers" / "text")).num_rows
     assert 0 < there < 60

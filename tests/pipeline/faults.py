@@ -32,7 +32,7 @@ Answers = dict[str, tuple[str, int, int]]  # by item key: the answer, its tokens
 RANK, LEADER = "ray::Rank", "ray::MapWorker(MapBatches("
 LOADED_RANK = f"{RANK}.report"  # as Ray calls a process by what it does; before, it is in "start"
 END_SECONDS = 60
-PATIENCE_SECONDS = 300  # some ten seconds on an idle machine
+PATIENCE_SECONDS = 240  # some ten seconds on an idle machine
 
 
 def write_documents(folder: Path, count: int, pages: int) -> Path:
@@ -103,22 +103,24 @@ def processes(name: str) -> list[psutil.Process]:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldConfig(ReplicaConfig):
-    """Of a Replica that keeps the first document's pages back."""
+    """Of a Replica that keeps the first document's first page back."""
 
     gate: Path
 
 
 class HeldReplica(Replica):
-    """Answers pages of the first document only once its gate is open: until then the run cannot end."""
+    """Answers the first document's first page only once its gate is open: until then the run cannot end."""
 
     def __init__(self, config: HeldConfig) -> None:
         super().__init__(config)
         self._gate = config.gate
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Other calls go on meanwhile."""
-        while any(uri.endswith("/0.pdf") for uri in table["uri"].to_pylist()) and not self._gate.exists():
-            time.sleep(0.05)
+        """Other calls go on meanwhile: the page is in one of them, and a fleet has at least two."""
+        pages = zip(table["uri"].to_pylist(), table["page_first"].to_pylist(), strict=True)
+        if any(uri.endswith("/0.pdf") and page == 1 for uri, page in pages):
+            while not self._gate.exists():
+                time.sleep(0.05)
         yield from super().__call__(table)
 
 
@@ -153,6 +155,13 @@ class Disturbance(Thread):
         while not condition():
             assert time.monotonic() < deadline, f"in vain, with {self.answered} answers"
             time.sleep(0.05)
+
+
+class Nothing(Disturbance):
+    """Happens to a run that what it reads disturbs."""
+
+    def disturb(self) -> None:
+        pass
 
 
 class Strikes(Disturbance):

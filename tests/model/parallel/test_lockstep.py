@@ -39,6 +39,8 @@ from tests.model.executor.test_fused_layers import assert_alike
 from tests.model.ranks import Ranks
 from tests.model.tiny import tiny_pixtral
 
+pytestmark = pytest.mark.processes
+
 TEKKEN = Path("model/nano/tekken.json")
 
 

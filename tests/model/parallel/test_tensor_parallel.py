@@ -20,6 +20,8 @@ from model.parallel.tensor_parallel import load_parallel
 from tests.model.ranks import Ranks
 from tests.model.tiny import CONFIG, VISION, image_ids, tiny_pixtral
 
+pytestmark = pytest.mark.processes
+
 IDS = [1, 3, *image_ids(2, 3), 20, 63, 4, 1, 3, 33, *image_ids(1, 2), 4]
 LENGTHS = [13, 7]
 

@@ -20,7 +20,7 @@ from tests.pipeline.faults import (
 )
 
 # A busy machine takes a minute to start the ranks once; an idle one some ten seconds.
-pytestmark = [pytest.mark.usefixtures("one_cpu_ray"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("one_cpu_ray"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
