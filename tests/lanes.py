@@ -36,7 +36,20 @@ def tests(markers: str, name: str) -> tuple[str, ...]:
     return ("-m", "pytest", "-m", markers, "-o", f"cache_dir=.pytest_cache/{name}")
 
 
-CHECK = (*STATIC, tests(f"{COMPUTING} and not long", "check"))
+LONG = (  # what takes seconds of computing
+    "tests/jobs/test_benchmark.py",
+    "tests/model/engine/test_engine.py",
+    "tests/model/executor/test_fused_layers.py",
+    "tests/model/kernels",
+    "tests/model/test_transformers.py",
+    "tests/pipeline/commit/test_resume.py",
+    "tests/pipeline/dedup/test_registry.py",
+    "tests/pipeline/rasterize/test_fuzz.py",
+    "tests/pipeline/test_decoding.py",
+    "tests/test_nano.py",
+    "tests/test_project.py",
+)
+CHECK = (*STATIC, (*tests(COMPUTING, "check"), "-n", "2", *(f"--ignore={path}" for path in LONG)))
 LANES: dict[str, tuple[Sequence[str], ...]] = {
     "computing": (*STATIC, tests(COMPUTING, "computing")),
     "processes": (tests(PROCESSES, "processes"),),

@@ -7,7 +7,7 @@ import pytest
 from _pytest.mark.expression import Expression  # nothing public says what -m would choose
 
 from tests.conftest import COLLECTED
-from tests.lanes import COMPUTING, PROCESSES
+from tests.lanes import COMPUTING, LONG, PROCESSES
 
 ROOT = Path(__file__).parents[1]
 RAY = {"one_cpu_ray", "head"}  # fixtures that start one
@@ -30,6 +30,10 @@ def test_what_starts_ray_is_in_the_lane_of_processes(pytestconfig: pytest.Config
     for item in pytestconfig.stash[COLLECTED]:
         if isinstance(item, pytest.Function) and RAY & set(item.fixturenames):
             assert chosen(item, "processes"), item.nodeid
+
+
+def test_what_the_quick_check_leaves_out_is_there() -> None:
+    assert [path for path in LONG if not (ROOT / path).exists()] == []
 
 
 def test_ci_installs_every_program_that_a_test_needs(pytestconfig: pytest.Config) -> None:

@@ -150,8 +150,11 @@ def test_what_cannot_be_measured_here_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_reading_scores_every_kind(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reading_scores_every_kind(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A random model reads nothing, but is asked about every kind of document."""
+    monkeypatch.setattr("jobs.bench.reading.TOKENS", 20)
     assert benchmark.main(["reading", "--model", str(checkpoint), "--pages", "1", "--max-side", "64"]) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert {row["kind"] for row in rows} >= {

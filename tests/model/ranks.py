@@ -11,6 +11,7 @@ import signal
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ class Ranks:
     def __init__(self, size: int, timeout: float = 60.0, kind: str = "cpu") -> None:
         multiprocessing.set_forkserver_preload(_IMPORTED_ONCE)
         # CUDA wants processes that nothing was forked into.
-        context = multiprocessing.get_context("spawn" if kind == "cuda" else "forkserver")
+        context: SpawnContext | ForkServerContext
+        context = SpawnContext() if kind == "cuda" else ForkServerContext()
         address = free_address()
         self.processes = []
         self._pipes: list[Connection] = []

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Thread
@@ -181,8 +182,11 @@ class Strikes(Disturbance):
 
     def disturb(self) -> None:
         for moment, name, number in self._strikes:
-            self.wait_until(lambda moment=moment: self.answered >= moment)
-            self.wait_until(lambda name=name, number=number: self._strike(name, number))
+            self.wait_until(partial(self._is_due, moment))
+            self.wait_until(partial(self._strike, name, number))
+
+    def _is_due(self, moment: int) -> bool:
+        return self.answered >= moment
 
     def _strike(self, name: str, number: signal.Signals) -> bool:
         found = [process.pid for process in processes(name)]

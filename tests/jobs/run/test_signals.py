@@ -23,8 +23,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_job_that_is_stopped_takes_its_ray_with_it(tmp_path: Path, tiny_checkpoint: Path) -> None:
     """It has work for long enough: what the signal must find is a run that goes on."""
-    many = write_documents(tmp_path / "in", 60, 3)
-    flags = ("--tensor-parallel", "2", "--dtype", "float32")
+    many = write_documents(tmp_path / "in", 100, 3)
+    flags = ("--tensor-parallel", "2", "--dtype", "float32", "--max-new-tokens", "32")
     job = start(many, tmp_path / "out", tiny_checkpoint, without_ray(), *flags)
     wait_for_answers(job)
     came = psutil.Process(job.pid).children(recursive=True)
