@@ -69,7 +69,7 @@ def environment() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def head(environment: dict[str, str]) -> Iterator[Head]:
-    """`ray start --head` on ports of its own, which somebody else may have taken before it does: then others."""
+    """`ray start --head` on ports of its own; on others, where somebody took one of them meanwhile."""
     for _ in range(3):
         folder = tempfile.mkdtemp(prefix="q")  # not pytest's: the path of a socket may have 107 characters
         log = Path(folder, "start.log")
@@ -103,9 +103,10 @@ def start_head(folder: str, log: Path, environment: dict[str, str]) -> Iterator[
             yield head if answers(f"{head.dashboard}/api/version", process) else None
         finally:
             # Asked to end, it would wait half a minute for what it has started.
-            for one in psutil.Process(process.pid).children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    one.kill()
+            if process.poll() is None:
+                for one in psutil.Process(process.pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        one.kill()
             process.kill()
             process.wait()
 
