@@ -5,7 +5,10 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -79,7 +82,9 @@ def test_without_the_extra_a_start_names_it_and_help_still_helps() -> None:
 def test_a_cut_run_goes_on_to_a_checkpoint(
     shape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By a clock that each look at it moves: how long a step takes here says nothing."""
     monkeypatch.setattr(training, "STAGES", (training.Stage(name="line", share=1.0, scene=LINE),))
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=partial(next, count(0.0, 0.05))))
     arguments = [
         "--output",
         str(tmp_path / "out"),
