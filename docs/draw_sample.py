@@ -5,6 +5,7 @@ are marked as wrong.
 """
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,15 +57,21 @@ def draw(output: str) -> Image.Image:
         pen.text((left, top), row.what, GREY, small)
         pen.text((left, top + 24), row.answer, INK, large)
         mark = "right" if right is None else f"wrong, it is {right}"
-        pen.text((left, top + 56), f"confidence {row.confidence:.2f}: {mark}", GREEN if right is None else RED, small)
+        pen.text(
+            (left, top + 56),
+            f"confidence {row.confidence:.2f}: {mark}",
+            GREEN if right is None else RED,
+            small,
+        )
     return picture
 
 
-def main() -> None:
-    """Writes the picture."""
-    output, path = sys.argv[1:]
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the picture; returns the exit code."""
+    output, path = sys.argv[1:] if arguments is None else arguments
     draw(output).quantize(64).save(path, optimize=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
