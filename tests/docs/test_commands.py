@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from jobs import extract
 from tests.docs.markdown import PAGES, Block, blocks, inline_commands
 from tests.docs.parsers import OURS, check
 from tests.docs.shell import commands, make_root
@@ -154,6 +155,13 @@ def test_a_command_that_is_not_run_is_one_that_parses(
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.needs], ids=str)
 def test_a_block_that_is_not_run_says_so_in_words(block: Block) -> None:
     assert len(block.words) > 20, f"{block}: say in words that it needs {block.needs}"
+
+
+def test_the_help_shows_the_way_of_reading_that_the_documentation_runs() -> None:
+    shown = [block.code for block in BLOCKS if block.language == "python" and block.page == "README.md"]
+    (line, query) = re.findall(r"^(?:answers|rows) = .*\)", shown[0], re.MULTILINE)
+    assert line.replace("out/demo", "OUT") in extract.EPILOG
+    assert query in extract.EPILOG
 
 
 def test_an_output_with_a_percent_sign_is_refused(reader: Reader) -> None:
