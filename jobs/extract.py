@@ -44,8 +44,13 @@ output:
   OUT/run.json                  counts (answered + failed = expected, shared), timings, versions; whole once
                                 it has finished_at
 
-  python -m jobs.report OUT                                        prints them
-  deltalake.DeltaTable("OUT/answers/text").to_pandas()             reads them in Python
+  python -m jobs.report OUT     prints them
+  in Python, for pyarrow, pandas (rows.to_pandas()) and DuckDB (duckdb.sql("SELECT * FROM rows")):
+    import pyarrow
+    from deltalake import DeltaTable, QueryBuilder
+
+    answers = QueryBuilder().register("answers", DeltaTable("OUT/answers/text"))
+    rows = pyarrow.table(answers.execute("SELECT uri, question, answer, confidence FROM answers"))
 
 identical documents and pages:
   One of them is asked, in this run or in one before it. The others have rows of their own with the same
