@@ -10,7 +10,7 @@ from tests.conftest import COLLECTED
 from tests.lanes import COMPUTING, LONG, PROCESSES
 
 ROOT = Path(__file__).parents[1]
-RAY = {"one_cpu_ray", "head"}  # fixtures that start one
+STARTERS = {"one_cpu_ray", "head", "s3_server", "bucket"}  # fixtures that start Ray, or a server
 
 
 def chosen(item: pytest.Item, markers: str) -> bool:
@@ -26,9 +26,9 @@ def test_every_test_is_in_one_lane(pytestconfig: pytest.Config) -> None:
         assert sum(lanes) == (not elsewhere), item.nodeid
 
 
-def test_what_starts_ray_is_in_the_lane_of_processes(pytestconfig: pytest.Config) -> None:
+def test_what_starts_ray_or_a_server_is_in_the_lane_of_processes(pytestconfig: pytest.Config) -> None:
     for item in pytestconfig.stash[COLLECTED]:
-        if isinstance(item, pytest.Function) and RAY & set(item.fixturenames):
+        if isinstance(item, pytest.Function) and STARTERS & set(item.fixturenames):
             assert chosen(item, "processes"), item.nodeid
 
 

@@ -31,6 +31,8 @@ from schemas.rows import Document, Failure, answer_row
 
 RETRY_SECONDS = (0.1, 1.0)  # before a table's log is read again that could not be
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
+# deltalake decodes it once too often: it writes a%20b, and looks for "a b".
+ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
 
 
@@ -57,11 +59,13 @@ def create_tables(output: str, target: type[BaseModel] | None) -> dict[str, Tabl
 
     Free questions (target None) share `answers/text`, each target has its `answers/<target>-<schema hash>`.
     An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
-    a table there has other columns, or the path has a percent sign.
+    a table there has other columns, or the path has a percent sign before two hex digits.
     """
     root = _absolute(output)
-    if "%" in root:
-        raise ValueError(f"the output {root} has a % in its path, which Delta Lake misreads; choose another")
+    if escape := ESCAPE.search(root):
+        raise ValueError(
+            f"the output {root} has {escape[0]} in its path, which Delta Lake misreads; choose another"
+        )
     kind = f"{target.__name__}-{schema_hash(target)}" if target else "text"
     tables = [
         Table(name="answers", uri=f"{root}/answers/{kind}", schema=arrow_schema(answer_row(target))),

@@ -1,7 +1,7 @@
 """Bash reads a block of the documentation as a person's terminal would; each command comes out as its words.
 
-It reads it in a folder that looks like the root of the repository and has a space, a `#` and an accent in
-its path. The programs that blocks start (python, make, ray, ...) are stand-ins there, which note their
+It reads it in a folder that looks like the root of the repository and has a space, a `#`, a `%` and an accent
+in its path. The programs that blocks start (python, make, ray, ...) are stand-ins there, which note their
 arguments; only `make` is the real one, whose recipes start stand-ins again.
 """
 

@@ -1,7 +1,7 @@
 """Every command and every Python line of README, CONTRIBUTING and docs/ does what is printed beside it.
 
-A block runs as it stands, in a folder like the root whose path has a space, a `#` and an accent; what it
-prints is compared with the text under it. A block that says `needs` has its commands parsed, no more. Where
+A block runs as it stands, in a folder like the root whose path has a space, a `#`, a `%` and an accent. What
+it prints is compared with the text under it. A block that says `needs` has its commands parsed, no more. Where
 no text shows the answers, a tiny random model stands in for nano.
 """
 
@@ -52,7 +52,7 @@ class Reader:
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.close()
-        self._process.wait(60)
+        self._process.wait(240)
         self._process.stdout.close()
         self._log.close()
 
@@ -111,7 +111,7 @@ def writer_of(name: str) -> Block:
 
 @pytest.fixture(scope="session")
 def reader(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Iterator[Reader]:
-    folder = make_root(tmp_path_factory.mktemp("à quire #"))
+    folder = make_root(tmp_path_factory.mktemp("à quire # 5%"))
     someone = Reader(folder, folder / "model" / "nano", tiny_checkpoint)
     yield someone
     someone.close()

@@ -232,6 +232,7 @@ def older_checkpoint(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.processes
 def test_an_output_that_an_older_version_wrote_half_of_is_finished(
     s3_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
