@@ -1,8 +1,8 @@
 """Every command and every Python line of README, CONTRIBUTING and docs/ does what is printed beside it.
 
 A block runs as it stands, in a folder like the root whose path has a space, a `#`, a `%` and an accent. What
-it prints is compared with the text under it. A block that says `needs` has its commands parsed, no more. Where
-no text shows the answers, a tiny random model stands in for nano.
+it prints is compared with the text under it. A block that says `needs` has its commands parsed, no more.
+Where no text shows the answers, a tiny random model stands in for nano.
 """
 
 import json
@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ MENTIONED = [block for page in PAGES for block in inline_commands(page)]
 OUTPUT = re.compile(r"(?<![\w/])out/(\w+)(?![\w.])")  # of a run that a block reads or writes
 WRITES = re.compile(r"--output out/(\w+)")
 SHOWN = {name for block in BLOCKS if block.prints for name in OUTPUT.findall(f"{block.code}\n{block.prints}")}
+CLOSE_SECONDS = 120
 
 pytestmark = pytest.mark.timeout(900)  # on a busy machine the demo takes minutes
 
@@ -49,12 +51,17 @@ class Reader:
         )
 
     def close(self) -> None:
+        """Ends Ray and the process, which must not need long for it."""
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.close()
-        self._process.wait(240)
-        self._process.stdout.close()
-        self._log.close()
+        try:
+            with suppress(BrokenPipeError):  # it has died, and a test has said so
+                self._process.stdin.close()
+            self._process.wait(CLOSE_SECONDS)
+        finally:
+            self._process.kill()
+            self._process.stdout.close()
+            self._log.close()
 
     def type(self, block: Block) -> str:
         """What the block prints, after those that write what it reads; a block is typed once."""
@@ -83,7 +90,8 @@ class Reader:
         job = {"module": module, "arguments": arguments, "model": str(self._nano if shown else self._tiny)}
         assert self._process.stdin
         assert self._process.stdout
-        print(json.dumps(job), file=self._process.stdin, flush=True)
+        with suppress(BrokenPipeError):  # the reply is missing, too
+            print(json.dumps(job), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         assert line, Path(self._log.name).read_text()
         reply: dict[str, Any] = json.loads(line)
