@@ -79,12 +79,14 @@ def test_one_file_knows_the_private_parts_of_ray() -> None:
     assert users == ["pipeline/ray_internals.py"]
 
 
+@pytest.mark.program("git")
 def test_only_the_checkpoint_is_large() -> None:
     large = [path for path in tracked_files() if path.stat().st_size > 3_000_000]
     assert [path for path in large if (ROOT / "model" / "nano") not in path.parents] == []
     assert sum(path.stat().st_size for path in large) <= 40_000_000
 
 
+@pytest.mark.program("git")
 def test_every_ignore_names_its_rule_and_its_reason() -> None:
     complete = re.compile(r"# (type: ignore\[[a-z, -]+\]|noqa: [A-Z]+\d+(, ?[A-Z]+\d+)*) +(#|-|--|:)? ?\w.*")
     bare = []

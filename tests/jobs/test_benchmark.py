@@ -150,8 +150,11 @@ def test_what_cannot_be_measured_here_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_reading_scores_every_kind(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reading_scores_every_kind(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A random model reads nothing, but is asked about every kind of document."""
+    monkeypatch.setattr("jobs.bench.reading.TOKENS", 20)
     assert benchmark.main(["reading", "--model", str(checkpoint), "--pages", "1", "--max-side", "64"]) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert {row["kind"] for row in rows} >= {
@@ -184,6 +187,7 @@ def test_the_price_of_keys_counts_every_document(capsys: pytest.CaptureFixture[s
     ]
 
 
+@pytest.mark.processes
 def test_the_job_is_compared_with_the_engine_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["job", "--share", "0.004"]) == 0
     engine, job = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
@@ -197,6 +201,7 @@ def test_a_checkpoint_of_a_shape_has_the_tokenizers_vocabulary(tmp_path: Path) -
     assert check_checkpoint(tmp_path / "model") == replace(CONFIG, vocab_size=3048)
 
 
+@pytest.mark.processes
 def test_the_memory_of_runs_is_told_by_kind_of_process(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["memory", "--pages", "12", "20"]) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -9,6 +9,8 @@ from jobs import benchmark
 from jobs.bench.parallel import Setup, kinds, measure
 from model.checkpoint import load_config
 
+pytestmark = pytest.mark.processes
+
 NANO = Path("model/nano")
 
 
