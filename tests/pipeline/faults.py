@@ -118,9 +118,9 @@ class HeldReplica(Replica):
         self._gate = config.gate
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Other calls go on meanwhile: the page is in one of them, and a fleet has at least two."""
+        """Other calls go on meanwhile: the page is in one of them, and each placement has at least two."""
         pages = zip(table["uri"].to_pylist(), table["page_first"].to_pylist(), strict=True)
-        if any(uri.endswith("/0.pdf") and page == 1 for uri, page in pages):
+        if any(page == 1 and uri.endswith("/0.pdf") for uri, page in pages):
             while not self._gate.exists():
                 time.sleep(0.05)
         yield from super().__call__(table)
