@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from jobs.report import COLUMNS, Shown, is_right, load_expected, shown_rows
+from jobs.report import COLUMNS, Line, is_right, lines_of, load_expected
 from pipeline.commit.tables import read_table
 from pipeline.rasterize.pdf import open_document, rasterize
 
@@ -31,10 +31,10 @@ def page() -> Image.Image:
     return ImageOps.fit(whole, PAGE, Image.Resampling.LANCZOS, centering=(0.5, 0.0))
 
 
-def answers(output: str) -> list[tuple[Shown, str | None]]:
+def answers(output: str) -> list[tuple[Line, str | None]]:
     """What the demo says about the page, each answer with the right one where it is wrong."""
     expected = load_expected(SAMPLES / "expected.jsonl")
-    rows = shown_rows(read_table(f"{output}/answers/text", COLUMNS).to_pylist())
+    rows = lines_of(read_table(f"{output}/answers/text", COLUMNS).to_pylist())
     found = []
     for row in [row for row in rows if row.uri.endswith(f"/{NAME}")]:
         accepted = [text for entry in expected if row.is_about(entry) for text in entry.answers]
