@@ -119,7 +119,10 @@ def test_a_missing_model_is_one_sentence(command: str, capsys: pytest.CaptureFix
     assert "no/such/folder" in capsys.readouterr().err
 
 
-def test_a_workload_is_run_and_its_operations_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_workload_is_run_and_its_operations_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(WORKLOADS, "W2", replace(WORKLOADS["W2"], width=256, height=256))
     assert benchmark.main(["engine", "--work", "W2", "--share", "0.001", "--dtype", "float32"]) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     (row,) = line["rows"]
