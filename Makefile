@@ -1,4 +1,4 @@
-# make demo, make test, make soak; `make help` says what each does. Needs Python 3.11 or newer on PATH.
+# make demo, make check, make test, make soak; `make help` says what each does. Needs Python 3.11 or newer on PATH.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -7,10 +7,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
-# Tests of the model that start processes of their own: one at a time, as all others that do.
-RANKS := tests/model/parallel/test_lockstep.py tests/model/parallel/test_tensor_parallel.py
 
-.PHONY: help demo test soak clean
+.PHONY: help demo check test soak clean
 
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/' | expand -t 12
@@ -20,13 +18,11 @@ demo: $(VENV)/installed ## answer the questions about samples/ with the embedded
 	@$(PYTHON) -m jobs.extract --input samples/documents --questions samples/questions.jsonl --output out/demo
 	@$(PYTHON) -m jobs.report out/demo --expected samples/expected.jsonl
 
-test: $(VENV)/installed-test ## format, lint, types, import directions, tests
-	$(PYTHON) -m ruff format --check .
-	$(PYTHON) -m ruff check .
-	$(PYTHON) -m mypy
-	$(PYTHON) $(VENV)/bin/lint-imports --no-logo
-	$(PYTHON) -m pytest -m "not soak and not gpu" -n 2 tests/model tests/schemas $(RANKS:%=--ignore %)
-	$(PYTHON) -m pytest -m "not soak and not gpu" $(RANKS) tests/jobs tests/pipeline tests/test_*.py
+check: $(VENV)/installed-test ## while you work, a minute: format, lint, types, import directions, quick tests
+	@$(PYTHON) -m tests.lanes check
+
+test: $(VENV)/installed-test ## the same and all other tests, in two lanes at once, some minutes
+	@$(PYTHON) -m tests.lanes
 
 soak: $(VENV)/installed-test ## what takes minutes: properties on thousands of new examples, tests marked soak
 	$(PYTHON) -m pytest -m "(soak or hypothesis) and not gpu" --hypothesis-profile soak --timeout 3600

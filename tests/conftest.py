@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.environment import PATIENT_RAY
+
 # Before anything imports torch, ray or a hub client; Ray's workers inherit it.
 os.environ.update(
     {
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
+        **PATIENT_RAY,
         "AWS_EC2_METADATA_DISABLED": "true",
     }
 )
@@ -28,7 +31,12 @@ settings.load_profile("quire")
 settings.register_profile("soak", deadline=None, max_examples=2_000, print_blob=True)  # other ones each run
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before markers choose among them
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[COLLECTED] = list(items)
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -37,6 +45,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a test whose program is not installed; in CI, which installs all of them, it fails."""
+    for marker in item.iter_markers("program"):
+        (name,) = marker.args
+        if shutil.which(name) is None:
+            reason = f"the program {name} is not installed (.ci/run says from which package it comes)"
+            (pytest.fail if os.environ.get("QUIRE_PROGRAMS") == "required" else pytest.skip)(reason)
 
 
 @pytest.fixture(scope="session")

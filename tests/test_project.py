@@ -68,12 +68,14 @@ print(ray.is_initialized(), torch.cuda.is_initialized(), torch.distributed.is_in
     assert run_python(imports + state) == "['MainThread'] []\nFalse False False\n"
 
 
+@pytest.mark.program("git")
 def test_only_the_checkpoint_is_large() -> None:
     large = [path for path in tracked_files() if path.stat().st_size > 3_000_000]
     assert [path for path in large if (ROOT / "model" / "nano") not in path.parents] == []
     assert sum(path.stat().st_size for path in large) <= 40_000_000
 
 
+@pytest.mark.program("git")
 def test_every_ignore_names_its_rule_and_its_reason() -> None:
     complete = re.compile(r"# (type: ignore\[[a-z, -]+\]|noqa: [A-Z]+\d+(, ?[A-Z]+\d+)*) +(#|-|--|:)? ?\w.*")
     bare = []

@@ -109,7 +109,10 @@ def test_a_missing_model_is_one_sentence(command: str, capsys: pytest.CaptureFix
     assert "no/such/folder" in capsys.readouterr().err
 
 
-def test_a_workload_is_run_and_its_operations_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_workload_is_run_and_its_operations_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(WORKLOADS, "W2", replace(WORKLOADS["W2"], width=256, height=256))
     assert benchmark.main(["engine", "--work", "W2", "--share", "0.001", "--dtype", "float32"]) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])
     (row,) = line["rows"]
@@ -150,8 +153,11 @@ def test_what_cannot_be_measured_here_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_reading_scores_every_kind(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reading_scores_every_kind(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A random model reads nothing, but is asked about every kind of document."""
+    monkeypatch.setattr("jobs.bench.reading.TOKENS", 20)
     assert benchmark.main(["reading", "--model", str(checkpoint), "--pages", "1", "--max-side", "64"]) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
     assert {row["kind"] for row in rows} >= {
@@ -184,6 +190,7 @@ def test_the_price_of_keys_counts_every_document(capsys: pytest.CaptureFixture[s
     ]
 
 
+@pytest.mark.processes
 def test_the_job_is_compared_with_the_engine_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["job", "--share", "0.004"]) == 0
     engine, job = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
@@ -197,6 +204,7 @@ def test_a_checkpoint_of_a_shape_has_the_tokenizers_vocabulary(tmp_path: Path) -
     assert check_checkpoint(tmp_path / "model") == replace(CONFIG, vocab_size=3048)
 
 
+@pytest.mark.processes
 def test_the_memory_of_runs_is_told_by_kind_of_process(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["memory", "--pages", "12", "20"]) == 0
     line = json.loads(capsys.readouterr().out.splitlines()[-1])

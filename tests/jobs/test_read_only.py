@@ -12,6 +12,8 @@ from pipeline.commit.lease import Committer
 from pipeline.commit.tables import create_tables
 from tests.pipeline.drawn import pdf_bytes
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 PR_CAPBSET_DROP, CAP_DAC_OVERRIDE = 24, 1  # linux/prctl.h, linux/capability.h
 
@@ -26,7 +28,7 @@ def refusal(folder: Path, output: Path, checkpoint: Path) -> str:
     flags = f"--input {folder / 'one.pdf'} --output {output} --model {checkpoint} --question Total?"
     command = [sys.executable, "-m", "jobs.extract", *flags.split()]
     done = subprocess.run(
-        command, cwd=ROOT, preexec_fn=as_anybody, capture_output=True, text=True, timeout=100
+        command, cwd=ROOT, preexec_fn=as_anybody, capture_output=True, text=True, timeout=250
     )
     assert (done.returncode, done.stdout) == (2, ""), done.stderr
     assert done.stderr.count("\n") == 1, done.stderr

@@ -12,6 +12,8 @@ from pipeline.commit.tables import read_table
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import pdf_bytes
 
+pytestmark = pytest.mark.processes
+
 SECRET = "hunter2"
 
 

@@ -3,11 +3,15 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
+from threading import Thread
 
 import psutil
+import pyarrow as pa
 import pytest
 from ray.util import placement_group_table
 
@@ -26,8 +30,10 @@ from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.plans import QUESTIONS
 
 Answers = dict[str, tuple[str, int, int]]  # by item key: the answer, its tokens, its prompt's tokens
-RANK, LEADER = "ray::Rank", "ray::MapWorker(MapBatches(Replica))"
-END_SECONDS = 30
+RANK, LEADER = "ray::Rank", "ray::MapWorker(MapBatches("
+LOADED_RANK = f"{RANK}.report"  # as Ray calls a process by what it does; before, it is in "start"
+END_SECONDS = 60
+PATIENCE_SECONDS = 240  # some ten seconds on an idle machine
 
 
 def write_documents(folder: Path, count: int, pages: int) -> Path:
@@ -96,41 +102,129 @@ def processes(name: str) -> list[psutil.Process]:
     return sorted(found, key=lambda process: process.create_time())
 
 
-class Strikes:
-    """An observer of a run that sends signals once so many items are answered."""
+@dataclass(frozen=True, kw_only=True)
+class HeldConfig(ReplicaConfig):
+    """Of a Replica that keeps the first document's first page back."""
 
-    def __init__(self, strikes: list[tuple[int, str, signal.Signals]], seed: int = 0) -> None:
-        """Each strike: items answered, whom of, with what; a process is drawn."""
-        self.left = sorted(strikes, key=lambda strike: strike[0])
-        self.struck: list[int] = []
-        self._random = Random(seed)
+    gate: Path
+
+
+class HeldReplica(Replica):
+    """Answers the first document's first page only once its gate is open: until then the run cannot end."""
+
+    def __init__(self, config: HeldConfig) -> None:
+        super().__init__(config)
+        self._gate = config.gate
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Other calls go on meanwhile: the page is in one of them, and a fleet has at least two."""
+        pages = zip(table["uri"].to_pylist(), table["page_first"].to_pylist(), strict=True)
+        if any(uri.endswith("/0.pdf") and page == 1 for uri, page in pages):
+            while not self._gate.exists():
+                time.sleep(0.05)
+        yield from super().__call__(table)
+
+
+class Disturbance(Thread):
+    """Something that happens to a run whose end waits for it; it sees how many items are answered."""
+
+    def __init__(self, gate: Path) -> None:
+        super().__init__(daemon=True)
+        self.gate = gate
+        self.answered = 0
+        self.error: BaseException | None = None
 
     def __call__(self, counts: Counts) -> None:
-        if self.left and counts.answered >= self.left[0][0] and (found := processes(self.left[0][1])):
-            time.sleep(self._random.random() / 2)
-            victim = self._random.choice(found)
-            try:
-                os.kill(victim.pid, self.left[0][2])
-            except ProcessLookupError:  # it has gone with the one that was killed before: the next is struck
-                return
-            self.left.pop(0)
-            self.struck.append(victim.pid)
+        """The run's observer."""
+        self.answered = counts.answered
+
+    def run(self) -> None:
+        """Lets the run end also where it fails, so that the test says why."""
+        try:
+            self.disturb()
+        except BaseException as error:
+            self.error = error
+        self.gate.touch()
+
+    def disturb(self) -> None:
+        """What happens."""
+        raise NotImplementedError
+
+    def wait_until(self, condition: Callable[[], object]) -> None:
+        """A busy machine may be slow; only a run that stands still fails."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            assert time.monotonic() < deadline, f"in vain, with {self.answered} answers"
+            time.sleep(0.05)
+
+
+class Nothing(Disturbance):
+    """Happens to a run that what it reads disturbs."""
+
+    def disturb(self) -> None:
+        pass
+
+
+class Strikes(Disturbance):
+    """Signals to processes of a run, each once so many items are answered.
+
+    A strike waits until its victim is there. It never hits a process of a life that was struck before, which
+    may need some seconds to go, and which the run would not miss. Moments must lie before the held pages.
+    """
+
+    def __init__(self, gate: Path, strikes: list[tuple[int, str, signal.Signals]], seed: int = 0) -> None:
+        """Each strike: items answered, whom of, with what; a process is drawn."""
+        super().__init__(gate)
+        self.struck: list[int] = []
+        self._strikes = sorted(strikes, key=lambda strike: strike[0])
+        self._random = Random(seed)
+        self._former: set[int] = set()
+
+    def disturb(self) -> None:
+        for moment, name, number in self._strikes:
+            self.wait_until(partial(self._is_due, moment))
+            self.wait_until(partial(self._strike, name, number))
+
+    def _is_due(self, moment: int) -> bool:
+        return self.answered >= moment
+
+    def _strike(self, name: str, number: signal.Signals) -> bool:
+        found = [process.pid for process in processes(name)]
+        victims = [pid for pid in found if pid not in self._former]
+        if not victims:
+            return False
+        victim = self._random.choice(victims)
+        try:
+            os.kill(victim, number)
+        except ProcessLookupError:
+            return False
+        self._former.update(found)
+        self.struck.append(victim)
+        return True
 
 
 def run_with(
     prepared: Prepared,
     fleet: Fleet,
-    observe: Callable[[Counts], None],
+    disturbance: Disturbance,
     monkeypatch: pytest.MonkeyPatch,
     **changes: object,
 ) -> Answers:
-    """The run, with what `changes` say of its Replicas; it leaves no process and no placement group."""
+    """The disturbed run, with what `changes` say of its Replicas; it leaves no process and no group."""
 
-    def config(**values: object) -> ReplicaConfig:
-        return ReplicaConfig(**values | changes)  # type: ignore[arg-type]  # values of all types
+    def config(**values: object) -> HeldConfig:
+        return HeldConfig(**values | changes | {"gate": disturbance.gate})  # type: ignore[arg-type]  # of all types
 
     monkeypatch.setattr(flow, "ReplicaConfig", config)
-    flow.run(prepared, fleet, observe)
+    monkeypatch.setattr(flow, "Replica", HeldReplica)
+    disturbance.start()
+    try:
+        flow.run(prepared, fleet, disturbance)
+    finally:
+        disturbance.gate.touch()
+        disturbance.join()
+    if disturbance.error:
+        raise disturbance.error
     assert_nothing_is_left()
     return answers(Path(prepared.config.output))
 

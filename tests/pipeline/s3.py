@@ -16,16 +16,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import boto3
 import botocore.exceptions
-import pytest
 
 # What a request meets instead of its answer: a status, or what happens to the body.
-RESET, SLOW = "reset", "slow"  # the connection ends in mid-body; a second passes before it
+RESET, SLOW = "reset", "slow"  # the connection ends in mid-body; some time passes before it
+SLOW_SECONDS = 0.3
+START_SECONDS = 120  # a few on an idle machine
 CODES = {403: "InvalidAccessKeyId", 500: "InternalError", 503: "SlowDown"}
 SECRET = "hunter2-of-aws"
 CONTROL = "/-fault"  # a path that is not forwarded
@@ -35,9 +37,30 @@ CONTROL = "/-fault"  # a path that is not forwarded
 class Server:
     """A running S3, reached through the proxy."""
 
-    client: Any
     port: int
     bucket: str = "quire"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What `AWS_*` must say for this server."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_REGION": "us-east-1",
+        }
+
+    @cached_property
+    def client(self) -> Any:
+        """A client of its own, whatever `AWS_*` say."""
+        return boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            aws_access_key_id="key",
+            aws_secret_access_key=SECRET,
+            region_name="us-east-1",
+        )
 
     def put(self, key: str, data: bytes) -> str:
         self.client.put_object(Bucket=self.bucket, Key=key, Body=data)
@@ -60,25 +83,33 @@ class Server:
 
 
 @contextmanager
-def serve(patch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server, with an empty bucket, for as long as the context lasts; `AWS_*` point there."""
-    settings = {"ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": SECRET}
-    settings |= {"DEFAULT_REGION": "us-east-1", "REGION": "us-east-1"}
-    ports = _free_ports()
-    for name, value in settings.items():
-        patch.setenv(f"AWS_{name}", value)
-    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{ports[0]}")
-    programs = [["moto.server", "-p", str(ports[1])], ["tests.pipeline.s3", *map(str, ports)]]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": Path(__file__).parents[2]}
-    running = [subprocess.Popen([sys.executable, "-m", *program], **quiet) for program in programs]  # type: ignore[call-overload]  # values of both types
-    try:
-        server = Server(client=boto3.client("s3"), port=ports[0])
-        _create_bucket(server, deadline=time.monotonic() + 60)
-        yield server
-    finally:
-        for process in running:
-            process.terminate()
-            process.wait()
+def serve() -> Iterator[Server]:
+    """A server, with an empty bucket, for as long as the context lasts."""
+    while True:
+        server, programs = _start()
+        try:
+            if not _create_bucket(server, programs):
+                continue  # somebody else has taken one of its ports meanwhile
+            yield server
+            return
+        finally:
+            for program in programs:
+                program.kill()
+                program.wait()
+
+
+def _start() -> "tuple[Server, list[subprocess.Popen[bytes]]]":
+    ports = [str(port) for port in _free_ports()]
+    programs = [["moto.server", "-p", ports[1]], ["tests.pipeline.s3", *ports]]
+    return Server(port=int(ports[0])), [
+        subprocess.Popen(
+            [sys.executable, "-m", *program],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for program in programs
+    ]
 
 
 def _free_ports() -> tuple[int, int]:
@@ -88,12 +119,16 @@ def _free_ports() -> tuple[int, int]:
         return one.getsockname()[1], two.getsockname()[1]
 
 
-def _create_bucket(server: Server, *, deadline: float) -> None:
+def _create_bucket(server: Server, programs: "list[subprocess.Popen[bytes]]") -> bool:
+    """Once both programs answer; False if one of them has ended."""
+    deadline = time.monotonic() + START_SECONDS
     while True:
         try:
             server.client.create_bucket(Bucket=server.bucket)
-            return
+            return True
         except (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError):
+            if any(program.poll() is not None for program in programs):
+                return False
             assert time.monotonic() < deadline, "the S3 server did not start"
             time.sleep(0.2)
 
@@ -132,7 +167,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         data = reply.read()
         connection.close()
         if fault == SLOW:
-            time.sleep(1)
+            time.sleep(SLOW_SECONDS)
         self._answer(reply.status, reply.getheaders(), data, cut=fault == RESET)
 
     def _body(self) -> bytes:

@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from jobs import extract
+from pipeline.commit import writer
 from pipeline.ingest.listing import content_key
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
 from tests.pipeline.s3 import RESET, SECRET, SLOW, Server
+
+pytestmark = pytest.mark.processes
 
 
 @pytest.fixture
@@ -26,7 +29,11 @@ def s3(s3_server: Server) -> Iterator[Server]:
 
 @pytest.fixture
 def machine(tiny_checkpoint: Path, s3: Server, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    return Machine(tiny_checkpoint, f"s3://{s3.bucket}/out", monkeypatch)
+    """It commits as often as a run does: each commit costs this server a second of CPU."""
+    rows = writer.COMMIT_ROWS
+    machine = Machine(tiny_checkpoint, f"s3://{s3.bucket}/out", monkeypatch)
+    monkeypatch.setattr(writer, "COMMIT_ROWS", rows)
+    return machine
 
 
 INPUT = "s3://quire/in"
@@ -34,6 +41,7 @@ INPUT = "s3://quire/in"
 
 def test_a_run_that_was_killed_goes_on_on_s3(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
+        patch.setattr(writer, "COMMIT_ROWS", 1)
         dead(patch)
         with pytest.raises(Killed):
             machine.run(INPUT, kill_after=1)

@@ -1,4 +1,4 @@
-"""Replicas of several ranks when a node goes, when a page kills them, and when the job is stopped."""
+"""Replicas of several ranks when a node goes, and when a page kills them."""
 
 import json
 import subprocess
@@ -13,7 +13,10 @@ from tests.environment import without_ray
 ROOT = Path(__file__).parents[2]
 SECONDS = 600  # of a minute that the machine may be too busy to give
 
-pytestmark = pytest.mark.timeout(SECONDS + 60)
+pytestmark = [
+    pytest.mark.processes,
+    pytest.mark.timeout(SECONDS + 60),
+]
 
 
 def outcome(scenario: str, checkpoint: Path, folder: Path) -> dict[str, Any]:
@@ -48,7 +51,3 @@ def test_a_page_that_kills_its_ranks_is_a_failure_and_the_only_one(
     assert found["reasons"] == ["generate ranks_lost_error"]
     assert "died" in found["messages"][0]
     assert (found["answered"], found["equal"]) == (16, True)
-
-
-def test_a_job_that_is_stopped_leaves_nothing_behind(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    assert outcome("interrupted", tiny_checkpoint, tmp_path) == {"joined": [130, 0], "private": [130, 0]}

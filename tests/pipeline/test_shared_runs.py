@@ -6,13 +6,14 @@ import pytest
 import ray
 
 from pipeline import flow
-from pipeline.commit.document_progress import Counts
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
 from pipeline.dedup.registry import SharedClaims
 from pipeline.infer.placement import Fleet
 from tests.pipeline.drawn import pdf_bytes
-from tests.pipeline.faults import answers, prepare_run, processes, undisturbed
+from tests.pipeline.faults import Disturbance, answers, prepare_run, processes, run_with, undisturbed
+
+pytestmark = pytest.mark.processes
 
 FLEET = Fleet(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=2, calls=2)
 PILES, PAGES, QUESTIONS = 8, 3, 2
@@ -37,7 +38,7 @@ def documents(tmp_path: Path) -> Path:
 def assert_no_registry_is_left() -> None:
     left = processes("ray::Claims")
     for process in left:
-        process.wait(timeout=30)
+        process.wait(timeout=250)
 
 
 def test_identical_pages_are_asked_once_in_a_run(
@@ -71,18 +72,18 @@ def test_a_registry_that_dies_costs_no_item_and_no_answer(
             super().__init__()
             made.append(self)
 
-    def observe(counts: Counts) -> None:
-        if counts.answered >= 2 and len(made) == 1:
+    class Death(Disturbance):
+        def disturb(self) -> None:
+            self.wait_until(lambda: self.answered >= 2)
             ray.kill(made[0].actor)
-            made.append(made[0])
+            assert_no_registry_is_left()
 
     monkeypatch.setattr(flow, "SharedClaims", Watched)
     monkeypatch.setattr(flow, "BLOCKS", 100)  # documents are opened one by one, some after the death
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
-    flow.run(prepared, FLEET, observe)
-    assert len(made) == 2
+    found = run_with(prepared, FLEET, Death(tmp_path / "gate"), monkeypatch)
     assert_no_registry_is_left()
-    assert answers(tmp_path / "out") == without_tokens(tmp_path / "out", undisturbed(prepared))
+    assert found == without_tokens(tmp_path / "out", undisturbed(prepared))
     said = [record.getMessage() for record in caplog.records if record.name == "pipeline.dedup.registry"]
     assert len(said) == 1
     assert "has died" in said[0]

@@ -1,5 +1,6 @@
 """Copies of a model are measured beside one another, whole or shared out."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,10 @@ import torch
 
 from jobs import benchmark
 from jobs.bench.parallel import Setup, kinds, measure
+from jobs.bench.workloads import WORKLOADS
 from model.checkpoint import load_config
+
+pytestmark = pytest.mark.processes
 
 NANO = Path("model/nano")
 
@@ -33,7 +37,8 @@ def test_what_cannot_be_measured_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
-def test_random_weights_are_shared_out_like_a_checkpoints() -> None:
+def test_random_weights_are_shared_out_like_a_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WORKLOADS, "W1", replace(WORKLOADS["W1"], width=256, height=256))
     setup = Setup(
         model=load_config(NANO),
         tokenizer=NANO / "tekken.json",

@@ -16,7 +16,10 @@ from jobs.run.ray_session import RayLostError, connected
 from tests.environment import without_ray
 from tests.jobs.test_submit import free_ports
 
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[3]
+WAIT_SECONDS = 250  # for what takes some on an idle machine
 
 PROGRAM = """
 import sys, time
@@ -44,7 +47,9 @@ with connected(num_cpus=1), graceful(lambda: None):
 )
 def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> None:
     command = [sys.executable, "-c", PROGRAM, victim]
-    done = subprocess.run(command, cwd=ROOT, env=without_ray(), capture_output=True, text=True, timeout=150)
+    done = subprocess.run(
+        command, cwd=ROOT, env=without_ray(), capture_output=True, text=True, timeout=WAIT_SECONDS
+    )
     assert done.returncode == 0, done.stderr
     assert any(line.startswith(said) for line in done.stdout.splitlines()), done.stdout
 
@@ -133,7 +138,7 @@ def test_a_head_that_goes_while_a_job_connects_is_a_sentence() -> None:
         )
         for _ in range(2):  # the question whether anybody answers, and Ray's own
             head.accept()[0].close()
-    _, said = job.communicate(timeout=60)
+    _, said = job.communicate(timeout=WAIT_SECONDS)
     assert job.returncode == 1
     assert f"broken off: Ray's head at {address} is gone; the same command continues" in said
 
@@ -165,7 +170,7 @@ def test_a_process_that_ray_ends_has_its_sentence_all_the_same(early: bool) -> N
         env=without_ray(),
         capture_output=True,
         text=True,
-        timeout=90,
+        timeout=WAIT_SECONDS,
         start_new_session=True,
     )
     assert (done.returncode, done.stdout) == (1, "")
@@ -174,6 +179,8 @@ def test_a_process_that_ray_ends_has_its_sentence_all_the_same(early: bool) -> N
 
 
 def test_a_job_that_ray_does_not_let_go_ends_all_the_same() -> None:
-    done = subprocess.run([sys.executable, "-c", STUCK], cwd=ROOT, capture_output=True, text=True, timeout=90)
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], cwd=ROOT, capture_output=True, text=True, timeout=WAIT_SECONDS
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("broken off: Ray's process on this machine, the raylet")

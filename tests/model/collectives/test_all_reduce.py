@@ -9,6 +9,8 @@ from model.collectives.all_reduce import Coming, Pair, make_sums
 from model.collectives.world import World
 from tests.model.ranks import Ranks
 
+pytestmark = pytest.mark.processes
+
 _ROWS, _WIDTH, _STEPS = 300, 64, 60
 
 

@@ -3,7 +3,6 @@
 import json
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,10 @@ from model.parallel.tensor_parallel import load_parallel
 from tests.model.ranks import Ranks
 from tests.model.tiny import CONFIG, VISION, image_ids, tiny_pixtral
 
+pytestmark = pytest.mark.processes
+
 IDS = [1, 3, *image_ids(2, 3), 20, 63, 4, 1, 3, 33, *image_ids(1, 2), 4]
 LENGTHS = [13, 7]
-
-
-@pytest.fixture(scope="module", params=[2, 4])
-def ranks(request: pytest.FixtureRequest) -> Iterator[Ranks]:
-    ranks = Ranks(request.param)
-    yield ranks
-    ranks.close()
 
 
 @pytest.fixture(scope="module")

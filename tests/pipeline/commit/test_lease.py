@@ -120,7 +120,7 @@ def test_a_run_that_has_nothing_to_commit_gives_signs_of_life(
     tables = create_tables(str(tmp_path), None)
     with Committer(tables, "run"):
         before = handle_of(tables["documents"].uri).version()
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 250
         while handle_of(tables["documents"].uri).version() < before + 3:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -65,6 +65,7 @@ def claim_in_a_task(claim: object, pairs: list[tuple[str, str]]) -> object:
     return claim(pairs)  # type: ignore[operator]  # a Claim, after its journey
 
 
+@pytest.mark.processes
 def test_a_death_leaves_every_item_to_itself_and_is_said_once(
     one_cpu_ray: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -82,6 +83,7 @@ def test_a_death_leaves_every_item_to_itself_and_is_said_once(
     ]
 
 
+@pytest.mark.processes
 def test_claims_that_end_with_their_run_say_nothing(
     one_cpu_ray: None, caplog: pytest.LogCaptureFixture
 ) -> None:

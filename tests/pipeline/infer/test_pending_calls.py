@@ -52,7 +52,7 @@ def ask_all(engine: SeatsEngine, batches: list[list[Group]], at_a_time: int) -> 
     with desk_over(engine) as (desk, stepper), ThreadPoolExecutor(at_a_time) as threads:
         asked = [threads.submit(desk.ask, groups, stepper) for groups in batches]
         for groups, future in zip(batches, asked, strict=True):
-            completions, _, _ = future.result(timeout=60)
+            completions, _, _ = future.result(timeout=250)
             assert set(completions) == {branch.id for group in groups for branch in group.branches}
             assert all(id == completion.id for id, completion in completions.items())
     return sum(future.result()[1] for future in asked)
@@ -70,9 +70,11 @@ def test_calls_side_by_side_leave_no_seat_empty() -> None:
 
 
 def test_the_seconds_of_all_calls_are_those_of_the_engine() -> None:
+    """Six calls that each counted all of them would report six times as much as has passed."""
     engine = SeatsEngine(seats=4, step_seconds=0.005)
+    started = time.perf_counter()
     seconds = ask_all(engine, calls(6, 4), at_a_time=6)
-    assert 0.005 * engine.steps <= seconds < 0.015 * engine.steps
+    assert 0.005 * engine.steps <= seconds <= time.perf_counter() - started
 
 
 def test_the_wait_between_two_calls_is_idle_and_the_time_before_them_is_not() -> None:
@@ -83,7 +85,9 @@ def test_the_wait_between_two_calls_is_idle_and_the_time_before_them_is_not() ->
         started = time.perf_counter()
         time.sleep(0.2)
         assert 0.2 <= desk.ask(second, stepper)[2] <= time.perf_counter() - started
-        assert desk.ask(third, stepper)[2] < 0.2
+        waited = time.perf_counter()
+        idle = desk.ask(third, stepper)[2]
+        assert idle < 0.2 + time.perf_counter() - waited, "the wait before the second call is counted again"
 
 
 def test_an_engine_that_breaks_is_heard_of_in_every_call() -> None:
@@ -91,6 +95,6 @@ def test_an_engine_that_breaks_is_heard_of_in_every_call() -> None:
         asked = [threads.submit(desk.ask, groups, stepper) for groups in calls(8, 40)]
         for future in asked:
             with pytest.raises(RuntimeError, match="the engine broke: OSError: the device is gone"):
-                future.result(timeout=30)
+                future.result(timeout=250)
         with pytest.raises(RuntimeError, match="the device is gone"):  # also in those that come later
             desk.ask(calls(1, 1)[0], stepper)

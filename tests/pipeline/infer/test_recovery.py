@@ -78,7 +78,7 @@ def lead(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Lead:
         try:
             with ThreadPoolExecutor(len(calls)) as threads:
                 asked = [threads.submit(desk.ask, groups, worker) for groups in calls]
-                return [one for future in asked for one in future.result(timeout=60)[0].values()]
+                return [one for future in asked for one in future.result(timeout=250)[0].values()]
         finally:
             worker.close()
 

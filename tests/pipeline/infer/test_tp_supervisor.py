@@ -6,10 +6,10 @@ from signal import SIGKILL, SIGSTOP
 
 import pytest
 
-from pipeline.commit.document_progress import Counts
 from tests.pipeline.faults import (
     LEADER,
-    RANK,
+    LOADED_RANK,
+    Disturbance,
     Strikes,
     fleet,
     prepare_run,
@@ -20,7 +20,7 @@ from tests.pipeline.faults import (
 )
 
 # A busy machine takes a minute to start the ranks once; an idle one some ten seconds.
-pytestmark = [pytest.mark.usefixtures("one_cpu_ray"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("one_cpu_ray"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_ranks_that_are_killed_are_replaced(
     tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moments = Random(1).sample(range(2, 44), 3)
-    strikes = Strikes([(moment, RANK, SIGKILL) for moment in moments])
+    moments = Random(1).sample(range(2, 30), 3)
+    strikes = Strikes(tmp_path / "gate", [(moment, LOADED_RANK, SIGKILL) for moment in moments])
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
     found = run_with(prepared, fleet(), strikes, monkeypatch)
     assert len(strikes.struck) == 3
@@ -43,7 +43,7 @@ def test_ranks_that_are_killed_are_replaced(
 def test_a_rank_that_hangs_and_a_leader_that_is_killed(
     tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strikes = Strikes([(10, RANK, SIGSTOP), (30, LEADER, SIGKILL)])
+    strikes = Strikes(tmp_path / "gate", [(10, LOADED_RANK, SIGSTOP), (30, LEADER, SIGKILL)])
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
     found = run_with(prepared, fleet(), strikes, monkeypatch, step_seconds=30.0)
     assert len(strikes.struck) == 2
@@ -54,15 +54,13 @@ def test_a_rank_that_hangs_and_a_leader_that_is_killed(
 def test_two_replicas_on_one_node_share_the_pages(
     tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    most = 0
-
-    def observe(counts: Counts) -> None:
-        nonlocal most
-        most = max(most, len(processes(RANK)))
+    class Census(Disturbance):
+        def disturb(self) -> None:
+            self.wait_until(lambda: len(processes(LOADED_RANK)) == 4)
 
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
-    assert run_with(prepared, fleet(replicas=2), observe, monkeypatch) == undisturbed(prepared)
-    assert most == 4
+    found = run_with(prepared, fleet(replicas=2), Census(tmp_path / "gate"), monkeypatch)
+    assert found == undisturbed(prepared)
 
 
 @pytest.mark.soak
@@ -71,9 +69,8 @@ def test_ranks_that_are_killed_ten_times_are_replaced_ten_times(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = write_documents(tmp_path / "in", count=30, pages=4)
-    # Not near the end, where the ranks may have gone before a strike.
-    moments = Random(2).sample(range(2, 180), 10)
-    strikes = Strikes([(moment, RANK, SIGKILL) for moment in moments], seed=2)
+    moments = Random(2).sample(range(2, 200), 10)
+    strikes = Strikes(tmp_path / "gate", [(moment, LOADED_RANK, SIGKILL) for moment in moments], seed=2)
     prepared = prepare_run(tiny_checkpoint, folder, tmp_path / "out")
     found = run_with(prepared, fleet(), strikes, monkeypatch)
     assert len(strikes.struck) == 10

@@ -1,0 +1,47 @@
+"""`make test` runs every test in one of its lanes, and `.ci/run` installs every program that a test needs."""
+
+import re
+from pathlib import Path
+
+import pytest
+from _pytest.mark.expression import Expression  # nothing public says what -m would choose
+
+from tests.conftest import COLLECTED
+from tests.lanes import COMPUTING, LONG, PROCESSES
+
+ROOT = Path(__file__).parents[1]
+RAY = {"one_cpu_ray", "head"}  # fixtures that start one
+
+
+def chosen(item: pytest.Item, markers: str) -> bool:
+    names = {marker.name for marker in item.iter_markers()}
+    return Expression.compile(markers).evaluate(lambda name, /, **_: name in names)
+
+
+def test_every_test_is_in_one_lane(pytestconfig: pytest.Config) -> None:
+    """Of those that were collected: in a lane all of them, also those of the other one."""
+    for item in pytestconfig.stash[COLLECTED]:
+        lanes = [chosen(item, markers) for markers in (COMPUTING, PROCESSES)]
+        elsewhere = chosen(item, "soak or gpu")
+        assert sum(lanes) == (not elsewhere), item.nodeid
+
+
+def test_what_starts_ray_is_in_the_lane_of_processes(pytestconfig: pytest.Config) -> None:
+    for item in pytestconfig.stash[COLLECTED]:
+        if isinstance(item, pytest.Function) and RAY & set(item.fixturenames):
+            assert chosen(item, "processes"), item.nodeid
+
+
+def test_what_the_quick_check_leaves_out_is_there() -> None:
+    assert [path for path in LONG if not (ROOT / path).exists()] == []
+
+
+def test_ci_installs_every_program_that_a_test_needs(pytestconfig: pytest.Config) -> None:
+    installed = re.search(r"^programs=\(([^)]*)\)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert installed
+    needed = {
+        str(marker.args[0])
+        for item in pytestconfig.stash[COLLECTED]
+        for marker in item.iter_markers("program")
+    }
+    assert needed <= set(installed[1].split())
