@@ -16,7 +16,7 @@ import pytest
 
 from tests.docs.markdown import ROOT
 
-OURS = ("jobs.", "tests.", "docs.")
+OURS = ("jobs.", "docs.", "tests.pipeline.kills")
 
 
 class Parsed(Exception):

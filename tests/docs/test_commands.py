@@ -9,16 +9,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from jobs import extract
 from tests.docs.markdown import PAGES, Block, blocks, inline_commands
-from tests.docs.parsers import OURS, check
+from tests.docs.parsers import check
 from tests.docs.shell import commands, make_root
 from tests.environment import without_ray
 
@@ -28,8 +28,7 @@ OUTPUT = re.compile(r"(?<![\w/])out/(\w+)(?![\w.])")  # of a run that a block re
 WRITES = re.compile(r"--output out/(\w+)")
 SHOWN = {name for block in BLOCKS if block.prints for name in OUTPUT.findall(f"{block.code}\n{block.prints}")}
 CLOSE_SECONDS = 120
-
-pytestmark = pytest.mark.timeout(900)  # on a busy machine the demo takes minutes
+Test = TypeVar("Test", bound=Callable[..., None])
 
 
 class Reader:
@@ -78,7 +77,8 @@ class Reader:
     def _shell(self, code: str) -> str:
         said = ""
         for program, *words in commands(self.folder, code, make=True):
-            if program == "python" and words[0] == "-m" and words[1].startswith(OURS):
+            # The tests that `make test` starts are none of a reader's: this is one of them.
+            if program == "python" and words[0] == "-m" and words[1].startswith(("jobs.", "docs.")):
                 reply = self.run(words[1], words[2:])
                 assert reply["code"] == 0, f"{code}\n{reply['said']}"
                 said += reply["said"]
@@ -125,6 +125,13 @@ def reader(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> I
     someone.close()
 
 
+def for_a_reader(test: Test) -> Test:
+    """Marks what starts a Ray; on a busy machine the demo takes minutes."""
+    for mark in (pytest.mark.processes, pytest.mark.program("make"), pytest.mark.timeout(900)):
+        test = mark(test)
+    return test
+
+
 def lines(text: str) -> list[list[str]]:
     """Lines as cells, without what differs from one CPU or moment to another: confidences and seconds."""
     found = []
@@ -134,6 +141,7 @@ def lines(text: str) -> list[list[str]]:
     return found
 
 
+@for_a_reader
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.needs is None], ids=str)
 def test_a_block_does_what_it_says(block: Block, reader: Reader) -> None:
     assert block.language in ("sh", "python")
@@ -172,6 +180,7 @@ def test_the_help_shows_the_way_of_reading_that_the_documentation_runs() -> None
     assert query in extract.EPILOG
 
 
+@for_a_reader
 def test_an_output_with_a_percent_sign_is_refused(reader: Reader) -> None:
     reply = reader.run(
         "jobs.extract", ["--input", "samples/documents", "--output", "out/50%20", "--question", "Total?"]
