@@ -1,8 +1,8 @@
 """A step's inputs in arrays of fixed shapes: a CUDA graph reads the same memory at every replay.
 
-In: a packed batch, and the shape of a graph. Out: inputs of exactly that shape. The room that the batch leaves
-is padding: tokens of no sequence, work items without keys, segments without tokens. For a batch that is too
-large in any respect, the result is None.
+In: a packed batch, and the shape of a graph. Out: inputs of exactly that shape. The room that the batch
+leaves is padding: tokens of no sequence, work items without keys, segments without tokens. For a batch that
+is too large in any respect, the result is None.
 
 Shapes: T tokens, R rows that sample, S tokens whose keys are gathered, B sequences, M blocks of the longest,
 I work items.
