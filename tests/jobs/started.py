@@ -11,7 +11,7 @@ import psutil
 from tests.pipeline.drawn import pdf_bytes
 
 ROOT = Path(__file__).parents[2]
-END_SECONDS = 240  # some on an idle machine, for a job that was told to stop
+END_SECONDS = 400  # some on an idle machine, for a job that was told to stop
 GONE_SECONDS = 120  # which Ray takes to end what a job has left
 
 

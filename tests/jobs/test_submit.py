@@ -131,7 +131,7 @@ def run(command: str, environment: dict[str, str], output: Path) -> str:
         (documents / f"{name}.pdf").write_bytes(pdf_bytes([(200, 200)] * 2))
     command += f" --input {documents} --output {output} --question Total? --max-new-tokens 2"
     job = subprocess.run(
-        command.split(), cwd=ROOT, env=environment, text=True, capture_output=True, timeout=280
+        command.split(), cwd=ROOT, env=environment, text=True, capture_output=True, timeout=500
     )
     assert job.returncode == 0, job.stdout + job.stderr
     counts = read_record(str(output))["counts"]

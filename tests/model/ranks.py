@@ -18,7 +18,7 @@ import torch
 
 from model.collectives.world import World, free_address, join
 
-_PATIENCE = 250.0  # seconds of whatever a test asks for
+_PATIENCE = 500.0  # seconds of whatever a test asks for
 _IMPORTED_ONCE = ["tests.model.imported_once"]
 
 

@@ -34,7 +34,7 @@ Answers = dict[str, tuple[str, int, int]]  # by item key: the answer, its tokens
 RANK, REPLICA = "ray::TPWorker", "ray::MapWorker(MapBatches("
 LOADED_RANK = f"{RANK}.report"  # as Ray calls a process by what it does; before, it is in "start"
 END_SECONDS = 60
-PATIENCE_SECONDS = 240  # some ten seconds on an idle machine
+PATIENCE_SECONDS = 400  # some ten seconds on an idle machine
 
 
 def write_documents(folder: Path, count: int, pages: int) -> Path:

@@ -19,7 +19,7 @@ from tests.jobs.test_submit import free_ports
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[3]
-WAIT_SECONDS = 250  # for what takes some on an idle machine
+WAIT_SECONDS = 500  # for what takes some on an idle machine
 
 PROGRAM = """
 import sys, time
