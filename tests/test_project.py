@@ -50,6 +50,12 @@ def test_imports_without_torch(module: str) -> None:
     assert run_python(f"import sys, {module}; print('torch' in sys.modules)") == "False\n"
 
 
+def test_a_rank_starts_without_grammars() -> None:
+    """Only rank 0 has an engine, which brings llguidance."""
+    program = "import sys, pipeline.infer.tp_worker; print('llguidance' in sys.modules)"
+    assert run_python(program) == "False\n"
+
+
 def test_a_process_that_answers_does_not_load_the_compiler() -> None:
     """torch's, which takes longer than all else until nano is there."""
     program = """

@@ -58,6 +58,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.profile and device.type == "cpu":
         raise ValueError("--profile looks at a GPU's kernels, and there is no GPU")
     check_share(arguments.share)
+    if arguments.step_tokens is not None and arguments.step_tokens < 1:
+        raise ValueError(f"--step-tokens {arguments.step_tokens}: it must be at least 1")
     dtype = default_dtype(device) if arguments.dtype is None else DTYPES[arguments.dtype]
     started = time.perf_counter()
     model = make_model(arguments.model, arguments.shape, device=device, dtype=dtype)

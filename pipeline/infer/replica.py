@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from model.checkpoint import load_model
 from model.engine.request import Branch, Completion, Group
 from pipeline.cancellation import is_stopping
+from pipeline.infer.engine_factory import make_engine
 from pipeline.infer.engine_loop import EngineLoop
 from pipeline.infer.pending_calls import PendingCalls, Worker
-from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
+from pipeline.infer.replica_config import ReplicaConfig, take_device
 from pipeline.infer.tp_supervisor import TPSupervisor
 from pipeline.plan.plan import model_folder
 from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, share_seconds, table_of

@@ -1,4 +1,4 @@
-"""The configuration of a Replica, and the engine made of it, in one process or in rank 0 of several."""
+"""The configuration of a Replica, of one process or of several, and the device that each process takes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,13 +7,8 @@ import torch
 
 from model.checkpoint import default_dtype
 from model.engine.config import EngineConfig
-from model.engine.engine import BatchEngine
-from model.executor.executor import Executor
 from model.executor.factory import ExecutorConfig
-from model.network.pixtral import Pixtral
-from model.text.grammar import Grammars
-from model.text.tokenizer import Tokenizer
-from pipeline.plan.plan import Plan, model_folder
+from pipeline.plan.plan import Plan
 
 _DTYPES = {
     "float32": torch.float32,
@@ -58,12 +53,3 @@ def take_device(config: ReplicaConfig) -> tuple[torch.device, torch.dtype]:
     if not config.gpus:
         torch.set_num_threads(config.threads)  # Ray set OMP_NUM_THREADS to the CPUs that it reserved
     return device, default_dtype(device) if config.dtype == "auto" else _DTYPES[config.dtype]
-
-
-def make_engine(model: Pixtral, config: ReplicaConfig, executor: Executor | None = None) -> BatchEngine:
-    """The engine over the model, or over the executor that computes with it."""
-    tokenizer = Tokenizer.from_file(model_folder(config.plan.model) / "tekken.json", config.plan.vocab_size)
-    grammars = Grammars(tokenizer) if config.plan.grammar else None
-    return BatchEngine(
-        model, eos_id=tokenizer.eos, grammars=grammars, config=config.engine, executor=executor
-    )

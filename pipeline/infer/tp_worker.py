@@ -16,7 +16,7 @@ from model.network.pixtral import Pixtral
 from model.parallel.lockstep import TensorParallelExecutor, follow
 from model.parallel.tensor_parallel import load_shard
 from pipeline.infer.engine_loop import EngineLoop
-from pipeline.infer.replica_config import ReplicaConfig, make_engine, take_device
+from pipeline.infer.replica_config import ReplicaConfig, take_device
 from pipeline.plan.plan import model_folder
 
 HEARTBEAT_SECONDS = 1.0  # after which rank 0 reports though nothing is finished
@@ -56,6 +56,9 @@ class TPWorker:
         if rank:
             Thread(target=self._follow, args=(model, world), name="rank", daemon=True).start()
             return
+        # Only here: the engine brings llguidance, which ranks that follow do without.
+        from pipeline.infer.engine_factory import make_engine
+
         executor = TensorParallelExecutor(model, world, self._config.engine.executor)
         engine = make_engine(model, self._config, executor)
         self._loop = EngineLoop(engine, self._deliver, self._break_off)

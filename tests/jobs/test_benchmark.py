@@ -147,7 +147,7 @@ def test_a_page_of_pixtral_12b_is_78_tflop() -> None:
         (["engine", "--profile"], "there is no GPU"),
         (["engine", "--fp8"], "FP8 needs a GPU's kernels"),
         (["precision"], "FP8 needs a GPU"),
-        (["engine", "--step-tokens", "0"], "max_num_batched_tokens is 0: it must be at least 1"),
+        (["engine", "--step-tokens", "0"], "--step-tokens 0: it must be at least 1"),
         (["engine", "--cache-tokens", "0"], "cache_tokens is 0: it must be at least 1"),
         (
             ["engine", "--work", "W1", "--share", "0.001", "--cache-tokens", "640"],
