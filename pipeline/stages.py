@@ -99,8 +99,9 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row],
     cuts = page_ranges(asked)
     shared: list[Row] = []
     if len(cuts) == 1:
-        # Its bytes travel with it. A longer one is read again, and may have changed or gone by then: that
-        # must not become another document's failure, so it shares page by page, once they are drawn.
+        # One task draws this document from the bytes at hand, so that its items may share answers by its
+        # content. The tasks of a longer document read it again. It may have changed by then, which must not
+        # fail another document: its pages share one by one, once they are drawn (`share_groups`).
         shared = share_document(plan, origin, asked, claim)
         unasked.update(item["item_key"] for item in shared)
         asked = without(plan, source["source_key"], asked, unasked)

@@ -95,10 +95,11 @@ class PeerReducer:
 
     A rank writes its parts into four buffers in turn. It must not overwrite a part that the other rank has
     yet to read, and no message says that a part has been read. Four buffers do without such a message.
-    Between two sums of a micro-batch lies at most one sum of the other micro-batch. So a buffer is written
-    again two sums of its micro-batch later, or later still, and by then this rank has waited for the other
-    rank's signal of the sum between. The other rank gives that signal after it has computed its part of that
-    sum, from a residual stream to which it has added the part that was in the buffer.
+
+    Example, with two micro-batches a and b, whose sums alternate: a1 b1 a2 b2 a3 use the buffers 0 1 2 3 0.
+    Before this rank writes its part of a3 into buffer 0, it has waited for the other rank's signal of a2. The
+    other rank gave that signal after it had computed its part of a2, for which it had read a1 in buffer 0.
+    With one micro-batch there are two more sums between, and the same holds.
 
     Each step starts at the first buffer. It begins with the all-reduce of the embeddings, which no rank
     leaves before both ranks have finished the step before.

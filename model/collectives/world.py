@@ -4,13 +4,16 @@ In: a rank and the address of rank 0. Out: a World. Through it the ranks sum and
 devices, and rank 0 sends the other ranks its commands. A process has one world as long as it lives: DeepSpeed
 and NCCL keep state that a second world would find. This file knows nothing of models.
 
-If a rank dies or hangs, the others notice it: - On CPUs, gloo raises an error. A rank that is exchanging with
-a dead rank gets it at once, and then ends its process, which must follow from the error; so the error reaches
-all ranks. A rank that hangs is noticed after `timeout`. - On GPUs, NCCL's watchdog ends the process (SIGABRT)
-when a collective takes longer than `timeout`. Three cases the watchdog does not see: a collective inside a
-CUDA graph; a rank that waits for the other's part of a sum (`all_reduce.PeerReducer`); and a rank 0 that
-hangs, for which the others wait without a limit, since an idle rank 0 may be silent for hours. These are left
-to the process that started the ranks. It must end all of them when one is gone or a step takes too long.
+If a rank dies or hangs, the others notice it.
+
+- On CPUs, gloo raises an error. A rank that exchanges tensors with a dead rank gets it at once. It must then
+  end its own process: so the error reaches all ranks. A rank that hangs is noticed after `timeout`.
+- On GPUs, NCCL's watchdog ends the process (SIGABRT) when a collective takes longer than `timeout`.
+
+The watchdog does not see three cases: a collective inside a CUDA graph; a rank that waits for the other's
+part of a sum (`all_reduce.PeerReducer`); and a rank 0 that hangs, for which the others wait without a limit,
+since an idle rank 0 may be silent for hours. These are left to the process that started the ranks. It must
+end all of them when one is gone or a step takes too long.
 """
 
 import os

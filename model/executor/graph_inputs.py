@@ -36,10 +36,11 @@ class GraphShape:
 
     @property
     def items(self) -> int:
-        """Work items of each width.
+        """Work items of each width, at most; `pad` refuses a batch with more.
 
-        Each span of keys adds at most a part of an item to the number aimed at. Only prefixes that grow step
-        by step, each shared by some sequences, make more than two items a token.
+        `split_kv` cuts the keys of all spans into about ITEMS equal pieces. The end of a span is a shorter
+        piece of its own, and a token has up to two spans: the prefix that it shares, and the rest. Prefixes
+        inside prefixes, each shared by some sequences, give a token more spans: then a batch may be refused.
         """
         return ITEMS + 2 * self.rows
 
