@@ -181,9 +181,9 @@ def test_the_help_shows_the_way_of_reading_that_the_documentation_runs() -> None
 
 
 @for_a_reader
-def test_an_output_with_a_percent_sign_is_refused(reader: Reader) -> None:
+def test_an_output_with_an_escape_in_its_path_is_refused(reader: Reader) -> None:
     reply = reader.run(
         "jobs.extract", ["--input", "samples/documents", "--output", "out/50%20", "--question", "Total?"]
     )
     assert reply["code"] == 2
-    assert "has a % in its path" in reply["said"]
+    assert "has %20 in its path" in reply["said"]
