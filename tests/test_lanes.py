@@ -10,7 +10,7 @@ from tests.conftest import COLLECTED
 from tests.lanes import COMPUTING, LONG, PROCESSES
 
 ROOT = Path(__file__).parents[1]
-STARTERS = {"one_cpu_ray", "head", "s3_server", "bucket"}  # fixtures that start Ray, or a server
+STARTERS = {"one_cpu_ray", "head", "running_s3"}  # fixtures that start Ray, or a server
 
 
 def chosen(item: pytest.Item, markers: str) -> bool:

@@ -181,6 +181,15 @@ def test_the_help_shows_the_way_of_reading_that_the_documentation_runs() -> None
 
 
 @for_a_reader
+def test_nano_answers_four_fifths_of_the_samples_questions(reader: Reader) -> None:
+    """What `make demo` promises."""
+    said = reader.type(writer_of("demo"))
+    found = re.search(r"^(\d+) of 40 expected answers are right", said, re.MULTILINE)
+    assert found, said
+    assert int(found[1]) >= 32
+
+
+@for_a_reader
 def test_an_output_with_an_escape_in_its_path_is_refused(reader: Reader) -> None:
     reply = reader.run(
         "jobs.extract", ["--input", "samples/documents", "--output", "out/50%20", "--question", "Total?"]

@@ -168,6 +168,7 @@ def test_a_log_that_cannot_be_written_is_one_sentence(
             Lease(tables, "next").acquire()
 
 
+@pytest.mark.processes
 def test_runs_on_s3_do_not_mix(bucket: str) -> None:
     tables = create_tables(f"{bucket}/mix/", None)
     with ThreadPoolExecutor(3) as pool:

@@ -114,6 +114,7 @@ def test_odd_characters_in_the_output_folder(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "réponses #1 50% ?" / "answers" / "text" / "_delta_log").is_dir()
 
 
+@pytest.mark.processes
 def test_a_missing_bucket_is_refused(bucket: str) -> None:
     assert os.environ["AWS_ENDPOINT_URL"]
     with pytest.raises(
