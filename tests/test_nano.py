@@ -1,4 +1,4 @@
-"""The embedded checkpoint has Pixtral's files, is small, and writes targets; `tests/docs` runs the demo with it."""
+"""The embedded checkpoint has Pixtral's files and is small. `tests/docs` asks it about the samples."""
 
 import json
 from pathlib import Path
