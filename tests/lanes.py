@@ -39,7 +39,7 @@ def tests(markers: str, name: str) -> tuple[str, ...]:
 LONG = (  # what takes seconds of computing
     "tests/jobs/test_benchmark.py",
     "tests/model/engine/test_engine.py",
-    "tests/model/executor/test_fused_layers.py",
+    "tests/model/executor",
     "tests/model/kernels",
     "tests/model/test_transformers.py",
     "tests/pipeline/commit/test_resume.py",
