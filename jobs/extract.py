@@ -25,6 +25,10 @@ examples:
   python -m jobs.extract --input "scans/**/*.pdf" --output out/invoices \\
     --target Invoice --model ~/models/Pixtral-12B-2409
 
+  # questions and targets in one pass: each page is drawn and read once
+  python -m jobs.extract --input scans --output out/all \\
+    --question "Is this paid?" --target Invoice --target Receipt
+
   # a target of your own: a pydantic model, here the class Contract in contracts.py
   python -m jobs.extract --input s3://bucket/contracts --output s3://bucket/answers \\
     --target contracts:Contract
@@ -85,7 +89,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="python -m jobs.extract",
         usage="%(prog)s --input PATH --output OUT "
-        "(--question TEXT | --questions FILE | --target NAME) [options]",
+        "[--question TEXT | --questions FILE] [--target NAME] [options]",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -150,7 +154,7 @@ def make_parser() -> Parser:
         help="most pages of a document (default: %(default)s)",
     )
 
-    add = parser.add_argument_group("questions, or a target").add_argument
+    add = parser.add_argument_group("what to ask: questions, targets, or both in one pass").add_argument
     add("--question", dest="texts", action="append", default=[], metavar="TEXT", help="repeat it for several")
     add(
         "--questions",
@@ -160,7 +164,22 @@ def make_parser() -> Parser:
         help=".txt with one question a line, or .jsonl with one object a line: text, and optionally id, "
         'documents (a glob such as "*.pdf") and pages (a list of numbers)',
     )
-    add("--target", metavar="NAME", help="Invoice, Receipt, or module:Class of a pydantic model of your own")
+    add(
+        "--target",
+        dest="targets",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Invoice, Receipt, or module:Class of a pydantic model of your own; repeat it for several",
+    )
+    add(
+        "--style",
+        choices=["short", "free"],
+        default="short",
+        help="short: questions are answered with a single word or phrase; free: as the question itself says "
+        "(default: %(default)s)",
+    )
+    add("--system", metavar="TEXT", help="system prompt of everything that is asked")
     add(
         "--scope",
         choices=["page", "document"],
@@ -199,7 +218,8 @@ def make_parser() -> Parser:
         "--max-new-tokens",
         type=int,
         metavar="N",
-        help="tokens after which an answer is cut (default: 128 for questions, 1024 for a target)",
+        help="tokens after which an answer is cut (default: 128 for questions; 1024 for a target, and for "
+        "questions in free style)",
     )
     add(
         "--dtype",
@@ -274,8 +294,8 @@ def _config(given: argparse.Namespace) -> Any:
 
     options = vars(given)
     texts, file = options.pop("texts"), options.pop("file")
-    if (len(texts) > 0) + (file is not None) + (given.target is not None) != 1:
-        raise ValueError("say what to ask with one of --question, --questions and --target")
+    if texts and file:
+        raise ValueError("give questions with --question or in a file with --questions, not both")
     try:
         questions = load_questions(file) if file else [Question(text=text) for text in texts]
     except ValidationError as error:
@@ -285,7 +305,7 @@ def _config(given: argparse.Namespace) -> Any:
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
     )
-    lists = {name: tuple(options[name]) for name in ("inputs", "passwords")}
+    lists = {name: tuple(options[name]) for name in ("inputs", "passwords", "targets")}
     options["pages"] = parse_pages(given.pages)
     return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 

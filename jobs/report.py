@@ -179,9 +179,13 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
     """Prints answers, failures, summary and score. Raises ValueError if `output` holds no finished run."""
     record = read_record(output)
     root = output.rstrip("/")
-    answers = read_table(f"{root}/{record['tables']['answers']}", COLUMNS)
+    answers = [
+        read_table(f"{root}/{path}", COLUMNS).to_pylist()
+        for name, path in record["tables"].items()
+        if name not in ("failures", "documents")
+    ]
     failures = read_table(f"{root}/{record['tables']['failures']}", ["stage", "reason", "message"])
-    lines = list(lines_of(answers.to_pylist()))
+    lines = list(lines_of([row for rows in answers for row in rows]))
     console.print(answers_table(lines[:MAX_ROWS], expected))
     if len(lines) > MAX_ROWS:
         console.print(f"... and {len(lines) - MAX_ROWS:,} more")

@@ -1,16 +1,20 @@
 """The settings of a run, as flags or code give them, and the `Plan` that follows from them.
 
-In: a FlowConfig, and the checkpoint and the target that it names. Out: the plan, with the defaults filled in,
-and with the key of its settings. All mistakes are ValueErrors of one sentence; no weights are loaded.
+In: a FlowConfig, and the checkpoint and the targets that it names. Out: the plan, with the defaults filled
+in, and with the key of each ask's settings. All mistakes are ValueErrors of one sentence; no weights are
+loaded.
 """
 
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from pydantic import BaseModel
 
 from model.checkpoint import check_checkpoint
 from model.config import check_tensor_parallel_size
@@ -18,13 +22,15 @@ from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
 from pipeline.plan.limits import Limits
-from pipeline.plan.plan import ROOT, Plan, Scope
+from pipeline.plan.plan import ROOT, Ask, Plan, Scope, Style
 from pipeline.plan.prompts import WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target
 
 MAX_SIDE = 1024
-QUESTION_TOKENS, TARGET_TOKENS = 128, 1024
+QUESTION_TOKENS, FREE_TOKENS, TARGET_TOKENS = 128, 1024, 1024
+
+Settings = Mapping[str, object]  # that all asks of a run share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +44,13 @@ class FlowConfig:
     model: str
     """Folder of the checkpoint."""
     questions: tuple[Question, ...] = ()
-    """Free questions, or else a target."""
-    target: str | None = None
-    """module:Class, or the name of a target that ships with Quire."""
+    """Free questions."""
+    targets: tuple[str, ...] = ()
+    """Each module:Class, or the name of a target that ships with Quire."""
+    style: Style = "short"
+    """How questions are asked: short, for a single word or phrase, or free, as they are written."""
+    system: str | None = None
+    """The system prompt of everything that is asked."""
     scope: Scope | None = None
     """page: each page is asked; document: windows of pages. Default: document for a target, else page."""
     max_pages: int = 4
@@ -50,7 +60,7 @@ class FlowConfig:
     max_side: int | None = None
     """Longest edge in pixels at which the model sees a page. Default: 1024, or the model's own if smaller."""
     max_new_tokens: int | None = None
-    """Tokens after which an answer is cut. Default: 1024 for a target, else 128."""
+    """Tokens after which an answer is cut. Default: 128 for questions; 1024 for free ones, and targets."""
     column: str | None = None
     """Column of a Parquet input that holds bytes or URIs."""
     id_column: str | None = None
@@ -79,8 +89,12 @@ class FlowConfig:
                 "an address holds credentials, which would end up in tables and logs: leave them out, and "
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
-        if bool(self.questions) == bool(self.target):
-            raise ValueError("ask questions or extract a target, one of the two")
+        if not self.questions and not self.targets:
+            raise ValueError("say what to ask with --question, --questions or --target")
+        if self.style != "short" and not self.questions:
+            raise ValueError(f"--style {self.style} is about questions, and there are none: leave it out")
+        if self.system is not None and not self.system.strip():
+            raise ValueError("--system is empty: give it words, or leave it out")
         for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -92,8 +106,8 @@ class FlowConfig:
 
 def make_plan(config: FlowConfig) -> Plan:
     """The defaults filled in, and the keys under which the results are stored. Raises ValueError."""
-    target = load_target(config.target) if config.target else None
     folder = Path(config.model).expanduser().absolute()
+    targets = _targets(config.targets)
     shape = check_checkpoint(folder)
     check_tensor_parallel_size(shape, config.tensor_parallel)
     Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
@@ -103,39 +117,89 @@ def make_plan(config: FlowConfig) -> Plan:
         raise ValueError(
             f"--max-side {max_side}: for this model it is {patch_size} (a patch) to {image_size} (an image)"
         )
-    scope: Scope = config.scope or ("document" if target else "page")
-    max_new_tokens = config.max_new_tokens or (TARGET_TOKENS if target else QUESTION_TOKENS)
-    grammar = json.dumps(json_schema(target, nullable=True), ensure_ascii=False) if target else None
-    if grammar:
-        check_schema(grammar)
-    settings = {
-        "wording": WORDING_VERSION,
-        "model": model_key(folder),
-        "target": schema_hash(target) if target else None,
-        "grammar": GRAMMAR_VERSION if target else None,
-        "scope": scope,
-        "max_pages": config.max_pages if scope == "document" else 1,
-        "max_side": max_side,
-        "max_new_tokens": max_new_tokens,
-        "dtype": config.dtype,
-        "cache_dtype": config.cache_dtype,
-    }
-    # A target is one question, which stands in the tables under the target's name.
-    asked = (Question(id=target.__name__, text=str(config.target)),) if target else config.questions
+    run = {"model": model_key(folder), "max_side": max_side}
+    asks = [_questions_ask(config, run)] if config.questions else []
+    for name, target in targets.items():
+        asks.append(_target_ask(config, run, name, target, number=len(asks)))
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
-        settings_key=hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32],
-        questions=asked,
-        target=config.target,
-        scope=scope,
+        asks=tuple(asks),
         max_pages=config.max_pages,
         pages=config.pages,
         max_side=max_side,
-        max_new_tokens=max_new_tokens,
-        grammar=grammar,
         model=str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder),
         patch_size=patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,
         passwords=config.passwords,
     )
+
+
+def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel]]:
+    """The classes of the targets. Raises ValueError, also for two that the tables could not tell apart."""
+    found: dict[str, type[BaseModel]] = {}
+    for name in names:
+        target = load_target(name)
+        if other := next((key for key, one in found.items() if one.__name__ == target.__name__), None):
+            raise ValueError(
+                f"--target {other} and --target {name} are both called {target.__name__}: leave one out, or "
+                "rename a class"
+            )
+        found[name] = target
+    return found
+
+
+def _questions_ask(config: FlowConfig, run: Settings) -> Ask:
+    scope: Scope = config.scope or "page"
+    default = FREE_TOKENS if config.style == "free" else QUESTION_TOKENS
+    max_new_tokens = config.max_new_tokens or default
+    extra = {} if config.style == "short" else {"style": config.style}
+    return Ask(
+        number=0,
+        settings_key=_settings_key(config, run, scope, max_new_tokens, **extra),
+        questions=config.questions,
+        target=None,
+        scope=scope,
+        max_new_tokens=max_new_tokens,
+        style=config.style,
+        system=config.system,
+    )
+
+
+def _target_ask(config: FlowConfig, run: Settings, name: str, target: type[BaseModel], *, number: int) -> Ask:
+    scope: Scope = config.scope or "document"
+    max_new_tokens = config.max_new_tokens or TARGET_TOKENS
+    grammar = json.dumps(json_schema(target, nullable=True), ensure_ascii=False)
+    check_schema(grammar)
+    its = {"target": schema_hash(target), "grammar": GRAMMAR_VERSION}
+    return Ask(
+        number=number,
+        settings_key=_settings_key(config, run, scope, max_new_tokens, **its),
+        # A target is one question, which stands in the tables under the target's name.
+        questions=(Question(id=target.__name__, text=name),),
+        target=name,
+        scope=scope,
+        max_new_tokens=max_new_tokens,
+        grammar=grammar,
+        system=config.system,
+    )
+
+
+def _settings_key(config: FlowConfig, run: Settings, scope: Scope, max_new_tokens: int, **its: object) -> str:
+    """The hash of an ask's settings. Those that older versions did not have count where they are given."""
+    settings = {
+        "wording": WORDING_VERSION,
+        "model": run["model"],
+        "target": its.pop("target", None),
+        "grammar": its.pop("grammar", None),
+        "scope": scope,
+        "max_pages": config.max_pages if scope == "document" else 1,
+        "max_side": run["max_side"],
+        "max_new_tokens": max_new_tokens,
+        "dtype": config.dtype,
+        "cache_dtype": config.cache_dtype,
+    }
+    settings |= its
+    if config.system is not None:
+        settings["system"] = config.system
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]

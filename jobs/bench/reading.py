@@ -20,7 +20,7 @@ from model.checkpoint import default_dtype, load_model
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Group
 from model.text.tokenizer import ImagePlaceholder, Tokenizer
-from pipeline.plan.prompts import SHAPE_REQUEST, tokenize
+from pipeline.plan.prompts import SHAPE_REQUEST, about, tokenize
 from pipeline.rasterize.pdf import open_document, rasterize
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
 def _group(
     tokenizer: Tokenizer, picture: ImagePlaceholder, image: Pixels, asked: list[Exchange], max_side: int
 ) -> Group:
-    prompt = tokenize(tokenizer, [picture], [exchange.prompt for exchange in asked])
+    prompt = tokenize(tokenizer, [about([picture], exchange.prompt) for exchange in asked])
     branches = [
         Branch(id=str(index), ids=ids, max_new_tokens=TOKENS) for index, ids in enumerate(prompt.branches)
     ]

@@ -60,14 +60,15 @@ class Replica:
 
     def _group(self, row: Row, pixels: NDArray[np.uint8]) -> Group:
         name = str(next(self._numbers))  # a call that Ray repeats asks again, under new names
+        asks = (self._plan.asks[number] for number in row["asks"])
         branches = [
             Branch(
                 id=f"{name}.{number}",
                 ids=ids,
-                max_new_tokens=self._plan.max_new_tokens,
-                grammar=self._plan.grammar,
+                max_new_tokens=ask.max_new_tokens,
+                grammar=ask.grammar,
             )
-            for number, ids in enumerate(row["branch_ids"])
+            for number, (ids, ask) in enumerate(zip(row["branch_ids"], asks, strict=True))
         ]
         return Group(
             id=name,
@@ -100,10 +101,12 @@ def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) ->
 def _completion_rows(row: Row, completions: Sequence[Completion]) -> Iterator[Row]:
     names = ("source_key", "uri", "content_key", "page_first", "page_last", "pages_missing", "note")
     origin: dict[str, Any] = {"kind": COMPLETION, **{name: row[name] for name in names}}
-    columns = (row[name] for name in ("item_keys", "question_ids", "questions", "prompt_keys"))
-    for item_key, question_id, question, prompt_key, completion in zip(*columns, completions, strict=True):
+    columns = (row[name] for name in ("item_keys", "asks", "question_ids", "questions", "prompt_keys"))
+    for *named, completion in zip(*columns, completions, strict=True):
+        item_key, ask, question_id, question, prompt_key = named
         yield origin | {
             "item_key": item_key,
+            "ask": ask,
             "question_id": question_id,
             "question": question,
             "prompt_key": prompt_key,

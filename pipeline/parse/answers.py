@@ -22,7 +22,6 @@ from pipeline.parse.json_spans import InvalidJson, Leaf, parse
 from pipeline.plan.plan import Plan
 from schemas.arrow import check_json, to_row
 from schemas.rows import Answer, Failure, FieldConfidence, Stage, answer_row
-from schemas.targets import load_target
 
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL)
 # finish_reason -> reason of the failure
@@ -79,7 +78,7 @@ def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) ->
         reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", named[1]).lower() if named else "engine_error"
         return _failure(row, plan, "generate", reason, named[2] if named else row["error"], None)
     raw_text = tokenizer.decode(row["token_ids"])
-    target = load_target(plan.target) if plan.target else None
+    target = plan.asks[row["ask"]].model
     leaves: list[Leaf] = []
     answer: BaseModel | str
     try:
@@ -119,7 +118,8 @@ def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) ->
 
 def _item(row: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     columns = ("item_key", "source_key", "uri", "page_first", "page_last", "question_id", "question")
-    return {"settings_key": plan.settings_key, "run_id": plan.run_id} | {name: row[name] for name in columns}
+    settings_key = plan.asks[row["ask"]].settings_key
+    return {"settings_key": settings_key, "run_id": plan.run_id} | {name: row[name] for name in columns}
 
 
 def _failure(
@@ -127,7 +127,7 @@ def _failure(
 ) -> Failure:
     return Failure(
         **_item(row, plan),
-        target=plan.target,
+        target=plan.asks[row["ask"]].target,
         stage=stage,
         reason=reason,
         message=message,

@@ -11,7 +11,7 @@ FLAGS = {
     "extract": """
         --input --column --id-column --password --password-column --output
         --page-timeout --page-memory --document-pages
-        --question --questions --target --scope --pages --max-pages
+        --question --questions --target --style --system --scope --pages --max-pages
         --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
     """,
     "report": "--expected",

@@ -54,8 +54,11 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"question": None}, "one of --question, --questions and --target"),
-        ({"target": "Invoice"}, "one of --question, --questions and --target"),
+        ({"question": None}, "say what to ask with --question, --questions or --target"),
+        ({"questions": "samples/questions.jsonl"}, "with --question or in a file with --questions, not both"),
+        ({"target": ["Invoice", "schemas.targets:Invoice"]}, "are both called Invoice"),
+        ({"question": None, "target": "Invoice", "style": "free"}, "--style free is about questions"),
+        ({"system": " "}, "--system is empty"),
         ({"question": ""}, "needs words"),
         ({"question": ["Same?", "Same?"]}, "leave one out"),
         ({"output": None}, "required: --output"),

@@ -153,7 +153,7 @@ def test_what_the_model_writes_for_a_target_is_an_answer_or_a_failure_with_its_t
     folder: Path, tiny_checkpoint: Path
 ) -> None:
     (folder / "a.pdf").write_bytes(pdf_bytes([(100, 100)] * 3))
-    plan = plan_for(tiny_checkpoint, target="Receipt", max_pages=2)
+    plan = plan_for(tiny_checkpoint, targets=("Receipt",), max_pages=2)
     found = through(opened_from(folder, plan), plan)
     assert [(row["page_first"], row["page_last"]) for row in found] == [(1, 2), (3, 3)]
     for row in found:
