@@ -29,6 +29,9 @@ examples:
   python -m jobs.extract --input scans --output out/all \\
     --question "Is this paid?" --target Invoice --target Receipt
 
+  # the pages themselves, as Markdown
+  python -m jobs.extract --input scans --output out/markdown --target markdown
+
   # a target of your own: a pydantic model, here the class Contract in contracts.py
   python -m jobs.extract --input s3://bucket/contracts --output s3://bucket/answers \\
     --target contracts:Contract
@@ -42,6 +45,7 @@ examples:
 
 output:
   OUT/answers/text/             a row for each answered question: answer, confidence, pages, raw text
+  OUT/answers/markdown/         the same for --target markdown; `answer` is the Markdown of a page
   OUT/answers/<target>-<hash>/  the same for a target; `answer` is a struct of the target's own fields
   OUT/failures/                 a row for each item without an answer: stage, reason, message
   OUT/documents/                a row for each document: pages, items expected, answered and failed
@@ -170,7 +174,13 @@ def make_parser() -> Parser:
         action="append",
         default=[],
         metavar="NAME",
-        help="Invoice, Receipt, or module:Class of a pydantic model of your own; repeat it for several",
+        help="Invoice, Receipt, or module:Class of a pydantic model of your own; or markdown: each page as "
+        "Markdown; repeat it for several",
+    )
+    add(
+        "--keep-headers",
+        action="store_true",
+        help="--target markdown writes headers, footers and numbers of pages, too",
     )
     add(
         "--style",
@@ -180,6 +190,13 @@ def make_parser() -> Parser:
         "(default: %(default)s)",
     )
     add("--system", metavar="TEXT", help="system prompt of everything that is asked")
+    add(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="the answer to a question ends before this text; repeat it for several",
+    )
     add(
         "--scope",
         choices=["page", "document"],
@@ -219,7 +236,29 @@ def make_parser() -> Parser:
         type=int,
         metavar="N",
         help="tokens after which an answer is cut (default: 128 for questions; 1024 for a target, and for "
-        "questions in free style)",
+        "questions in free style; 4096 for markdown)",
+    )
+    add(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="draw the tokens of answers, the more freely the higher: 0.7, 1 (default: 0, the likeliest "
+        "tokens)",
+    )
+    add(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="draw among the likeliest tokens that together have this probability (default: 1, all)",
+    )
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="of the draws: the same seed gives the same answers, whatever the batches; each item has a seed "
+        "of its own that follows from it (default: 0)",
     )
     add(
         "--dtype",
@@ -305,7 +344,7 @@ def _config(given: argparse.Namespace) -> Any:
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
     )
-    lists = {name: tuple(options[name]) for name in ("inputs", "passwords", "targets")}
+    lists = {name: tuple(options[name]) for name in ("inputs", "passwords", "targets", "stop")}
     options["pages"] = parse_pages(given.pages)
     return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 

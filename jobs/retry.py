@@ -141,6 +141,7 @@ def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
             "inputs": tuple(config["inputs"]),
             "pages": tuple(config["pages"]),
             "questions": tuple(Question(**question) for question in questions),
+            "stop": tuple(config.get("stop", ())),
             "targets": (target,) if target else tuple(config.get("targets", ())),
             "passwords": tuple(given.passwords),
             "limits": Limits(**limits),

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
@@ -22,13 +23,15 @@ from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
 from pipeline.plan.limits import Limits
-from pipeline.plan.plan import ROOT, Ask, Plan, Scope, Style
-from pipeline.plan.prompts import WORDING_VERSION
+from pipeline.plan.plan import MARKDOWN, ROOT, Ask, Plan, Scope, Style
+from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target
 
 MAX_SIDE = 1024
-QUESTION_TOKENS, FREE_TOKENS, TARGET_TOKENS = 128, 1024, 1024
+MAX_TEMPERATURE = 5  # at which a draw is next to blind
+QUESTION_TOKENS, FREE_TOKENS, TARGET_TOKENS, MARKDOWN_TOKENS = 128, 1024, 1024, 4096
+LOOP_TEMPERATURES = (0.3, 0.6, 0.9)  # of a page whose transcription went round in a loop
 
 Settings = Mapping[str, object]  # that all asks of a run share
 
@@ -46,11 +49,21 @@ class FlowConfig:
     questions: tuple[Question, ...] = ()
     """Free questions."""
     targets: tuple[str, ...] = ()
-    """Each module:Class, or the name of a target that ships with Quire."""
+    """Each module:Class, the name of a target that ships with Quire, or markdown."""
+    keep_headers: bool = False
+    """Whether a transcription has the page's header, footer and number."""
     style: Style = "short"
     """How questions are asked: short, for a single word or phrase, or free, as they are written."""
     system: str | None = None
     """The system prompt of everything that is asked."""
+    temperature: float = 0.0
+    """0: the likeliest tokens; above, tokens are drawn."""
+    top_p: float = 1.0
+    """Tokens are drawn among the likeliest that together have this probability."""
+    seed: int | None = None
+    """Of the draws; each item has a seed of its own that follows from it. Default: 0."""
+    stop: tuple[str, ...] = ()
+    """Texts at which the answer to a question ends."""
     scope: Scope | None = None
     """page: each page is asked; document: windows of pages. Default: document for a target, else page."""
     max_pages: int = 4
@@ -60,7 +73,8 @@ class FlowConfig:
     max_side: int | None = None
     """Longest edge in pixels at which the model sees a page. Default: 1024, or the model's own if smaller."""
     max_new_tokens: int | None = None
-    """Tokens after which an answer is cut. Default: 128 for questions; 1024 for free ones, and targets."""
+    """Tokens after which an answer is cut. Default: 128 for questions, 1024 for free ones and
+    for targets, 4096 for markdown."""
     column: str | None = None
     """Column of a Parquet input that holds bytes or URIs."""
     id_column: str | None = None
@@ -91,8 +105,14 @@ class FlowConfig:
             )
         if not self.questions and not self.targets:
             raise ValueError("say what to ask with --question, --questions or --target")
-        if self.style != "short" and not self.questions:
-            raise ValueError(f"--style {self.style} is about questions, and there are none: leave it out")
+        for flag, given in ((f"--style {self.style}", self.style != "short"), ("--stop", self.stop)):
+            if given and not self.questions:
+                raise ValueError(f"{flag} is about questions, and there are none: leave it out")
+        if self.keep_headers and MARKDOWN not in self.targets:
+            raise ValueError("--keep-headers is about --target markdown: leave it out")
+        if self.scope == "document" and self.targets == (MARKDOWN,) and not self.questions:
+            raise ValueError("--scope document: --target markdown goes page by page; leave --scope out")
+        self._check_sampling()
         if self.system is not None and not self.system.strip():
             raise ValueError("--system is empty: give it words, or leave it out")
         for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel"):
@@ -102,6 +122,21 @@ class FlowConfig:
         texts = {question.id: question.text for question in self.questions}
         if len(texts) < len(self.questions):
             raise ValueError("two of the questions are the same or have the same id: leave one out")
+
+    def _check_sampling(self) -> None:
+        if not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise ValueError(f"--temperature {self.temperature:g}: it must be 0 to {MAX_TEMPERATURE}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"--top-p {self.top_p:g}: it must be above 0, and 1 at most")
+        # A transcription that loops is asked again, and drawn, whatever the temperature.
+        seeded = self.seed is not None and MARKDOWN not in self.targets
+        for flag, given in ((f"--top-p {self.top_p:g}", self.top_p < 1), ("--seed", seeded)):
+            if given and not self.temperature:
+                raise ValueError(
+                    f"{flag} is about draws, and nothing is drawn without a --temperature above 0"
+                )
+        if "" in self.stop:
+            raise ValueError("--stop is empty: give it the text at which an answer ends, or leave it out")
 
 
 def make_plan(config: FlowConfig) -> Plan:
@@ -120,7 +155,11 @@ def make_plan(config: FlowConfig) -> Plan:
     run = {"model": model_key(folder), "max_side": max_side}
     asks = [_questions_ask(config, run)] if config.questions else []
     for name, target in targets.items():
-        asks.append(_target_ask(config, run, name, target, number=len(asks)))
+        number = len(asks)
+        if target is None:
+            asks.append(_markdown_ask(config, run, number=number))
+        else:
+            asks.append(_target_ask(config, run, name=name, target=target, number=number))
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         asks=tuple(asks),
@@ -135,16 +174,22 @@ def make_plan(config: FlowConfig) -> Plan:
     )
 
 
-def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel]]:
-    """The classes of the targets. Raises ValueError, also for two that the tables could not tell apart."""
-    found: dict[str, type[BaseModel]] = {}
+def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel] | None]:
+    """The classes of the targets; None for markdown.
+
+    Raises ValueError, also for two that the tables could not tell apart.
+    """
+    found: dict[str, type[BaseModel] | None] = {}
+    called: dict[str, str] = {}
     for name in names:
-        target = load_target(name)
-        if other := next((key for key, one in found.items() if one.__name__ == target.__name__), None):
+        target = None if name == MARKDOWN else load_target(name)
+        its = name if target is None else target.__name__
+        if its in called:
             raise ValueError(
-                f"--target {other} and --target {name} are both called {target.__name__}: leave one out, or "
-                "rename a class"
+                f"--target {called[its]} and --target {name} are both called {its}: leave one out, or rename "
+                "a class"
             )
+        called[its] = name
         found[name] = target
     return found
 
@@ -153,7 +198,9 @@ def _questions_ask(config: FlowConfig, run: Settings) -> Ask:
     scope: Scope = config.scope or "page"
     default = FREE_TOKENS if config.style == "free" else QUESTION_TOKENS
     max_new_tokens = config.max_new_tokens or default
-    extra = {} if config.style == "short" else {"style": config.style}
+    extra: dict[str, object] = {} if config.style == "short" else {"style": config.style}
+    if config.stop:
+        extra["stop"] = config.stop
     return Ask(
         number=0,
         settings_key=_settings_key(config, run, scope, max_new_tokens, **extra),
@@ -162,11 +209,12 @@ def _questions_ask(config: FlowConfig, run: Settings) -> Ask:
         scope=scope,
         max_new_tokens=max_new_tokens,
         style=config.style,
-        system=config.system,
+        stop=config.stop,
+        **_shared(config),
     )
 
 
-def _target_ask(config: FlowConfig, run: Settings, name: str, target: type[BaseModel], *, number: int) -> Ask:
+def _target_ask(config: FlowConfig, run: Settings, *, name: str, target: type[BaseModel], number: int) -> Ask:
     scope: Scope = config.scope or "document"
     max_new_tokens = config.max_new_tokens or TARGET_TOKENS
     grammar = json.dumps(json_schema(target, nullable=True), ensure_ascii=False)
@@ -181,14 +229,40 @@ def _target_ask(config: FlowConfig, run: Settings, name: str, target: type[BaseM
         scope=scope,
         max_new_tokens=max_new_tokens,
         grammar=grammar,
-        system=config.system,
+        **_shared(config),
     )
+
+
+def _markdown_ask(config: FlowConfig, run: Settings, *, number: int) -> Ask:
+    max_new_tokens = config.max_new_tokens or MARKDOWN_TOKENS
+    its = {"wording": MARKDOWN_VERSION, "target": MARKDOWN, "loop_temperatures": LOOP_TEMPERATURES}
+    if config.keep_headers:
+        its["keep_headers"] = True
+    if config.seed:
+        its["seed"] = config.seed
+    return Ask(
+        number=number,
+        settings_key=_settings_key(config, run, "page", max_new_tokens, **its),
+        questions=(Question(id=MARKDOWN, text=MARKDOWN),),
+        target=MARKDOWN,
+        scope="page",
+        max_new_tokens=max_new_tokens,
+        keep_headers=config.keep_headers,
+        loop_temperatures=LOOP_TEMPERATURES,
+        **_shared(config) | {"seed": config.seed or 0},
+    )
+
+
+def _shared(config: FlowConfig) -> dict[str, Any]:
+    """The settings that all asks of a run have."""
+    draws = {"temperature": float(config.temperature), "top_p": float(config.top_p), "seed": config.seed or 0}
+    return {"system": config.system} | (draws if config.temperature else {})
 
 
 def _settings_key(config: FlowConfig, run: Settings, scope: Scope, max_new_tokens: int, **its: object) -> str:
     """The hash of an ask's settings. Those that older versions did not have count where they are given."""
     settings = {
-        "wording": WORDING_VERSION,
+        "wording": its.pop("wording", WORDING_VERSION),
         "model": run["model"],
         "target": its.pop("target", None),
         "grammar": its.pop("grammar", None),
@@ -199,7 +273,5 @@ def _settings_key(config: FlowConfig, run: Settings, scope: Scope, max_new_token
         "dtype": config.dtype,
         "cache_dtype": config.cache_dtype,
     }
-    settings |= its
-    if config.system is not None:
-        settings["system"] = config.system
+    settings |= its | {name: value for name, value in _shared(config).items() if value is not None}
     return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]

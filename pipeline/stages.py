@@ -24,7 +24,7 @@ from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.reading import content_key, read_source
 from pipeline.parse.answers import read_completion
 from pipeline.plan.items import Window, asked_of, page_ranges, windows
-from pipeline.plan.keys import item_keys, without
+from pipeline.plan.keys import answer_settings, item_keys, without
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan, model_folder
 from pipeline.plan.prompts import conversation, tokenize
@@ -243,15 +243,16 @@ def _prompt(origin: Row, window: Window, pages: Mapping[int, Page | DocumentErro
         [conversation(ask, question, pictures) for ask, question in window.asked],
     )
     pixels = seen[0].pixels if len(seen) == 1 else b"".join(page.pixels for page in seen)
-    settings_keys = [ask.settings_key for ask, _ in window.asked]
+    keys = _keys(origin, window)
+    settings = [answer_settings(ask, key) for (ask, _), key in zip(window.asked, keys, strict=True)]
     return {
         "kind": GROUP,
         "prefix_ids": prompt.prefix,
-        "item_keys": _keys(origin, window),
+        "item_keys": keys,
         "asks": [ask.number for ask, _ in window.asked],
         "question_ids": [question.id for _, question in window.asked],
         "questions": [question.text for _, question in window.asked],
-        "prompt_keys": prompt_keys(settings_keys, prompt.prefix, prompt.branches, shapes, pixels),
+        "prompt_keys": prompt_keys(settings, prompt.prefix, prompt.branches, shapes, pixels),
         "branch_ids": prompt.branches,
         "pages_missing": missing or None,
         "note": "; ".join(notes) or None,

@@ -22,27 +22,27 @@ QUESTION_COLUMNS = ("item_keys", "asks", "question_ids", "questions", "prompt_ke
 
 
 def prompt_keys(
-    settings_keys: Sequence[str],
+    settings: Sequence[str],
     prefix_ids: Sequence[int],
     branches: Sequence[Sequence[int]],
     shapes: Sequence[tuple[int, ...]],
     pixels: bytes,
 ) -> list[str]:
     """A key for each question: equal for two items if the model is given the same, token by token, pixel by
-    pixel, under the same settings. `settings_keys` and `branches` have an element for each question.
+    pixel, under the same settings. `settings` and `branches` have an element for each question.
 
     SHA-256: a table must not be led to a wrong answer by a page that was made for it, and of the hashes for
     which that holds it is the fastest here, 1.6 ms for a page of 784 x 1024 (BLAKE2b: 4.4).
     """
     prefixes = {}
-    for settings_key in dict.fromkeys(settings_keys):
-        sizes = json.dumps([settings_key, len(prefix_ids), *shapes])
-        prefix = prefixes[settings_key] = hashlib.sha256(f"{sizes}\n".encode())
+    for under in dict.fromkeys(settings):
+        sizes = json.dumps([under, len(prefix_ids), *shapes])
+        prefix = prefixes[under] = hashlib.sha256(f"{sizes}\n".encode())
         prefix.update(np.asarray(prefix_ids, np.int32).tobytes())
         prefix.update(pixels)
     keys = []
-    for settings_key, ids in zip(settings_keys, branches, strict=True):
-        whole = prefixes[settings_key].copy()
+    for under, ids in zip(settings, branches, strict=True):
+        whole = prefixes[under].copy()
         whole.update(np.asarray(ids, np.int32).tobytes())
         keys.append(whole.hexdigest()[:32])
     return keys
@@ -102,6 +102,8 @@ def share_document(origin: Row, asked: Sequence[Window], claim: Claim) -> list[R
     pairs: list[Pair] = []
     for window in asked:
         for ask, question in window.asked:
+            if ask.temperature:
+                continue  # each item has draws of its own
             item = item_key(ask, origin["source_key"], window.first, window.last, question)
             # The key that the item would have if its document were called by its content.
             pairs.append((item_key(ask, origin["content_key"], window.first, window.last, question), item))

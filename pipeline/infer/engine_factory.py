@@ -17,5 +17,10 @@ def make_engine(model: Pixtral, config: ReplicaConfig, executor: Executor | None
     tokenizer = Tokenizer.from_file(model_folder(config.plan.model) / "tekken.json", config.plan.vocab_size)
     grammars = Grammars(tokenizer) if any(ask.grammar for ask in config.plan.asks) else None
     return BatchEngine(
-        model, eos_id=tokenizer.eos, grammars=grammars, config=config.engine, executor=executor
+        model,
+        eos_id=tokenizer.eos,
+        grammars=grammars,
+        token_bytes=tokenizer.token_bytes,
+        config=config.engine,
+        executor=executor,
     )

@@ -27,6 +27,16 @@ def item_key(ask: Ask, source_key: str, first: int | None, last: int | None, que
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
+def item_seed(seed: int, key: str) -> int:
+    """The seed of an item's own draws: of 64 bits, so that the rows of a run do not correlate."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{key}".encode()).digest()[:8], "little")
+
+
+def answer_settings(ask: Ask, key: str) -> str:
+    """What an item's answer depends on besides its prompt: where it is drawn, the item itself is a part."""
+    return f"{ask.settings_key}/{key}" if ask.temperature else ask.settings_key
+
+
 def asked_key(plan: Plan, uri: str) -> str:
     """32 hex digits, equal in every run that asks the same of a document of this name."""
     found: dict[str, list[tuple[str, str, tuple[int, ...]]]] = {ask.settings_key: [] for ask in plan.asks}

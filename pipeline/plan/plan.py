@@ -47,6 +47,18 @@ class Ask:
     """Of free questions: short asks for a single word or phrase, free asks as it is written."""
     system: str | None = None
     """The system prompt."""
+    temperature: float = 0.0
+    """0: the likeliest tokens."""
+    top_p: float = 1.0
+    """Tokens are drawn among the likeliest that together have this probability."""
+    seed: int = 0
+    """Of the run. Each item draws with a seed of its own, which follows from it."""
+    stop: tuple[str, ...] = ()
+    """Texts at which an answer ends."""
+    keep_headers: bool = False
+    """Of a transcription: with the page's header, footer and number."""
+    loop_temperatures: tuple[float, ...] = ()
+    """An answer that goes round in a loop is asked again at these temperatures, one after the other."""
 
     @property
     def model(self) -> type[BaseModel] | None:

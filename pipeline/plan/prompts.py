@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from model.text.tokenizer import ImagePlaceholder, Message, Text, Tokenizer
-from pipeline.plan.plan import Ask
+from pipeline.plan.plan import MARKDOWN, Ask
 from schemas.arrow import json_schema
 from schemas.targets import Question
 from schemas.types import Json
 
 WORDING_VERSION = 1  # of questions and targets
+MARKDOWN_VERSION = 1  # of transcription
 SHAPE_REQUEST = "Extract as JSON. Dates are YYYY-MM-DD, missing values are null."
 
 
@@ -38,6 +39,17 @@ def target_prompt(model: type[BaseModel]) -> str:
 def shape_prompt(shape: str) -> str:
     """The request for JSON of a shape in `skeleton`'s notation."""
     return f"{SHAPE_REQUEST}\n{shape}"
+
+
+def markdown_prompt(*, keep_headers: bool) -> str:
+    """The request for a page as Markdown."""
+    edges = "Keep" if keep_headers else "Leave out"
+    return (
+        "Transcribe this page as Markdown. Write all of its text, word for word, in the order in which it is "
+        "read. Write headings with #, lists with - or 1., tables as Markdown, or as HTML where cells span "
+        f"rows or columns, and formulas as LaTeX between $ or $$. {edges} page headers, page footers and "
+        "page numbers. Write the Markdown alone."
+    )
 
 
 def skeleton(schema: Json) -> str:
@@ -103,6 +115,8 @@ def about(pictures: Sequence[ImagePlaceholder], request: str, system: str | None
 
 
 def _request(ask: Ask, question: Question) -> str:
+    if ask.target == MARKDOWN:
+        return markdown_prompt(keep_headers=ask.keep_headers)
     if ask.model is not None:
         return target_prompt(ask.model)
     return question.text if ask.style == "free" else question_prompt(question.text)

@@ -125,6 +125,7 @@ COMPLETIONS = pa.schema(
         ("finish_reason", pa.string()),
         ("prompt_tokens", pa.int64()),
         ("cached_tokens", pa.int64()),
+        ("stopped_at", pa.int64()),  # bytes of the answer before a stop string
         ("error", pa.string()),
     ]
 )

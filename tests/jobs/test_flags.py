@@ -11,8 +11,10 @@ FLAGS = {
     "extract": """
         --input --column --id-column --password --password-column --output
         --page-timeout --page-memory --document-pages
-        --question --questions --target --style --system --scope --pages --max-pages
-        --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+        --question --questions --target --keep-headers --style --system --stop
+        --scope --pages --max-pages
+        --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
+        --tensor-parallel --replicas --batch-size
     """,
     "report": "--expected",
     "retry": "--cause --password --page-timeout --page-memory --document-pages",

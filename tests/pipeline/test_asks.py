@@ -169,3 +169,31 @@ def test_the_keys_of_what_could_always_be_asked_stay(
         "b0aca277f7c10b477578475a9b2bd86b",
     ]
     assert [ask.settings_key for ask in plan_for(tiny_checkpoint, questions=QUESTIONS, **BOTH).asks] == keys
+
+
+def drawn_answers(machine: Machine) -> dict[tuple[str, int, str], str]:
+    """The raw text of each answer."""
+    rows = machine.rows("answers/text")
+    return {(Path(row["uri"]).name, row["page_first"], row["question_id"]): row["raw_text"] for row in rows}
+
+
+def test_seeds_repeat_whatever_the_batches_and_rows_do_not_correlate(
+    machine: Machine, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in "abc":
+        (folder / f"{name}.pdf").write_bytes(pdf_bytes([(100, 100)] * 2))  # all the same page
+    drawing: dict[str, Any] = {"temperature": 1.0, "top_p": 0.95, "seed": 7, "dtype": "float64"}
+    record = machine.run(folder, **drawing)
+    assert (machine.asked, record["counts"]["shared"]) == (12, 0)
+    found = drawn_answers(machine)
+    assert len(set(found.values())) > 6
+    other = Machine(tiny_checkpoint, tmp_path / "other", monkeypatch)
+    other.batch = 5
+    other.run(folder, **drawing)
+    assert drawn_answers(other) == found
+    other.run(folder, **drawing | {"seed": 8})
+    assert other.asked == 12
+    assert drawn_answers(other) != found
+    assert machine.run(folder, **drawing)["reused"]["items"] == 12

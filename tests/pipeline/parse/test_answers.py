@@ -82,8 +82,21 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "finish_reason": "stop",
         "prompt_tokens": 9,
         "cached_tokens": 4,
+        "stopped_at": None,
         "error": None,
     } | columns
+
+
+def test_a_free_answer_ends_before_its_stop_string() -> None:
+    text = "né 4END2"
+    row = read_completion(completion(text, stopped_at=len("né 4".encode())), plan(), TOKENIZER)
+    assert isinstance(row, Answer)
+    assert (row.answer, row.raw_text, row.finish_reason) == ("né 4", text, "stop")
+    assert row.output_tokens == len(TOKENIZER.encode(text))
+    assert row.confidence > math.exp(-0.5 * row.output_tokens), "what follows it does not count"
+    nothing = read_completion(completion(text, stopped_at=0), plan(), TOKENIZER)
+    assert isinstance(nothing, Failure)
+    assert (nothing.reason, nothing.raw_text) == ("empty_answer", text)
 
 
 def test_a_free_answer_is_a_row() -> None:
