@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from model.checkpoint import check_checkpoint
+from model.checkpoint_files import check_checkpoint
 from model.config import check_tensor_parallel_size
 from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema

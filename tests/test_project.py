@@ -43,6 +43,7 @@ def run_python(program: str) -> str:
         "model.text.grammar",
         "model.engine.scheduler",
         "jobs.extract",
+        "pipeline.config",
         "jobs.train",
         "jobs.benchmark",
     ],
