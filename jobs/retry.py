@@ -138,6 +138,7 @@ def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
         | {
             "output": given.output,
             "inputs": tuple(config["inputs"]),
+            "allow_roots": tuple(config.get("allow_roots", ())),  # the records of older runs lack it
             "pages": tuple(config["pages"]),
             "questions": questions,
             "passwords": tuple(given.passwords),

@@ -55,6 +55,7 @@ PLAN = Plan(
     vocab_size=1,
     limits=Limits(),
     passwords=(),
+    roots=(),
 )
 
 

@@ -28,6 +28,7 @@ PLAN = Plan(
     vocab_size=3048,
     limits=Limits(),
     passwords=(),
+    roots=(),
 )
 
 

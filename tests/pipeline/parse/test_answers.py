@@ -75,6 +75,7 @@ def plan(target: str | None = None) -> Plan:
         vocab_size=TOKENIZER.vocab_size,
         limits=Limits(),
         passwords=(),
+        roots=(),
     )
 
 

@@ -3,20 +3,19 @@
 import json
 import struct
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from pipeline.ingest.file_types import DocumentError, PageError
 from pipeline.plan.limits import Limits
-from pipeline.rasterize.ipc import MOST_TEXT, Malformed
+from pipeline.rasterize.ipc import MOST_TEXT, Malformed, Message
 from pipeline.rasterize.replies import DRAWN, MOST_CHARACTERS, OPENED, READY, Form, check
 from pipeline.rasterize.sandbox import Sandbox
 from tests.pipeline.drawn import pdf_bytes
 
-GOOD_OPENED = {"media_type": "application/pdf", "page_count": 2}
-GOOD_DRAWN = {"height": 16, "width": 4096, "note": None}
-GOOD_FAILED = {"reason": "damaged_page", "message": "page 1 of x cannot be drawn"}
+GOOD_OPENED: Message = {"media_type": "application/pdf", "page_count": 2}
+GOOD_DRAWN: Message = {"height": 16, "width": 4096, "note": None}
+GOOD_FAILED: Message = {"reason": "damaged_page", "message": "page 1 of x cannot be drawn"}
 
 
 @pytest.mark.parametrize(
@@ -31,7 +30,7 @@ GOOD_FAILED = {"reason": "damaged_page", "message": "page 1 of x cannot be drawn
         (GOOD_FAILED, DRAWN),
     ],
 )
-def test_what_a_child_replies_passes(reply: dict[str, Any], form: Form) -> None:
+def test_what_a_child_replies_passes(reply: Message, form: Form) -> None:
     check(reply, form)
 
 
@@ -54,7 +53,7 @@ def test_what_a_child_replies_passes(reply: dict[str, Any], form: Form) -> None:
         ),
     ],
 )
-def test_a_value_that_cannot_be_is_refused(reply: dict[str, Any], form: Form) -> None:
+def test_a_value_that_cannot_be_is_refused(reply: Message, form: Form) -> None:
     with pytest.raises(Malformed):
         check(reply, form)
 
