@@ -117,6 +117,15 @@ def make_parser() -> Parser:
         help="column that names the rows of a Parquet input (default: file and row number)",
     )
     add(
+        "--allow-root",
+        dest="allow_roots",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder or s3://bucket/prefix in which rows of a Parquet input may name documents, beside the "
+        "inputs' own folders and buckets; repeat it for several",
+    )
+    add(
         "--password",
         dest="passwords",
         action="append",
@@ -344,7 +353,8 @@ def _config(given: argparse.Namespace) -> Any:
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
     )
-    lists = {name: tuple(options[name]) for name in ("inputs", "passwords", "targets", "stop")}
+    names = ("inputs", "passwords", "targets", "stop", "allow_roots")
+    lists = {name: tuple(options[name]) for name in names}
     options["pages"] = parse_pages(given.pages)
     return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 

@@ -22,6 +22,7 @@ from model.config import check_tensor_parallel_size
 from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
+from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, ROOT, Ask, Plan, Scope, Style
 from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION
@@ -83,6 +84,8 @@ class FlowConfig:
     """Tried on documents that need one."""
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
+    allow_roots: tuple[str, ...] = ()
+    """Folders and s3:// prefixes, beside those of the inputs, in which a Parquet row may name a document."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one document."""
     dtype: str = "auto"
@@ -97,7 +100,7 @@ class FlowConfig:
     """GPUs among which each copy is shared out."""
 
     def __post_init__(self) -> None:
-        places = (*self.inputs, self.output)
+        places = (*self.inputs, self.output, *self.allow_roots)
         if any("://" in place and "@" in urlsplit(place).netloc for place in places):
             raise ValueError(
                 "an address holds credentials, which would end up in tables and logs: leave them out, and "
@@ -115,6 +118,11 @@ class FlowConfig:
         self._check_sampling()
         if self.system is not None and not self.system.strip():
             raise ValueError("--system is empty: give it words, or leave it out")
+        if self.allow_roots and not self.column:
+            where = self.allow_roots[0]
+            raise ValueError(
+                f"--allow-root {where}: it is for Parquet inputs, whose rows name files (--column)"
+            )
         for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -170,6 +178,7 @@ def make_plan(config: FlowConfig) -> Plan:
         patch_size=patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,
+        roots=find_roots(config.inputs, config.allow_roots) if config.column else (),
         passwords=config.passwords,
     )
 

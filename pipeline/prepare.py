@@ -16,6 +16,7 @@ from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import Table, answers_of, create_tables
 from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
 from pipeline.plan.plan import MARKDOWN, Plan
 
@@ -47,6 +48,7 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
         id_column=config.id_column,
         password_column=config.password_column,
     )
+    check_first(sources, plan.roots)
     tables = create_tables(
         config.output, *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks)
     )
@@ -71,6 +73,7 @@ def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]
         "config": asdict(config)
         | {
             "inputs": list(map(absolute, config.inputs)),  # a retry may start from another folder
+            "allow_roots": list(map(absolute, config.allow_roots)),
             "model": absolute(config.model),
             "questions": [question.model_dump() for question in config.questions],
             "passwords": len(plan.passwords),

@@ -21,7 +21,7 @@ from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.reading import content_key, read_source
+from pipeline.ingest.reading import content_key, read_password, read_source
 from pipeline.parse.answers import read_completion
 from pipeline.plan.items import Window, asked_of, page_ranges, windows
 from pipeline.plan.keys import answer_settings, item_keys, without
@@ -95,7 +95,7 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row],
         return document, [], []
     unasked = {*(source["answered"] or ()), *(source["failed"] or ())}  # they have a row
     try:
-        data = read_source(source)
+        data = read_source(source, plan.roots)
         origin["content_key"] = document["content_key"] = content_key(data)
         with _open(data, source, plan) as opened:
             document |= {"media_type": opened.media_type, "page_count": opened.page_count}
@@ -152,7 +152,7 @@ def _draw_range(row: Row, plan: Plan, claim: Claim) -> Iterator[Row]:
     asked = [window for window in asked if first <= window.first and window.last <= last]
     asked = without(row["source_key"], asked, set(row["unasked"] or ()))
     try:
-        opened = _open(_bytes_of(row), row["source"], plan)
+        opened = _open(_bytes_of(row, plan), row["source"], plan)
     except DocumentError as error:
         for window in asked:
             yield _failed(_window_origin(row, window), "rasterize", error, _keys(row, window))
@@ -192,18 +192,19 @@ def _draw_windows(row: Row, opened: Document, asked: Iterable[Window], plan: Pla
         yield drawn | {"rasterize_seconds": time.perf_counter() - started}
 
 
-def _bytes_of(row: Row) -> bytes:
+def _bytes_of(row: Row, plan: Plan) -> bytes:
     if row["data"] is not None:
         data: bytes = row["data"]
         return data
-    data = read_source(row["source"])
+    data = read_source(row["source"], plan.roots)
     if content_key(data) != row["content_key"]:
         raise DocumentError("changed", f"{row['uri']} changed while the run was reading it")
     return data
 
 
 def _open(data: bytes, source: Row, plan: Plan) -> Document:
-    own = [] if source["password"] is None else [source["password"]]
+    password = read_password(source)
+    own = [] if password is None else [password]
     return _sandbox(plan.limits).open(data, source["uri"], [*own, *plan.passwords])
 
 

@@ -58,6 +58,7 @@ PLAN = Plan(
     vocab_size=1,
     limits=Limits(),
     passwords=(),
+    roots=(),
 )
 
 

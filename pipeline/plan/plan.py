@@ -87,6 +87,8 @@ class Plan:
     """Tokens that the model knows."""
     limits: Limits
     """The limits of one document."""
+    roots: tuple[str, ...]
+    """The folders under which rows of Parquet inputs may name files: see `ingest.roots`."""
     passwords: tuple[str, ...] = field(repr=False)
     """Tried on documents that need one. No log and no table ever holds them."""
 

@@ -32,6 +32,7 @@ PLAN = Plan(
     vocab_size=3048,
     limits=Limits(),
     passwords=(),
+    roots=(),
 )
 
 
