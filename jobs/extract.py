@@ -40,6 +40,10 @@ examples:
   python -m jobs.extract --input data/scans.parquet --column image --id-column id \\
     --questions questions.jsonl --output out/scans
 
+  # conversations in a column of a Parquet dataset, each of which is answered
+  python -m jobs.extract --input data/chats.parquet --messages-column messages --id-column id \\
+    --output out/chats
+
   # on a running cluster
   ray job submit --working-dir . -- python -m jobs.extract --input ... --output ...
 
@@ -93,7 +97,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="python -m jobs.extract",
         usage="%(prog)s --input PATH --output OUT "
-        "[--question TEXT | --questions FILE] [--target NAME] [options]",
+        "[--question TEXT | --questions FILE] [--target NAME] [--messages-column NAME] [options]",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -109,6 +113,12 @@ def make_parser() -> Parser:
         required=True,
         help="file, folder (with those below it), glob, s3://bucket/prefix, or Parquet; several are fine. "
         "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF",
+    )
+    add(
+        "--messages-column",
+        metavar="NAME",
+        help="the inputs are Parquet, and this column holds conversations in OpenAI's form, as lists of "
+        "messages or as JSON; each row is answered",
     )
     add("--column", metavar="NAME", help="the inputs are Parquet, and this column holds bytes or URIs")
     add(
@@ -245,7 +255,7 @@ def make_parser() -> Parser:
         type=int,
         metavar="N",
         help="tokens after which an answer is cut (default: 128 for questions; 1024 for a target, and for "
-        "questions in free style; 4096 for markdown)",
+        "questions in free style and conversations; 4096 for markdown)",
     )
     add(
         "--temperature",

@@ -24,7 +24,7 @@ from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
-from pipeline.plan.plan import MARKDOWN, ROOT, Ask, Plan, Scope, Style
+from pipeline.plan.plan import MARKDOWN, MESSAGES, ROOT, Ask, Plan, Scope, Style
 from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target
@@ -74,10 +74,12 @@ class FlowConfig:
     max_side: int | None = None
     """Longest edge in pixels at which the model sees a page. Default: 1024, or the model's own if smaller."""
     max_new_tokens: int | None = None
-    """Tokens after which an answer is cut. Default: 128 for questions, 1024 for free ones and
-    for targets, 4096 for markdown."""
+    """Tokens after which an answer is cut. Default: 128 for questions, 1024 for free ones,
+    conversations and targets, 4096 for markdown."""
     column: str | None = None
     """Column of a Parquet input that holds bytes or URIs."""
+    messages_column: str | None = None
+    """Column of a Parquet input that holds conversations, which are asked as they are."""
     id_column: str | None = None
     """Column of a Parquet input that names its rows."""
     passwords: tuple[str, ...] = field(default=(), repr=False)
@@ -106,11 +108,17 @@ class FlowConfig:
                 "an address holds credentials, which would end up in tables and logs: leave them out, and "
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
-        if not self.questions and not self.targets:
-            raise ValueError("say what to ask with --question, --questions or --target")
-        for flag, given in ((f"--style {self.style}", self.style != "short"), ("--stop", self.stop)):
-            if given and not self.questions:
-                raise ValueError(f"{flag} is about questions, and there are none: leave it out")
+        if self.messages_column:
+            self._check_messages()
+        elif not self.questions and not self.targets:
+            raise ValueError(
+                "say what to ask with --question, --questions or --target; or with --messages-column which "
+                "column of a Parquet input holds conversations"
+            )
+        if self.style != "short" and not self.questions:
+            raise ValueError(f"--style {self.style} is about questions, and there are none: leave it out")
+        if self.stop and not (self.questions or self.messages_column):
+            raise ValueError("--stop is about questions, and there are none: leave it out")
         if self.keep_headers and MARKDOWN not in self.targets:
             raise ValueError("--keep-headers is about --target markdown: leave it out")
         if self.scope == "document" and self.targets == (MARKDOWN,) and not self.questions:
@@ -118,7 +126,7 @@ class FlowConfig:
         self._check_sampling()
         if self.system is not None and not self.system.strip():
             raise ValueError("--system is empty: give it words, or leave it out")
-        if self.allow_roots and not self.column:
+        if self.allow_roots and not (self.column or self.messages_column):
             where = self.allow_roots[0]
             raise ValueError(
                 f"--allow-root {where}: it is for Parquet inputs, whose rows name files (--column)"
@@ -130,6 +138,22 @@ class FlowConfig:
         texts = {question.id: question.text for question in self.questions}
         if len(texts) < len(self.questions):
             raise ValueError("two of the questions are the same or have the same id: leave one out")
+
+    def _check_messages(self) -> None:
+        others = {
+            "--question": self.questions,
+            "--target": self.targets,
+            "--column": self.column,
+            "--password-column": self.password_column,
+            "--scope": self.scope,
+            "--pages": self.pages != (1, None),
+        }
+        for flag, given in others.items():
+            if given:
+                raise ValueError(
+                    f"--messages-column {self.messages_column} holds all that is asked, images too: leave "
+                    f"{flag} out"
+                )
 
     def _check_sampling(self) -> None:
         if not 0 <= self.temperature <= MAX_TEMPERATURE:
@@ -161,7 +185,8 @@ def make_plan(config: FlowConfig) -> Plan:
             f"--max-side {max_side}: for this model it is {patch_size} (a patch) to {image_size} (an image)"
         )
     run = {"model": model_key(folder), "max_side": max_side}
-    asks = [_questions_ask(config, run)] if config.questions else []
+    names_files = config.column or config.messages_column
+    asks = [_questions_ask(config, run)] if config.questions or config.messages_column else []
     for name, target in targets.items():
         number = len(asks)
         if target is None:
@@ -178,7 +203,7 @@ def make_plan(config: FlowConfig) -> Plan:
         patch_size=patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,
-        roots=find_roots(config.inputs, config.allow_roots) if config.column else (),
+        roots=find_roots(config.inputs, config.allow_roots) if names_files else (),
         passwords=config.passwords,
     )
 
@@ -205,19 +230,20 @@ def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel] | None]:
 
 def _questions_ask(config: FlowConfig, run: Settings) -> Ask:
     scope: Scope = config.scope or "page"
-    default = FREE_TOKENS if config.style == "free" else QUESTION_TOKENS
-    max_new_tokens = config.max_new_tokens or default
-    extra: dict[str, object] = {} if config.style == "short" else {"style": config.style}
+    style: Style = "messages" if config.messages_column else config.style
+    max_new_tokens = config.max_new_tokens or (QUESTION_TOKENS if style == "short" else FREE_TOKENS)
+    extra: dict[str, object] = {} if style == "short" else {"style": style}
     if config.stop:
         extra["stop"] = config.stop
     return Ask(
         number=0,
         settings_key=_settings_key(config, run, scope, max_new_tokens, **extra),
-        questions=config.questions,
+        # A conversation is one question, too.
+        questions=config.questions or (Question(id=MESSAGES, text=MESSAGES),),
         target=None,
         scope=scope,
         max_new_tokens=max_new_tokens,
-        style=config.style,
+        style=style,
         stop=config.stop,
         **_shared(config),
     )

@@ -47,6 +47,7 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
         column=config.column,
         id_column=config.id_column,
         password_column=config.password_column,
+        messages_column=config.messages_column,
     )
     check_first(sources, plan.roots)
     tables = create_tables(

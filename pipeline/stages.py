@@ -8,26 +8,26 @@ asked about its other pages, and its answers name the missing ones. The rooms `i
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 
 import pyarrow as pa
 
 from model.network.image_grid import grid
-from model.text.tokenizer import ImagePlaceholder, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Message, Tokenizer
 from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.reading import content_key, read_password, read_source
+from pipeline.ingest.messages import read_turns
+from pipeline.ingest.reading import content_key, read_conversation, read_password, read_source
 from pipeline.parse.answers import read_completion
 from pipeline.plan.items import Window, asked_of, page_ranges, windows
 from pipeline.plan.keys import answer_settings, item_keys, without
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan, model_folder
-from pipeline.plan.prompts import conversation, tokenize
+from pipeline.plan.prompts import chat, conversation, tokenize
 from pipeline.plan.rows import (
     ANSWER,
     COMPLETION,
@@ -48,22 +48,13 @@ from pipeline.plan.rows import (
     table_of,
     tables_of,
 )
+from pipeline.rasterize.pages import Page, draw, draw_images
 from pipeline.rasterize.sandbox import Document, Sandbox
 from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
 
 # Pixels that are claimed together: some seven pages, each drawn in about 5 ms.
 CLAIM_BYTES = 16 * 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class Page:
-    """A page as it was drawn."""
-
-    height: int
-    width: int
-    pixels: bytes  # uint8 RGB, row by row
-    note: str | None
 
 
 def open_sources(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
@@ -95,10 +86,13 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row],
         return document, [], []
     unasked = {*(source["answered"] or ()), *(source["failed"] or ())}  # they have a row
     try:
-        data = read_source(source, plan.roots)
+        data = _read(source, plan)
         origin["content_key"] = document["content_key"] = content_key(data)
-        with _open(data, source, plan) as opened:
-            document |= {"media_type": opened.media_type, "page_count": opened.page_count}
+        if plan.is_chat:
+            document["page_count"] = 1  # that of a conversation
+        else:
+            with _open(data, source, plan) as opened:
+                document |= {"media_type": opened.media_type, "page_count": opened.page_count}
     except DocumentError as error:
         # Its pages are unknown: one item a question.
         keys = item_keys(source["source_key"], None, None, every)
@@ -151,30 +145,49 @@ def _draw_range(row: Row, plan: Plan, claim: Claim) -> Iterator[Row]:
     asked = windows(plan, row["uri"], row["page_count"])
     asked = [window for window in asked if first <= window.first and window.last <= last]
     asked = without(row["source_key"], asked, set(row["unasked"] or ()))
+    shared: list[Row] = []
+    seconds = 0.0
+    groups = _draw_conversation if plan.is_chat else _draw_windows
+    for drawn in gather(groups(row, asked, plan), CLAIM_BYTES):
+        rows, its_shared, its_seconds = share_groups(drawn, claim)
+        yield from rows
+        shared += its_shared
+        seconds += its_seconds
+    if shared:
+        origin = {name: row[name] for name in ("source_key", "uri")}
+        yield origin | {"kind": SHARED, "shared": shared, "rasterize_seconds": seconds}
+
+
+def _draw_conversation(row: Row, asked: Sequence[Window], plan: Plan) -> Iterator[Row]:
+    """The GROUP row of a conversation, or a FAILED one."""
+    for window in asked:  # a conversation has one
+        started = time.perf_counter()
+        origin = _window_origin(row, window)
+        try:
+            turns = read_turns(_bytes_of(row, plan))
+            seen = draw_images(turns, row["uri"], _sandbox(plan.limits), plan)
+            notes = [f"image {number}: {page.note}" for number, page in enumerate(seen, 1) if page.note]
+            said = [chat(turns, _pictures(seen, plan), ask.system) for ask, _ in window.asked]
+            drawn = origin | _group(origin, window, seen, said, plan) | {"note": "; ".join(notes) or None}
+        except DocumentError as error:
+            drawn = _failed(origin, "rasterize", error, _keys(row, window))
+        yield drawn | {"rasterize_seconds": time.perf_counter() - started}
+
+
+def _draw_windows(row: Row, asked: Sequence[Window], plan: Plan) -> Iterator[Row]:
+    """A GROUP row for each window, or a FAILED one, until the run is to stop."""
     try:
         opened = _open(_bytes_of(row, plan), row["source"], plan)
     except DocumentError as error:
         for window in asked:
             yield _failed(_window_origin(row, window), "rasterize", error, _keys(row, window))
         return
-    shared: list[Row] = []
-    seconds = 0.0
     with opened:
-        for drawn in gather(_draw_windows(row, opened, asked, plan), CLAIM_BYTES):
-            rows, its_shared, its_seconds = share_groups(drawn, claim)
-            yield from rows
-            shared += its_shared
-            seconds += its_seconds
-    if shared:
-        origin = {name: row[name] for name in ("source_key", "uri")}
-        yield origin | {"kind": SHARED, "shared": shared, "rasterize_seconds": seconds}
+        yield from _draw_open(row, opened, asked, plan)
 
 
-def _draw_windows(row: Row, opened: Document, asked: Iterable[Window], plan: Plan) -> Iterator[Row]:
-    """A GROUP row for each window, or a FAILED one, until the run is to stop.
-
-    A page is drawn once, though it may stand in a window of its own and in one with others.
-    """
+def _draw_open(row: Row, opened: Document, asked: Iterable[Window], plan: Plan) -> Iterator[Row]:
+    """A page is drawn once, though it may stand in a window of its own and in one with others."""
     pages: dict[int, Page | DocumentError] = {}
     for window in asked:
         if is_stopping(plan.run_id):
@@ -184,7 +197,7 @@ def _draw_windows(row: Row, opened: Document, asked: Iterable[Window], plan: Pla
         pages = {page: drawn for page, drawn in pages.items() if page >= window.first}
         for page in range(window.first, window.last + 1):
             if page not in pages:
-                pages[page] = _draw(opened, page, plan)
+                pages[page] = draw(opened, page, plan)
         try:
             drawn = origin | _prompt(origin, window, pages, plan)
         except DocumentError as error:
@@ -196,25 +209,20 @@ def _bytes_of(row: Row, plan: Plan) -> bytes:
     if row["data"] is not None:
         data: bytes = row["data"]
         return data
-    data = read_source(row["source"], plan.roots)
+    data = _read(row["source"], plan)
     if content_key(data) != row["content_key"]:
         raise DocumentError("changed", f"{row['uri']} changed while the run was reading it")
     return data
+
+
+def _read(source: Row, plan: Plan) -> bytes:
+    return read_conversation(source) if plan.is_chat else read_source(source, plan.roots)
 
 
 def _open(data: bytes, source: Row, plan: Plan) -> Document:
     password = read_password(source)
     own = [] if password is None else [password]
     return _sandbox(plan.limits).open(data, source["uri"], [*own, *plan.passwords])
-
-
-def _draw(opened: Document, page: int, plan: Plan) -> Page | DocumentError:
-    try:
-        image, note = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
-    except DocumentError as error:
-        return error
-    # A copy: the sandbox draws the next page into the same memory.
-    return Page(height=image.shape[0], width=image.shape[1], pixels=image.tobytes(), note=note)
 
 
 def _prompt(origin: Row, window: Window, pages: Mapping[int, Page | DocumentError], plan: Plan) -> Row:
@@ -234,15 +242,22 @@ def _prompt(origin: Row, window: Window, pages: Mapping[int, Page | DocumentErro
                 notes += [f"page {number}: {page.note}"] if page.note else []
     if not seen:
         raise DocumentError(reasons[0], "; ".join(notes))
+    said = [conversation(ask, question, _pictures(seen, plan)) for ask, question in window.asked]
+    about = {"pages_missing": missing or None, "note": "; ".join(notes) or None}
+    return _group(origin, window, seen, said, plan) | about
+
+
+def _pictures(seen: Iterable[Page], plan: Plan) -> list[ImagePlaceholder]:
+    to_grid = partial(grid, max_side=plan.max_side, patch_size=plan.patch_size)
+    return [ImagePlaceholder(*to_grid(page.height, page.width)) for page in seen]
+
+
+def _group(
+    origin: Row, window: Window, seen: Sequence[Page], said: Sequence[Sequence[Message]], plan: Plan
+) -> Row:
+    """The columns of a GROUP row: a conversation for each question of the window, about what was seen."""
+    prompt = tokenize(_tokenizer(plan.model, plan.vocab_size), said)
     shapes = [(page.height, page.width) for page in seen]
-    pictures = [
-        ImagePlaceholder(*grid(*shape, max_side=plan.max_side, patch_size=plan.patch_size))
-        for shape in shapes
-    ]
-    prompt = tokenize(
-        _tokenizer(plan.model, plan.vocab_size),
-        [conversation(ask, question, pictures) for ask, question in window.asked],
-    )
     pixels = seen[0].pixels if len(seen) == 1 else b"".join(page.pixels for page in seen)
     keys = _keys(origin, window)
     settings = [answer_settings(ask, key) for (ask, _), key in zip(window.asked, keys, strict=True)]
@@ -255,8 +270,6 @@ def _prompt(origin: Row, window: Window, pages: Mapping[int, Page | DocumentErro
         "questions": [question.text for _, question in window.asked],
         "prompt_keys": prompt_keys(settings, prompt.prefix, prompt.branches, shapes, pixels),
         "branch_ids": prompt.branches,
-        "pages_missing": missing or None,
-        "note": "; ".join(notes) or None,
         "heights": [height for height, _ in shapes],
         "widths": [width for _, width in shapes],
         "pixels": pixels,

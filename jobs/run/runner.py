@@ -55,6 +55,8 @@ def _run(prepared: Prepared) -> dict[str, Any]:
 
 
 def _named(ask: Ask) -> str:
+    if ask.style == "messages":
+        return "conversations"
     count = len(ask.questions)
     return ask.target or f"{count} question{'s' * (count > 1)}"
 

@@ -57,6 +57,11 @@ def absolute(given: str) -> str:
     return given if "://" in given else os.path.abspath(os.path.expanduser(given))
 
 
+def resolve(folder: str, uri: str) -> str:
+    """A URI in a column: a relative path starts at the Parquet file's folder."""
+    return uri if "://" in uri or uri.startswith("/") else f"{folder}/{uri}"
+
+
 def open_input(uri: str) -> Any:
     """A file to read and seek in, a pyarrow NativeFile. Raises ValueError, and OSError: see `explain`."""
     if uri.startswith("s3://"):

@@ -20,8 +20,9 @@ from pipeline.plan.limits import Limits
 from schemas.targets import Question, load_target
 
 Scope = Literal["page", "document"]
-Style = Literal["short", "free"]
+Style = Literal["short", "free", "messages"]
 
+MESSAGES: Final = "messages"  # what stands for a conversation in the tables
 MARKDOWN: Final = "markdown"  # the target that is no model: a page as Markdown
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +45,8 @@ class Ask:
     grammar: str | None = None
     """The JSON schema, as text, that decoding follows: the target's with every field nullable."""
     style: Style = "short"
-    """Of free questions: short asks for a single word or phrase, free asks as it is written."""
+    """Of free questions: short asks for a single word or phrase, free asks as it is written. messages: each
+    document is a conversation, and the question only stands for it."""
     system: str | None = None
     """The system prompt."""
     temperature: float = 0.0
@@ -91,6 +93,11 @@ class Plan:
     """The folders under which rows of Parquet inputs may name files: see `ingest.roots`."""
     passwords: tuple[str, ...] = field(repr=False)
     """Tried on documents that need one. No log and no table ever holds them."""
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the documents are conversations, which hold what is asked."""
+        return self.asks[0].style == "messages"
 
     @property
     def settings_key(self) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from model.text.tokenizer import ImagePlaceholder, Message, Text, Tokenizer
+from pipeline.ingest.messages import Turn
 from pipeline.plan.plan import MARKDOWN, Ask
 from schemas.arrow import json_schema
 from schemas.targets import Question
@@ -112,6 +113,20 @@ def about(pictures: Sequence[ImagePlaceholder], request: str, system: str | None
     """A request about pictures, as a conversation."""
     first = [] if system is None else [Message("system", (Text(system),))]
     return [*first, Message("user", (*pictures, Text(request)))]
+
+
+def chat(turns: Sequence[Turn], pictures: Sequence[ImagePlaceholder], system: str | None) -> list[Message]:
+    """A conversation that a document holds, with the pictures of its images in their order.
+
+    A system prompt of the run's comes before those of the conversation.
+    """
+    left = iter(pictures)
+    first = [] if system is None else [Message("system", (Text(system),))]
+    said = [
+        Message(turn.role, tuple(Text(part) if isinstance(part, str) else next(left) for part in turn.parts))
+        for turn in turns
+    ]
+    return [*first, *said]
 
 
 def _request(ask: Ask, question: Question) -> str:

@@ -9,7 +9,7 @@ import pytest
 JOBS = Path(__file__).parents[2] / "jobs"
 FLAGS = {
     "extract": """
-        --input --column --id-column --allow-root --password --password-column --output
+        --input --column --messages-column --id-column --allow-root --password --password-column --output
         --page-timeout --page-memory --document-pages
         --question --questions --target --keep-headers --style --system --stop
         --scope --pages --max-pages

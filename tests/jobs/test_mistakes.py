@@ -67,6 +67,8 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"top_p": 0.9}, "nothing is drawn without a --temperature above 0"),
         ({"question": None, "target": ["markdown", "markdown"]}, "are both called markdown"),
         ({"question": None, "target": "markdown", "scope": "document"}, "goes page by page"),
+        ({"messages_column": "chat"}, "--messages-column chat holds all that is asked, images too"),
+        ({"question": None, "messages_column": "chat"}, "holds no .parquet file"),
         ({"seed": 7}, "nothing is drawn without a --temperature above 0"),
         ({"question": ""}, "needs words"),
         ({"question": ["Same?", "Same?"]}, "leave one out"),
