@@ -270,7 +270,7 @@ def _config(given: argparse.Namespace) -> Any:
 
     from pipeline.config import FlowConfig
     from pipeline.plan.plan import parse_pages
-    from schemas.targets import Question, load_questions
+    from schemas.targets import Question, load_questions, target_text
 
     options = vars(given)
     texts, file = options.pop("texts"), options.pop("file")
@@ -287,6 +287,7 @@ def _config(given: argparse.Namespace) -> Any:
     )
     lists = {name: tuple(options[name]) for name in ("inputs", "passwords")}
     options["pages"] = parse_pages(given.pages)
+    options["target"] = given.target and target_text(given.target)
     return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 
 

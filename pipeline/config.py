@@ -21,7 +21,7 @@ from pipeline.plan.limits import Limits
 from pipeline.plan.plan import ROOT, Plan, Scope
 from pipeline.plan.prompts import WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
-from schemas.targets import Question, load_target
+from schemas.targets import Question, load_target, target_label
 
 MAX_SIDE = 1024
 QUESTION_TOKENS, TARGET_TOKENS = 128, 1024
@@ -40,7 +40,7 @@ class FlowConfig:
     questions: tuple[Question, ...] = ()
     """Free questions, or else a target."""
     target: str | None = None
-    """module:Class, or the name of a target that ships with Quire."""
+    """module:Class, the name of a target that ships with Quire, or the text of a schema (`target_text`)."""
     scope: Scope | None = None
     """page: each page is asked; document: windows of pages. Default: document for a target, else page."""
     max_pages: int = 4
@@ -121,7 +121,8 @@ def make_plan(config: FlowConfig) -> Plan:
         "cache_dtype": config.cache_dtype,
     }
     # A target is one question, which stands in the tables under the target's name.
-    asked = (Question(id=target.__name__, text=str(config.target)),) if target else config.questions
+    label = target_label(config.target) if config.target else ""
+    asked = (Question(id=target.__name__, text=label),) if target else config.questions
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         settings_key=hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32],

@@ -49,7 +49,7 @@ from pipeline.plan.rows import (
 from pipeline.rasterize.sandbox import Document, Sandbox
 from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
-from schemas.targets import Question, load_target
+from schemas.targets import Question, load_target, target_label
 
 # Pixels that are claimed together: some seven pages, each drawn in about 5 ms.
 CLAIM_BYTES = 16 * 2**20
@@ -269,7 +269,7 @@ def _failures(row: Row, plan: Plan) -> Iterator[Failure]:
             run_id=plan.run_id,
             question_id=question.id,
             question=question.text,
-            target=plan.target,
+            target=plan.target and target_label(plan.target),
             failed_at=datetime.now(UTC),
             **{name: row[name] for name in ("source_key", "uri", "page_first", "page_last")},
             **{name: row[name] for name in ("stage", "reason", "message")},

@@ -15,6 +15,7 @@ from pipeline.commit.delta_log import OutputError
 from pipeline.flow import run
 from pipeline.infer.placement import find_placement
 from pipeline.prepare import Prepared
+from schemas.targets import target_label
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
 
@@ -47,7 +48,8 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), watchdog():
         placement = find_placement(prepared.config)
         count = len(prepared.plan.questions)
-        what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
+        target = prepared.plan.target
+        what = target_label(target) if target else f"{count} question{'s' * (count > 1)}"
         documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
         console.print(f"{documents}, {what}, on {where}", highlight=False)
         with shown(console) as observe:

@@ -18,7 +18,7 @@ from pipeline.dedup.registry import Pair, private_database
 from pipeline.dedup.result_store import ResultStore
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import FAILURE, Row, result_schema, table_of
-from schemas.targets import load_target
+from schemas.targets import load_target, target_label
 
 CACHE_MIB = 4  # of the items that wait
 
@@ -125,7 +125,7 @@ class Resolver:
         failure = {name: sharer[name] for name in names} | {
             "run_id": self._plan.run_id,
             "settings_key": self._plan.settings_key,
-            "target": self._plan.target,
+            "target": self._plan.target and target_label(self._plan.target),
             "stage": "generate",
             "reason": "owner_lost",
             "message": f"the page whose answer {sharer['uri']} was to share was not answered after all",

@@ -22,7 +22,7 @@ from pipeline.parse.json_spans import InvalidJson, Leaf, parse
 from pipeline.plan.plan import Plan
 from schemas.arrow import check_json, to_row
 from schemas.rows import Answer, Failure, FieldConfidence, Stage, answer_row
-from schemas.targets import load_target
+from schemas.targets import load_target, target_label
 
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL)
 # finish_reason -> reason of the failure
@@ -127,7 +127,7 @@ def _failure(
 ) -> Failure:
     return Failure(
         **_item(row, plan),
-        target=plan.target,
+        target=plan.target and target_label(plan.target),
         stage=stage,
         reason=reason,
         message=message,

@@ -26,7 +26,7 @@ class Plan:
     questions: tuple[Question, ...]
     """Free questions; for a target one question that stands for it."""
     target: str | None
-    """The target's "module:Class", or None for free questions."""
+    """The target's "module:Class" or the text of its schema; None for free questions."""
     scope: Scope
     max_pages: int
     """Pages in a window of scope "document"."""
