@@ -348,7 +348,7 @@ def _config(given: argparse.Namespace) -> Any:
 
     from pipeline.config import FlowConfig
     from pipeline.plan.plan import parse_pages
-    from schemas.targets import Question, load_questions
+    from schemas.targets import Question, load_questions, target_text
 
     options = vars(given)
     texts, file = options.pop("texts"), options.pop("file")
@@ -363,9 +363,10 @@ def _config(given: argparse.Namespace) -> Any:
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
     )
-    names = ("inputs", "passwords", "targets", "stop", "allow_roots")
+    names = ("inputs", "passwords", "stop", "allow_roots")
     lists = {name: tuple(options[name]) for name in names}
     options["pages"] = parse_pages(given.pages)
+    lists["targets"] = tuple(map(target_text, given.targets))
     return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 
 

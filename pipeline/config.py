@@ -27,7 +27,7 @@ from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, MESSAGES, ROOT, Ask, Plan, Scope, Style
 from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
-from schemas.targets import Question, load_target
+from schemas.targets import Question, load_target, target_label
 
 MAX_SIDE = 1024
 MAX_TEMPERATURE = 5  # at which a draw is next to blind
@@ -50,7 +50,8 @@ class FlowConfig:
     questions: tuple[Question, ...] = ()
     """Free questions."""
     targets: tuple[str, ...] = ()
-    """Each module:Class, the name of a target that ships with Quire, or markdown."""
+    """Each module:Class, the name of a target that ships with Quire, the text of a schema (`target_text`), or
+    markdown."""
     keep_headers: bool = False
     """Whether a transcription has the page's header, footer and number."""
     style: Style = "short"
@@ -217,13 +218,13 @@ def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel] | None]:
     called: dict[str, str] = {}
     for name in names:
         target = None if name == MARKDOWN else load_target(name)
-        its = name if target is None else target.__name__
+        label, its = target_label(name), name if target is None else target.__name__
         if its in called:
             raise ValueError(
-                f"--target {called[its]} and --target {name} are both called {its}: leave one out, or rename "
-                "a class"
+                f"--target {called[its]} and --target {label} are both called {its}: leave one out, or "
+                "rename one"
             )
-        called[its] = name
+        called[its] = label
         found[name] = target
     return found
 
@@ -259,7 +260,7 @@ def _target_ask(config: FlowConfig, run: Settings, *, name: str, target: type[Ba
         number=number,
         settings_key=_settings_key(config, run, scope, max_new_tokens, **its),
         # A target is one question, which stands in the tables under the target's name.
-        questions=(Question(id=target.__name__, text=name),),
+        questions=(Question(id=target.__name__, text=target_label(name)),),
         target=name,
         scope=scope,
         max_new_tokens=max_new_tokens,

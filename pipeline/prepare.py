@@ -84,7 +84,7 @@ def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]
             "max_side": plan.max_side,
             "asks": [
                 {
-                    "target": ask.target,
+                    "target": ask.label,
                     "table": table.uri.removeprefix(root),
                     **{name: getattr(ask, name) for name in ("settings_key", "scope", "max_new_tokens")},
                 }

@@ -315,7 +315,7 @@ def _failures(row: Row, plan: Plan) -> Iterator[tuple[Failure, int]]:
             run_id=plan.run_id,
             question_id=question.id,
             question=question.text,
-            target=ask.target,
+            target=ask.label,
             failed_at=datetime.now(UTC),
             **{name: row[name] for name in ("source_key", "uri", "page_first", "page_last")},
             **{name: row[name] for name in ("stage", "reason", "message")},

@@ -58,7 +58,7 @@ def _named(ask: Ask) -> str:
     if ask.style == "messages":
         return "conversations"
     count = len(ask.questions)
-    return ask.target or f"{count} question{'s' * (count > 1)}"
+    return ask.label or f"{count} question{'s' * (count > 1)}"
 
 
 def summary(record: dict[str, Any], output: str) -> str:

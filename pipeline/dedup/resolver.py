@@ -128,7 +128,7 @@ class Resolver:
         failure = {name: sharer[name] for name in names} | {
             "run_id": self._plan.run_id,
             "settings_key": ask.settings_key,
-            "target": ask.target,
+            "target": ask.label,
             "stage": "generate",
             "reason": "owner_lost",
             "message": f"the page whose answer {sharer['uri']} was to share was not answered after all",

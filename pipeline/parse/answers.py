@@ -158,7 +158,7 @@ def _failure(
 ) -> Failure:
     return Failure(
         **_item(row, plan),
-        target=plan.asks[row["ask"]].target,
+        target=plan.asks[row["ask"]].label,
         stage=stage,
         reason=reason,
         message=message,

@@ -17,7 +17,7 @@ from typing import Final, Literal
 from pydantic import BaseModel
 
 from pipeline.plan.limits import Limits
-from schemas.targets import Question, load_target
+from schemas.targets import Question, load_target, target_label
 
 Scope = Literal["page", "document"]
 Style = Literal["short", "free", "messages"]
@@ -38,7 +38,7 @@ class Ask:
     questions: tuple[Question, ...]
     """Free questions; for a target one question that stands for it."""
     target: str | None
-    """The target's "module:Class", "markdown", or None for free questions."""
+    """The target's "module:Class" or the text of its schema; "markdown"; or None for free questions."""
     scope: Scope
     max_new_tokens: int
     """Tokens of an answer after which it is cut."""
@@ -66,6 +66,11 @@ class Ask:
     def model(self) -> type[BaseModel] | None:
         """The target's class; None where answers are text."""
         return None if self.target in (None, MARKDOWN) else load_target(self.target)
+
+    @property
+    def label(self) -> str | None:
+        """What tables and messages call the target; None for free questions."""
+        return None if self.target is None else target_label(self.target)
 
 
 @dataclass(frozen=True, kw_only=True)

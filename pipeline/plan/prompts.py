@@ -34,7 +34,8 @@ def question_prompt(question: str) -> str:
 def target_prompt(model: type[BaseModel]) -> str:
     """The request for a target's fields as JSON: their shape, then the descriptions that they have."""
     schema = json_schema(model)
-    return "\n".join([shape_prompt(skeleton(schema)), *_descriptions(schema)])
+    whole = [schema["description"]] if "description" in schema else []
+    return "\n".join([*whole, shape_prompt(skeleton(schema)), *_descriptions(schema)])
 
 
 def shape_prompt(shape: str) -> str:
