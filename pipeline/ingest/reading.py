@@ -93,9 +93,8 @@ def _explained(uri: str) -> Iterator[None]:
     except (FileNotFoundError, IndexError) as error:
         raise DocumentError("missing", f"{uri} is no longer there, or never was") from error
     except OSError as error:
-        error.filename = (
-            None  # it may be no UTF-8, or as long as the row made it: the uri is the name in tables
-        )
+        if error.filename is not None:
+            error.filename = None  # it may be no UTF-8, or as long as the row made it: tables name the uri
         raise DocumentError("unreadable", storage.explain(uri, error)) from error
     except (ValueError, pa.ArrowException) as error:  # no such scheme; a damaged Parquet file
         raise DocumentError("unreadable", f"{uri} cannot be read: {error}") from error

@@ -44,7 +44,7 @@ def test_what_a_child_replies_passes(reply: Message, form: Form) -> None:
         *((GOOD_OPENED | {"page_count": bad}, OPENED) for bad in (-1, 0, 2**31, 1.0, True, "1", None, [1])),
         *((GOOD_OPENED | {"media_type": bad}, OPENED) for bad in ("text/html", "", None, 7, ["image/png"])),
         *((GOOD_DRAWN | {"height": bad}, DRAWN) for bad in (10**9, 0, -16, 4097, 16.0, True, "16", None)),
-        *((GOOD_DRAWN | {"width": bad}, DRAWN) for bad in (10**40, 0, float("inf"), {})),
+        *((GOOD_DRAWN | {"width": bad}, DRAWN) for bad in (10**40, 0, float("inf"), [2])),
         *((GOOD_DRAWN | {"note": bad}, DRAWN) for bad in (1, ["x"], "x" * (MOST_CHARACTERS + 1), "\ud800")),
         *((GOOD_FAILED | {"reason": bad}, DRAWN) for bad in ("", "a b", "a" * 33, "A", "\x1b", None, 3, "é")),
         *(
