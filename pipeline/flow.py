@@ -22,6 +22,7 @@ from pipeline.backpressure import bound_drawing
 from pipeline.cancellation import is_stopping
 from pipeline.commit.document_progress import Counts, DocumentProgress
 from pipeline.commit.manifest import write_record
+from pipeline.commit.tables import answers_of
 from pipeline.commit.writer import Writer
 from pipeline.dedup.registry import Claim, SharedRegistry
 from pipeline.dedup.resolver import Resolver
@@ -110,7 +111,7 @@ def _resolved(prepared: Prepared, placement: Placement | None) -> Iterator[Itera
     if placement is None:
         yield ()
         return
-    resolver = Resolver(prepared.plan, prepared.tables["answers"])
+    resolver = Resolver(prepared.plan, answers_of(prepared.tables))
     with closing(SharedRegistry()) as registry:
         resolver.seed(registry.note)
         yield _with_shared(_batches(prepared, placement, registry.claim), resolver, prepared.plan.run_id)

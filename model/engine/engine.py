@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from model.cache.plan import BranchSize, Chunk, Plan
-from model.engine.answer import Answer, check_grammars
+from model.engine.answer import Answer, TokenBytes, check_grammars
 from model.engine.block_pool import BlockPool
 from model.engine.config import EngineConfig
 from model.engine.prefix_images import Prefix, PrefixImage, encode
@@ -65,11 +65,13 @@ class BatchEngine:
         *,
         eos_id: int,
         grammars: Grammars | None = None,
+        token_bytes: TokenBytes | None = None,
         config: EngineConfig | None = None,
         executor: Executor | None = None,
     ) -> None:
-        """`grammars` over the model's tokens are needed for branches with a JSON schema; `executor` is
-        given where several ranks compute, and was made with `config.executor`."""
+        """`grammars` over the model's tokens are needed for branches with a JSON schema, `token_bytes` for
+        those with stop strings; `executor` is given where several ranks compute, and was made with
+        `config.executor`."""
         check_grammars(grammars, model.config.vocab_size)
         config = config or EngineConfig()
         weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
@@ -79,6 +81,7 @@ class BatchEngine:
         self._model_config = model.config
         self._eos_id = eos_id
         self._grammars = grammars
+        self._token_bytes = token_bytes
         self._config = config
         self._async_scheduling = on_gpu if config.async_scheduling is None else config.async_scheduling
         self._encode_patches = (
@@ -210,7 +213,13 @@ class BatchEngine:
             )
 
     def _answer(self, branch: Branch) -> Answer:
-        return Answer(branch, eos_id=self._eos_id, limit=self._config.repetition, grammars=self._grammars)
+        return Answer(
+            branch,
+            eos_id=self._eos_id,
+            limit=self._config.repetition,
+            grammars=self._grammars,
+            token_bytes=self._token_bytes,
+        )
 
     def _add(self, group: Group, prefix: Prefix, answers: dict[str, Answer]) -> None:
         key = next(self._keys)
@@ -347,6 +356,7 @@ class BatchEngine:
                 finish_reason=reason,
                 prompt_tokens=len(work.prefix.ids) + len(answer.branch.ids),
                 cached_tokens=work.cached[key],
+                stopped_at=answer.stopped_at,
                 error=answer.why_stuck,
             )
         ]

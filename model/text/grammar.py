@@ -15,7 +15,7 @@ from llguidance import LLExecutor, LLMatcher, LLTokenizer, TokenizerWrapper
 from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_par
 from numpy.typing import NDArray
 
-from model.text.json_schema import to_lark
+from model.text.json_schema import patterns, to_lark
 from model.text.tokenizer import Tokenizer
 
 NOT_ALLOWED = "doesn't satisfy the grammar"  # llguidance's words
@@ -98,11 +98,26 @@ class Matcher:
 
 def check_schema(json_schema: str) -> str:
     """llguidance's grammar for a schema; needs no tokenizer. ValueError if its values cannot be decoded."""
-    grammar = LLMatcher.grammar_from_lark(to_lark(json.loads(json_schema, parse_float=Decimal)))
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
-    if is_error:
-        raise ValueError(f"the JSON schema cannot be decoded: {messages[0].splitlines()[0]}")
+    schema = json.loads(json_schema, parse_float=Decimal)
+    grammar = LLMatcher.grammar_from_lark(to_lark(schema))
+    error = _error(grammar)
+    if error:
+        for path, field in patterns(schema):
+            if why := _error(LLMatcher.grammar_from_lark(to_lark(field))):
+                why = why.rpartition("JSON schema: ")[2].rstrip(":")
+                raise ValueError(
+                    f"the JSON schema cannot be decoded: field {path!r} has the pattern "
+                    f"{field['pattern']!r}: {why}; write one that allows some text, without look-around, "
+                    "\\b, and ^ or $ in its middle"
+                )
+        raise ValueError(f"the JSON schema cannot be decoded: {error}")
     return grammar
+
+
+def _error(grammar: str) -> str:
+    """Why llguidance cannot use a grammar, in a line; empty if it can."""
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+    return messages[0].splitlines()[0] if is_error else ""
 
 
 class _Tokens:

@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 from pipeline.commit.delta_log import Change, OutputError
 from pipeline.commit.lease import Lease
 from pipeline.commit.stale_rows import Renewed, StaleRows
-from pipeline.commit.tables import Table, write_rows
-from pipeline.plan.rows import ANSWER, FAILURE
+from pipeline.commit.tables import Table, answers_of, write_rows
+from pipeline.plan.rows import ANSWER, FAILURE, column_of
 from schemas.arrow import to_table
 from schemas.rows import Document
 
@@ -65,11 +65,16 @@ class Writer:
         started = time.monotonic()
         renewed = self._renewed()
         self._commit("documents", self._take("documents", renewed))
-        for name, kind in (("answers", ANSWER), ("failures", FAILURE)):
+        answers = [(table.name, ANSWER, ask) for ask, table in enumerate(answers_of(self._tables))]
+        for name, kind, ask in [*answers, ("failures", FAILURE, None)]:
             change = self._take(name, renewed)
-            rows = [result for result in self._results if pc.any(pc.equal(result["kind"], kind)).as_py()]
+            rows = [
+                result.filter(mine)
+                for result in self._results
+                if pc.any(mine := _of(result, kind, ask)).as_py()
+            ]
             if rows:
-                change = self._with(change, name, self._rows_of(name, kind, pa.concat_tables(rows)))
+                change = self._with(change, name, self._rows_of(name, column_of(kind, ask or 0), rows))
             self._commit(name, change)
         if self._documents:
             self._commit("documents", self._with(Change(), "documents", to_table(Document, self._documents)))
@@ -109,10 +114,16 @@ class Writer:
         if change:
             self._lease.commit(name, change)
 
-    def _rows_of(self, name: str, kind: str, results: pa.Table) -> pa.Table:
+    def _rows_of(self, name: str, column: str, results: Sequence[pa.Table]) -> pa.Table:
         """The rows of one table, out of the struct column in which they travel."""
-        column = results.filter(pc.equal(results["kind"], kind))[kind]
-        return pa.Table.from_arrays(column.flatten(), schema=self._tables[name].schema)
+        structs = pa.chunked_array([chunk for result in results for chunk in result[column].chunks])
+        return pa.Table.from_arrays(structs.flatten(), schema=self._tables[name].schema)
+
+
+def _of(results: pa.Table, kind: str, ask: int | None) -> pa.ChunkedArray:
+    """Which rows are of a kind, and of an ask if that is given."""
+    mine = pc.equal(results["kind"], kind)
+    return mine if ask is None else pc.and_(mine, pc.equal(pc.fill_null(results["ask"], 0), ask))
 
 
 @contextmanager

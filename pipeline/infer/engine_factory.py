@@ -15,7 +15,12 @@ from pipeline.plan.plan import model_folder
 def make_engine(model: Pixtral, config: ReplicaConfig, executor: Executor | None = None) -> BatchEngine:
     """The engine over the model, or over the executor that computes with it."""
     tokenizer = Tokenizer.from_file(model_folder(config.plan.model) / "tekken.json", config.plan.vocab_size)
-    grammars = Grammars(tokenizer) if config.plan.grammar else None
+    grammars = Grammars(tokenizer) if any(ask.grammar for ask in config.plan.asks) else None
     return BatchEngine(
-        model, eos_id=tokenizer.eos, grammars=grammars, config=config.engine, executor=executor
+        model,
+        eos_id=tokenizer.eos,
+        grammars=grammars,
+        token_bytes=tokenizer.token_bytes,
+        config=config.engine,
+        executor=executor,
     )

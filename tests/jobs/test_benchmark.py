@@ -170,7 +170,11 @@ def test_reading_scores_every_kind(
     """A random model reads nothing, but is asked about every kind of document."""
     monkeypatch.setattr("jobs.bench.reading.TOKENS", 20)
     assert benchmark.main(["reading", "--model", str(checkpoint), "--pages", "1", "--max-side", "64"]) == 0
-    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rows = found["rows"]
+    for row in found["transcribed"]:
+        assert 0 < row["characters"] * 0.8 < row["errors"]
+    assert len(found["transcribed"]) >= 7
     assert {row["kind"] for row in rows} >= {
         "lines",
         "form",

@@ -45,6 +45,7 @@ class Machine:
         self.output = str(output)
         self.opened: list[str] = []
         self.asked = 0  # items
+        self.batch = 1  # prompts in a call of the Replica
         self._values: dict[str, Any] = {
             "model": str(checkpoint),
             "output": self.output,
@@ -96,8 +97,8 @@ class Machine:
             rows = opened.to_pylist()
             self.opened += [document["uri"] for row in rows for document in row["documents"] or ()]
             for groups in draw_groups(opened, plan, claim):
-                for row in range(len(groups)):  # a call of the Replica is a prompt, as `repartition` makes it
-                    group = groups.slice(row, 1)
+                for row in range(0, len(groups), self.batch):  # as `repartition` makes the Replica's calls
+                    group = groups.slice(row, self.batch)
                     self.asked += sum(len(keys or ()) for keys in group["item_keys"].to_pylist())
                     for completion in replica(group):
                         yield read_answers(completion, plan)

@@ -260,7 +260,7 @@ def test_a_model_of_random_weights_answers_or_misses_a_field_or_is_cut(
 ) -> None:
     for number in range(6):
         (tmp_path / f"{number}.pdf").write_bytes(pdf_bytes([(60 + 9 * number, 90)]))
-    plan = plan_for(tiny_checkpoint, target=target, max_new_tokens=120)
+    plan = plan_for(tiny_checkpoint, targets=(target,), max_new_tokens=120)
     replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     found = [
         row["answer"] or row["failure"]

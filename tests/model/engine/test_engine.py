@@ -109,6 +109,7 @@ def assert_equal(ours: dict[str, Completion], theirs: dict[str, Completion]) -> 
         np.testing.assert_allclose(completion.logprobs, expected.logprobs, atol=1e-9, rtol=0)
         assert completion.finish_reason == expected.finish_reason, name
         assert completion.prompt_tokens == expected.prompt_tokens
+        assert completion.stopped_at == expected.stopped_at
         assert completion.error == expected.error
 
 
@@ -400,6 +401,47 @@ def test_a_loop_ends_the_answer() -> None:
     ):
         completion = answers(engine, [group])["a/0"]
         assert (completion.finish_reason, completion.token_ids) == ("repetition", [0] * 6)
+
+
+@pytest.mark.parametrize("async_scheduling", [False, True])
+def test_an_answer_ends_before_its_stop_string(async_scheduling: bool) -> None:
+    """Which begins and ends within tokens; beside others, and preempted."""
+    tokenizer = Tokenizer.from_file(Path("model/nano/tekken.json"))
+    model = tiny_pixtral(dtype=torch.float64, vocab_size=tokenizer.vocab_size)
+    made: dict[str, Any] = {"eos_id": EOS, "token_bytes": tokenizer.token_bytes}
+    group = make_group("a", [(0, 2, 3)], [(3, 30)] * 6)
+    branches = [
+        replace(branch, sampling=SamplingParams(temperature=1.0, seed=seed))
+        for seed, branch in enumerate(group.branches)
+    ]
+    free = answers(ReferenceEngine(model, **made), [replace(group, branches=branches)])
+    written = [b"".join(map(tokenizer.token_bytes, free[f"a/{place}"].token_ids)) for place in range(6)]
+    # Of each answer some characters from its middle; the last one holds none of its stop strings.
+    texts = [text.decode(errors="ignore") for text in written]
+    stops = [(text[9:13], "no such text") for text in texts[:5]] + [("no such text",)]
+    branches = [replace(branch, stop=stop) for branch, stop in zip(branches, stops, strict=True)]
+    group = replace(group, branches=branches)
+    expected = answers(ReferenceEngine(model, **made), [group])
+    for place, (text, (stop, *_)) in enumerate(zip(written[:5], stops, strict=False)):
+        completion = expected[f"a/{place}"]
+        assert completion.finish_reason == "stop"
+        assert completion.stopped_at == text.index(stop.encode())
+        tokens = list(map(tokenizer.token_bytes, completion.token_ids))
+        assert stop.encode() in b"".join(tokens)
+        assert stop.encode() not in b"".join(tokens[:-1])
+    assert expected["a/5"] == replace(free["a/5"])
+    roomy = configured(ROOMY, async_scheduling=async_scheduling)
+    for config in (roomy, configured(roomy, block_size=1, cache_tokens=48, reserve=0.0)):
+        engine = BatchEngine(model, config=config, **made)
+        assert_equal(answers(engine, [group]), expected)
+        assert bool(engine.preemptions) == (config is not roomy)
+        assert_empty(engine)
+    without = answers(BatchEngine(model, eos_id=EOS, config=ROOMY), [group])
+    assert "made without token_bytes" in str(without["a/0"].error)
+    empty = replace(group, branches=[replace(branches[0], stop=("",))])
+    assert "stop string is empty" in str(
+        answers(BatchEngine(model, config=ROOMY, **made), [empty])["a/0"].error
+    )
 
 
 @pytest.mark.parametrize("async_scheduling", [False, True])

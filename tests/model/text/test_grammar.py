@@ -268,9 +268,19 @@ def test_a_grammar_that_leads_nowhere_is_stuck_and_allows_nothing(
     [
         (
             record(a={"type": "string", "pattern": "(?=a)"}),
-            "the JSON schema cannot be decoded: ",
+            "the JSON schema cannot be decoded: field 'a' has the pattern",
         ),
-        (record(a={"type": "string", "pattern": "^a$", "minLength": 2}), "Regex is empty"),
+        (record(a={"type": "string", "pattern": "^a$", "minLength": 2}), "field 'a' .*Regex is empty"),
+        (
+            record(a=TEXT, b={"type": "string", "pattern": r"\bx\b"}),
+            r"field 'b' has the pattern '.{2}bx.{2}b': ",
+        ),
+        (
+            record(
+                a={"type": "array", "items": record(b={"anyOf": [{"type": "string", "pattern": "a^"}, NULL]})}
+            ),
+            r"field 'a\[\]\.b' has the pattern 'a\^': ",
+        ),
     ],
 )
 def test_a_pattern_that_cannot_be_decoded_is_refused(schema: dict[str, Any], message: str) -> None:
