@@ -135,11 +135,11 @@ class _Maker:
 
 def _described(facts: Facts, key: str, words: list[str]) -> str | None:
     """What the language model is told: the description, or a title that says more than the name."""
-    said = facts.description or facts.title or ""
+    said = " ".join((facts.description or facts.title or "").split())
     if not facts.description and _letters(said) == _letters(key):
         said = ""
     more = "; ".join([*words, *facts.choices])
-    return " ".join(part for part in (said.strip(), f"({more})" if more else "") if part) or None
+    return " ".join(part for part in (said, f"({more})" if more else "") if part) or None
 
 
 def _letters(text: str) -> str:
