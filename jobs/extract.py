@@ -29,6 +29,10 @@ examples:
   python -m jobs.extract --input s3://bucket/contracts --output s3://bucket/answers \\
     --target contracts:Contract
 
+  # the same in a JSON Schema
+  python -m jobs.extract --input "contracts/*.pdf" --output out/contracts \\
+    --target samples/contract.json
+
   # documents that lie as bytes, or as URIs, in a column of a Parquet dataset
   python -m jobs.extract --input data/scans.parquet --column image --id-column id \\
     --questions questions.jsonl --output out/scans
@@ -160,7 +164,11 @@ def make_parser() -> Parser:
         help=".txt with one question a line, or .jsonl with one object a line: text, and optionally id, "
         'documents (a glob such as "*.pdf") and pages (a list of numbers)',
     )
-    add("--target", metavar="NAME", help="Invoice, Receipt, or module:Class of a pydantic model of your own")
+    add(
+        "--target",
+        metavar="NAME",
+        help="Invoice, Receipt, module:Class of a pydantic model of your own, or FILE.json, a JSON Schema",
+    )
     add(
         "--scope",
         choices=["page", "document"],

@@ -65,20 +65,22 @@ def _strings() -> st.SearchStrategy[Pair]:
 
 def _numbers() -> st.SearchStrategy[Pair]:
     low = st.integers(-100, 100)
-    bounds = st.tuples(low, st.integers(3, 50), st.booleans(), st.booleans()).map(
+    bounds: st.SearchStrategy[Schema] = st.tuples(low, st.integers(3, 50), st.booleans(), st.booleans()).map(
         lambda drawn: {
             "exclusiveMinimum" if drawn[2] else "minimum": drawn[0],
             "exclusiveMaximum" if drawn[3] else "maximum": drawn[0] + drawn[1],
         }
     )
-    integers = st.one_of(st.just({}), bounds, st.sampled_from([{"multipleOf": 3}, {"multipleOf": 0.5}])).map(
+    none: Schema = {}
+    steps: list[Schema] = [{"multipleOf": 3}, {"multipleOf": 0.5}]
+    integers = st.one_of(st.just(none), bounds, st.sampled_from(steps)).map(
         lambda more: ({"type": "integer", **more}, st.integers(-150, 150) | WHOLE)
     )
-    numbers = st.one_of(st.just({}), bounds).map(
+    numbers = st.one_of(st.just(none), bounds).map(
         lambda more: ({"type": "number", **more}, st.floats(-150, 150) | st.integers(-150, 150))
     )
     # Steps that are exact in binary: jsonschema computes multipleOf in floats.
-    decimals = st.tuples(st.sampled_from([0.5, 0.25, 0.125]), st.one_of(st.just({}), bounds)).map(
+    decimals = st.tuples(st.sampled_from([0.5, 0.25, 0.125]), st.one_of(st.just(none), bounds)).map(
         lambda drawn: (
             {"type": "number", "multipleOf": drawn[0], **drawn[1]},
             st.integers(-600, 600).map(lambda count: count * drawn[0]),
@@ -90,9 +92,8 @@ def _numbers() -> st.SearchStrategy[Pair]:
     return st.one_of(integers, numbers, decimals, enums)
 
 
-BOOLEANS: st.SearchStrategy[Pair] = st.sampled_from([{"type": "boolean"}, {"const": True}]).map(
-    lambda schema: (schema, st.booleans())
-)
+BOOLEAN_FORMS: list[Schema] = [{"type": "boolean"}, {"const": True}]
+BOOLEANS: st.SearchStrategy[Pair] = st.sampled_from(BOOLEAN_FORMS).map(lambda schema: (schema, st.booleans()))
 
 
 def _nullable(pair: Pair) -> st.SearchStrategy[Pair]:
@@ -107,8 +108,10 @@ def _nullable(pair: Pair) -> st.SearchStrategy[Pair]:
 
 def _list(pair: Pair) -> st.SearchStrategy[Pair]:
     schema, values = pair
-    more = st.sampled_from([{}, {"minItems": 1}, {"maxItems": 2}, {"uniqueItems": True}])
-    return more.map(lambda words: ({"type": "array", "items": schema, **words}, st.lists(values, max_size=3)))
+    ways: list[Schema] = [{}, {"minItems": 1}, {"maxItems": 2}, {"uniqueItems": True}]
+    return st.sampled_from(ways).map(
+        lambda words: ({"type": "array", "items": schema, **words}, st.lists(values, max_size=3))
+    )
 
 
 @st.composite
