@@ -36,6 +36,10 @@ examples:
   python -m jobs.extract --input s3://bucket/contracts --output s3://bucket/answers \\
     --target contracts:Contract
 
+  # the same in a JSON Schema
+  python -m jobs.extract --input "contracts/*.pdf" --output out/contracts \\
+    --target samples/contract.json
+
   # documents that lie as bytes, or as URIs, in a column of a Parquet dataset
   python -m jobs.extract --input data/scans.parquet --column image --id-column id \\
     --questions questions.jsonl --output out/scans
@@ -193,8 +197,8 @@ def make_parser() -> Parser:
         action="append",
         default=[],
         metavar="NAME",
-        help="Invoice, Receipt, or module:Class of a pydantic model of your own; or markdown: each page as "
-        "Markdown; repeat it for several",
+        help="Invoice, Receipt, module:Class of a pydantic model of your own, or FILE.json, a JSON Schema; or "
+        "markdown: each page as Markdown; repeat it for several",
     )
     add(
         "--keep-headers",

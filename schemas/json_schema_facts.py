@@ -92,7 +92,7 @@ def is_number(value: object) -> bool:
 def json_type(value: object) -> str:
     """The name of the narrowest type of parsed JSON."""
     if is_number(value):
-        return "integer" if value == math.floor(value) else "number"  # type: ignore[call-overload,operator]  # a number
+        return "integer" if value == math.floor(value) else "number"  # type: ignore[call-overload]  # a number
     names = {bool: "boolean", str: "string", dict: "object", list: "array", type(None): "null"}
     return names[type(value)]
 
@@ -146,12 +146,12 @@ SHAPES: dict[str, Shape] = {
 
 def own_facts(node: Node) -> Facts:
     """What the schema's own keywords say, without its references and combinations. Raises ValueError."""
-    schema, at = node.schema, node.pointer
-    if schema is False:
+    at = node.pointer
+    if node.schema is False:
         raise nothing(at, "false allows no value; leave the property out")
-    if not isinstance(schema, dict | bool):
+    schema: dict[str, Any] = {} if node.schema is True else node.schema
+    if not isinstance(schema, dict):
         raise refused(at, f"a schema is an object or true, not {str(schema)[:40]}")
-    schema = {} if schema is True else schema
     for keyword, value in schema.items():
         if keyword in SHAPES and not SHAPES[keyword][1](value):
             raise refused(f"{at}/{keyword}", f"it has to be {SHAPES[keyword][0]}, not {str(value)[:60]}")

@@ -23,12 +23,12 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 def model_of_schema(name: str, schema: Any) -> type[BaseModel]:
     """The model of a parsed schema, fractions as Decimal. ValueError: "#/properties/a: why it is refused"."""
+    if _is_envelope(schema):
+        raise refused("#", "this is what an API takes around a schema; give the schema in it alone")
     document = Document(schema)
     maker = _Maker(Reader(document))
     facts = maker.reader.facts(document.root)
-    types = kinds(facts) if not _is_envelope(schema) else frozenset()
-    if not types:
-        raise refused("#", "this is what an API takes around a schema; give the schema in it alone")
+    types = kinds(facts)
     if types != {"object"}:
         what = "/".join(sorted(types))
         raise refused("#", f"a target is an object, and not {what}; make it a property of an object")
@@ -135,11 +135,11 @@ class _Maker:
 
 def _described(facts: Facts, key: str, words: list[str]) -> str | None:
     """What the language model is told: the description, or a title that says more than the name."""
-    said = facts.description or facts.title or ""
+    said = " ".join((facts.description or facts.title or "").split())
     if not facts.description and _letters(said) == _letters(key):
         said = ""
     more = "; ".join([*words, *facts.choices])
-    return " ".join(part for part in (said.strip(), f"({more})" if more else "") if part) or None
+    return " ".join(part for part in (said, f"({more})" if more else "") if part) or None
 
 
 def _letters(text: str) -> str:

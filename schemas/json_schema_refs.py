@@ -58,7 +58,9 @@ class Document:
             for anchor in anchors:
                 if isinstance(anchor, str):
                     self._anchors.setdefault(f"{base}#{anchor}", (value, pointer, base))
-        inside = value.items() if isinstance(value, dict) else enumerate(value)
+        inside = (
+            value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
+        )
         for key, item in inside:
             if isinstance(item, dict | list) and key not in DATA:
                 self._index(item, f"{pointer}/{escaped(key)}", base)

@@ -86,7 +86,10 @@ class Reader:
         assert found.types is not None
         # The words of one branch are of the value; those of several are each of a case of it.
         words = _words(outer, found if len(others) == 1 else outer)
-        return replace(found, types=found.types | {"null"} if nullable else found.types, **words)
+        if nullable:
+            values = None if found.values is None else (*found.values, None)
+            found = replace(found, types=found.types | {"null"}, values=values)
+        return replace(found, **words)
 
 
 def kinds(facts: Facts) -> frozenset[str]:

@@ -148,9 +148,9 @@ def _integer(facts: Facts, step: int) -> Made:
 
 def _float(facts: Facts) -> Any:
     names = ("ge", "gt", "le", "lt")
-    bounds = {name: float(getattr(facts, name)) for name in names if getattr(facts, name) is not None}
+    bounds: Any = {name: float(getattr(facts, name)) for name in names if getattr(facts, name) is not None}
     _check_bounds(facts)
-    return Annotated[float, Field(**bounds)] if bounds else float  # type: ignore[arg-type]  # bounds alone
+    return Annotated[float, Field(**bounds)] if bounds else float
 
 
 def _decimal(facts: Facts, step: Fraction) -> Made:

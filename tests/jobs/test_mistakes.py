@@ -101,6 +101,9 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"question": None, "target": "tests.jobs.targets:Bill"}, "has no 'Bill'"),
         ({"question": None, "target": "tests.jobs.targets:Money"}, "not a pydantic model"),
         ({"question": None, "target": "tests.jobs.targets:Pair"}, "field 'both'"),
+        ({"question": None, "target": "tests.jobs.targets:Endless"}, "field 'share' has the type"),
+        ({"question": None, "target": "tests.jobs.targets:Word"}, "field 'word' has the pattern"),
+        ({"question": None, "target": "/nowhere/bill.json"}, "/nowhere/bill.json cannot be read"),
         ({"model": "/nowhere/model"}, "/nowhere/model holds no checkpoint"),
     ],
 )
@@ -109,6 +112,30 @@ def test_a_wrong_flag(refused: Run, changes: dict[str, object], message: str) ->
     assert message in printed
     assert "hunter2" not in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "bill.json is nested deeper than 200 levels"),
+        (
+            '{"properties": {"a": {"type": ["string", "integer"]}}}',
+            "bill.json#/properties/a: no column holds",
+        ),
+        ('{"properties": {"a": {"pattern": "a^b"}}}', "field 'a' has the pattern 'a^b'"),
+    ],
+    ids=["deep", "union", "pattern"],
+)
+def test_a_schema_that_cannot_be_a_target(refused: Run, folder: Path, text: str, message: str) -> None:
+    (folder / "bill.json").write_text(text)
+    printed = refused(question=None, target=folder / "bill.json")
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_deep_line_of_questions(refused: Run, folder: Path) -> None:
+    (folder / "questions.jsonl").write_text("[" * 100_000)
+    assert "line 1 is nested deeper" in refused(question=None, questions=folder / "questions.jsonl")
 
 
 def test_an_empty_folder(refused: Run, folder: Path) -> None:

@@ -51,6 +51,7 @@ def test_a_target_of_one_s_own_is_module_and_class() -> None:
         ("unfit_targets:A", "Unable to generate pydantic-core schema for <class 'unfit_targets.Plain'>"),
         ("unparsed_targets:A", "'unparsed_targets' cannot be imported: invalid syntax"),
         ("..:Letter", "neither module:Class nor"),
+        ("letter.yaml", "neither module:Class nor one of Invoice, Receipt, nor a .json file"),
     ],
 )
 def test_a_name_that_leads_to_no_target_is_one_sentence(name: str, message: str) -> None:
@@ -120,6 +121,18 @@ def test_a_jsonl_file_holds_one_question_an_object(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "  "}\n', "a.jsonl, line 1: text: String should have at least 1 character"),
         ("a.jsonl", '{"text": "a", "pages": [0]}\n', "a.jsonl, line 1: pages.0: Input should be greater"),
         ("a.jsonl", "3\n", "a.jsonl, line 1: Input should be"),
+        ("a.jsonl", '{"text": "a"}\n' + "[" * 100_000, "a.jsonl, line 2 is nested deeper than 200 levels"),
+        ("a.jsonl", '{"text": "\\ud800"}\n', "a.jsonl, line 1 holds half a surrogate pair"),
+        (
+            "a.jsonl",
+            '{"text": "a", "text": "b"}\n',
+            "a.jsonl, line 1 has the name 'text' twice in one object",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "pages": [' + "1" * 5000 + "]}\n",
+            "line 1 holds a number of more than 400",
+        ),
         ("a.jsonl", '{"text": "a", "id": "x"}\n{"text": "b", "id": "x"}\n', "lines 1 and 2 .* 'x'"),
     ],
 )
