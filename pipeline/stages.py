@@ -22,6 +22,7 @@ from pipeline.dedup.registry import Claim, own
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.reading import content_key, read_source
 from pipeline.parse.answers import read_completion
+from pipeline.parse.validator import Validator
 from pipeline.plan.items import Window, page_ranges, questions_for, windows
 from pipeline.plan.keys import item_key, item_keys, without
 from pipeline.plan.limits import Limits
@@ -49,7 +50,7 @@ from pipeline.plan.rows import (
 from pipeline.rasterize.sandbox import Document, Sandbox
 from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
-from schemas.targets import Question, load_target
+from schemas.targets import SHIPPED, Question, load_target
 
 # Pixels that are claimed together: some seven pages, each drawn in about 5 ms.
 CLAIM_BYTES = 16 * 2**20
@@ -250,7 +251,7 @@ def read_answers(table: pa.Table, plan: Plan) -> pa.Table:
     failed, others = hand_on(others, FAILED, schema)
     rows: list[Row] = []
     for row in completions.to_pylist():
-        found = read_completion(row, plan, _tokenizer(plan.model, plan.vocab_size))
+        found = read_completion(row, plan, _tokenizer(plan.model, plan.vocab_size), _validator(plan.target))
         rows += share_seconds(row, [_result(found)])
     for row in failed.to_pylist():
         rows += share_seconds(row, list(map(_result, _failures(row, plan))))
@@ -286,6 +287,12 @@ def _result(found: Answer | Failure) -> Row:
 def _sandbox(limits: Limits) -> Sandbox:
     """Once a worker process: its child is used for all documents."""
     return Sandbox(limits)
+
+
+@cache
+def _validator(target: str | None) -> Validator | None:
+    """Once a worker process: its child is used for all answers. Quire's own targets need none."""
+    return Validator(target) if target is not None and target not in SHIPPED else None
 
 
 @cache
