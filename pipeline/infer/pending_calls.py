@@ -1,8 +1,8 @@
 """The calls of a Replica that wait side by side: prompt groups in, their completions out, call by call.
 
 Ray Data gives a Replica several batches at a time, each in a thread of its own. One worker answers all of
-them: an engine in a thread, or a group of ranks. So the last answers of one batch are written while the next
-batch is read. `PendingCalls` knows which completion belongs to which call, and nothing of how the worker
+them: the supervisor of an engine in another process. So the last answers of one batch are written while the
+next batch is read. `PendingCalls` knows which completion belongs to which call, and nothing of how the worker
 makes it.
 """
 
@@ -39,7 +39,7 @@ class PendingCalls:
         self._calls: dict[str, _Call] = {}  # by branch
         self._busy = self._idle = 0.0  # seconds that no call has reported yet
         self._emptied: float | None = None  # when the last of all calls had its answers
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def ask(self, groups: Sequence[Group], worker: Worker) -> tuple[dict[str, Completion], float, float]:
         """The completions by branch id, which is unique among all calls; the busy and the idle seconds.
@@ -75,7 +75,7 @@ class PendingCalls:
             if completions and not self._calls:
                 self._emptied = time.perf_counter()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """The worker has broken: all calls that wait, or will come, raise."""
         with self._lock:
             self._error = error
