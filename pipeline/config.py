@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from model.checkpoint import check_checkpoint
+from model.checkpoint_files import check_checkpoint
 from model.config import check_fp8_widths, check_tensor_parallel_size
 from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema

@@ -13,6 +13,7 @@ from threading import Event, Lock
 from typing import Protocol
 
 from model.engine.request import Completion, Group
+from pipeline.infer.ranks import EngineBrokenError
 
 
 class Worker(Protocol):
@@ -45,8 +46,8 @@ class PendingCalls:
         """The completions by branch id, which is unique among all calls; the busy and the idle seconds.
 
         The worker was busy, or had nothing to do, for so many seconds since the last call that returned. Over
-        all calls the seconds add up; the time before the first call is neither. Raises RuntimeError when the
-        worker has broken.
+        all calls the seconds add up; the time before the first call is neither. Raises EngineBrokenError when
+        the worker has broken.
         """
         call = _Call({branch.id for group in groups for branch in group.branches})
         with self._lock:
@@ -85,4 +86,4 @@ class PendingCalls:
     def _check(self) -> None:
         if self._error is not None:
             what = f"{type(self._error).__name__}: {self._error}"
-            raise RuntimeError(f"the engine broke: {what}") from self._error
+            raise EngineBrokenError(f"the engine broke: {what}") from self._error

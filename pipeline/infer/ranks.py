@@ -24,6 +24,10 @@ class RanksLostError(Exception):
     """
 
 
+class EngineBrokenError(RuntimeError):
+    """A Replica cannot start its ranks, or has started them in vain too often: the run ends. One sentence."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """The work of a rank since its last report."""

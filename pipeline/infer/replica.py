@@ -33,7 +33,7 @@ class Replica:
         self._worker = self.start_worker(config, self._calls)
 
     def start_worker(self, config: ReplicaConfig, calls: PendingCalls) -> Worker:
-        """Comes back when the model is loaded. Raises RanksLostError."""
+        """Comes back when the model is loaded. Raises EngineBrokenError."""
         start: StartRanks = partial(EngineProcess, config)
         if config.tensor_parallel > 1:
             # Only here: it brings torch, which a Replica of one rank does without.

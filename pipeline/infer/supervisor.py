@@ -14,7 +14,7 @@ from threading import Event, Thread
 
 from model.engine.request import Group
 from pipeline.infer.engine_loop import Deliver
-from pipeline.infer.ranks import Ranks, RanksLostError
+from pipeline.infer.ranks import EngineBrokenError, Ranks, RanksLostError
 from pipeline.infer.retry_queue import RetryQueue
 
 STARTS = 3  # that may fail in a row: then it is not bad luck
@@ -33,7 +33,7 @@ class Supervisor:
     """Answers in a thread, as an `EngineLoop` does, but in other processes."""
 
     def __init__(self, start: StartRanks, deliver: Deliver, fail: Callable[[BaseException], None]) -> None:
-        """Comes back when the ranks are ready. Raises RanksLostError if they cannot be started.
+        """Comes back when the ranks are ready. Raises EngineBrokenError if they cannot be started.
 
         `start` is called in the supervisor's thread, which lives as long as the ranks.
         """
@@ -72,6 +72,9 @@ class Supervisor:
     def _run(self) -> None:
         try:
             self._ranks = self._start()
+        except RanksLostError as error:
+            self._ready.set_exception(EngineBrokenError(f"the engine does not start: {error}"))
+            return
         except BaseException as error:
             self._ready.set_exception(error)  # every error: `__init__` raises it
             return

@@ -13,10 +13,11 @@ from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
-from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
+from ray.util import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from model.engine.request import Group
+from pipeline.infer.placement_groups import remove_group
 from pipeline.infer.ranks import START_SECONDS, RanksLostError, Report, StepWatch
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.tp_worker import TPWorker
@@ -127,30 +128,3 @@ def starter(config: ReplicaConfig) -> Callable[[Event], TPGroup]:
     name = f"{config.plan.run_id}-{ray.get_runtime_context().get_actor_id()}"
     remove_group(name)
     return partial(TPGroup, name, config)
-
-
-def remove_group(name: str) -> None:
-    """Removes the placement group, if there is one, with the processes in it."""
-    try:
-        remove_placement_group(get_placement_group(name))
-        while get_placement_group(name):
-            time.sleep(0.01)
-    except ValueError:
-        return  # not, or no longer, there
-
-
-def remove_groups(prefix: str, patience: float) -> None:
-    """At a run's end, removes the groups that their supervisors have not removed after `patience` seconds.
-
-    A supervisor that was killed cannot, and Ray would keep its group as long as the driver lives.
-    """
-    deadline = time.monotonic() + patience
-    while names := [
-        group["name"]
-        for group in placement_group_table().values()
-        if group["name"].startswith(prefix) and group["state"] != "REMOVED"
-    ]:
-        if time.monotonic() > deadline:
-            for name in names:
-                remove_group(name)
-        time.sleep(0.1)

@@ -16,7 +16,8 @@ from jobs.bench.memory import MEASURES
 from jobs.bench.models import PIXTRAL_12B
 from jobs.bench.page import Timing
 from jobs.bench.workloads import WORKLOADS, operations_of
-from model.checkpoint import check_checkpoint, save_model
+from model.checkpoint import save_model
+from model.checkpoint_files import check_checkpoint
 from tests.model.tiny import CONFIG, tiny_pixtral
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 

@@ -8,7 +8,7 @@ import pytest
 
 from model.engine.request import Branch, Completion, Group
 from pipeline.infer.pending_calls import PendingCalls
-from pipeline.infer.ranks import RanksLostError, Report
+from pipeline.infer.ranks import EngineBrokenError, RanksLostError, Report
 from pipeline.infer.supervisor import LIVES, STARTS, Supervisor
 from tests.pipeline.seats import completion
 
@@ -103,7 +103,7 @@ def test_calls_side_by_side_survive_the_death_of_their_ranks() -> None:
 def test_ranks_that_do_not_start_are_tried_again() -> None:
     lives = Lives(deadly=set(), failing_starts=STARTS - 1)
     assert len(lead(lives, [pages(2)])) == 2
-    with pytest.raises(RanksLostError, match="no room"):
+    with pytest.raises(EngineBrokenError, match="the engine does not start: OutOfMemoryError: no room"):
         lead(Lives(deadly=set(), failing_starts=STARTS), [pages(2)])
 
 
