@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from random import Random
-from signal import SIGKILL, SIGSTOP
+from signal import SIGKILL, SIGSTOP, Signals
 
 import pytest
 
@@ -58,14 +58,27 @@ def test_a_rank_that_hangs_and_a_leader_that_is_killed(
     assert len(found) == 48
 
 
-def test_the_process_of_one_rank_is_killed_and_hangs_and_its_replica_is_killed(
-    tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "moments",
+    [
+        [(6, LOADED_ENGINE, SIGKILL)],
+        pytest.param(
+            [(6, LOADED_ENGINE, SIGKILL), (18, LOADED_ENGINE, SIGSTOP), (30, REPLICA, SIGKILL)],
+            marks=pytest.mark.soak,
+        ),
+    ],
+)
+def test_the_process_of_one_rank_is_replaced(
+    moments: list[tuple[int, str, Signals]],
+    tiny_checkpoint: Path,
+    documents: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    moments = [(6, LOADED_ENGINE, SIGKILL), (18, LOADED_ENGINE, SIGSTOP), (30, REPLICA, SIGKILL)]
     strikes = Strikes(tmp_path / "gate", moments)
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
     found = run_with(prepared, placement(ranks=1), strikes, monkeypatch, step_seconds=15.0)
-    assert len(strikes.struck) == 3
+    assert len(strikes.struck) == len(moments)
     assert found == undisturbed(prepared)
     assert len(found) == 48
 
