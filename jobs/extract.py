@@ -197,8 +197,8 @@ def make_parser() -> Parser:
         action="append",
         default=[],
         metavar="NAME",
-        help="Invoice, Receipt, module:Class of a pydantic model of your own, or FILE.json, a JSON Schema; or "
-        "markdown: each page as Markdown; repeat it for several",
+        help="Invoice, Receipt, module:Class of a pydantic model of your own, or FILE.json, a JSON Schema; "
+        "or markdown: each page as Markdown; repeat it for several",
     )
     add(
         "--keep-headers",

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from model.checkpoint_files import check_checkpoint
-from model.config import check_tensor_parallel_size
+from model.config import check_fp8_widths, check_tensor_parallel_size
 from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
@@ -178,6 +178,8 @@ def make_plan(config: FlowConfig) -> Plan:
     targets = _targets(config.targets)
     shape = check_checkpoint(folder)
     check_tensor_parallel_size(shape, config.tensor_parallel)
+    if config.dtype == "fp8":
+        check_fp8_widths(shape, config.tensor_parallel)
     Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
     max_side = config.max_side or min(MAX_SIDE, image_size)

@@ -27,9 +27,9 @@ from pipeline.commit.writer import Writer
 from pipeline.dedup.registry import Claim, SharedRegistry
 from pipeline.dedup.resolver import Resolver
 from pipeline.infer.placement import Placement
+from pipeline.infer.placement_groups import remove_groups
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.infer.tp_group import remove_groups
 from pipeline.ingest.listing import split
 from pipeline.plan.rows import SECONDS
 from pipeline.prepare import Prepared, describe

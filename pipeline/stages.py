@@ -23,6 +23,7 @@ from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.messages import read_turns
 from pipeline.ingest.reading import content_key, read_conversation, read_password, read_source
 from pipeline.parse.answers import read_completion
+from pipeline.parse.validator import Validator
 from pipeline.plan.items import Window, asked_of, page_ranges, windows
 from pipeline.plan.keys import answer_settings, item_keys, without
 from pipeline.plan.limits import Limits
@@ -52,6 +53,7 @@ from pipeline.rasterize.pages import Page, draw, draw_images
 from pipeline.rasterize.sandbox import Document, Sandbox
 from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
+from schemas.targets import has_own_code
 
 # Pixels that are claimed together: some seven pages, each drawn in about 5 ms.
 CLAIM_BYTES = 16 * 2**20
@@ -293,7 +295,8 @@ def read_answers(table: pa.Table, plan: Plan) -> pa.Table:
     failed, others = hand_on(others, FAILED, schema)
     rows: list[Row] = []
     for row in completions.to_pylist():
-        found = read_completion(row, plan, _tokenizer(plan.model, plan.vocab_size))
+        validator = _validator(plan.asks[row["ask"]].target)
+        found = read_completion(row, plan, _tokenizer(plan.model, plan.vocab_size), validator)
         rows += share_seconds(row, [_result(found, row["ask"])])
     for row in failed.to_pylist():
         rows += share_seconds(row, [_result(found, ask) for found, ask in _failures(row, plan)])
@@ -334,6 +337,12 @@ def _result(found: Answer | Failure, ask: int) -> Row:
 def _sandbox(limits: Limits) -> Sandbox:
     """Once a worker process: its child is used for all documents."""
     return Sandbox(limits)
+
+
+@cache
+def _validator(target: str | None) -> Validator | None:
+    """Once a worker process: its child is used for all answers. Only code of a user's needs one."""
+    return Validator(target) if target is not None and has_own_code(target) else None
 
 
 @cache

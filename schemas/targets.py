@@ -7,13 +7,15 @@ file with a JSON schema. A model with another field is refused here, before a ru
 import datetime as dt
 import hashlib
 import importlib
+import sysconfig
+import traceback
 from collections.abc import Iterator
 from decimal import Decimal
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas import json_schema_file
 from schemas.arrow import arrow_schema, schema_hash
@@ -101,8 +103,11 @@ def load_target(text: str) -> type[BaseModel]:
         )
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, SyntaxError, PydanticUserError) as error:
-        reason = str(error).splitlines()[0]
+    except KeyboardInterrupt:
+        raise  # the user's
+    except BaseException as error:
+        # A user's module runs here, and may raise anything: sys.exit() is among its mistakes.
+        reason = _reason(error)
         raise ValueError(f"target {name!r}: module {module_name!r} cannot be imported: {reason}") from error
     target = getattr(module, class_name, None)
     if target is None:
@@ -111,6 +116,26 @@ def load_target(text: str) -> type[BaseModel]:
         raise ValueError(f"target {name!r} is not a pydantic model; derive it from pydantic.BaseModel")
     arrow_schema(target)
     return target
+
+
+def has_own_code(text: str) -> bool:
+    """Whether values of the target meet code of its user's: that of a class, but of no shipped one."""
+    return ":" in text and not json_schema_file.is_schema(text)
+
+
+def _reason(error: BaseException) -> str:
+    """File, line and cause. Example: contracts.py, line 3: NameError: name 'Decimal' is not defined"""
+    cause = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    libraries = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith((*libraries, "<"))
+    ]
+    # Without one, it is the module that is missing.
+    return f"{frames[-1].filename}, line {frames[-1].lineno}: {cause}" if frames else cause
 
 
 def _id_of(data: dict[str, Any]) -> str:

@@ -52,7 +52,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item) -> str:
-    """Which tests one worker runs, where there are several: those of a file, or of a fixture of the session."""
+    """Which tests one worker runs, of several: those of a file, or of a fixture of the session."""
     fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
     return next((name for name in SESSION if name in fixtures), item.location[0])
 

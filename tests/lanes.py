@@ -2,10 +2,10 @@
 
 python -m tests.lanes [check]
 
-One lane is tests that start processes and mostly wait for them, two at a time. The other is the static checks,
-and then the tests that compute in pytest's own process. The marker `processes` decides, so that each test is in one lane.
-A lane goes on after a check that failed. The first lane is shown as it runs; the other one's output
-follows.
+One lane is tests that start processes and mostly wait for them, two at a time. The other is the static
+checks, and then the tests that compute in pytest's own process. The marker `processes` decides, so that each
+test is in one lane. A lane goes on after a check that failed. The first lane is shown as it runs; the other
+one's output follows.
 """
 
 import argparse

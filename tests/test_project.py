@@ -42,6 +42,8 @@ def run_python(program: str) -> str:
         "model.network.image_grid",
         "model.text.grammar",
         "model.engine.scheduler",
+        "model.engine.request",
+        "pipeline.flow",
         "jobs.extract",
         "pipeline.config",
         "jobs.train",

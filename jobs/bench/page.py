@@ -24,7 +24,7 @@ from model.checkpoint import load_model
 from model.engine.engine import BatchEngine
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Completion, Engine, Group
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from model.network.image_grid import grid
 from model.network.pixtral import Pixtral
 from model.text.tokenizer import ImagePlaceholder, Tokenizer

@@ -82,7 +82,8 @@ class Answer:
                 return "stop"
         if len(self.token_ids) == self.branch.max_new_tokens:
             return "length"
-        return "repetition" if self._guard.loops(token) else None
+        has_comma = self.matcher is not None and self.matcher.has_comma
+        return "repetition" if self._guard.loops(token, has_comma) else None
 
 
 def check_grammars(grammars: Grammars | None, vocab_size: int) -> None:

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from model.config import PixtralConfig
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from model.network.image_grid import fit
 
 FinishReason = Literal["stop", "length", "repetition", "grammar", "error"]

@@ -1,4 +1,4 @@
-"""From a Replica's config and its model to the engine: in a Replica of one process, or in rank 0 of several.
+"""From a Replica's config and its model to the engine: in the process that has all of it, or in rank 0.
 
 A rank that only follows imports none of this: the engine brings llguidance.
 """
@@ -8,6 +8,7 @@ from model.executor.executor import Executor
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
+from pipeline.infer.device import engine_config
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.plan.plan import model_folder
 
@@ -21,6 +22,6 @@ def make_engine(model: Pixtral, config: ReplicaConfig, executor: Executor | None
         eos_id=tokenizer.eos,
         grammars=grammars,
         token_bytes=tokenizer.token_bytes,
-        config=config.engine,
+        config=engine_config(config),
         executor=executor,
     )

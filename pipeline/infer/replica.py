@@ -1,11 +1,13 @@
 """Prompt groups in, completions out: the Replica, one copy of the model as a Ray Data actor.
 
-Ray Data gives it several batches at a time, each in a thread of its own, and one engine answers all of them.
-The Replica knows nothing of documents.
+Ray Data gives it several batches at a time, each in a thread of its own, and one engine answers all of them,
+in a process that may die: the Replica itself computes nothing, and loads no torch. It knows nothing of
+documents.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -13,28 +15,35 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from model.checkpoint import load_model
 from model.engine.request import Branch, Completion, Group
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from pipeline.cancellation import is_stopping
-from pipeline.infer.engine_factory import make_engine
-from pipeline.infer.engine_loop import EngineLoop
+from pipeline.infer.engine_process import EngineProcess
 from pipeline.infer.pending_calls import PendingCalls, Worker
-from pipeline.infer.replica_config import ReplicaConfig, take_device
-from pipeline.infer.tp_supervisor import TPSupervisor
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.supervisor import StartRanks, Supervisor
 from pipeline.plan.keys import item_seed
-from pipeline.plan.plan import model_folder
 from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, share_seconds, table_of
 
 
 class Replica:
-    """One copy of the model, for as long as the run lasts: in this process, or in ranks that it starts."""
+    """One copy of the model, for as long as the run lasts, in processes that it starts."""
 
     def __init__(self, config: ReplicaConfig) -> None:
         self._plan = config.plan
         self._numbers = count()
         self._calls = PendingCalls()
-        self._worker = _worker(config, self._calls)
+        self._worker = self.start_worker(config, self._calls)
+
+    def start_worker(self, config: ReplicaConfig, calls: PendingCalls) -> Worker:
+        """Comes back when the model is loaded. Raises EngineBrokenError."""
+        start: StartRanks = partial(EngineProcess, config)
+        if config.tensor_parallel > 1:
+            # Only here: it brings torch, which a Replica of one rank does without.
+            from pipeline.infer.tp_group import starter
+
+            start = starter(config)
+        return Supervisor(start, calls.deliver, calls.fail)
 
     def __del__(self) -> None:
         if hasattr(self, "_worker"):
@@ -124,14 +133,6 @@ class Replica:
             if branches:
                 again.append(replace(group, branches=branches))
         return again
-
-
-def _worker(config: ReplicaConfig, calls: PendingCalls) -> Worker:
-    if config.tensor_parallel > 1:
-        return TPSupervisor(config, calls.deliver, calls.fail)
-    device, dtype = take_device(config)
-    model = load_model(model_folder(config.plan.model), device=device, dtype=dtype)
-    return EngineLoop(make_engine(model, config), calls.deliver, calls.fail)
 
 
 def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) -> list[NDArray[np.uint8]]:

@@ -16,7 +16,7 @@ JSON Schema does not know.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
@@ -45,8 +45,12 @@ class AnswerError(ValueError):
     """The text is no answer. `reason` is the word to count by."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(reason, message)  # both, so that it can be pickled
         self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def read_answer(raw_text: str) -> str:
@@ -94,8 +98,17 @@ def value_spans(raw_text: str) -> list[Leaf]:
     return _parse(raw_text)[1]
 
 
-def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) -> Answer | Failure:
-    """The row for one item; `row` has the columns of `rows.COMPLETIONS`."""
+def read_completion(
+    row: Mapping[str, Any],
+    plan: Plan,
+    tokenizer: Tokenizer,
+    validate: Callable[[str], object] | None = None,
+) -> Answer | Failure:
+    """The row for one item; `row` has the columns of `rows.COMPLETIONS`.
+
+    `validate` reads a target's text; it has the errors of `read_target`, and gives an object with the
+    target's fields. None: the target's validators may run in this process.
+    """
     if row["finish_reason"] == "error":
         named = ENGINE_ERROR.fullmatch(row["error"])
         reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", named[1]).lower() if named else "engine_error"
@@ -107,14 +120,15 @@ def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) ->
     ask = plan.asks[row["ask"]]
     target = ask.model
     leaves: list[Leaf] = []
-    answer: BaseModel | str
+    answer: object
     body = _body(text)
     try:
         if ask.target == MARKDOWN:
             body = read_markdown(text, row["finish_reason"])
             answer = text[slice(*body)]
         elif target:
-            answer, leaves = read_target(target, raw_text), value_spans(raw_text)
+            answer = validate(raw_text) if validate else read_target(target, raw_text)
+            leaves = value_spans(raw_text)
         else:
             answer = read_answer(text)
     except AnswerError as error:
@@ -124,10 +138,10 @@ def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) ->
         return _failure(row, plan, "parse", reason, row["error"] or str(error), raw_text)
     spans = [(leaf.start, leaf.end) for leaf in leaves]
     whole, *each = confidences([body, *spans], row["token_ids"], row["logprobs"], tokenizer)
-    return answer_row(target).model_validate(
+    checked = Answer.model_validate(
         {
             **_item(row, plan),
-            "answer": answer,
+            "answer": "",
             "raw_text": raw_text,
             "confidence": whole,
             "fields": [
@@ -145,6 +159,8 @@ def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) ->
             "prompt_key": row["prompt_key"],
         }
     )
+    # Without a second look at the answer, which would run the target's validators in this process.
+    return answer_row(target).model_construct(**dict(checked) | {"answer": answer})
 
 
 def _item(row: Mapping[str, Any], plan: Plan) -> dict[str, Any]:

@@ -87,6 +87,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"replicas": "all"}, "'all' is neither a number nor auto"),
         ({"tensor_parallel": 0}, "--tensor-parallel 0"),
         ({"tensor_parallel": 3}, "choose one of 1, 2"),  # the checkpoint has two key and value heads
+        ({"dtype": "fp8"}, "FP8 needs widths that are multiples of 16, and this model has hidden_dim 56"),
         ({"colour": "red"}, "unrecognized arguments"),
         ({"id_column": "name"}, "needs --column as well"),
         ({"input": "/nowhere/at/all"}, "/nowhere/at/all"),
@@ -98,6 +99,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"question": None, "questions": "/nowhere/questions.csv"}, ".txt"),
         ({"question": None, "target": "Bill"}, "Invoice, Receipt"),
         ({"question": None, "target": "nowhere:Bill"}, "cannot be imported"),
+        ({"question": None, "target": "tests.jobs.leaves:Bill"}, "leaves.py, line 5: SystemExit: no licence"),
         ({"question": None, "target": "tests.jobs.targets:Bill"}, "has no 'Bill'"),
         ({"question": None, "target": "tests.jobs.targets:Money"}, "not a pydantic model"),
         ({"question": None, "target": "tests.jobs.targets:Pair"}, "field 'both'"),

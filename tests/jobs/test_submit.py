@@ -204,6 +204,7 @@ def processes_of_jobs(head: Head) -> list[str]:
     marks = (
         "jobs.extract",
         "pipeline.rasterize.sandbox_main",
+        "pipeline.infer.engine_main",
         "ray::MapWorker",
         "ray::MapBatches",
         "ray::TPWorker",

@@ -17,7 +17,6 @@ from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import create_tables, read_table
 from pipeline.commit.writer import Writer
 from pipeline.config import FlowConfig, make_plan
-from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.prepare import prepare
@@ -25,6 +24,7 @@ from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.arrow import json_schema
 from schemas.targets import Invoice, Question
 from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.local_replica import LocalReplica
 from tests.pipeline.plans import QUESTIONS, plan_for
 
 
@@ -36,7 +36,7 @@ def results(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     (folder / "b.pdf").write_bytes(pdf_bytes())
     (folder / "c.pdf").write_bytes(b"broken")
     plan = plan_for(tiny_checkpoint)
-    replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
+    replica = LocalReplica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     return [
         read_answers(completion, plan)
         for opened in open_sources(list_sources([str(folder)]), plan)

@@ -97,7 +97,7 @@ TICKET: dict[str, Any] = {
 def test_a_plan_answers_where_its_schema_s_file_is_not(tiny_checkpoint: Path, tmp_path: Path) -> None:
     file = tmp_path / "ticket.json"
     file.write_text(json.dumps(TICKET))
-    made = plan_for(tiny_checkpoint, target=target_text(str(file)), max_new_tokens=120)
+    made = plan_for(tiny_checkpoint, targets=(target_text(str(file)),), max_new_tokens=120)
     file.unlink()
     json_schema_file.load.cache_clear()  # as in another process
     plan = pickle.loads(pickle.dumps(made))
@@ -135,8 +135,8 @@ def test_the_settings_key_follows_the_content_of_the_file_and_not_its_path(
     def key(path: Path, schema: Any) -> tuple[str, str]:
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(schema))
-        plan = plan_for(tiny_checkpoint, target=target_text(str(path)))
-        return plan.settings_key, plan.questions[0].text
+        plan = plan_for(tiny_checkpoint, targets=(target_text(str(path)),))
+        return plan.settings_key, plan.asks[0].questions[0].text
 
     first = key(tmp_path / "a" / "ticket.json", TICKET)
     assert key(tmp_path / "b" / "other.json", TICKET) == first

@@ -19,7 +19,7 @@ from model.engine.engine import BatchEngine
 from model.engine.reference import ReferenceEngine
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, Engine, Group
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
@@ -309,6 +309,39 @@ def test_identical_pages_are_computed_once_even_in_later_calls(
     assert encoded == [1, 1, 1]
 
 
+def test_equal_images_are_encoded_once_and_release_their_features(
+    model: Pixtral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one group, of groups of other words, and of waiting groups that will find theirs in the cache."""
+    encoded: list[int] = []
+    encode = model.encode_images
+
+    def count(images: Sequence[Tensor]) -> Tensor:
+        encoded.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(model, "encode_images", count)
+    image = (7, 3, 4)
+    groups = [
+        make_group("twice", [image, image], [(3, 9)]),
+        make_group("equal", [image, image], [(4, 9)]),
+        make_group("words", [image], [(3, 9)], system=4),
+    ]
+    for config in (ROOMY, configured(ROOMY, max_num_batched_tokens=20, encode_patches=100)):
+        engine = BatchEngine(model, eos_id=EOS, config=config)
+        encoded.clear()
+        for group in groups:
+            engine.submit(group)
+        done: dict[str, Completion] = {}
+        while engine.pending:
+            done |= {completion.id: completion for completion in engine.step()}
+            # Of groups whose branches have started.
+            started = [work.prefix for work in engine._groups.values() if work.cached]
+            assert all(picture.features_PD is None for prefix in started for picture in prefix.images)
+        assert encoded == [1]
+        assert_equal(done, answers(ReferenceEngine(model, eos_id=EOS), groups))
+
+
 def test_an_image_seen_at_two_sizes_is_two_prefixes(model: Pixtral) -> None:
     """Here both begin with the same tokens: a column of patches, 3 of them or 7."""
     sliver = np.random.default_rng(5).integers(0, 256, (100, 10, 3), dtype=np.uint8)
@@ -566,6 +599,27 @@ def test_a_lost_device_is_nobodys_error(model: Pixtral, monkeypatch: pytest.Monk
         engine.step()
 
 
+@pytest.mark.parametrize("what", ["step", "encode"])
+def test_a_device_that_is_found_to_be_lost_is_nobodys_error(
+    what: str, model: Pixtral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuBLAS and Triton raise the same RuntimeError for it as for a request."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED")
+
+    def lost(device: torch.device) -> None:
+        raise torch.AcceleratorError("device lost")
+
+    monkeypatch.setattr(model, {"step": "step", "encode": "encode_images"}[what], fail)
+    engine = BatchEngine(model, eos_id=EOS, config=ROOMY)
+    engine.submit(mixed_groups()[0])
+    for module in ("engine", "runner"):
+        monkeypatch.setattr(f"model.engine.{module}.check_device", lost)
+    with pytest.raises(torch.AcceleratorError):
+        engine.step()
+
+
 def test_a_model_of_nan_is_an_error() -> None:
     model = tiny_pixtral()
     model.norm.weight[3] = float("nan")
@@ -585,6 +639,12 @@ def test_submitted_is_pending_until_completed_or_aborted(model: Pixtral) -> None
         engine.submit(make_group("bad", [], [(2, 3)]))
     engine.abort("bad/0")
     engine.abort("a")
+    assert engine.pending == 0
+    assert engine.submit(make_group("half", [], [(2, 3), (2, 0)])) == ["half/0", "half/1"]
+    assert engine.submit(make_group("whole", [(0, 2, 3)], [(2, 0)])) == ["whole/0"]
+    assert engine.pending == 3
+    engine.abort("half")
+    engine.abort("whole")
     assert engine.pending == 0
     assert engine.step() == []
     assert_empty(engine)

@@ -191,7 +191,7 @@ def test_every_character_can_stand_in_an_enum(grammars: Grammars) -> None:
     matcher = grammars.matcher(json.dumps({"type": "string", "enum": characters}))
     for character in characters[:300] + characters[300::50]:
         text = trained(character).encode()
-        assert Matcher(matcher.inner.deep_copy()).inner.try_consume_tokens(bytewise(text)) == len(text)
+        assert matcher.inner.deep_copy().try_consume_tokens(bytewise(text)) == len(text)
 
 
 def test_half_a_character_can_only_be_completed(grammars: Grammars) -> None:
@@ -209,7 +209,7 @@ def test_a_token_is_allowed_if_its_bytes_are(grammars: Grammars, written: str) -
     assert follow(start, grammars, bytewise(written))
 
     def fits(data: bytes) -> bool:
-        return Matcher(start.inner.deep_copy()).inner.try_consume_tokens(bytewise(data)) == len(data)
+        return start.inner.deep_copy().try_consume_tokens(bytewise(data)) == len(data)
 
     expected = [token for token in range(1000, NANO.vocab_size) if fits(NANO.token_bytes(token))]
     assert allowed(start, grammars) == expected
