@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import check_reachable, versions
 from pipeline.commit.resume import Remaining, find_remaining
-from pipeline.commit.tables import Table, create_tables
+from pipeline.commit.tables import OutputError, Table, create_tables
 from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.storage import absolute
@@ -50,7 +50,10 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
     )
     tables = create_tables(config.output, load_target(plan.target) if plan.target else None)
     with Lease(tables, plan.run_id) as lease:
-        remaining = find_remaining(sources, tables, plan, again)
+        try:
+            remaining = find_remaining(sources, tables, plan, again)
+        except OutputError as error:
+            raise ValueError(str(error)) from error
         yield Prepared(
             config=config,
             plan=plan,
