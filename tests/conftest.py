@@ -32,11 +32,15 @@ settings.register_profile("soak", deadline=None, max_examples=2_000, print_blob=
 
 
 COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before markers choose among them
+SESSION = ("one_cpu_ray", "ranks")  # fixtures that take seconds: the tests of each share one
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     config.stash[COLLECTED] = list(items)
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            item.add_marker(pytest.mark.xdist_group(_group(item)))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -45,6 +49,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def _group(item: pytest.Item) -> str:
+    """Which tests one worker runs, of several: those of a file, or of a fixture of the session."""
+    fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
+    return next((name for name in SESSION if name in fixtures), item.location[0])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -22,10 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.commit.tables import DataFile, Table, file_size, read_file, write_rows
-from pipeline.plan.items import questions_for
+from pipeline.commit.tables import DataFile, Table, answers_of, file_size, read_file, write_rows
+from pipeline.plan.items import asked_of
 from pipeline.plan.keys import is_asked
-from pipeline.plan.plan import Plan
+from pipeline.plan.plan import Ask, Plan
 
 NO_FILE = -1
 
@@ -108,6 +108,7 @@ class StaleRows:
         self._tables = tables
         self._several = several
         self._again = again
+        self._asks = dict(zip((table.name for table in answers_of(tables)), plan.asks, strict=True))
         self._indices = {name: _Index() for name in tables}
         self.doubled = set[str]()  # items with an answer and a failure: a retry was cut between two commits
 
@@ -189,7 +190,10 @@ class StaleRows:
         gone = document is None and source_key not in self._several.get(uri, ())  # it has changed since
         if name == "documents":
             return gone or document is not None
-        if row["question_id"] not in {question.id for question in questions_for(self._plan, uri)}:
+        if not any(
+            row["question_id"] == question.id and self._is_of(name, row, ask)
+            for ask, question in asked_of(self._plan, uri)
+        ):
             return False
         if document is None:  # another document's of the same uri: they leave with its own new ones
             return gone
@@ -199,3 +203,9 @@ class StaleRows:
             or row.get("reason") in self._again
             or (name == "failures" and row["item_key"] in self.doubled)
         )
+
+    def _is_of(self, name: str, row: Mapping[str, Any], ask: Ask) -> bool:
+        """Whether a stored row may be one of this ask's: a target can have the name of a question."""
+        if name in self._asks:
+            return self._asks[name] is ask
+        return (row["target"] is None) == (ask.target is None)

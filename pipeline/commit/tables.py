@@ -11,11 +11,12 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -45,7 +46,7 @@ class OutputError(RuntimeError):
 class Table:
     """One table of a run, as workers and the driver need to know it. Travels by pickle."""
 
-    name: str  # what the run calls it: answers, failures, documents
+    name: str  # what the run calls it: answers, or answers/... where it writes several; failures, documents
     uri: str  # an absolute path or an s3:// address
     schema: pa.Schema  # of every row, in the order of the columns
 
@@ -59,10 +60,13 @@ class DataFile:
     rows: int
 
 
-def create_tables(output: str, target: type[BaseModel] | None) -> dict[str, Table]:
+def create_tables(output: str, *asked: Literal["markdown"] | type[BaseModel] | None) -> dict[str, Table]:
     """The tables of a run by name, in the order of their commits; those that do not exist are created empty.
 
-    Free questions (target None) share `answers/text`, each target has its `answers/<target>-<schema hash>`.
+    `asked` has an element for each ask: free questions (None) share `answers/text`, transcription has
+    `answers/markdown`, each target its `answers/<target>-<schema hash>`. They come first, in this order. A
+    single one is called "answers", several go by their paths under the output.
+
     An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
     a table there has other columns, or the path has a percent sign before two hex digits.
     """
@@ -71,9 +75,15 @@ def create_tables(output: str, target: type[BaseModel] | None) -> dict[str, Tabl
         raise ValueError(
             f"the output {root} has {escape[0]} in its path, which Delta Lake misreads; choose another"
         )
-    kind = f"{target.__name__}-{schema_hash(target)}" if target else "text"
     tables = [
-        Table(name="answers", uri=f"{root}/answers/{kind}", schema=arrow_schema(answer_row(target))),
+        Table(
+            name="answers" if len(asked) == 1 else _answers_path(target),
+            uri=f"{root}/{_answers_path(target)}",
+            schema=arrow_schema(answer_row(None if target == "markdown" else target)),
+        )
+        for target in asked
+    ]
+    tables += [
         Table(name="failures", uri=f"{root}/failures", schema=arrow_schema(Failure)),
         Table(name="documents", uri=f"{root}/documents", schema=arrow_schema(Document)),
     ]
@@ -83,6 +93,17 @@ def create_tables(output: str, target: type[BaseModel] | None) -> dict[str, Tabl
         except (OSError, DeltaError) as error:
             raise ValueError(f"cannot open the table {table.uri}: {plain(error)}") from error
     return {table.name: table for table in tables}
+
+
+def _answers_path(target: Literal["markdown"] | type[BaseModel] | None) -> str:
+    if target is None or target == "markdown":
+        return f"answers/{target or 'text'}"
+    return f"answers/{target.__name__}-{schema_hash(target)}"
+
+
+def answers_of(tables: Mapping[str, Table]) -> list[Table]:
+    """The tables of answers, in the order of the asks."""
+    return [table for name, table in tables.items() if name not in ("failures", "documents")]
 
 
 def write_rows(table: Table, rows: pa.Table) -> DataFile:

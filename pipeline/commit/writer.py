@@ -15,9 +15,9 @@ import pyarrow.compute as pc
 from pipeline.commit.delta_log import ATTEMPTS, Change, FilesReplacedError
 from pipeline.commit.lease import Lease
 from pipeline.commit.stale_rows import Renewed, StaleRows
-from pipeline.commit.tables import OutputError, Table, plain, write_rows
+from pipeline.commit.tables import OutputError, Table, answers_of, plain, write_rows
 from pipeline.commit.uninterrupted import uninterrupted
-from pipeline.plan.rows import ANSWER, FAILURE
+from pipeline.plan.rows import ANSWER, FAILURE, column_of
 from schemas.arrow import to_table
 from schemas.rows import Document
 
@@ -72,9 +72,12 @@ class Writer:
         self._results, self._documents = [], []  # from here on, each row is in one attempt to commit it
         renewed = _renewed(results, documents)
         self._commit("documents", None, renewed)
-        for name, kind in (("answers", ANSWER), ("failures", FAILURE)):
-            rows = [result for result in results if pc.any(pc.equal(result["kind"], kind)).as_py()]
-            self._commit(name, self._rows_of(name, kind, pa.concat_tables(rows)) if rows else None, renewed)
+        answers = [(table.name, ANSWER, ask) for ask, table in enumerate(answers_of(self._tables))]
+        for name, kind, ask in [*answers, ("failures", FAILURE, None)]:
+            mine = [result.filter(_of(result, kind, ask)) for result in results]
+            rows = [result for result in mine if len(result)]
+            new = self._rows_of(name, column_of(kind, ask or 0), rows) if rows else None
+            self._commit(name, new, renewed)
         if documents:
             self._commit("documents", to_table(Document, documents), renewed)
         self._last = time.monotonic()
@@ -101,10 +104,16 @@ class Writer:
             f"{table.uri} cannot be written: other tools replace its files all the time; stop them first"
         )
 
-    def _rows_of(self, name: str, kind: str, results: pa.Table) -> pa.Table:
+    def _rows_of(self, name: str, column: str, results: Sequence[pa.Table]) -> pa.Table:
         """The rows of one table, out of the struct column in which they travel."""
-        column = results.filter(pc.equal(results["kind"], kind))[kind]
-        return pa.Table.from_arrays(column.flatten(), schema=self._tables[name].schema)
+        structs = pa.chunked_array([chunk for result in results for chunk in result[column].chunks])
+        return pa.Table.from_arrays(structs.flatten(), schema=self._tables[name].schema)
+
+
+def _of(results: pa.Table, kind: str, ask: int | None) -> pa.ChunkedArray:
+    """Which rows are of a kind, and of an ask if that is given."""
+    mine = pc.equal(results["kind"], kind)
+    return mine if ask is None else pc.and_(mine, pc.equal(pc.fill_null(results["ask"], 0), ask))
 
 
 def _renewed(results: Sequence[pa.Table], documents: Sequence[Document]) -> dict[str, Renewed]:

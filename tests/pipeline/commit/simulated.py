@@ -22,14 +22,14 @@ from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import OutputError, create_tables, read_table
 from pipeline.commit.writer import Writer
 from pipeline.ingest.listing import SOURCES
-from pipeline.plan.items import questions_for, windows
+from pipeline.plan.items import asked_of, windows
 from pipeline.plan.keys import item_keys
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import ANSWER, DOCUMENTS, FAILURE, Row, result_schema, table_of
 from schemas.arrow import to_row
 from schemas.rows import Answer, Failure
 from schemas.targets import Question
-from tests.pipeline.plans import PLAN
+from tests.pipeline.plans import asking
 from tests.pipeline.stored import NOW
 
 TIMEOUT, UNREADABLE = "timeout", "unreadable"
@@ -102,14 +102,13 @@ class World:
         """A run that has acquired the output and knows what is left; None if it is refused, or dies."""
         self._number += 1
         held = self.holder is not None and not after_silence
+        questions = (
+            Question(id="one", text="What is the total?"),
+            Question(id="two", text=f"When, in wording {self.wording}?"),
+        )
         plan = replace(
-            PLAN,
+            asking(settings_key=f"settings {self.settings}", questions=questions),
             run_id=f"run {self._number}",
-            settings_key=f"settings {self.settings}",
-            questions=(
-                Question(id="one", text="What is the total?"),
-                Question(id="two", text=f"When, in wording {self.wording}?"),
-            ),
         )
         papers = self.papers if self._number > 1 else [*self.papers, *self.gone]
         uris, keys = [paper.uri for paper in papers], [paper.key for paper in papers]
@@ -386,12 +385,12 @@ STRIKES = (die_before, die_behind, lose_the_reply, lose_the_connection, refuse, 
 def expected_items(plan: Plan, paper: Paper) -> dict[str, tuple[int | None, Question]]:
     """The pages and questions of a document's items, by their keys."""
     if not paper.opens:
-        keys = item_keys(plan, paper.key, None, None, questions_for(plan, paper.uri))
-        return {key: (None, question) for key, question in keys.items()}
+        keys = item_keys(paper.key, None, None, asked_of(plan, paper.uri))
+        return {key: (None, one.question) for key, one in keys.items()}
     return {
-        key: (window.first, question)
+        key: (window.first, one.question)
         for window in windows(plan, paper.uri, paper.pages)
-        for key, question in item_keys(plan, paper.key, window.first, window.last, window.questions).items()
+        for key, one in item_keys(paper.key, window.first, window.last, window.asked).items()
     }
 
 
@@ -403,7 +402,7 @@ def _answer(item: Row, plan: Plan) -> Row:
     return to_row(
         Answer(
             **item,
-            settings_key=plan.settings_key,
+            settings_key=plan.asks[0].settings_key,
             run_id=plan.run_id,
             answer="42",
             raw_text=" 42",
@@ -423,7 +422,7 @@ def _failed(row: Row, plan: Plan, reason: str) -> Row:
     item = {name: row[name] for name in ("source_key", "uri", "item_key", "page_first", "page_last")}
     failure = Failure(
         **item | row["named"],
-        settings_key=plan.settings_key,
+        settings_key=plan.asks[0].settings_key,
         run_id=plan.run_id,
         stage="open",
         reason=reason,

@@ -18,7 +18,7 @@ from pipeline.commit import delta_log
 from pipeline.commit import lease as leases
 from pipeline.commit.delta_log import Change, DeltaLog, FilesReplacedError
 from pipeline.commit.lease import Lease
-from pipeline.commit.tables import OutputError, Table, create_tables, handle_of
+from pipeline.commit.tables import OutputError, Table, create_tables, extend_table, handle_of
 from tests.pipeline.stored import answers_file, failures_file, visible
 
 
@@ -345,12 +345,11 @@ def test_of_two_runs_that_find_an_older_output_free_at_once_one_gets_it(
     """The other comes when the first has looked, but not committed yet."""
     tables = create_tables(str(tmp_path), None)
     other = Lease(tables, "other")
-    really = leases.extend_table
 
     def slowly(table: Table) -> None:
-        monkeypatch.setattr(leases, "extend_table", really)
+        monkeypatch.setattr(leases, "extend_table", extend_table)
         other.acquire()
-        really(table)
+        extend_table(table)
 
     monkeypatch.setattr(leases, "extend_table", slowly)
     with pytest.raises(ValueError, match="is being written by run other"):
