@@ -61,7 +61,7 @@ class ScriptedEngine:
 
 def follow_script(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """Replicas answer by a script from now on."""
-    monkeypatch.setattr("pipeline.infer.replica.make_engine", lambda *_: ScriptedEngine(script))
+    monkeypatch.setattr("tests.pipeline.local_replica.make_engine", lambda *_: ScriptedEngine(script))
 
 
 def prompt_of(group: Group, branch: Branch) -> str:

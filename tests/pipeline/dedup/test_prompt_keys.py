@@ -236,7 +236,7 @@ def test_what_a_stopped_run_promised_the_next_one_does(
     (folder / "b.pdf").write_bytes(pdf_bytes(A))
     with monkeypatch.context() as patch:
         # The owner's prompt is drawn, and claimed, and then the run is to end.
-        patch.setattr("tests.pipeline.local.Replica.__call__", lambda self, table: iter([]))
+        patch.setattr("tests.pipeline.local.LocalReplica.__call__", lambda self, table: iter([]))
         patch.setattr("pipeline.flow.is_stopping", lambda run_id: True)
         assert machine.run(folder)["finished_at"] is None
     assert machine.rows("documents") == machine.rows("answers/text") == []
