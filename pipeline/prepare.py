@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import check_reachable, versions
 from pipeline.commit.resume import Remaining, find_remaining
-from pipeline.commit.tables import Table, answers_of, create_tables
+from pipeline.commit.tables import OutputError, Table, answers_of, create_tables
 from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.roots import check_first
@@ -54,7 +54,10 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
         config.output, *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks)
     )
     with Lease(tables, plan.run_id) as lease:
-        remaining = find_remaining(sources, tables, plan, again)
+        try:
+            remaining = find_remaining(sources, tables, plan, again)
+        except OutputError as error:
+            raise ValueError(str(error)) from error
         yield Prepared(
             config=config,
             plan=plan,

@@ -12,7 +12,7 @@ from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.signals import graceful
 from pipeline.cancellation import ask_to_stop
-from pipeline.commit.delta_log import OutputError
+from pipeline.commit.tables import OutputError
 from pipeline.flow import run
 from pipeline.infer.placement import find_placement
 from pipeline.infer.ranks import EngineBrokenError

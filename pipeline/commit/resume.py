@@ -137,9 +137,8 @@ def _items(left: pa.Table, table: Table, plan: Plan, stale_rows: StaleRows, agai
     columns = [*ITEM_COLUMNS, *PAGE_COLUMNS, *(["reason"] if again and table.name == "failures" else [])]
     for rows, paths in _chunks(table, columns):
         rows = _of_listed(rows, left)
-        for index in pc.unique(rows["file"]).to_pylist():
-            mine = rows.filter(pc.equal(rows["file"], index))
-            stale_rows.note(table.name, paths[index], mine["uri"])
+        for index, path in enumerate(paths):
+            stale_rows.note(table.name, path, rows.filter(pc.equal(rows["file"], index))["uri"])
         rows = _placed(rows, left["source_key"], rows["source_key"])
         if "reason" in columns:
             reasons = pa.array(sorted(again), pa.string())

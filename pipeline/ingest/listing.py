@@ -10,7 +10,7 @@ behind which there is nothing, or that cannot be listed, is a ValueError of one 
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipeline.ingest import parquet, storage
+from pipeline.ingest import delta, parquet, storage
 from pipeline.ingest.file_types import SNIFFED_BYTES, SUFFIXES, sniff
 from pipeline.ingest.parquet import Columns
 from pipeline.ingest.storage import Entry, Found
@@ -177,9 +177,9 @@ def _start(file: Entry) -> bytes:
 
 def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
     tables = [
-        _group_rows(file, group, columns)
-        for file in _parquet_files(given, found)
-        for group in parquet.row_groups(file.uri, columns)
+        delta.kept_rows(_group_rows(file.entry, group, columns), file, group.first_row)
+        for file in delta.visible(found.entries, _parquet_files(given, found), found.folder)
+        for group in parquet.row_groups(file.entry.uri, columns)
     ]
     table = pa.concat_tables(tables) if tables else SOURCES.empty_table()
     if not len(table):
@@ -192,7 +192,7 @@ def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
     return table
 
 
-def _parquet_files(given: str, found: Found) -> Iterable[Entry]:
+def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
     """The Parquet files of an input; names with an underscore in front are not data, by Hive's custom."""
     if found.folder is None:
         (file,) = found.entries

@@ -88,6 +88,14 @@ def open_file(uri: str) -> int:
     return file
 
 
+def is_folder(uri: str) -> bool:
+    """Whether there is a folder, or on S3 an object below this prefix. Raises ValueError, and OSError."""
+    if uri.startswith("s3://"):
+        filesystem, path = _s3(uri)
+        return bool(filesystem.get_file_info(path).type == pafs.FileType.Directory)
+    return os.path.isdir(local_path(uri))
+
+
 def read_start(uri: str, size: int) -> bytes:
     """The first `size` bytes of a file, fewer if it has fewer. Raises as `open_input` does."""
     with open_input(uri) as source:
