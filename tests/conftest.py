@@ -35,12 +35,20 @@ COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before markers ch
 SESSION = ("one_cpu_ray", "ranks")  # fixtures that take seconds: the tests of each share one
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Which tests one worker runs, of several: those of a file, or of a fixture of the session.
+
+    Said here: xdist reads it before any other hook is called with all items.
+    """
+    if item.config.pluginmanager.hasplugin("xdist"):
+        fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
+        group = next((name for name in SESSION if name in fixtures), item.location[0])
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     config.stash[COLLECTED] = list(items)
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
     marked = [item for item in items if item.get_closest_marker("gpu")]
     if not marked:
         return
@@ -49,12 +57,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
-
-
-def _group(item: pytest.Item) -> str:
-    """Which tests one worker runs, of several: those of a file, or of a fixture of the session."""
-    fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
-    return next((name for name in SESSION if name in fixtures), item.location[0])
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
