@@ -1,4 +1,4 @@
-"""Train a small Pixtral from scratch on synthetic documents, which are drawn as it goes."""
+"""Train a small Pixtral on synthetic documents, which are drawn as it goes."""
 
 import argparse
 import logging
@@ -26,6 +26,10 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path("model/nano"),
         help="folder with params.json and tekken.json (model/nano)",
+    )
+    parser.add_argument("--start", type=Path, help="folder with weights to begin with (default: random ones)")
+    parser.add_argument(
+        "--fonts", type=Path, help="folder with more type faces, for training and held out (default: none)"
     )
     parser.add_argument("--minutes", type=float, default=23, help="length of the whole training (23)")
     parser.add_argument(
@@ -57,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     training.run()
     training.write_checkpoint()
+    training.evaluate()
     return 0
 
 

@@ -102,7 +102,7 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score | Transcri
         read = Transcribed(kind=f"{kind}, as Markdown")
         transcription = Exchange(markdown_prompt(keep_headers=True), "")
         for _ in range(pages):
-            _, drawn = draw(scene)
+            drawn = draw(scene).page
             with open_document(drawn.sheet.pdf(), f"{kind}.pdf") as opened:
                 image, _ = rasterize(opened, 1, max_side=max_side, patch_size=patch_size)
             picture = ImagePlaceholder(image.shape[0] // patch_size, image.shape[1] // patch_size)

@@ -1,10 +1,10 @@
 """The training of a small Pixtral on synthetic documents: its curriculum, its loop, and the state it keeps.
 
 In: a TrainingConfig. Out: a checkpoint. The documents are drawn as PDFs and pass through the pipeline's own
-rasterizer, prompts and tokenizer, so that training and use cannot drift apart. There are two losses: on the
-answers' tokens, and on the characters in each patch. The second one has a head of its own, which is dropped
-at the end. Without it, the model does not learn to read within minutes. The curriculum grows from one line of
-text to whole pages. Its stages are shares of the time, so that any budget runs through all of them.
+rasterizer, prompts and tokenizer, so that training and use cannot drift apart. Beside the loss on answers'
+tokens there are two on heads that are dropped at the end (`trainee`): without that on the characters in each
+patch, the model does not learn to read within minutes. Stages are shares of the time, so that any budget runs
+through all of them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,31 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from jobs.nano.synthetic.examples import Batch, batches
+from jobs.nano.synthetic.faces import check
+from jobs.nano.synthetic.layout import Source
 from jobs.nano.synthetic.scenes import Scene
-from jobs.nano.trainee import Trainee, evaluate, losses
-from model.checkpoint import save_model
+from jobs.nano.trainee import Counts, Trainee, losses
+from model.checkpoint import load_model, save_model
 from model.config import PixtralConfig
 from model.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-EXCERPTS = {"lines": 2, "form": 2, "table": 1.5, "chart": 1.5}
-PAGES = {"lines": 0.7, "form": 3, "table": 2.5, "chart": 2.5, "invoice": 4, "receipt": 2.5, "report": 2}
+EXCERPTS = {
+    "line": 3,
+    "lines": 4,
+    "form": 3,
+    "table": 2,
+    "chart": 0.5,
+    "receipt": 1,
+    "invoice": 0.3,
+    "report": 1,
+}
+PAGES = {
+    "line": 2, "lines": 2, "form": 5, "table": 3.5, "chart": 6, "invoice": 3.5, "receipt": 5, "letter": 1,
+    "contract": 1.2, "report": 2,
+}  # fmt: skip
+"""Shares by pages; a line costs a hundredth of a page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +61,30 @@ class Stage:
     scene: Scene
 
 
-STAGES = (
+FROM_NOTHING = (
     Stage(name="line", share=0.04, scene=Scene(pixels=(32, 128), mix={"lines": 1}, max_side=128)),
     Stage(name="lines", share=0.06, scene=Scene(pixels=(64, 256), mix={"lines": 1}, max_side=256)),
-    Stage(name="excerpt", share=0.11, scene=Scene(pixels=(256, 256), mix=EXCERPTS, max_side=256)),
-    Stage(
-        name="half page",
-        share=0.17,
-        scene=Scene(pixels=(512, 384), mix={**EXCERPTS, "receipt": 1}, max_side=512),
-    ),
+    Stage(name="excerpt", share=0.12, scene=Scene(pixels=(256, 256), mix=EXCERPTS, max_side=256)),
+    Stage(name="half page", share=0.16, scene=Scene(pixels=(512, 384), mix=EXCERPTS, max_side=512)),
     Stage(name="page", share=0.62, scene=Scene(pixels=None, mix=PAGES, max_side=1024)),
 )
+"""Reading emerges on single lines, and only then on pages."""
+FROM_WEIGHTS = (
+    Stage(name="excerpt", share=0.08, scene=Scene(pixels=(256, 384), mix=EXCERPTS, max_side=384)),
+    Stage(name="page", share=0.92, scene=Scene(pixels=None, mix=PAGES, max_side=1024)),
+)
+"""A model that reads learns new faces on many small pictures first."""
 PEAK_RATE = 1.5e-3
+CONTINUED_RATE = 1.0e-3  # of weights that read already
 WARMUP_STEPS = 200
-STEADY_SHARE = 0.55  # of the time; then the learning rate falls linearly
-REPORT_SECONDS = 20.0
+STEADY_SHARE = 0.5  # of the time; then the learning rate falls linearly
+REPORT_SECONDS = 30.0
+SAVE_SECONDS = 150.0
+EVALUATED = {
+    "unseen faces and wordings": (True, True),
+    "unseen faces, trained wordings": (True, False),
+}
+EVALUATED_BATCHES = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +97,10 @@ class TrainingConfig:
     """File that keeps the state between processes."""
     shape: Path
     """Folder with params.json and tekken.json."""
+    start: Path | None
+    """Folder of the weights to begin with; None: random ones."""
+    fonts: Path | None
+    """Folder of type faces; None: those of packages alone."""
     minutes: float
     """Of the whole training."""
     limit_seconds: float
@@ -89,9 +117,9 @@ class Documents(IterableDataset[Batch]):
     """Endless batches of one scene; every worker draws its own."""
 
     def __init__(
-        self, scene: Scene, tokenizer_path: Path, *, patch_size: int, tokens: int, seed: int
+        self, scene: Scene, tokenizer_path: Path, *, patch_size: int, tokens: int, seed: int, single: bool
     ) -> None:
-        self._scene, self._tokenizer_path = scene, tokenizer_path
+        self._scene, self._tokenizer_path, self._single = scene, tokenizer_path, single
         self._patch_size, self._tokens, self._seed = patch_size, tokens, seed
 
     def __iter__(self) -> Iterator[Batch]:
@@ -99,28 +127,40 @@ class Documents(IterableDataset[Batch]):
         worker = get_worker_info()
         seed = self._seed * 1000 + (worker.id if worker else 999)
         tokenizer = Tokenizer.from_file(self._tokenizer_path)
-        return batches(self._scene, tokenizer, patch_size=self._patch_size, tokens=self._tokens, seed=seed)
+        return batches(
+            self._scene,
+            tokenizer,
+            patch_size=self._patch_size,
+            tokens=self._tokens,
+            seed=seed,
+            single=self._single,
+        )
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     def move(tensor: Tensor) -> Tensor:
         return tensor.to(device, non_blocking=True)
 
-    return Batch(
-        kinds=batch.kinds,
+    return replace(
+        batch,
         pixels=move(batch.pixels),
-        sizes=batch.sizes,
         ids=move(batch.ids),
         targets=move(batch.targets),
-        lengths=batch.lengths,
         characters=move(batch.characters),
+        points=move(batch.points),
     )
 
 
-def learning_rate(step: int, progress: float) -> float:
+def learning_rate(step: int, progress: float, peak: float = PEAK_RATE) -> float:
     """Warm-up by steps, a plateau, then a linear fall to a fiftieth by the end of the time."""
     fall = 1.0 if progress < STEADY_SHARE else max(0.02, (1 - progress) / (1 - STEADY_SHARE))
-    return PEAK_RATE * min(1.0, (step + 1) / WARMUP_STEPS) * fall
+    return peak * min(1.0, (step + 1) / WARMUP_STEPS) * fall
+
+
+def _same_shapes(model: nn.Module, weights: dict[str, Tensor], config: TrainingConfig) -> None:
+    for name, wanted in model.state_dict().items():
+        if name not in weights or weights[name].shape != wanted.shape:
+            raise ValueError(f"--start {config.start} has another shape than --shape {config.shape}: {name}")
 
 
 class Training:
@@ -136,7 +176,15 @@ class Training:
         torch.set_float32_matmul_precision("high")
         random.seed(config.seed)
         torch.manual_seed(config.seed)
-        self.trainee = Trainee(self.shape).to(self.device)
+        self.eos = Tokenizer.from_file(config.shape / "tekken.json").eos
+        if config.fonts is not None:
+            check(config.fonts)
+        self.trainee = Trainee(self.shape)
+        if config.start and not config.state.exists():
+            weights = load_model(config.start, device="cpu", dtype=torch.float32).state_dict()
+            _same_shapes(self.trainee.pixtral, weights, config)
+            self.trainee.pixtral.load_state_dict(weights)
+        self.trainee.to(self.device)
         decayed = [p for n, p in self.trainee.named_parameters() if p.dim() == 2 and "layers" in n]
         others = [p for n, p in self.trainee.named_parameters() if not (p.dim() == 2 and "layers" in n)]
         self.optimizer = torch.optim.AdamW(
@@ -145,6 +193,8 @@ class Training:
             betas=(0.9, 0.95),
             fused=self.device.type == "cuda",
         )
+        self.stages = FROM_WEIGHTS if config.start else FROM_NOTHING
+        self.peak = CONTINUED_RATE if config.start else PEAK_RATE
         self.step, self.seconds, self.seen = 0, 0.0, 0
         if config.state.exists():
             state = torch.load(config.state, map_location=self.device, weights_only=True)
@@ -168,19 +218,23 @@ class Training:
     def stage(self) -> tuple[Stage, float]:
         """The stage that the elapsed time falls into, and the second at which it ends."""
         total, end = self.config.minutes * 60, 0.0
-        for stage in STAGES:
+        for stage in self.stages:
             end += stage.share * total
             if self.seconds < end - 1e-6:
                 return stage, end
-        return STAGES[-1], total
+        return self.stages[-1], total
 
-    def loader(self, scene: Scene, *, seed: int, workers: int) -> Iterator[Batch]:
+    def loader(
+        self, scene: Scene, *, seed: int, workers: int, source: Source | None = None
+    ) -> Iterator[Batch]:
+        """Batches of a scene in the faces of training; of another `source`, each example has one question."""
         documents = Documents(
-            scene,
+            replace(scene, source=source or Source(fonts=self.config.fonts)),
             self.config.shape / "tekken.json",
             patch_size=self.shape.vision.patch_size,
             tokens=self.config.batch_tokens,
             seed=seed,
+            single=source is not None,
         )
         return iter(
             DataLoader(
@@ -205,41 +259,57 @@ class Training:
     def run_stage(self, stage: Stage, end: float) -> None:
         held_out = to_device(next(self.loader(stage.scene, seed=-1, workers=0)), self.device)
         loader = self.loader(stage.scene, seed=self.config.seed + self.step, workers=self.config.workers)
-        eos = Tokenizer.from_file(self.config.shape / "tekken.json").eos
         first, began, seen, waited, steps = self.seconds, time.monotonic(), self.seen, 0.0, 0
-        reported = -REPORT_SECONDS
-        sums = torch.zeros(2, device=self.device)
+        reported, saved = -REPORT_SECONDS, 0.0
+        sums = torch.zeros(3, device=self.device)
         while self.seconds < end:
             asked = time.monotonic()
             batch = to_device(next(loader), self.device)
             waited += time.monotonic() - asked
-            rate = learning_rate(self.step, self.seconds / (self.config.minutes * 60))
+            rate = learning_rate(self.step, self.seconds / (self.config.minutes * 60), self.peak)
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast(self.device.type, torch.bfloat16):
-                logits, found = self.trainee(batch)
-            answers, characters = losses(logits, found, batch)
-            (answers + characters).backward()
+                found = self.trainee(batch)
+            each = losses(found, batch)
+            each.weighed().backward()
             nn.utils.clip_grad_norm_(self.trainee.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
-            sums += torch.stack([answers.detach(), characters.detach()])
+            sums += torch.stack([one.detach() for one in each])
             self.step, self.seen, steps = self.step + 1, self.seen + len(batch.lengths), steps + 1
             self.seconds = first + time.monotonic() - began
-            if self.seconds - first - reported >= REPORT_SECONDS or self.seconds >= end:
-                answer_loss, character_loss = (sums / steps).tolist()
-                self.trainee.eval()
-                with torch.autocast(self.device.type, torch.bfloat16):
-                    right = evaluate(self.trainee, held_out, eos)
-                self.trainee.train()
-                reported = self.seconds - first
+            elapsed = self.seconds - first
+            if elapsed - reported >= REPORT_SECONDS or self.seconds >= end:
+                mean = (sums / steps).tolist()
+                counts = Counts()
+                self._count(counts, held_out)
+                reported = elapsed
                 log.info(
-                    "%s %4.0f s  step %d  loss %.3f  characters %.3f  %.0f examples/s  waited %.0f s  %s",
-                    stage.name, self.seconds, self.step, answer_loss, character_loss,
-                    (self.seen - seen) / (time.monotonic() - began), waited, json.dumps(right),
+                    "%s %4.0f s  step %d  answers %.3f  characters %.3f  pointing %.3f  %.0f examples/s  "
+                    "waited %.0f s  %s",
+                    stage.name, self.seconds, self.step, *mean,
+                    (self.seen - seen) / (time.monotonic() - began), waited, json.dumps(counts.line()),
                 )  # fmt: skip
                 sums.zero_()
                 steps = 0
+            if elapsed - saved >= SAVE_SECONDS:
+                self.save()
+                saved = elapsed
+
+    def _count(self, counts: Counts, batch: Batch) -> None:
+        with torch.autocast(self.device.type, torch.bfloat16):
+            counts.count(self.trainee, batch, self.eos)
+
+    def evaluate(self) -> None:
+        """Prints how many held-out questions are answered exactly, by kind, in faces that were not seen."""
+        for name, (faces, wordings) in EVALUATED.items():
+            source = Source(fonts=self.config.fonts, unseen_faces=faces, unseen_wordings=wordings)
+            loader = self.loader(self.stages[-1].scene, seed=-2, workers=self.config.workers, source=source)
+            counts = Counts()
+            for _ in range(EVALUATED_BATCHES):
+                self._count(counts, to_device(next(loader), self.device))
+            log.info("%s", "\n".join([f"{name}, at {self.seconds:.0f} s:", *counts.table()]))
 
     def write_checkpoint(self) -> None:
         """The model as it is now, and its tokenizer."""

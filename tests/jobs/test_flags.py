@@ -18,7 +18,10 @@ FLAGS = {
     """,
     "report": "--expected",
     "retry": "--cause --password --page-timeout --page-memory --document-pages",
-    "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",
+    "train": """
+        --output --state --shape --start --fonts --minutes --limit-seconds
+        --batch-tokens --workers --device --seed
+    """,
     "benchmark engine": """
         --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile
     """,

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,7 @@ from jobs import train
 from jobs.nano import training
 from jobs.nano.synthetic.examples import batches
 from jobs.nano.synthetic.scenes import Scene
-from jobs.nano.trainee import Trainee, evaluate, losses
+from jobs.nano.trainee import Counts, Trainee, losses
 from model.checkpoint import load_model
 from model.config import PixtralConfig
 from model.text.tokenizer import Tokenizer
@@ -83,7 +84,8 @@ def test_a_cut_run_goes_on_to_a_checkpoint(
     shape: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By a clock that each look at it moves: how long a step takes here says nothing."""
-    monkeypatch.setattr(training, "STAGES", (training.Stage(name="line", share=1.0, scene=LINE),))
+    monkeypatch.setattr(training, "FROM_NOTHING", (training.Stage(name="line", share=1.0, scene=LINE),))
+    monkeypatch.setattr(training, "EVALUATED_BATCHES", 1)
     monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=partial(next, count(0.0, 0.05))))
     arguments = [
         "--output",
@@ -114,12 +116,53 @@ def test_both_losses_fall(shape: Path) -> None:
     optimizer = torch.optim.AdamW(trainee.parameters(), lr=3e-3)
     seen = []
     for _ in range(30):
-        logits, found = trainee(batch)
-        answers, characters = losses(logits, found, batch)
-        (answers + characters).backward()
+        each = losses(trainee(batch), batch)
+        each.weighed().backward()
         optimizer.step()
         optimizer.zero_grad()
-        seen.append((answers.item(), characters.item()))
+        seen.append([one.item() for one in each])
     assert seen[-1][0] < 0.6 * seen[0][0]
     assert seen[-1][1] < 0.9 * seen[0][1]
-    assert set(evaluate(trainee, batch, tokenizer.eos)) == {"characters", "lines"}
+    assert seen[-1][2] < seen[0][2]
+    counts = Counts()
+    counts.count(trainee, batch, tokenizer.eos)
+    assert set(counts.line()) == {"characters", "pointed", "lines"}
+    assert len(list(counts.table())) == 4
+
+
+def test_training_goes_on_from_the_weights_of_a_checkpoint(shape: Path, tmp_path: Path) -> None:
+    config = training.TrainingConfig(
+        output=tmp_path / "out", state=tmp_path / "state.pt", shape=shape, start=None, fonts=None, minutes=1,
+        limit_seconds=1, batch_tokens=100, workers=0, device="cpu", seed=1,
+    )  # fmt: skip
+    first = training.Training(config)
+    first.write_checkpoint()
+    shutil.copytree(tmp_path / "out", tmp_path / "start")
+    again = training.Training(replace(config, seed=2, start=tmp_path / "start"))
+    assert again.stages == training.FROM_WEIGHTS
+    for name, weight in again.trainee.pixtral.state_dict().items():
+        assert torch.equal(weight, first.trainee.pixtral.state_dict()[name].float()), name
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [("--start", "--start model/nano has another shape than --shape"), ("--fonts", "docs holds no fonts")],
+)
+def test_weights_of_another_shape_and_a_folder_without_fonts_are_one_sentence(
+    flag: str, said: str, shape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = [
+        "--output",
+        tmp_path / "out",
+        "--state",
+        tmp_path / "state.pt",
+        "--shape",
+        shape,
+        "--device",
+        "cpu",
+    ]
+    given = {"--start": "model/nano", "--fonts": "docs"}[flag]
+    assert train.main([*map(str, flags), flag, given]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1

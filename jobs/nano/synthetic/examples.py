@@ -1,14 +1,15 @@
 """Synthetic documents as training examples, through the pipeline's own rasterizer, prompts and tokenizer.
 
 Out: packed batches without padding. `targets` holds the id that must follow each position of an answer,
-IGNORE elsewhere; `characters` what the auxiliary head must find in each patch: up to SLOTS characters in
-reading order.
+IGNORE elsewhere; `characters` what the first auxiliary head must find in a patch: up to SLOTS characters in
+reading order; `points` where the second one must point: from the end of a question to the patch in which its
+answer begins.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from jobs.nano.synthetic import scenes
-from jobs.nano.synthetic.layout import Drawn, Exchange
-from jobs.nano.synthetic.scenes import Pixels, Scene
-from jobs.nano.synthetic.sheet import Glyph
+from jobs.nano.synthetic import asking, scenes
+from jobs.nano.synthetic.ink import spoil
+from jobs.nano.synthetic.layout import Exchange, Page
+from jobs.nano.synthetic.scenes import Drawn, Pixels, Scene
 from model.network.image_grid import fit
 from model.network.preprocess import MEAN, STD, to_pixels
 from model.text.tokenizer import ImagePlaceholder, Message, Text, Tokenizer
@@ -34,7 +35,12 @@ CHARACTERS = {
     )
 }
 CLASSES = len(CHARACTERS) + 2  # 0: no character; the last: any other
-TEXT_TOKENS = 420  # of all questions and answers of one example
+_CODES = np.full(0x3000, CLASSES - 1, np.uint8)
+for _character, _number in CHARACTERS.items():
+    _CODES[ord(_character)] = _number
+TEXT_TOKENS = 640  # of all questions and answers of one example, but for its first
+WAITING = 6  # pages that wait for their second use
+LARGE = 300_000  # pixels of a page that is used twice, with other questions and other ink
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,8 @@ class Example:
     ids: list[int]
     targets: list[int]
     characters: list[NDArray[np.uint8]]
+    points: list[tuple[int, int]]
+    """(position in ids, patch of all pages in a row)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,77 +67,98 @@ class Batch:
     targets: Tensor
     lengths: list[int]
     characters: Tensor
+    points: Tensor
+    """(N, 2): row of ids, and patch among those of its example."""
+    pointing: list[int]
+    """How many points each example has."""
+    patches: list[int]
+    """How many patches each example has."""
 
 
-def example(scene: Scene, tokenizer: Tokenizer, patch_size: int) -> Example:
-    """A random document of the scene; of whole pages sometimes two, asked about one of them."""
-    kind, drawn = scenes.draw(scene)
-    documents, exchanges = [drawn], drawn.exchanges
-    if scene.pixels is None and random.random() < 0.06:
-        other_kind, other = scenes.draw(scene)
-        clear = [exchange for exchange in exchanges if _belongs_to_one(exchange, other)]
-        if other_kind != kind and clear:
-            documents, exchanges = random.sample([drawn, other], 2), clear
-            kind = "two pages"
-    max_side = scene.max_side if scene.pixels or random.random() < 0.9 else 768
-    pages, characters = [], []
-    for document in documents:
-        page = _page(document, max_side, patch_size, scanned=scene.pixels is None and random.random() < 0.06)
-        pages.append(page)
-        characters.append(_characters(document, page.shape[0], page.shape[1], patch_size))
-    pictures = [ImagePlaceholder(page.shape[0] // patch_size, page.shape[1] // patch_size) for page in pages]
-    ids, targets = _conversation(tokenizer, pictures, exchanges)
-    return Example(kind, pages, ids, targets, characters)
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A page as drawn, before paper and scanner, and what stands in its patches."""
+
+    drawn: Drawn
+    pixels: Pixels
+    characters: NDArray[np.uint8]
+    patch_of: NDArray[np.int64]
+    """The patch of each glyph, -1 for one outside the page."""
 
 
-def _belongs_to_one(exchange: Exchange, other: Drawn) -> bool:
-    """Whether a question cannot be meant for the other page."""
-    vague = any(
-        word in exchange.prompt
-        for word in ("title", "Read", "date?", "value?", "section", "rows", "How many")
-    )
-    return not vague and exchange.prompt not in [asked.prompt for asked in other.exchanges]
-
-
-def _page(document: Drawn, max_side: int, patch_size: int, *, scanned: bool) -> Pixels:
+def picture(drawn: Drawn, patch_size: int, *, scanned: bool = False) -> Picture:
     """The page as the model sees it; a scanned one is drawn larger, and shrunk by the model's own resize."""
-    side = int(max_side * random.uniform(1.1, 1.7)) if scanned else max_side
-    with open_document(document.sheet.pdf(), "synthetic.pdf") as opened:
+    side = int(drawn.max_side * random.uniform(1.1, 1.7)) if scanned else drawn.max_side
+    with open_document(drawn.page.sheet.pdf(), "synthetic.pdf") as opened:
         pixels, _ = rasterize(opened, 1, max_side=side, patch_size=patch_size)
-    pixels = scenes.spoil(pixels)
-    height, width = fit(*pixels.shape[:2], max_side=max_side, patch_size=patch_size)
-    if (height, width) == pixels.shape[:2]:
-        return pixels
-    shrunk = to_pixels(pixels, height, width).permute(1, 2, 0) * torch.tensor(STD) + torch.tensor(MEAN)
-    return (shrunk * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    height, width = fit(*pixels.shape[:2], max_side=drawn.max_side, patch_size=patch_size)
+    if (height, width) != pixels.shape[:2]:
+        shrunk = to_pixels(pixels, height, width).permute(1, 2, 0) * torch.tensor(STD) + torch.tensor(MEAN)
+        pixels = (shrunk * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    return Picture(drawn, pixels, *_characters(drawn.page, height, width, patch_size))
 
 
-def _characters(document: Drawn, height: int, width: int, patch_size: int) -> NDArray[np.uint8]:
-    """(patches, SLOTS): characters by the patch of their centre, upper half first, then left to right."""
+def _characters(
+    page: Page, height: int, width: int, patch_size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """(patches, SLOTS): characters by the patch of their centre, upper half first, then left to right; and
+    the patch of each glyph."""
     rows, columns = height // patch_size, width // patch_size
-    found = np.zeros((rows, columns, SLOTS), np.uint8)
-    used = np.zeros((rows, columns), np.uint8)
-    across, down = width / document.sheet.width, height / document.sheet.height
+    glyphs, sheet = page.sheet.glyphs, page.sheet
+    x = np.array([glyph.x for glyph in glyphs], np.float64) * (width / sheet.width)
+    y = np.array([glyph.y for glyph in glyphs], np.float64) * (height / sheet.height)
+    codes = _CODES[np.minimum([ord(glyph.character) for glyph in glyphs], len(_CODES) - 1)]
+    row, column = (y // patch_size).astype(np.int64), (x // patch_size).astype(np.int64)
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    patch_of = np.where(inside, row * columns + column, -1)
+    order = np.lexsort((x, y * 2 // patch_size, patch_of))
+    order = order[patch_of[order] >= 0]
+    patches = patch_of[order]
+    starts = np.r_[True, patches[1:] != patches[:-1]] if len(patches) else np.zeros(0, bool)
+    slot = np.arange(len(patches)) - np.maximum.accumulate(np.where(starts, np.arange(len(patches)), 0))
+    found = np.zeros((rows * columns, SLOTS), np.uint8)
+    shown = slot < SLOTS
+    found[patches[shown], slot[shown]] = codes[order][shown]
+    return found, patch_of
 
-    def reading_order(glyph: Glyph) -> tuple[int, float]:
-        return int(glyph.y * down * 2 // patch_size), glyph.x
 
-    for glyph in sorted(document.sheet.glyphs, key=reading_order):
-        row, column = int(glyph.y * down // patch_size), int(glyph.x * across // patch_size)
-        if 0 <= row < rows and 0 <= column < columns and used[row, column] < SLOTS:
-            found[row, column, used[row, column]] = CHARACTERS.get(glyph.character, CLASSES - 1)
-            used[row, column] += 1
-    return found.reshape(-1, SLOTS)
+def example(pictures: Sequence[Picture], asked: int, tokenizer: Tokenizer, patch_size: int) -> Example:
+    """A conversation about pages, with the questions of page number `asked` (from 0)."""
+    kind = pictures[0].drawn.kind if len(pictures) == 1 else "two pages"
+    pages = [spoil(one.pixels, one.drawn.kind) for one in pictures]
+    exchanges = pictures[asked].drawn.page.exchanges
+    if len(pictures) > 1:
+        exchanges = [_of_page(one, asked) for one in exchanges]
+    shapes = [ImagePlaceholder(page.shape[0] // patch_size, page.shape[1] // patch_size) for page in pages]
+    ids, targets, turns = _conversation(tokenizer, shapes, exchanges)
+    before = sum(len(one.characters) for one in pictures[:asked])
+    points = []
+    for position, at in turns:
+        patch = -1 if at is None or at >= len(pictures[asked].patch_of) else int(pictures[asked].patch_of[at])
+        if patch >= 0:
+            points.append((position, before + patch))
+    return Example(kind, pages, ids, targets, [one.characters for one in pictures], points)
+
+
+_PAGE_NAMES = ("On page {}: {}", "{1} (page {0})", "Look at page {}. {}", "Page {}: {}", "In image {}: {}")
+
+
+def _of_page(exchange: Exchange, asked: int) -> Exchange:
+    """The same question, said to be of one of the pages."""
+    named = random.choice(_PAGE_NAMES)
+    return Exchange(named.format(asked + 1, exchange.prompt), exchange.answer, exchange.at)
 
 
 def _conversation(
     tokenizer: Tokenizer, pictures: list[ImagePlaceholder], exchanges: list[Exchange]
-) -> tuple[list[int], list[int]]:
+) -> tuple[list[int], list[int], list[tuple[int, int | None]]]:
     """The ids of as many exchanges as fit, one turn each, and what must follow each position of an answer.
 
-    Text never contains control tokens, so an answer is what stands between [/INST] and </s>.
+    Text never contains control tokens, so an answer is what stands between [/INST] and </s>. The last value
+    has, for each turn, the position before its answer and the glyph with which the answer begins.
     """
     messages: list[Message] = []
+    kept: list[Exchange] = []
     room = TEXT_TOKENS
     for exchange in exchanges:
         room -= len(tokenizer.encode(exchange.prompt)) + len(tokenizer.encode(exchange.answer))
@@ -138,34 +167,87 @@ def _conversation(
         first = tuple(pictures) if not messages else ()
         messages.append(Message("user", (*first, Text(exchange.prompt))))
         messages.append(Message("assistant", (Text(exchange.answer),)))
+        kept.append(exchange)
     ids = tokenizer.encode_conversation(messages)
-    targets, answering = [], False
+    targets, answering, begins = [], False, []
     for index, token in enumerate(ids[:-1]):
+        if token == tokenizer.inst_end:
+            begins.append(index)
         answering = token == tokenizer.inst_end or (answering and token != tokenizer.eos)
         targets.append(ids[index + 1] if answering else IGNORE)
-    return ids, [*targets, IGNORE]
+    assert len(begins) == len(kept), (begins, len(kept))
+    return ids, [*targets, IGNORE], [(at, one.at) for at, one in zip(begins, kept, strict=True)]
+
+
+def examples(scene: Scene, tokenizer: Tokenizer, patch_size: int) -> Iterator[Example]:
+    """Endless examples. Drawing costs more than asking: a whole page serves twice, some pages apart."""
+    waiting: list[Picture] = []
+    while True:
+        drawn = scenes.draw(scene)
+        first = picture(drawn, patch_size, scanned=random.random() < 0.06 and scene.pixels is None)
+        yield example([first], 0, tokenizer, patch_size)
+        if first.pixels.size // 3 >= LARGE:
+            waiting.append(first)
+        if len(waiting) < WAITING:
+            continue
+        second = waiting.pop(random.randrange(len(waiting)))
+        asking.finish(second.drawn.page)
+        if random.random() < 0.12:
+            other = random.choice(waiting)
+            pair = random.sample([second, other], 2)
+            yield example(pair, pair.index(second), tokenizer, patch_size)
+        else:
+            yield example([second], 0, tokenizer, patch_size)
+
+
+def alone(scene: Scene, tokenizer: Tokenizer, patch_size: int) -> Iterator[Example]:
+    """Endless examples of one question each, for the evaluation, named by their task."""
+    while True:
+        drawn = scenes.draw(scene)
+        seen = picture(drawn, patch_size)
+        exchanges = list(drawn.page.exchanges)
+        for exchange in exchanges[:4]:
+            drawn.page.exchanges = [exchange]
+            found = example([seen], 0, tokenizer, patch_size)
+            yield Example(asking.task(drawn.kind, exchange), *(getattr(found, name) for name in _REST))
+
+
+_REST = ("pages", "ids", "targets", "characters", "points")
 
 
 def batches(
-    scene: Scene, tokenizer: Tokenizer, *, patch_size: int, tokens: int, seed: int
+    scene: Scene, tokenizer: Tokenizer, *, patch_size: int, tokens: int, seed: int, single: bool = False
 ) -> Iterator[Batch]:
     """Endless batches of about `tokens` tokens, the same for the same seed."""
     random.seed(seed)
+    source = (alone if single else examples)(scene, tokenizer, patch_size)
     while True:
         collected: list[Example] = []
         total = 0
         while total < tokens:
-            collected.append(example(scene, tokenizer, patch_size))
+            collected.append(next(source))
             total += len(collected[-1].ids)
-        pages = [page for one in collected for page in one.pages]
-        yield Batch(
-            kinds=[one.kind for one in collected],
-            pixels=torch.from_numpy(np.concatenate([page.reshape(-1) for page in pages])),
-            sizes=[(page.shape[0], page.shape[1]) for page in pages],
-            ids=torch.tensor([token for one in collected for token in one.ids]),
-            targets=torch.tensor([target for one in collected for target in one.targets]),
-            lengths=[len(one.ids) for one in collected],
-            characters=torch.from_numpy(
-                np.concatenate([part for one in collected for part in one.characters])
-            ),
-        )
+        yield pack(collected)
+
+
+def pack(collected: list[Example]) -> Batch:
+    """Examples behind one another, without padding."""
+    pages = [page for one in collected for page in one.pages]
+    starts = np.cumsum([0, *(len(one.ids) for one in collected)])
+    points = [
+        (int(start) + at, patch)
+        for start, one in zip(starts, collected, strict=False)
+        for at, patch in one.points
+    ]
+    return Batch(
+        kinds=[one.kind for one in collected],
+        pixels=torch.from_numpy(np.concatenate([page.reshape(-1) for page in pages])),
+        sizes=[(page.shape[0], page.shape[1]) for page in pages],
+        ids=torch.tensor([token for one in collected for token in one.ids]),
+        targets=torch.tensor([target for one in collected for target in one.targets]),
+        lengths=[len(one.ids) for one in collected],
+        characters=torch.from_numpy(np.concatenate([part for one in collected for part in one.characters])),
+        points=torch.tensor(points, dtype=torch.long).reshape(-1, 2),
+        pointing=[len(one.points) for one in collected],
+        patches=[sum(len(part) for part in one.characters) for one in collected],
+    )

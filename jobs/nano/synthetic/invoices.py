@@ -1,156 +1,368 @@
-"""Invoices, with the questions and the typed target that the jobs ask of them."""
+"""Invoices, composed of a letterhead, parties, facts, positions and sums, with distractors among them."""
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from jobs.nano.synthetic import words
-from jobs.nano.synthetic.forms import figure
-from jobs.nano.synthetic.layout import Drawn, Exchange, Look, draw_table, fits, look, what_is
-from jobs.nano.synthetic.positions import Line, ask_target, positions, sum_of
-from jobs.nano.synthetic.sheet import Align, Sheet
-from pipeline.plan.prompts import question_prompt
+from jobs.nano.synthetic import blocks, words
+from jobs.nano.synthetic.asking import target
+from jobs.nano.synthetic.layout import Page, chance, text_value
+from jobs.nano.synthetic.sheet import Align
+from jobs.nano.synthetic.tables import ask_cells
+from jobs.nano.synthetic.trade import Line, figure, positions, price, sum_of
+from jobs.nano.synthetic.words import CURRENCIES, Value
 from schemas.targets import Invoice
 
-NUMBER_LABELS = ["Invoice No", "Invoice Number", "Invoice #", "Number", "No."]
+Row = tuple[str, Value, str]
+"""Label, value and role."""
 
 
 @dataclass(kw_only=True)
 class _Content:
-    """What one invoice says, and in which words."""
+    """What one invoice says."""
 
-    vendor: str = field(default_factory=words.company)
+    vendor: str
     customer: str
-    number: str = field(default_factory=words.code)
-    number_label: str
-    issued: words.Value
-    due: words.Value | None
-    order: str | None
-    bill: str
-    symbol: str = field(default_factory=words.symbol)
+    number: str
+    issued: Value
+    due: Value | None
+    symbol: str
     lines: list[Line]
-    sums: list[tuple[str, float]]
-    """(label, amount): perhaps a subtotal, perhaps tax, the total last."""
-    subtotal: float | None
-    tax: float | None
-    total: float
+    amounts_alone: bool = False
+    """The positions have neither quantity nor price."""
+    subtotal: float | None = None
+    tax: float | None = None
+    total: float = 0.0
 
 
-def _content() -> _Content:
-    style = random.randrange(6)
-    lines = positions(1, 6)
-    subtotal, rate = sum_of(lines), random.choice([5, 7, 8, 10, 19, 20])
-    tax = round(subtotal * rate / 100, 2) if random.random() < 0.7 else None
-    total = round(subtotal + (tax or 0.0), 2)
-    sums = []
-    if tax is not None or random.random() < 0.5:
-        sums.append((random.choice(["Subtotal", "Net amount", "Net"]), subtotal))
-    if tax is not None:
-        sums.append((random.choice([f"Tax ({rate}%)", f"VAT {rate}%", "Tax", "VAT"]), tax))
-    shows_subtotal = bool(sums)
-    sums.append((random.choice(["Total", "TOTAL", "Total Due", "Amount Due", "Grand Total"]), total))
-    return _Content(
-        customer=random.choice([words.person, words.company])(),
-        number_label=random.choice(NUMBER_LABELS),
-        issued=words.day(style),
-        due=words.day(style) if random.random() < 0.7 else None,
-        order=words.code() if random.random() < 0.4 else None,
-        bill=random.choice(["Bill To", "Customer", "Sold To", "Billed to"]),
-        lines=lines,
-        sums=sums,
-        subtotal=subtotal if shows_subtotal else None,
-        tax=tax,
-        total=total,
+def draw_invoice(page: Page) -> bool:
+    """An invoice from top to bottom; False if it does not fit the page."""
+    style = page.style
+    content = _Content(
+        vendor=style.cased(words.company()),
+        customer=style.cased(random.choice([words.person, words.company, words.company])()),
+        number=style.cased(words.code()),
+        issued=style.value(words.day()),
+        due=style.value(words.day()) if chance(0.6) else None,
+        symbol=words.symbol(),
+        lines=positions(1, random.choice([2, 6, 14]), caps=style.caps in ("values", "all")),
     )
-
-
-def draw_invoice(width: float, height: float, low: float, high: float) -> Drawn | None:
-    """An invoice: sender, customer, number and dates, positions, totals; parts vary in place and wording."""
-    style = look(low, high)
-    sheet = Sheet(width, height, skew=random.uniform(-0.7, 0.7) if random.random() < 0.15 else 0.0)
-    content = _content()
-    if not _draw(sheet, style, content):
-        return None
-    drawn = Drawn(sheet)
-    _ask(drawn, content)
-    random.shuffle(drawn.exchanges)
-    del drawn.exchanges[7:]
-    if random.random() < 0.6:
-        ask_target(drawn, Invoice, _values(content))
-    return drawn
-
-
-def _draw(sheet: Sheet, style: Look, content: _Content) -> bool:
-    """Draws all of it from top to bottom; False if it does not fit the page."""
-    margin = random.uniform(0.05, 0.1) * sheet.width
-    y: float | None = _letterhead(sheet, style, margin, random.uniform(0.03, 0.07) * sheet.height, content)
-    facts = [(content.number_label, content.number)]
-    facts.append((random.choice(["Date", "Invoice Date", "Issued"]), content.issued.shown))
-    if content.due:
-        facts.append((random.choice(["Due Date", "Due", "Payment Due"]), content.due.shown))
-    if content.order:
-        facts.append(("Order No", content.order))
-    address = [words.street(), words.city()][: random.randint(0, 2)]
-    assert y is not None
-    y = _parties(sheet, style, margin, y, content.bill, [content.customer, *address], facts)
-    if y is None:
+    margin = random.uniform(0.04, 0.1) * page.width
+    y, bottom = blocks.furniture(page, margin)
+    y = _letterhead(page, margin, y, content)
+    facts = _facts(page, content)
+    if (below := _parties(page, margin, y, content, facts)) is None:
         return False
-    y += style.pitch * random.uniform(0.8, 2.0)
-    y = _positions(sheet, style, margin, y, content.lines, random.choice([content.symbol, ""]))
-    y += style.pitch * random.uniform(0.3, 1.0)
-    y = _sums(sheet, style, sheet.width - margin, y, content.sums, content.symbol)
-    return y is not None and y <= sheet.height - 4
+    y = below + style.pitch * random.uniform(0.4, 1.6)
+    if chance(0.2):
+        y = (
+            blocks.paragraph(page, margin, y, page.width - 2 * margin, bottom, words.prose(1, 2))
+            + style.pitch
+        )
+    y = _positions(page, margin, y, content)
+    y += style.pitch * random.uniform(0.2, 1.0)
+    sums = _sums(content)
+    place = "below" if chance(0.85) else "left"
+    if (
+        below := _column(page, sums, page.width - margin if place == "below" else page.width * 0.6, y)
+    ) is None:
+        return False
+    y = _payment(page, margin, below + style.pitch, bottom)
+    if y > page.height - 3:
+        return False
+    if chance(0.15):
+        blocks.stamp(page)
+    if chance(0.9):
+        page.targets.append(target(Invoice, _values(content)))
+    return True
 
 
-def _letterhead(sheet: Sheet, style: Look, margin: float, y: float, content: _Content) -> float:
-    """The vendor and the word invoice, either of them first; returns the y below the vendor's address."""
-    large = style.size * random.uniform(1.5, 2.2)
-    left, right = content.vendor, random.choice(["INVOICE", "Invoice", "TAX INVOICE"])
-    if sheet.measure(left + right, style.bold, large) > sheet.width - 2 * margin - 20:
-        large = style.size * 1.1
-    if random.random() < 0.3:
-        left, right = right, left
-    sheet.text(margin, y, left, style.bold, large, color=style.accent)
-    sheet.text(sheet.width - margin, y, right, style.bold, large, align="right", color=style.ink)
-    y += large * 1.5
-    town = f"{words.city()}, {random.choice(words.STATES)} {random.randint(10000, 99999)}"
-    for text in [words.street(), town][: random.randint(0, 2)]:
-        sheet.text(margin, y, text, style.regular, style.size, color=style.ink)
-        y += style.pitch
-    return y + style.pitch * random.uniform(0.5, 1.5)
-
-
-def _ask(drawn: Drawn, content: _Content) -> None:
-    def ask(answer: str, *questions: str) -> None:
-        drawn.ask(random.choice(questions), answer)
-
-    by_label = f"What is the {content.number_label.rstrip(' #.')}?"
-    ask(content.number, *["What is the invoice number?"] * 3, by_label)
-    ask(
-        content.issued.shown,
-        "What is the invoice date?",
-        "What is the date of the invoice?",
-        "What is the date?",
+def _letterhead(page: Page, margin: float, y: float, content: _Content) -> float:
+    """The vendor and the word invoice, either of them first or stacked; returns the y below."""
+    style = page.style
+    large = style.size * random.uniform(1.1, 2.3)
+    word = random.choice(
+        ["INVOICE", "Invoice", "TAX INVOICE", "Invoice / Receipt", "Rechnung / Invoice", "BILL", ""]
     )
-    total = words.money(content.total, content.symbol)
-    ask(
-        total,
-        "What is the total?",
-        "What is the total amount?",
-        "What is the amount due?",
-        "What is the invoice total?",
-    )
-    ask(content.vendor, "Who sent the invoice?", "Who is the vendor?", "What is the vendor?")
-    ask(content.customer, "Who is the customer?", "Who is billed?", f"{content.bill}?")
+    both = page.measure(f"{content.vendor}   {word}", bold=True, size=large)
+    right = page.width - margin
+    color = style.accent if chance(0.4) else style.ink
+    if both > right - margin or chance(0.3):
+        at = page.put(margin, y, content.vendor, bold=True, size=min(large, style.size * 1.3), color=color)
+        y += large * 1.3
+        if word:
+            page.put(margin, y, word, bold=True, size=large)
+            y += large * 1.3
+    elif chance(0.7):
+        at = page.put(margin, y, content.vendor, bold=True, size=large, color=color)
+        page.put(right, y, word, bold=True, size=large, align="right")
+        y += large * 1.4
+    else:
+        page.put(margin, y, word, bold=True, size=large)
+        at = page.put(right, y, content.vendor, bold=True, size=large, align="right", color=color)
+        y += large * 1.4
+    page.fact("", text_value(content.vendor), at, "vendor")
+    page.say(f"# {content.vendor}")
+    lines = [style.cased(line) for line in words.address()]
+    small: float = style.size * random.choice([1.0, 0.8])
+    if chance(0.75):
+        first = page.put(margin, y, lines[0], size=small)
+        for line in lines[1:]:
+            y += small * style.loose
+            page.put(margin, y, line, size=small)
+        y += small * style.loose
+        if chance(0.6):
+            page.fact("", text_value(" ".join(lines)), first, "address")
+        page.say("  \n".join(lines))
+    for role, names, make in _CONTACTS:
+        if chance(0.25):
+            name, value = style.label(random.choice(names)), make()
+            at = page.put(margin, y, f"{name}: {value}", size=small)
+            page.fact(name, text_value(value), at + len("".join(name.split())) + 1, role)
+            page.say(f"{name}: {value}")
+            y += small * style.loose
+    return y + style.pitch * random.uniform(0.3, 1.3)
+
+
+_CONTACTS: tuple[tuple[str, list[str], Callable[[], str]], ...] = (
+    ("phone", ["Tel", "Phone", "Telephone"], words.phone),
+    ("fax", ["Fax"], words.phone),
+    ("email", ["Email", "E-mail"], words.email),
+    ("website", ["Web", "Internet"], words.website),
+    ("taxid", ["VAT No", "VAT ID", "Tax No", "GST Reg No", "USt-IdNr."], words.code),
+)
+
+
+def _facts(page: Page, content: _Content) -> list[Row]:
+    style = page.style
+    rows: list[Row] = [
+        (random.choice(["Invoice No", "Invoice Number", "Invoice #", "Number", "No.", "Bill No"]),
+         text_value(content.number), "number"),
+        (random.choice(["Date", "Invoice Date", "Issued", "Date of Issue", "Invoice date", "Billing Date"]),
+         content.issued, "date"),
+    ]  # fmt: skip
     if content.due:
-        ask(content.due.shown, "What is the due date?", "When is the invoice due?", "When is payment due?")
-    if content.order:
-        ask(content.order, "What is the order number?")
-    named = {content.subtotal: "subtotal", content.tax: "tax"}
-    for label, amount in content.sums[:-1]:
-        ask(words.money(amount, content.symbol), f"What is the {named[amount]}?", what_is(label))
-    drawn.exchanges += _position_questions(content.lines)
+        rows.append(
+            (random.choice(["Due Date", "Due", "Payment Due", "Due on", "Pay by"]), content.due, "due")
+        )
+    for chance_of, names, make, role in (
+        (0.35, ["Order No", "PO Number", "Your Order", "P.O. No"], words.code, "order"),
+        (0.3, ["Customer No", "Account No", "Client ID", "Customer ID"], words.code, ""),
+        (0.25, ["Terms", "Payment Terms"], lambda: random.choice(["Net 30", "14 days", "Due on receipt"]),
+         "terms"),
+        (0.2, ["Delivery Date", "Order Date", "Ship Date", "Service Period"], lambda: words.day().shown, ""),
+        (0.2, ["Delivery Note", "Ref", "Your Ref", "Project", "Contract"], words.code, ""),
+        (0.15, ["Contact", "Sales Rep", "Handled by"], words.person, ""),
+    ):  # fmt: skip
+        if chance(chance_of):
+            rows.append((random.choice(names), style.value(text_value(make())), role))
+    rows = [(style.label(name), value, role) for name, value, role in rows]
+    return random.sample(rows, len(rows)) if chance(0.4) else rows
+
+
+def _parties(page: Page, margin: float, y: float, content: _Content, facts: list[Row]) -> float | None:
+    """The customer and the facts: side by side, stacked, or the facts as a table; the y below."""
+    style = page.style
+    bill = style.label(
+        random.choice(["Bill To", "Customer", "Sold To", "Billed to", "Invoice to", "Client", "To", ""])
+    )
+    party = [content.customer, *[style.cased(line) for line in words.address()]]
+    side_by_side = chance(0.65)
+    room = page.width * (0.48 if side_by_side else 0.9) - margin
+    if any(not page.fits(line, room) for line in party):
+        return None
+    x, below = margin, y
+    swap = side_by_side and chance(0.25)
+    if swap:
+        x = page.width * 0.55
+    if bill:
+        page.put(x, below, bill + random.choice([":", ""]), bold=chance(0.6))
+        below += style.pitch
+    at = page.put(x, below, party[0])
+    page.fact(bill, text_value(content.customer), at, "customer")
+    for line in party[1:]:
+        below += style.pitch
+        page.put(x, below, line)
+    below += style.pitch
+    page.say("  \n".join([bill, *party]).strip())
+    if (
+        chance(0.18)
+        and not side_by_side
+        and all(page.fits(value.shown, 70) and page.fits(name, 70) for name, value, _ in facts)
+    ):
+        width = (page.width - 2 * margin) / len(facts)
+        if any(
+            not page.fits(name, width - 6, bold=True) or not page.fits(value.shown, width - 6)
+            for name, value, _ in facts
+        ):
+            return None
+        grid = blocks.put_table(
+            page,
+            margin,
+            below + style.pitch,
+            [width] * len(facts),
+            [row[0] for row in facts],
+            [[row[1].shown for row in facts]],
+        )
+        for (name, value, role), place in zip(facts, grid.at[0], strict=True):
+            page.fact(name, value, place, role)
+        return grid.bottom
+    left = (margin if swap else page.width * 0.55) if side_by_side else margin
+    line, separator = (
+        (y, random.choice([": ", ": ", "  ", " : "])) if side_by_side else (below + style.pitch, ": ")
+    )
+    bold, aligned = chance(0.5), chance(0.6)
+    offset = max(page.measure(name + separator, bold=bold) for name, _, _ in facts)
+    for name, value, role in facts:
+        page.put(left, line, name + separator.rstrip(), bold=bold)
+        step = offset + 4 if aligned else page.measure(name + separator, bold=bold)
+        if left + step + page.measure(value.shown) > page.width - 4:
+            return None
+        page.fact(name, value, page.put(left + step, line, value.shown), role)
+        line += style.pitch
+    page.say("  \n".join(f"{name}{separator}{value.shown}" for name, value, _ in facts))
+    return max(below, line)
+
+
+def _positions(page: Page, margin: float, y: float, content: _Content) -> float:
+    """The positions, in three to eight columns."""
+    style, symbol = page.style, random.choice([content.symbol, "", "plain"])
+    amount: dict[str, Callable[[int, Line], str]] = {
+        "name": lambda index, line: line.name,
+        "quantity": lambda index, line: str(line.quantity),
+        "price": lambda index, line: words.money(line.price, symbol),
+        "amount": lambda index, line: words.money(line.amount, symbol),
+        "index": lambda index, line: str(index + 1),
+        "code": lambda index, line: words.code(),
+        "unit": lambda index, line: random.choice(["pcs", "ea", "kg", "h", "box"]),
+        "tax": lambda index, line: f"{random.choice([0, 5, 7, 10, 19, 20])}%",
+        "date": lambda index, line: words.day(6).shown,
+    }  # fmt: skip
+    heads = {
+        "name": ["Description", "Item", "Product", "Service", "Details"],
+        "quantity": ["Qty", "Quantity", "Units", "Qty."],
+        "price": ["Unit Price", "Price", "Rate", "Price each", "Unit cost"],
+        "amount": ["Amount", "Total", "Line Total", "Net amount", "Sum"],
+        "index": ["#", "Pos", "No", "Line"],
+        "code": ["Code", "SKU", "Item No", "Article"],
+        "unit": ["Unit", "UoM"],
+        "tax": ["VAT", "Tax", "Tax %"],
+        "date": ["Date"],
+    }
+    columns = ["name", "quantity", "price", "amount"]
+    for extra, place in (("index", 0), ("code", 1), ("unit", -2), ("tax", -1), ("date", 0)):
+        if chance(0.25) and page.width > style.size * 42:
+            columns.insert(place if place >= 0 else len(columns) + place + 1, extra)
+    if chance(0.15):
+        content.amounts_alone = True
+        columns.remove("quantity")
+        columns.remove("price")
+    body = [[amount[name](index, line) for name in columns] for index, line in enumerate(content.lines)]
+    head = [style.label(random.choice(heads[name])) for name in columns]
+    wide = [
+        max(page.measure(row[i], bold=not k) for k, row in enumerate([head, *body])) + 8
+        for i in range(len(columns))
+    ]
+    spare = page.width - 2 * margin - sum(wide)
+    wide[columns.index("name")] += max(0.0, spare * random.uniform(0.3, 1))
+    side: Align = random.choice(["right", "right", "left"])
+    align: list[Align] = ["left" if name in ("name", "code", "date") else side for name in columns]
+    grid = blocks.put_table(page, margin, y, wide, head, body, align=align)
+    ask_cells(page, grid, key=columns.index("name"), most=4)
+    return grid.bottom
+
+
+def _sums(content: _Content) -> list[Row]:
+    """Subtotal, tax, shipping, the total, and perhaps what was paid; keeps the amounts in `content`."""
+    subtotal, rate = sum_of(content.lines), random.choice([5, 6, 7, 8, 10, 19, 20, 21])
+    rows: list[Row] = []
+    taxed = chance(0.7)
+    if taxed or chance(0.5):
+        content.subtotal = subtotal
+        rows.append(
+            (
+                random.choice(["Subtotal", "Net amount", "Net", "Total net", "Sub Total"]),
+                price(subtotal, content.symbol),
+                "subtotal",
+            )
+        )
+    total = subtotal
+    if chance(0.2):
+        extra = words.amount(1, 50)
+        rows.append((random.choice(["Shipping", "Freight", "Handling"]), price(extra, content.symbol), ""))
+        total += extra
+    if taxed:
+        content.tax = round(subtotal * rate / 100, 2)
+        total += content.tax
+        rows.append(
+            (
+                random.choice([f"Tax ({rate}%)", f"VAT {rate}%", "Tax", "VAT", f"{rate}% GST"]),
+                price(content.tax, content.symbol),
+                "tax",
+            )
+        )
+    content.total = round(total, 2)
+    names = [
+        "Total",
+        "TOTAL",
+        "Total Due",
+        "Amount Due",
+        "Grand Total",
+        "Total amount",
+        "Invoice total",
+        "Balance Due",
+        "Total incl. VAT",
+    ]
+    rows.append((random.choice(names), price(content.total, content.symbol), "total"))
+    if chance(0.12):
+        rows.append(
+            (
+                random.choice(["Paid", "Deposit", "Payments received"]),
+                price(words.amount(1, 90), content.symbol),
+                "",
+            )
+        )
+    return rows
+
+
+def _column(page: Page, rows: list[Row], right: float, y: float) -> float | None:
+    """Labels and amounts, aligned at the right; the y below, None if they do not fit."""
+    style = page.style
+    left = right - style.size * random.uniform(14, 20)
+    for name, value, role in rows:
+        bold = role == "total" and chance(0.7)
+        name = style.label(name)
+        if left < 3 or page.measure(f"{name}  {value.shown}", bold=bold) > right - left:
+            return None
+        page.put(left, y, name, bold=bold)
+        page.fact(name, value, page.put(right, y, value.shown, bold=bold, align="right"), role)
+        page.say(f"{name} {value.shown}")
+        y += style.pitch
+    return y
+
+
+def _payment(page: Page, margin: float, y: float, bottom: float) -> float:
+    """Bank details and conditions in small type, as far as the page has room."""
+    style = page.style
+    for name, make, role in (
+        ("Bank", words.company, ""), ("IBAN", _iban, "bank"),
+        ("BIC", words.code, ""), ("Account", words.code, ""),
+    ):  # fmt: skip
+        if chance(0.2) and y + style.pitch < bottom:
+            value = style.cased(make())
+            at = page.put(margin, y, f"{name}: {value}")
+            page.fact(name, text_value(value), at + len(name) + 1, role)
+            page.say(f"{name}: {value}")
+            y += style.pitch
+    if chance(0.3):
+        y = blocks.paragraph(page, margin, y, page.width - 2 * margin, bottom, words.prose(1, 3))
+    return y
+
+
+def _iban() -> str:
+    return " ".join([f"DE{random.randint(10, 99)}", *[str(random.randint(1000, 9999)) for _ in range(3)]])
 
 
 def _values(content: _Content) -> dict[str, object]:
@@ -162,94 +374,16 @@ def _values(content: _Content) -> dict[str, object]:
         "customer": content.customer,
         "total": figure(content.total),
         "due_date": content.due.json if content.due else None,
-        "currency": {"$": "USD", "£": "GBP", "€": "EUR"}.get(content.symbol),
+        "currency": CURRENCIES.get(content.symbol),
         "subtotal": None if content.subtotal is None else figure(content.subtotal),
         "tax": None if content.tax is None else figure(content.tax),
         "items": [
             {
                 "description": line.name,
-                "quantity": line.quantity,
-                "unit_price": figure(line.price),
+                "quantity": None if content.amounts_alone else line.quantity,
+                "unit_price": None if content.amounts_alone else figure(line.price),
                 "amount": figure(line.amount),
             }
             for line in content.lines
         ],
     }
-
-
-def _parties(
-    sheet: Sheet,
-    style: Look,
-    margin: float,
-    y: float,
-    bill: str,
-    party: list[str],
-    facts: list[tuple[str, str]],
-) -> float | None:
-    """The customer and the invoice's facts, side by side or stacked; the y below, None if they do not fit."""
-    side_by_side = sheet.width > style.size * 34 and random.random() < 0.7
-    colon = random.choice([":", ":", ""])
-    sheet.text(margin, y, bill + colon, style.bold, style.size, color=style.ink)
-    below = y + style.pitch
-    for text in party:
-        if not fits(
-            sheet, text, style.regular, style.size, sheet.width / (2 if side_by_side else 1) - margin
-        ):
-            return None
-        sheet.text(margin, below, text, style.regular, style.size, color=style.ink)
-        below += style.pitch
-    x, line = (sheet.width * 0.55, y) if side_by_side else (margin, below + style.pitch * 0.6)
-    offset = max(sheet.measure(f"{name}{colon} ", style.bold, style.size) for name, _ in facts)
-    aligned = random.random() < 0.6
-    for name, text in random.sample(facts, len(facts)) if random.random() < 0.3 else facts:
-        shown = f"{name}{colon} "
-        sheet.text(x, line, shown, style.bold, style.size, color=style.ink)
-        step = offset + 4 if aligned else sheet.measure(shown, style.bold, style.size)
-        end = sheet.text(x + step, line, text, style.regular, style.size, color=style.ink)
-        if end > sheet.width - 4:
-            return None
-        line += style.pitch
-    return max(below, line)
-
-
-def _positions(sheet: Sheet, style: Look, margin: float, y: float, lines: list[Line], symbol: str) -> float:
-    head = [random.choice(["Description", "Item", "Product"]), random.choice(["Qty", "Quantity"]),
-            random.choice(["Unit Price", "Price", "Rate"]), random.choice(["Amount", "Total"])]  # fmt: skip
-    rows = [
-        [line.name, str(line.quantity), words.money(line.price, symbol), words.money(line.amount, symbol)]
-        for line in lines
-    ]
-    total = sheet.width - 2 * margin
-    side: Align = random.choice(["right", "right", "left"])
-    return draw_table(
-        sheet, margin, y, [total * 0.43, total * 0.13, total * 0.21, total * 0.23], [head, *rows], style,
-        align=["left", side, side, side], pitch=style.size * random.uniform(1.4, 2.0),
-    )  # fmt: skip
-
-
-def _sums(
-    sheet: Sheet, style: Look, right: float, y: float, sums: list[tuple[str, float]], symbol: str
-) -> float | None:
-    left = right - style.size * random.uniform(13, 17)
-    for index, (name, value) in enumerate(sums):
-        font = style.bold if index == len(sums) - 1 else style.regular
-        end = sheet.text(left, y, name, font, style.size, color=style.ink)
-        text = words.money(value, symbol)
-        if end + sheet.measure(text, font, style.size) + 4 > right:
-            return None
-        sheet.text(right, y, text, font, style.size, align="right", color=style.ink)
-        y += style.pitch
-    return y
-
-
-def _position_questions(lines: list[Line]) -> list[Exchange]:
-    asked = []
-    for line in random.sample(lines, min(2, len(lines))):
-        kind = random.randrange(3)
-        question, answer = [
-            (f"What is the quantity of {line.name}?", str(line.quantity)),
-            (f"What is the amount for {line.name}?", f"{line.amount:,.2f}"),
-            (f"What is the unit price of {line.name}?", f"{line.price:,.2f}"),
-        ][kind]
-        asked.append(Exchange(question_prompt(question), answer))
-    return asked

@@ -1,121 +1,205 @@
-"""What every kind of synthetic document shares: its look, its questions, how its tables are drawn."""
+"""What every kind of synthetic document shares: its look, the page in the making, what may be asked of it."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
 
-from jobs.nano.synthetic.sheet import BASE_FAMILIES, EMBEDDED_FAMILIES, Align, Color, Sheet, embed
-from pipeline.plan.prompts import question_prompt
+from jobs.nano.synthetic import faces
+from jobs.nano.synthetic.sheet import Align, Color, Sheet
+from jobs.nano.synthetic.words import Value
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """One question to the model, worded as in use, and the answer that it must give."""
+    """One question to the model, worded as in use, and the answer that it must give.
+
+    `at` is the glyph of the sheet with which the answer begins, if it stands on the page.
+    """
 
     prompt: str
     answer: str
+    at: int | None = None
 
 
-@dataclass(slots=True)
-class Drawn:
-    """A finished document of one page and what may be asked of it."""
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A value on the page, under a label, or in a role that a reader knows without one."""
 
-    sheet: Sheet
-    exchanges: list[Exchange] = field(default_factory=list)
-
-    def ask(self, question: str, answer: str) -> None:
-        self.exchanges.append(Exchange(question_prompt(question), answer))
+    label: str
+    value: Value
+    at: int
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Fonts and colors of a document; `size` is the font size in points."""
+    """Fonts, colors and letter case of a document; `size` is the font size in points."""
 
     regular: str
     bold: str
+    typed: str
+    """What is filled in: on forms another face than the print."""
     size: float
     ink: Color
     accent: Color
+    stretch: float
+    caps: str
+    """What is in capitals: "", "labels", "values" or "all"."""
+    loose: float
+    """Distance between lines, in font sizes."""
 
     @property
     def pitch(self) -> float:
-        return self.size * 1.35
+        return self.size * self.loose
+
+    def label(self, text: str) -> str:
+        return text.upper() if self.caps in ("labels", "all") else text
+
+    def value(self, value: Value) -> Value:
+        return value.upper() if self.caps in ("values", "all") else value
+
+    def cased(self, text: str) -> str:
+        """Other text: in capitals where values are."""
+        return text.upper() if self.caps in ("values", "all") else text
 
 
-def look(low: float, high: float) -> Look:
-    """A random look with a font size between `low` and `high` points."""
-    if random.random() < 0.7:
-        regular, bold = random.choices(BASE_FAMILIES, weights=[6, 4, 2, 1, 1])[0]
-    else:
-        regular, bold = (embed(name) for name in random.choice(EMBEDDED_FAMILIES))
-    if random.random() < 0.1:
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a document's faces come from, and whether it has those faces and wordings that training never
+    sees."""
+
+    fonts: Path | None = None
+    unseen_faces: bool = False
+    unseen_wordings: bool = False
+
+
+def look(source: Source, low: float, high: float, weights: dict[str, float]) -> Look:
+    """A random look with a font size between `low` and `high` points; `weights` are those of the faces."""
+    regular, bold = faces.family(source.fonts, held_out=source.unseen_faces, weights=weights)
+    typed = regular
+    if random.random() < 0.3:
+        typed, _ = faces.family(
+            source.fonts, held_out=source.unseen_faces, weights={"typewriter": 4, "mono": 2, "display": 0.4}
+        )
+    if random.random() < 0.08:
         regular = bold
-    dark = random.uniform(0, 0.3) if random.random() < 0.4 else 0.0
-    accent = (random.uniform(0, 0.6), random.uniform(0, 0.5), random.uniform(0, 0.7))
-    return Look(regular, bold, round(random.uniform(low, high), 1), (dark, dark, dark), accent)
+    elif random.random() < 0.12:
+        bold = regular
+    narrow = weights.get("pixel", 0) > 0.5  # a till's paper
+    dark = random.uniform(0, 0.35) if random.random() < 0.4 else 0.0
+    return Look(
+        regular=regular,
+        bold=bold,
+        typed=typed,
+        size=round(random.uniform(low, high), 1),
+        ink=(dark, dark, dark),
+        accent=(random.uniform(0, 0.6), random.uniform(0, 0.5), random.uniform(0, 0.7)),
+        stretch=random.uniform(0.62, 1.0) if narrow or chance(0.17) else 1.0,
+        caps=random.choices(["", "labels", "values", "all"], [55, 14, 9, 14 if not narrow else 30])[0],
+        loose=random.uniform(1.12, 1.5),
+    )  # fmt: skip
 
 
-def what_is(label: str) -> str:
-    """A question for the value of a label, in one of the ways people ask."""
-    asked = label.rstrip(" :.#")
-    if random.random() < 0.5:
-        asked = asked[:1].lower() + asked[1:] if asked[1:2].islower() else asked
-    return random.choice(
-        [f"What is the {asked}?"] * 5
-        + [f"{asked}?", f"What is the value of {asked}?", f"Find the {asked}.", f"Which {asked} is shown?"]
-    )
+class Page:
+    """A page in the making: what is drawn on it, what it says in reading order, and what may be asked."""
+
+    def __init__(self, kind: str, width: float, height: float, style: Look, source: Source) -> None:
+        self.kind, self.style, self.source = kind, style, source
+        skew = random.gauss(0, 0.5) if random.random() < 0.12 else 0.0
+        self.sheet = Sheet(width, height, skew=skew)
+        self.facts: list[Fact] = []
+        self.asks: list[tuple[str, str, int | None]] = []
+        """(question, answer, first glyph) of what is neither a label's nor a role's value."""
+        self.markdown: list[str] = []
+        """The page's blocks as Markdown, in reading order; headers and footers are not among them."""
+        self.edges: list[str] = []
+        """Its header, if any."""
+        self.feet: list[str] = []
+        self.readable = True
+        """False if the page holds what Markdown leaves out, so that it must not be asked for."""
+        self.targets: list[Exchange] = []
+        """What is asked of the whole document as JSON."""
+        self.exchanges: list[Exchange] = []
+
+    @property
+    def width(self) -> float:
+        return self.sheet.width
+
+    @property
+    def height(self) -> float:
+        return self.sheet.height
+
+    @property
+    def held_out(self) -> bool:
+        return self.source.unseen_wordings
+
+    def measure(self, text: str, *, bold: bool = False, size: float | None = None) -> float:
+        style = self.style
+        font = style.bold if bold else style.regular
+        return self.sheet.measure(text, font, size or style.size, style.stretch)
+
+    def put(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        bold: bool = False,
+        size: float | None = None,
+        align: Align = "left",
+        color: Color | None = None,
+        turn: float = 0.0,
+        font: str | None = None,
+    ) -> int:
+        """Draws a line of text in the page's look; returns the number of its first glyph."""
+        style, at = self.style, len(self.sheet.glyphs)
+        self.sheet.text(
+            x, y, text, font or (style.bold if bold else style.regular), size or style.size,
+            align=align, color=color or style.ink, stretch=style.stretch, turn=turn,
+        )  # fmt: skip
+        return at
+
+    def fact(self, label: str, value: Value, at: int, role: str = "") -> None:
+        self.facts.append(Fact(label, value, at, role))
+
+    def ask(self, question: str, answer: str, at: int | None = None) -> None:
+        self.asks.append((question, answer, at))
+
+    def say(self, text: str) -> None:
+        """Adds a block of Markdown."""
+        self.markdown.append(text)
+
+    def wrap(self, text: str, width: float, *, size: float | None = None, bold: bool = False) -> list[str]:
+        """The lines into which a text breaks at `width` points."""
+        lines, line = [], ""
+        for word in text.split():
+            grown = f"{line} {word}" if line else word
+            if line and self.measure(grown, size=size, bold=bold) > width:
+                lines.append(line)
+                line = word
+            else:
+                line = grown
+        return [*lines, line] if line else lines
+
+    def fits(self, text: str, width: float, *, size: float | None = None, bold: bool = False) -> bool:
+        return self.measure(text, size=size, bold=bold) <= width
 
 
-def fits(sheet: Sheet, text: str, font: str, size: float, width: float) -> bool:
-    return sheet.measure(text, font, size) <= width
+def text_value(text: str) -> Value:
+    return Value(text, "string", text)
 
 
 def pastel() -> Color:
-    return (random.uniform(0.75, 0.95), random.uniform(0.75, 0.95), random.uniform(0.75, 0.95))
+    return (random.uniform(0.72, 0.95), random.uniform(0.72, 0.95), random.uniform(0.72, 0.95))
 
 
-def draw_table(
-    sheet: Sheet,
-    x: float,
-    y: float,
-    widths: Sequence[float],
-    rows: Sequence[Sequence[str]],
-    style: Look,
-    *,
-    align: Sequence[Align],
-    pitch: float,
-) -> float:
-    """Draws `rows`, the first of them the head, from (x, y); returns the y below the table."""
-    grid = random.choice(["none", "head", "head", "rows", "full"])
-    shade = pastel() if random.random() < 0.4 else None
-    total = sum(widths)
-    for index, row in enumerate(rows):
-        head = index == 0
-        if shade and head:
-            sheet.box(x, y, total, pitch, fill=shade)
-        left = x
-        for cell, width, side in zip(row, widths, align, strict=True):
-            anchor = {"left": left + 3, "center": left + width / 2, "right": left + width - 3}[side]
-            sheet.text(
-                anchor,
-                y + (pitch - style.size) / 2,
-                cell,
-                style.bold if head else style.regular,
-                style.size,
-                align=side,
-                color=style.ink,
-            )
-            left += width
-        if grid in ("rows", "full") or (grid == "head" and index in (0, len(rows) - 1)):
-            sheet.line(x, y + pitch, x + total, y + pitch)
-        y += pitch
-    if grid == "full":
-        top = y - pitch * len(rows)
-        sheet.line(x, top, x + total, top)
-        left = x
-        for width in [0.0, *widths]:
-            left += width
-            sheet.line(left, top, left, y)
-    return y
+def chance(probability: float) -> bool:
+    return random.random() < probability
+
+
+def unique(names: Iterable[str]) -> list[str]:
+    """Each once, in order: a set's order differs between processes, and equal seeds must draw equally."""
+    return list(dict.fromkeys(names))

@@ -14,32 +14,19 @@ from typing import Literal
 
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfbase import pdfmetrics
-from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfbase.ttfonts import TTFont, TTFontFace
 from reportlab.pdfgen.canvas import Canvas
 
 Align = Literal["left", "center", "right"]
 Color = tuple[float, float, float]
 
-# The fonts every PDF viewer has; MuPDF draws them with its own Nimbus faces. (regular, bold) a family.
-BASE_FAMILIES = (
-    ("Helvetica", "Helvetica-Bold"),
-    ("Times-Roman", "Times-Bold"),
-    ("Courier", "Courier-Bold"),
-    ("Helvetica-Oblique", "Helvetica-BoldOblique"),
-    ("Times-Italic", "Times-BoldItalic"),
-)
-# Embedded fonts: file names of reportlab's Vera and short names of pymupdf-fonts.
-EMBEDDED_FAMILIES = (
-    ("Vera.ttf", "VeraBd.ttf"),
-    ("ubuntu", "ubuntubo"),
-    ("ubuntm", "ubuntmbo"),
-    ("spacemo", "spacembo"),
-)
-
 
 @functools.cache
 def embed(font: str) -> str:
-    """Registers an embedded font with reportlab, once a process; returns the name to draw with."""
+    """Registers an embedded font with reportlab, once a process; returns the name to draw with.
+
+    `font` is a path, a file name of reportlab's own Vera, or a short name of pymupdf-fonts.
+    """
     if font.endswith(".ttf"):
         pdfmetrics.registerFont(TTFont(font, font))
     else:
@@ -47,6 +34,18 @@ def embed(font: str) -> str:
 
         pdfmetrics.registerFont(TTFont(font, io.BytesIO(pymupdf_fonts.myfont(font))))
     return font
+
+
+@functools.lru_cache(maxsize=200_000)
+def _has(character: str, font: str) -> bool:
+    """Whether a font can draw a character; those that every viewer has draw all of Latin-1."""
+    face = pdfmetrics.getFont(font).face
+    return not isinstance(face, TTFontFace) or ord(character) in face.charToGlyph
+
+
+def drawable(text: str, font: str) -> str:
+    """The font, or one that every viewer has, if the font lacks a character of the text."""
+    return font if all(_has(character, font) for character in text) else "Helvetica"
 
 
 @functools.lru_cache(maxsize=200_000)
@@ -78,8 +77,9 @@ class Sheet:
             self._canvas.rotate(skew)
             self._canvas.translate(-width / 2, -height / 2)
 
-    def measure(self, text: str, font: str, size: float) -> float:
-        return sum(advance(character, font) for character in text) * size
+    def measure(self, text: str, font: str, size: float, stretch: float = 1.0) -> float:
+        font = drawable(text, font)
+        return sum([advance(character, font) for character in text]) * size * stretch
 
     def text(
         self,
@@ -91,20 +91,41 @@ class Sheet:
         *,
         align: Align = "left",
         color: Color = (0, 0, 0),
+        stretch: float = 1.0,
+        turn: float = 0.0,
     ) -> float:
-        """Draws one line whose cell begins `y` below the top; returns the x where it ends."""
-        width = self.measure(text, font, size)
-        x -= {"left": 0.0, "center": width / 2, "right": width}[align]
-        baseline = y + 0.8 * size
+        """Draws one line whose cell begins `y` below the top; returns the x where it ends.
+
+        `stretch` widens the letters. `turn` turns the line by degrees about (x, y), counter-clockwise.
+        """
+        width = self.measure(text, font, size, stretch)
+        font = drawable(text, font)
+        left = -{"left": 0.0, "center": width / 2, "right": width}[align]
         self._canvas.setFillColorRGB(*color)
-        self._canvas.setFont(font, size)
-        self._canvas.drawString(x, self.height - baseline, text)
+        if stretch == 1.0 and not turn:
+            self._canvas.setFont(font, size)
+            self._canvas.drawString(x + left, self.height - y - 0.8 * size, text)
+        else:
+            self._canvas.saveState()
+            self._canvas.translate(x, self.height - y)
+            self._canvas.rotate(turn)
+            line = self._canvas.beginText(left, -0.8 * size)
+            line.setFont(font, size)
+            line.setHorizScale(100 * stretch)
+            line.textOut(text)
+            self._canvas.drawText(line)
+            self._canvas.restoreState()
+        cos, sin = math.cos(math.radians(turn)), math.sin(math.radians(turn))
+        along, down = left, 0.47 * size
         for character in text:
-            step = advance(character, font) * size
+            step = advance(character, font) * size * stretch
             if not character.isspace():
-                self.glyphs.append(self._glyph(x + step / 2, baseline - 0.33 * size, character))
-            x += step
-        return x
+                middle = along + step / 2
+                self.glyphs.append(
+                    self._glyph(x + middle * cos + down * sin, y - middle * sin + down * cos, character)
+                )
+            along += step
+        return x + along
 
     def _glyph(self, x: float, y: float, character: str) -> Glyph:
         dx, dy = x - self.width / 2, self.height / 2 - y
@@ -161,6 +182,11 @@ class Sheet:
         """Ends this page and begins another of the same size; glyphs of former pages are forgotten."""
         self._canvas.showPage()
         self.glyphs = []
+
+    def trim(self, height: float) -> None:
+        """Cuts the finished page off at `height` points from its top."""
+        self._canvas.setCropBox((0, self.height - height, self.width, self.height))
+        self.height = height
 
     def pdf(self) -> bytes:
         self._canvas.save()

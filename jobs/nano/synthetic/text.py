@@ -1,156 +1,327 @@
-"""Lines of text, alone or as letters and reports with titles and headings."""
+"""Lines of text, letters, contracts and reports."""
 
 from __future__ import annotations
 
 import random
 
-from jobs.nano.synthetic import words
-from jobs.nano.synthetic.layout import Drawn, Look, draw_table, fits, look
-from jobs.nano.synthetic.sheet import Sheet
+from jobs.nano.synthetic import blocks, words
+from jobs.nano.synthetic.layout import Page, chance, text_value
+from jobs.nano.synthetic.tables import ask_cells, draw_grid
 
 
-def line_of_text(sheet: Sheet, style: Look, width: float, *, prose: bool) -> str:
-    """Words until the line is full, or sooner; empty if not one word fits."""
-    text = ""
+def line_of_text(page: Page, width: float, size: float) -> str:
+    """Words and values until the line is full, or sooner; empty if not one fits."""
+    text, style = "", random.random()
     while True:
-        token = words.word() if prose or random.random() < 0.75 else words.value().shown
+        token = words.word() if random.random() < 0.5 else words.value().shown
+        token = token.upper() if style < 0.35 else token
         grown = f"{text} {token}" if text else token[:1].upper() + token[1:]
-        if not fits(sheet, grown, style.regular, style.size, width):
+        if not page.fits(grown, width, size=size):
             return text
         text = grown
-        if random.random() < (0.02 if prose else 0.12):
+        if random.random() < 0.15:
             return text
 
 
-def draw_lines(width: float, height: float, low: float, high: float) -> Drawn | None:
+def draw_lines(page: Page) -> bool:
     """Plain lines; asked for by their number, or all at once."""
-    style = look(low, high)
-    sheet = Sheet(width, height)
-    x, y = random.uniform(2, max(3, width / 12)), random.uniform(1, max(2, height / 12))
-    pitch = style.size * random.uniform(1.15, 1.7)
-    room = int((height - y) / pitch)
-    if room < 1:
-        return None
-    lines = []
-    for _ in range(random.randint(1, min(room, 14))):
-        text = line_of_text(sheet, style, width - x - 2, prose=False)
-        if not text:
-            continue
-        sheet.text(x, y, text, style.regular, style.size, color=style.ink)
-        lines.append(text)
+    style = page.style
+    size = min(style.size, page.height * 0.6)
+    x, y = (
+        random.uniform(1, max(2, page.width / 14)),
+        random.uniform(0, max(1, (page.height - 1.2 * size) / 3)),
+    )
+    pitch = size * random.uniform(1.1, 1.6)
+    room = int((page.height - y + pitch - size) / pitch)
+    lines: list[tuple[str, int]] = []
+    dark = chance(0.08)
+    if dark:
+        page.sheet.box(0, 0, page.width, page.height, fill=(0.15, 0.15, 0.2))
+    for _ in range(random.randint(1, max(1, min(room, 12)))):
+        text = line_of_text(page, page.width - x - 1, size)
+        if not text or y + size * 1.05 > page.height:
+            break
+        lines.append((text, page.put(x, y, text, size=size, color=(0.95, 0.95, 0.95) if dark else None)))
         y += pitch
     if not lines:
-        return None
-    drawn = Drawn(sheet)
-    if len(lines) == 1 or (len(lines) <= 6 and random.random() < 0.4):
-        drawn.ask("Read the text.", "\n".join(lines))
+        return False
+    page.say("  \n".join(text for text, _ in lines) if len(lines) > 1 else lines[0][0])
+    whole = "\n".join(text for text, _ in lines)
+    if len(lines) == 1 or (len(lines) <= 6 and chance(0.4)):
+        question = random.choice(
+            [
+                "Read the text.",
+                "Read the text.",
+                "What does it say?",
+                "What is written here?",
+                "What text is shown?",
+                "Read it.",
+            ]
+        )
+        page.ask(question, whole, lines[0][1])
     for index in random.sample(range(len(lines)), min(3, len(lines))):
         if len(lines) > 1:
-            drawn.ask(f"Read line {index + 1}.", lines[index])
-    random.shuffle(drawn.exchanges)
-    return drawn
-
-
-def draw_report(width: float, height: float, low: float, high: float) -> Drawn | None:
-    """A page of a report: title, author and date, numbered headings over prose, perhaps a table."""
-    style = look(low, high)
-    sheet = Sheet(width, height, skew=random.uniform(-0.7, 0.7) if random.random() < 0.15 else 0.0)
-    drawn = Drawn(sheet)
-    margin = random.uniform(0.06, 0.12) * width
-    inner, y = width - 2 * margin, random.uniform(0.04, 0.09) * height
-    title = words.phrase(2, 4)
-    large = style.size * random.uniform(1.4, 2.0)
-    if not fits(sheet, title, style.bold, large, inner):
-        return None
-    centred = random.random() < 0.4
-    sheet.text(
-        width / 2 if centred else margin, y, title, style.bold, large, align="center" if centred else "left"
-    )
-    drawn.ask(random.choice(["What is the title?", "What is the title of the report?"]), title)
-    y += large * 1.7
-    for label, text in _credits():
-        if random.random() < 0.5:
-            sheet.text(margin, y, f"{label}: {text}", style.regular, style.size, color=style.ink)
-            drawn.ask(*_credit_question(label, text))
-            y += style.pitch
-    y += style.pitch * random.uniform(0.4, 1.2)
-    numbered = random.random() < 0.7
-    headings: list[str] = []
-    while y + 5 * style.pitch < height - margin and len(headings) < 6:
-        heading = words.phrase(1, 3)
-        shown = f"{len(headings) + 1}. {heading}" if numbered else heading
-        if not fits(sheet, shown, style.bold, style.size * 1.2, inner):
-            continue
-        sheet.text(margin, y, shown, style.bold, style.size * 1.2, color=style.ink)
-        headings.append(heading)
-        y += style.pitch * 1.4
-        for _ in range(random.randint(2, 6)):
-            if y + style.pitch > height - margin:
-                break
-            sheet.text(
-                margin,
-                y,
-                line_of_text(sheet, style, inner, prose=True),
-                style.regular,
-                style.size,
-                color=style.ink,
+            question = random.choice(
+                ["Read line {}.", "What is in line {}?", "What does line {} say?", "Read line number {}."]
             )
-            y += style.pitch
-        if random.random() < 0.4:
-            y = _figures(drawn, style, margin, y + 0.4 * style.pitch, inner, height - margin)
-        y += style.pitch * random.uniform(0.4, 1.0)
-    if numbered:
-        for index, heading in enumerate(headings):
-            drawn.ask(f"What is the heading of section {index + 1}?", heading)
-    random.shuffle(drawn.exchanges)
-    return drawn
+            page.ask(question.format(index + 1), *lines[index])
+    text, at = random.choice(lines)
+    tokens = text.split()
+    if len(tokens) > 3 and whole.split().count(tokens[0]) == 1:
+        cut = random.randint(1, len(tokens) - 2)
+        begin = " ".join(tokens[:cut])
+        if whole.count(begin) == 1:
+            page.ask(f'What comes after "{begin}"?', tokens[cut], at + len("".join(tokens[:cut])))
+    return True
 
 
-def _credits() -> list[tuple[str, str]]:
-    return [
-        (random.choice(["Author", "Prepared by", "Written by", "From"]), words.person()),
-        (random.choice(["Date", "Published"]), words.day().shown),
-        (random.choice(["Department", "Division", "To", "Subject"]), words.phrase(1, 2)),
-    ]
-
-
-def _credit_question(label: str, text: str) -> tuple[str, str]:
-    if label in ("Prepared by", "Written by"):
-        return random.choice(["Who prepared the report?", "Who is the author?"]), text
-    if label == "Published":
-        return "When was it published?", text
-    return f"What is the {label.lower()}?" if label not in ("From", "To") else f"{label}?", text
-
-
-def _figures(drawn: Drawn, style: Look, x: float, y: float, width: float, bottom: float) -> float:
-    """A small two-column table of figures inside the prose; returns the y below it."""
-    rows = random.randint(2, 5)
-    pitch = style.size * random.uniform(1.4, 1.7)
-    if y + pitch * (rows + 1) > bottom:
-        return y
-    head = [random.choice(["Item", "Year", "Region", "Measure"]), random.choice(["Value", "Amount", "Total"])]
-    names = dict.fromkeys(_row_name(head[0]) for _ in range(rows))
-    cells = [[name, random.choice([words.number, words.percent, _money])()] for name in names]
-    share = random.uniform(0.5, 1.0)
-    draw_table(
-        drawn.sheet,
-        x,
-        y,
-        [width * share * 0.6, width * share * 0.4],
-        [head, *cells],
-        style,
-        align=["left", random.choice(["left", "right"])],
-        pitch=pitch,
+def _signed(page: Page, x: float, y: float) -> float:
+    """The end of a letter; returns the y below it."""
+    name, job = page.style.cased(words.person()), random.choice(words.JOBS)
+    page.put(x, y, random.choice(["Sincerely,", "Yours truly,", "Best regards,", "Very truly yours,"]))
+    at = page.put(x, y + 3 * page.style.pitch, name)
+    page.put(x, y + 4 * page.style.pitch, job)
+    page.fact("", text_value(name), at, "author")
+    page.ask(
+        random.choice([f"What is the position of {name}?", f"What is the job of {name}?", f"Who is {name}?"]),
+        job,
     )
-    for name, figure in random.sample(cells, min(2, len(cells))):
-        question = f"What is the {head[1]} of {name}?" if random.random() < 0.5 else f"What is the {name}?"
-        drawn.ask(question, figure)
-    return y + pitch * (len(cells) + 1)
+    return y + 5 * page.style.pitch
 
 
-def _row_name(head: str) -> str:
-    return str(random.randint(1990, 2032)) if head == "Year" else words.phrase(1, 2)
+def draw_letter(page: Page) -> bool:
+    """A letter or memo: sender, date, addressee, subject, paragraphs, signature."""
+    style = page.style
+    margin = random.uniform(0.08, 0.14) * page.width
+    y, bottom = blocks.furniture(page, margin)
+    inner = page.width - 2 * margin
+    if chance(0.6):
+        y = blocks.put_heading(
+            page,
+            margin,
+            y,
+            inner,
+            words.company(),
+            style.size * random.uniform(1.1, 1.7),
+            role="vendor",
+            level=1,
+        )
+        for line in words.address():
+            page.put(margin, y, style.cased(line), size=0.85 * style.size)
+            y += style.pitch
+    y += style.pitch
+    memo = chance(0.4)
+    rows = [("Date", style.value(words.day()), "date"),
+            ("To", text_value(style.cased(words.person())), "recipient"),
+            (random.choice(["Subject", "Subject", "Re"]),
+             text_value(style.cased(words.phrase(2, 7))), "subject")]  # fmt: skip
+    if memo:
+        rows.insert(1, ("From", text_value(style.cased(words.person())), "author"))
+        rows += [("cc", text_value(style.cased(words.person())), "")] if chance(0.4) else []
+    offset = 6 * style.size
+    for name, value, role in rows:
+        if not page.fits(value.shown, inner - offset):
+            return False
+        if memo or role == "subject":
+            page.put(margin, y, style.label(name) + ":", bold=True)
+            page.fact(name, value, page.put(margin + offset, y, value.shown), role)
+            page.say(f"{style.label(name)}: {value.shown}")
+        else:
+            page.fact("", value, page.put(margin, y, value.shown), role)
+            page.say(value.shown)
+        y += style.pitch * random.choice([1.0, 1.0, 1.6])
+    y += style.pitch
+    for _ in range(random.randint(2, 6)):
+        y = (
+            blocks.paragraph(page, margin, y, inner, bottom - 7 * style.pitch, words.prose(2, 6))
+            + 0.7 * style.pitch
+        )
+    if not memo and y + 6 * style.pitch < bottom:
+        page.readable = False
+        _signed(page, margin, y)
+    return True
 
 
-def _money() -> str:
-    return words.money(words.amount(), words.symbol())
+def draw_contract(page: Page) -> bool:
+    """The first page of an agreement: parties, dates and law stand within dense prose."""
+    style = page.style
+    margin = random.uniform(0.08, 0.13) * page.width
+    y, bottom = blocks.furniture(page, margin)
+    inner = page.width - 2 * margin
+    kind = random.choice(
+        [
+            "Confidentiality",
+            "Non-Disclosure",
+            "Service",
+            "License",
+            "Supply",
+            "Lease",
+            "Purchase",
+            "Employment",
+            "Consulting",
+        ]
+    )
+    y = blocks.put_heading(
+        page,
+        margin,
+        y,
+        inner,
+        f"{kind} Agreement",
+        style.size * random.uniform(1.1, 1.6),
+        role="title",
+        level=1,
+    )
+    first, second = words.company(), random.choice([words.company, words.person])()
+    day, state = words.day(random.choice([1, 1, 3, 13])).shown, random.choice(words.STATES)
+    number, word = random.choice([(1, "one"), (2, "two"), (3, "three"), (5, "five"), (10, "ten")])
+    term = f"{word} ({number}) {random.choice(['years', 'months'])}"
+    opening = random.choice([
+        f'This {kind} Agreement (the "Agreement") is entered into as of {day} by and between '
+        f"{first}, a {state} corporation, and {second}.",
+        f"THIS AGREEMENT is made on {day}, between {first} and {second} (together the Parties).",
+        f'Effective {day}, {first} ("Company") and {second} ("Recipient") agree as follows.',
+        f'This Agreement, dated {day} (the "Effective Date"), is between {first}, with its office at '
+        f"{words.street()}, {words.town()}, and {second}.",
+    ])  # fmt: skip
+    sentences = [opening, words.prose(2, 6)]
+    law = random.choice(words.STATES)
+    sentences.insert(random.choice([1, 2]), random.choice([
+        f"This Agreement is governed by the laws of the State of {law}.",
+        f"The laws of {law} shall apply to this Agreement.",
+    ]))  # fmt: skip
+    sentences.append(f"The term of this Agreement is {term} from its date.")
+    start, glyphs = y, page.sheet.glyphs
+    for index, text in enumerate(sentences):
+        number = f"{index}. " if index and chance(0.7) else ""
+        y = blocks.paragraph(page, margin, y, inner, bottom, number + text) + 0.5 * style.pitch
+    while y + 3 * style.pitch < bottom and chance(0.85):
+        y = blocks.paragraph(page, margin, y, inner, bottom, words.prose(2, 7)) + 0.5 * style.pitch
+    inked = "".join(glyph.character for glyph in glyphs)
+    for role, text in (
+        ("effective", day),
+        ("law", law),
+        ("term", term),
+        ("party", random.choice([first, second])),
+    ):
+        for shown in (text, text.upper()):
+            at = inked.find("".join(shown.split()))
+            if at >= 0:
+                page.fact("", text_value(shown), at, role)
+                break
+    return bool(page.facts) and y > start
+
+
+def draw_report(page: Page) -> bool:
+    """A page of a report in one or two columns: headings, prose with figures in it, lists, a table."""
+    style = page.style
+    margin = random.uniform(0.05, 0.12) * page.width
+    y, bottom = blocks.furniture(page, margin)
+    inner = page.width - 2 * margin
+    y = blocks.heading(page, margin, y, inner)
+    for name, value, role in (
+        (random.choice(["Author", "Prepared by", "Written by", "By"]), text_value(words.person()), "author"),
+        (random.choice(["Date", "Published"]), words.day(), "date"),
+    ):
+        if chance(0.45):
+            shown = style.value(value)
+            at = page.put(margin, y, f"{name}: {shown.shown}")
+            page.fact(name, shown, at + len("".join(name.split())) + 1, role)
+            page.say(f"{name}: {shown.shown}")
+            y += style.pitch
+    columns = 2 if chance(0.3) and page.width > 40 * style.size else 1
+    wide = (inner - 14 * (columns - 1)) / columns
+    top, headings = y + 0.5 * style.pitch, 0
+    for column in range(columns):
+        x, y = margin + column * (wide + 14), top
+        while y + 4 * style.pitch < bottom:
+            kind = random.random()
+            if kind < 0.22:
+                headings += 1
+                y = _section(page, x, y, wide, headings)
+            elif kind < 0.37:
+                y = _bullets(page, x, y, wide, bottom)
+            elif kind < 0.5:
+                grid = draw_grid(
+                    page, x, y, wide, min(bottom, y + 9 * style.pitch), columns=random.randint(2, 4)
+                )
+                if grid:
+                    ask_cells(page, grid, key=0, most=3)
+                    y = grid.bottom
+            elif kind < 0.75:
+                y = _figures(page, x, y, wide, bottom)
+            else:
+                y = blocks.paragraph(page, x, y, wide, bottom, words.prose(1, 6))
+            y += style.pitch * random.uniform(0.3, 0.9)
+            if chance(0.04):
+                break
+    return True
+
+
+def _section(page: Page, x: float, y: float, width: float, number: int) -> float:
+    text = words.phrase(1, 4)
+    shown = page.style.label(text)
+    at = page.put(x, y, f"{number}. {shown}", bold=True, size=page.style.size * 1.15)
+    page.ask(random.choice([f"What is the heading of section {number}?", f"What is section {number} called?",
+                            f"What is the title of section {number}?"]),
+             shown, at + len(str(number)) + 1)  # fmt: skip
+    page.say(f"## {number}. {shown}")
+    return y + 1.5 * page.style.pitch
+
+
+def _bullets(page: Page, x: float, y: float, width: float, bottom: float) -> float:
+    items: list[tuple[str, int]] = []
+    for _ in range(random.randint(2, 6)):
+        text = words.phrase(2, 6)
+        if y + page.style.pitch > bottom or not page.fits(text, width - 1.6 * page.style.size):
+            break
+        page.put(x, y, "•")
+        items.append((text, page.put(x + 1.4 * page.style.size, y, text)))
+        y += page.style.pitch
+    if items:
+        page.say("\n".join(f"- {text}" for text, _ in items))
+    if len(items) > 2 and chance(0.5):
+        index = random.randrange(len(items))
+        order = ["first", "second", "third", "fourth", "fifth", "sixth"][index]
+        page.ask(
+            random.choice([f"What is the {order} bullet point?", f"What is the {order} item of the list?"]),
+            *items[index],
+        )
+        page.ask(f"Which item comes after {items[0][0]}?", *items[1])
+    return y
+
+
+def _figures(page: Page, x: float, y: float, width: float, bottom: float) -> float:
+    """Sentences that say a figure of a thing, which is asked for."""
+    thing, year = (
+        random.choice(
+            ["Revenue", "Net income", "Sales", "Operating profit", "Headcount", "Output", "Exports"]
+        ),
+        random.randint(1980, 2030),
+    )
+    place = random.choice(words.COUNTRIES)
+    shown = random.choice(
+        [
+            words.money(words.amount(), "$"),
+            f"${random.uniform(1, 99):.1f} million",
+            words.percent(),
+            words.number(),
+        ]
+    )
+    text = random.choice([
+        f"{thing} of {place} in {year} was {shown}.",
+        f"In {year}, {thing.lower()} in {place} rose to {shown}.",
+        f"{place} reported {thing.lower()} of {shown} for {year}.",
+    ])  # fmt: skip
+    glyphs = len(page.sheet.glyphs)
+    y = blocks.paragraph(page, x, y, width, bottom, f"{words.prose(0, 2)} {text} {words.prose(0, 2)}".strip())
+    inked = "".join(glyph.character for glyph in page.sheet.glyphs[glyphs:])
+    sentence = "".join(text.split())
+    if sentence in inked:
+        at = glyphs + inked.index(sentence) + sentence.index("".join(shown.split()))
+        page.ask(
+            random.choice([f"What was the {thing.lower()} of {place} in {year}?",
+                           f"How much was {place}'s {thing.lower()} in {year}?",
+                           f"What is the {thing.lower()} in {place} for {year}?"]), shown, at)  # fmt: skip
+        if inked.count(str(year)) == 1:
+            page.ask(f"In which year was the {thing.lower()} of {place} {shown}?", str(year))
+    return y

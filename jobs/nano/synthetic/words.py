@@ -1,4 +1,4 @@
-"""Random content: names, words, codes, amounts, dates.
+"""Random content: names, words, codes, amounts, dates, addresses.
 
 Values are random against their labels, so that a model can only learn to read them, not to guess them.
 Each value knows how the page shows it and what JSON makes of it.
@@ -8,22 +8,43 @@ from __future__ import annotations
 
 import random
 import string
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from faker.providers.address.de_DE import Provider as GermanAddress
+from faker.providers.address.en import Provider as World
 from faker.providers.address.en_US import Provider as Address
+from faker.providers.company import Provider as Company
+from faker.providers.job import Provider as Job
 from faker.providers.lorem.en_US import Provider as Lorem
+from faker.providers.person.de_DE import Provider as German
 from faker.providers.person.en_US import Provider as Person
+from faker.providers.person.es_ES import Provider as Spanish
+from faker.providers.person.fr_FR import Provider as French
 
 WORDS = [word for word in Lorem.word_list if word.isascii()]
+NOUNS = [word for word in Lorem.parts_of_speech["noun"] if word.isascii()]
+VERBS = [word for word in Lorem.parts_of_speech["verb"] if word.isascii()]
+ADJECTIVES = [word for word in Lorem.parts_of_speech["adjective"] if word.isascii()]
 FIRST_NAMES = list(Person.first_names)
 LAST_NAMES = list(Person.last_names)
+ABROAD = [[list(one.first_names), list(one.last_names)] for one in (German, Spanish, French)]
+GERMAN_CITIES = list(GermanAddress.cities)
+COUNTRIES = [country for country in World.countries if country.isascii() and len(country) < 24]
+JOBS = [job for job in Job.jobs if job.isascii()]
 STATES = list(Address.states)
+STATE_CODES = list(Address.states_abbr)
+STREETS = list(Address.street_suffixes)
 MONTHS = (
     "January February March April May June July August September October November December"
 ).split()  # fmt: skip
 _ONSETS = "b c d f g h j k l m n p r s t v w z br ch cl cr dr fl gr pl pr sh sl st th tr".split()
 _VOWELS = "a e i o u ai ea ee io oo ou".split()
 _CODAS = ["", "", "l", "m", "n", "r", "s", "t", "ck", "nd", "ng", "rt", "x"]
+_SUFFIXES = (
+    "Ltd,Inc.,LLC,GmbH,Co.,Group,Corp.,& Sons,Supplies,Sdn Bhd,(M) Sdn. Bhd.,Pte Ltd,Pty Ltd,S.A.,B.V.,"
+    "Corporation,Company,Enterprise,Trading,Holdings,Industries,Partners LLP,Services,International,AG,"
+    "Hardware,Restaurant,Cafe,Market,Stores,Bakery,Pharmacy,Motors,Electronics,Bookshop"
+).split(",")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +55,15 @@ class Value:
     kind: str
     json: object
 
+    def upper(self) -> Value:
+        """In capitals, as forms and tills print."""
+        text = self.json.upper() if self.kind == "string" and isinstance(self.json, str) else self.json
+        return replace(self, shown=self.shown.upper(), json=text)
+
 
 def word() -> str:
-    """Half of the words are invented: a reader must not lean on a dictionary."""
-    if random.random() < 0.6:
+    """A third of the words are invented: a reader must not lean on a dictionary."""
+    if random.random() < 0.67:
         return random.choice(WORDS)
     syllables = random.randint(1, 3)
     return "".join(
@@ -52,47 +78,146 @@ def phrase(least: int = 1, most: int = 3) -> str:
     return " ".join([words[0].capitalize(), *words[1:]])
 
 
+def business() -> str:
+    """A phrase of trade, as 'Balanced client-server interface'."""
+    return " ".join(
+        random.choice(part) for part in random.choice([Company.catch_phrase_words, Company.bsWords])
+    )
+
+
+def sentence() -> str:
+    """A plausible English sentence."""
+    noun, verb, adjective = (
+        (lambda: random.choice(NOUNS)),
+        (lambda: random.choice(VERBS)),
+        (lambda: random.choice(ADJECTIVES)),
+    )
+    shape = random.randrange(7)
+    text = [
+        lambda: f"the {adjective()} {noun()} of the {noun()} will {verb()} the {noun()}",
+        lambda: f"we {verb()} a {noun()} for each {adjective()} {noun()} in the {noun()}",
+        lambda: f"this {noun()} must not {verb()} any {noun()}, unless the {noun()} is {adjective()}",
+        lambda: (
+            f"in {random.choice(MONTHS)}, {random.choice(LAST_NAMES)} and the {noun()} "
+            f"{verb()} {adjective()} {noun()}s"
+        ),
+        lambda: f"{business()} may {verb()} the {noun()} and its {adjective()} {noun()}",
+        lambda: (
+            f"all {noun()}s are {adjective()} and {verb()} {random.randint(2, 90)} {noun()}s "
+            f"by {random.randint(1990, 2030)}"
+        ),
+        lambda: " ".join(word() for _ in range(random.randint(5, 16))),
+    ][shape]()
+    return text[:1].upper() + text[1:] + "."
+
+
+def prose(least: int, most: int) -> str:
+    return " ".join(sentence() for _ in range(random.randint(least, most)))
+
+
 def person() -> str:
-    middle = random.choice(["", "", "", f" {random.choice(string.ascii_uppercase)}."])
-    return f"{random.choice(FIRST_NAMES)}{middle} {random.choice(LAST_NAMES)}"
+    if random.random() < 0.2:
+        first, last = random.choice(ABROAD)
+        return f"{random.choice(first)} {random.choice(last)}"
+    first_name, last_name = random.choice(FIRST_NAMES), random.choice(LAST_NAMES)
+    initial = random.choice(string.ascii_uppercase)
+    shape = random.random()
+    if shape < 0.15:
+        return f"{first_name[0]}. {initial}. {last_name}"
+    if shape < 0.25:
+        return f"{last_name}, {first_name} {initial}."
+    if shape < 0.32:
+        return f"{random.choice(['Mr.', 'Ms.', 'Dr.', 'Mrs.'])} {first_name[0]}. {last_name}"
+    return f"{first_name} {initial}. {last_name}" if shape < 0.45 else f"{first_name} {last_name}"
 
 
 def company() -> str:
-    suffix = random.choice(["Ltd", "Inc.", "LLC", "GmbH", "Co.", "Group", "Corp.", "& Sons", "Supplies", ""])
-    stem = random.choice([random.choice(LAST_NAMES), phrase(1, 2).title(), word().capitalize()])
-    return f"{stem} {suffix}".strip()
+    stem = random.choice(
+        [random.choice(LAST_NAMES), phrase(1, 2).title(), word().capitalize(),
+         f"{random.choice(LAST_NAMES)} & {random.choice(LAST_NAMES)}",
+         f"{''.join(random.choices(string.ascii_uppercase, k=2))} {word().capitalize()}"]
+    )  # fmt: skip
+    return f"{stem} {random.choice(_SUFFIXES)}" if random.random() < 0.88 else stem
 
 
 def city() -> str:
+    if random.random() < 0.15:
+        return random.choice(GERMAN_CITIES)
     return random.choice(
         [random.choice(LAST_NAMES) + random.choice(["ton", "ville", "burg", " City"]), word().capitalize()]
     )
 
 
 def street() -> str:
-    kind = random.choice(["Street", "St", "Ave", "Road", "Lane", "Drive", "Blvd", "Way"])
-    name = random.choice([*LAST_NAMES[:300], "Main", "Oak", "Park", "Mill"])
-    return f"{random.randint(1, 9999)} {name} {kind}"
+    """A street and number, of one of several countries."""
+    name = random.choice([random.choice(LAST_NAMES), random.choice(LAST_NAMES), word().capitalize()])
+    number = random.randint(1, 9999) if random.random() < 0.6 else random.randint(1, 99)
+    kind = random.random()
+    if kind < 0.12:
+        return f"{name}straße {number}"
+    if kind < 0.3:
+        road = random.choice(["Jalan", "Jln", "Lorong", "Rue", "Via", "Calle"])
+        return random.choice(
+            [f"No. {number}, {road} {name}", f"{number} {road} {name} {random.randint(1, 30)}"]
+        )
+    short = random.choice(["Street", "St", "Ave", "Road", "Rd.", "Lane", "Drive", "Blvd", "Way"])
+    return f"{number} {name} {short if kind < 0.8 else random.choice(STREETS)}"
+
+
+def town() -> str:
+    """City, state or postcode, as the last line of an address."""
+    return random.choice(
+        [f"{city()}, {random.choice(STATE_CODES)} {random.randint(10000, 99999)}",
+         f"{city()}, {random.choice(STATES)} {random.randint(10000, 99999)}",
+         f"{random.randint(10000, 99999)} {city()}",
+         f"{random.randint(10000, 99999)} {city()}, {random.choice(COUNTRIES)}",
+         f"{city()}, {random.choice(COUNTRIES)}"]
+    )  # fmt: skip
+
+
+def address() -> list[str]:
+    """Two to four lines of an address."""
+    lines = [street()]
+    if random.random() < 0.35:
+        lines.append(random.choice([f"Suite {random.randint(1, 900)}", f"Unit {random.randint(1, 99)}",
+                                    f"P.O. Box {random.randint(10, 9999)}",
+                                    f"{city()} Park", city()]))  # fmt: skip
+    lines.append(town())
+    if random.random() < 0.2:
+        lines.append(random.choice(COUNTRIES))
+    return lines
 
 
 def code() -> str:
     letters = "".join(random.choice(string.ascii_uppercase) for _ in range(random.randint(1, 4)))
     digits = "".join(random.choice(string.digits) for _ in range(random.randint(2, 7)))
     shape = random.random()
-    if shape < 0.15:
-        return digits
     if shape < 0.25:
+        return digits + ("" if random.random() < 0.6 else str(random.randint(10, 99999)))
+    if shape < 0.33:
         return f"{digits[:2]}{letters}{digits[2:]}"
+    if shape < 0.41:
+        return f"{digits[:3]}-{random.randint(10, 99)}-{random.randint(1000, 9999)}"
+    if shape < 0.46:
+        return f"{letters}{random.randint(0, 99):02d}/{digits}"
     return letters + random.choice(["-", "-", "", "/", " "]) + digits
 
 
 def email() -> str:
-    return f"{random.choice(FIRST_NAMES).lower()}@{word()}.{random.choice(['com', 'org', 'net', 'io'])}"
+    host = random.choice(["com", "org", "net", "io", "com.my", "de", "co.uk"])
+    return f"{random.choice(FIRST_NAMES).lower()}@{word()}.{host}"
+
+
+def website() -> str:
+    return f"www.{word()}{word()}.{random.choice(['com', 'org', 'net', 'de', 'co.uk'])}"
 
 
 def phone() -> str:
     a, b, c = random.randint(200, 999), random.randint(100, 999), random.randint(0, 9999)
-    return random.choice([f"({a}) {b}-{c:04d}", f"{a}-{b}-{c:04d}", f"+{a % 90 + 1} {b} {c:04d}"])
+    return random.choice(
+        [f"({a}) {b}-{c:04d}", f"{a}-{b}-{c:04d}", f"+{a % 90 + 1} {b} {c:04d}", f"{a % 90:02d}-{b}{c:04d}",
+         f"0{a % 100} {b} {c:04d}", f"{a}/{b}-{c:04d}", f"+{a % 90 + 1} ({b}) {c:04d}{a}"]
+    )  # fmt: skip
 
 
 def amount(low: float = 1.0, high: float = 100_000.0) -> float:
@@ -102,27 +227,82 @@ def amount(low: float = 1.0, high: float = 100_000.0) -> float:
 
 
 def money(value: float, symbol: str) -> str:
-    """$1,234.50 and its like; the symbol may be empty."""
-    return f"{symbol}{value:,.2f}"
+    """$1,234.50 and its like. `symbol` may be empty; "1.234,50 €" and "RM 12.30" are others."""
+    whole = f"{value:,.2f}"
+    if symbol.startswith("eu"):
+        swapped = whole.translate(str.maketrans({",": "." if symbol != "eu " else " ", ".": ","}))
+        return f"{swapped} €" if symbol == "eu€" else swapped
+    if symbol == "plain":
+        return f"{value:.2f}"
+    return f"{symbol}{whole}"
+
+
+# What stands before an amount, or how it is written.
+SYMBOLS = {
+    "$": 6,
+    "": 4,
+    "plain": 3,
+    "£": 2,
+    "€": 2,
+    "RM": 1,
+    "RM ": 1,
+    "USD ": 1,
+    "eu": 2,
+    "eu ": 0.5,
+    "eu€": 2,
+    "$ ": 1,
+}
+CURRENCIES = {
+    "$": "USD",
+    "$ ": "USD",
+    "USD ": "USD",
+    "£": "GBP",
+    "€": "EUR",
+    "eu€": "EUR",
+    "RM": "MYR",
+    "RM ": "MYR",
+}
 
 
 def symbol() -> str:
-    return random.choice(["$", "$", "$", "", "", "£", "€"])
+    return random.choices(list(SYMBOLS), list(SYMBOLS.values()))[0]
 
 
 def number() -> str:
-    digits = random.randint(1, 5)
+    digits = random.randint(1, 6)
     value = random.randint(10 ** (digits - 1), 10**digits - 1)
-    return f"{value:,}" if random.random() < 0.4 else str(value)
+    shape = random.random()
+    if shape < 0.4:
+        return f"{value:,}"
+    return f"{value:,}".replace(",", " ") if shape < 0.44 else str(value)
+
+
+def decimal() -> str:
+    return f"{random.choice([1, 10, 100]) * random.random():.{random.randint(1, 3)}f}"
 
 
 def percent() -> str:
-    return random.choice([f"{random.uniform(0, 100):.1f}%", f"{random.randint(0, 100)}%"])
+    return random.choice(
+        [f"{random.uniform(0, 100):.1f}%", f"{random.randint(0, 100)}%", f"{random.randint(1, 99)} %"]
+    )
+
+
+DAY_STYLES = 14
 
 
 def day(style: int | None = None) -> Value:
-    """A date in one of six styles, or in `style`; digits alone are year-month-day or month/day/year."""
-    d, m, y = random.randint(1, 28), random.randint(1, 12), random.randint(1985, 2032)
+    """A date in one of the styles, or in `style`.
+
+    Digits alone are year-month-day or month/day/year; where the day comes before a slash or a hyphen, it is
+    13 or later, so that no date can be read in two ways.
+    """
+    d, m, y = random.randint(1, 28), random.randint(1, 12), random.randint(1970, 2032)
+    if style is None:
+        style = random.randrange(DAY_STYLES)
+    if style in (6, 7, 8, 12):
+        d = random.randint(13, 28)
+    if style in (7, 9):
+        y = random.randint(1970, 2032)
     month = MONTHS[m - 1]
     shown = [
         f"{y}-{m:02d}-{d:02d}",
@@ -131,29 +311,56 @@ def day(style: int | None = None) -> Value:
         f"{d} {month} {y}",
         f"{month[:3]} {d}, {y}",
         f"{m:02d}/{d:02d}/{y}",
-    ][random.randrange(6) if style is None else style]
+        f"{d:02d}/{m:02d}/{y}",
+        f"{d:02d}/{m:02d}/{y % 100:02d}",
+        f"{d:02d}-{m:02d}-{y}",
+        f"{m}/{d}/{y % 100:02d}",
+        f"{d:02d}.{m:02d}.{y}",
+        f"{d:02d}-{month[:3]}-{y}",
+        f"{d}/{m}/{y}",
+        f"{month} {d}{_ordinal(d)}, {y}",
+    ][style]
     return Value(shown, "date", f"{y}-{m:02d}-{d:02d}")
+
+
+def _ordinal(number: int) -> str:
+    return "th" if 10 < number < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+
+
+def clock() -> str:
+    hour, minute = random.randint(0, 23), random.randint(0, 59)
+    return random.choice(
+        [f"{hour:02d}:{minute:02d}", f"{hour:02d}:{minute:02d}:{random.randint(0, 59):02d}",
+         f"{hour % 12 + 1}:{minute:02d} {'PM' if hour > 11 else 'AM'}"]
+    )  # fmt: skip
 
 
 def value() -> Value:
     """Anything a form may hold."""
-    kind = random.randrange(12)
-    if kind == 0:
+    kind = random.randrange(16)
+    if kind < 2:
         return Value(shown := person(), "string", shown)
-    if kind == 1:
+    if kind < 4:
         return Value(shown := company(), "string", shown)
-    if kind == 2:
-        return Value(shown := number(), "integer", int(shown.replace(",", "")))
-    if kind in (3, 4):
+    if kind == 4:
+        shown = number()
+        return Value(shown, "integer", int(shown.replace(",", "").replace(" ", "")))
+    if kind in (5, 6):
         figure = amount()
         return Value(money(figure, symbol()), "decimal", f"{figure:.2f}")
-    if kind in (5, 6):
-        return day()
     if kind in (7, 8):
+        return day()
+    if kind in (9, 10):
         return Value(shown := code(), "string", shown)
-    if kind == 9:
-        shown = random.choice([email, phone, street, city])()
+    if kind == 11:
+        shown = random.choice([email, phone, website, city, clock])()
         return Value(shown, "string", shown)
-    if kind == 10:
-        return Value(shown := percent(), "string", shown)
-    return Value(shown := phrase(1, 4), "string", shown)
+    if kind == 12:
+        shown = random.choice([street(), ", ".join(address()), random.choice(JOBS), random.choice(COUNTRIES)])
+        return Value(shown, "string", shown)
+    if kind == 13:
+        shown = random.choice(
+            [percent, decimal, business, lambda: f"{random.randint(1, 90)} {random.choice(NOUNS)}s"]
+        )()
+        return Value(shown, "string", shown)
+    return Value(shown := phrase(1, 6), "string", shown)
