@@ -125,7 +125,7 @@ def _blotches(height: int, width: int) -> NDArray[np.float32]:
     """Soft spots between -0.5 and 0.5, some 60 pixels wide."""
     small = _patch(max(2, height // 60), max(2, width // 60)).clip(-1.5, 1.5) / 3 + 0.5
     image = Image.fromarray((small * 255).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
-    return np.asarray(image).astype(np.float32) / 255 - 0.5
+    return (np.asarray(image).astype(np.float32) / 255 - 0.5).astype(np.float32)
 
 
 @functools.cache

@@ -210,20 +210,19 @@ def _parties(page: Page, margin: float, y: float, content: _Content, facts: list
             page.fact(name, value, place, role)
         return grid.bottom
     left = (margin if swap else page.width * 0.55) if side_by_side else margin
-    line, separator = (
-        (y, random.choice([": ", ": ", "  ", " : "])) if side_by_side else (below + style.pitch, ": ")
-    )
+    row_y = y if side_by_side else below + style.pitch
+    separator = random.choice([": ", ": ", "  ", " : "]) if side_by_side else ": "
     bold, aligned = chance(0.5), chance(0.6)
     offset = max(page.measure(name + separator, bold=bold) for name, _, _ in facts)
     for name, value, role in facts:
-        page.put(left, line, name + separator.rstrip(), bold=bold)
+        page.put(left, row_y, name + separator.rstrip(), bold=bold)
         step = offset + 4 if aligned else page.measure(name + separator, bold=bold)
         if left + step + page.measure(value.shown) > page.width - 4:
             return None
-        page.fact(name, value, page.put(left + step, line, value.shown), role)
-        line += style.pitch
+        page.fact(name, value, page.put(left + step, row_y, value.shown), role)
+        row_y += style.pitch
     page.say("  \n".join(f"{name}{separator}{value.shown}" for name, value, _ in facts))
-    return max(below, line)
+    return max(below, row_y)
 
 
 def _positions(page: Page, margin: float, y: float, content: _Content) -> float:

@@ -130,7 +130,7 @@ def _size(kind: str, scene: Scene) -> tuple[float, float, float, float, int]:
         font = slip / random.uniform(20, 34)
         return slip, slip * random.uniform(1.2, 3.0), font, font, most
     if kind == "chart":
-        across, down = random.choice(SCREEN)
+        across, down = map(float, random.choice(SCREEN))
         if random.random() < 0.35:
             across, down = random.uniform(350, 900), random.uniform(300, 900)
         side = int(max(across, down)) if random.random() < 0.75 else random.randint(480, 1024)

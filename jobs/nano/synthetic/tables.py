@@ -94,7 +94,7 @@ def draw_grid(
         [lambda: style.label(random.choice(_FIRST)), *[lambda: _head(page)] * (columns - 1)],
         bold=True,
     )
-    years = bool(head) and head[0].lower() in ("year",)
+    years = head is not None and head[0].lower() == "year"
     makers = [_year if years else lambda: style.cased(_entry())]
     makers += [random.choices(_MAKERS, [6, 3, 2, 2, 1, 1, 1])[0] for _ in range(columns - 1)]
     body: list[list[str]] = []
@@ -112,10 +112,10 @@ def draw_grid(
     if chance(0.2):
         total_row = _fitting(page, widths, [lambda: style.label("Total"), *[words.number] * (columns - 1)])
         body += [total_row] if total_row else []
-    top_head = ()
+    top_head: list[tuple[str, int]] = []
     if grouped:
         split = random.randint(2, columns - 2)
-        top_head = (("", 1), (words.word().title(), split), (words.word().title(), columns - 1 - split))
+        top_head = [("", 1), (words.word().title(), split), (words.word().title(), columns - 1 - split)]
         page.readable = False
     return blocks.put_table(page, x, y, widths, head, body, pitch=pitch, top_head=top_head)
 

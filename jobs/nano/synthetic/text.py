@@ -173,8 +173,8 @@ def draw_contract(page: Page) -> bool:
     )
     first, second = words.company(), random.choice([words.company, words.person])()
     day, state = words.day(random.choice([1, 1, 3, 13])).shown, random.choice(words.STATES)
-    number, word = random.choice([(1, "one"), (2, "two"), (3, "three"), (5, "five"), (10, "ten")])
-    term = f"{word} ({number}) {random.choice(['years', 'months'])}"
+    count, word = random.choice([(1, "one"), (2, "two"), (3, "three"), (5, "five"), (10, "ten")])
+    term = f"{word} ({count}) {random.choice(['years', 'months'])}"
     opening = random.choice([
         f'This {kind} Agreement (the "Agreement") is entered into as of {day} by and between '
         f"{first}, a {state} corporation, and {second}.",

@@ -7,6 +7,7 @@ Each value knows how the page shows it and what JSON makes of it.
 from __future__ import annotations
 
 import random
+import re
 import string
 from dataclasses import dataclass, replace
 
@@ -80,35 +81,42 @@ def phrase(least: int = 1, most: int = 3) -> str:
 
 def business() -> str:
     """A phrase of trade, as 'Balanced client-server interface'."""
-    return " ".join(
-        random.choice(part) for part in random.choice([Company.catch_phrase_words, Company.bsWords])
-    )
+    return " ".join(random.choice(part) for part in random.choice(_TRADE))
+
+
+_TRADE: list[list[list[str]]] = [
+    [list(part) for part in parts] for parts in (Company.catch_phrase_words, Company.bsWords)
+]
+
+
+# {n}, {v} and {a} are a noun, a verb and an adjective; {w} some words.
+_SENTENCES = (
+    "the {a} {n} of the {n} will {v} the {n}",
+    "we {v} a {n} for each {a} {n} in the {n}",
+    "this {n} must not {v} any {n}, unless the {n} is {a}",
+    "in {month}, {name} and the {n} {v} {a} {n}s",
+    "{trade} may {v} the {n} and its {a} {n}",
+    "all {n}s are {a} and {v} {count} {n}s by {year}",
+    "{w}",
+)
 
 
 def sentence() -> str:
-    """A plausible English sentence."""
-    noun, verb, adjective = (
-        (lambda: random.choice(NOUNS)),
-        (lambda: random.choice(VERBS)),
-        (lambda: random.choice(ADJECTIVES)),
-    )
-    shape = random.randrange(7)
-    text = [
-        lambda: f"the {adjective()} {noun()} of the {noun()} will {verb()} the {noun()}",
-        lambda: f"we {verb()} a {noun()} for each {adjective()} {noun()} in the {noun()}",
-        lambda: f"this {noun()} must not {verb()} any {noun()}, unless the {noun()} is {adjective()}",
-        lambda: (
-            f"in {random.choice(MONTHS)}, {random.choice(LAST_NAMES)} and the {noun()} "
-            f"{verb()} {adjective()} {noun()}s"
-        ),
-        lambda: f"{business()} may {verb()} the {noun()} and its {adjective()} {noun()}",
-        lambda: (
-            f"all {noun()}s are {adjective()} and {verb()} {random.randint(2, 90)} {noun()}s "
-            f"by {random.randint(1990, 2030)}"
-        ),
-        lambda: " ".join(word() for _ in range(random.randint(5, 16))),
-    ][shape]()
+    """An English sentence without much sense."""
+    text = re.sub(r"{(\w+)}", _blank, random.choice(_SENTENCES))
     return text[:1].upper() + text[1:] + "."
+
+
+def _blank(found: re.Match[str]) -> str:
+    name = found[1]
+    if name in ("n", "v", "a"):
+        chosen: str = random.choice({"n": NOUNS, "v": VERBS, "a": ADJECTIVES}[name])
+        return chosen
+    if name in ("month", "name"):
+        return random.choice(MONTHS if name == "month" else LAST_NAMES)
+    if name in ("count", "year"):
+        return str(random.randint(2, 90) if name == "count" else random.randint(1990, 2030))
+    return business() if name == "trade" else " ".join(word() for _ in range(random.randint(5, 16)))
 
 
 def prose(least: int, most: int) -> str:
@@ -230,7 +238,7 @@ def money(value: float, symbol: str) -> str:
     """$1,234.50 and its like. `symbol` may be empty; "1.234,50 €" and "RM 12.30" are others."""
     whole = f"{value:,.2f}"
     if symbol.startswith("eu"):
-        swapped = whole.translate(str.maketrans({",": "." if symbol != "eu " else " ", ".": ","}))
+        swapped = whole.replace(".", "!").replace(",", " " if symbol == "eu " else ".").replace("!", ",")
         return f"{swapped} €" if symbol == "eu€" else swapped
     if symbol == "plain":
         return f"{value:.2f}"
@@ -359,8 +367,7 @@ def value() -> Value:
         shown = random.choice([street(), ", ".join(address()), random.choice(JOBS), random.choice(COUNTRIES)])
         return Value(shown, "string", shown)
     if kind == 13:
-        shown = random.choice(
-            [percent, decimal, business, lambda: f"{random.randint(1, 90)} {random.choice(NOUNS)}s"]
-        )()
+        things = f"{random.randint(1, 90)} {random.choice(NOUNS)}s"
+        shown = random.choice([percent(), decimal(), business(), things])
         return Value(shown, "string", shown)
     return Value(shown := phrase(1, 6), "string", shown)
