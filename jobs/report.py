@@ -1,5 +1,6 @@
 """Print the results of a run: answers with page and confidence, pages that were transcribed as Markdown,
-failures by reason, and the tables' paths.
+failures by reason, and the tables' paths. Of a target whose answers were merged, one answer a document is
+printed, each field with the pages on which it was read, and the values in which those pages differ.
 
 With --expected, each answer that the file knows is marked right or wrong, and the score is printed. A line of
 the file is a JSON object: document (its name or the end of its path), page (null for any), question (or for a
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from rich.table import Table
@@ -27,7 +29,7 @@ from jobs.evaluation.metrics import exact_match
 from jobs.extract import Parser
 from jobs.run.runner import summary
 from pipeline.commit.manifest import read_record
-from pipeline.commit.tables import read_table
+from pipeline.commit.tables import is_of_answers, merged_name, read_table
 from pipeline.parse.markdown import page_markdown
 
 MAX_ROWS = 500  # of answers that are printed; the tables hold all
@@ -35,6 +37,9 @@ MAX_PAGES = 20  # of Markdown that are printed
 MARKDOWN_TABLE = "answers/markdown"
 WIDTH = 140  # where the output is no terminal
 COLUMNS = ["uri", "page_first", "page_last", "question", "answer", "confidence", "fields"]
+MERGED_COLUMNS = [*COLUMNS, "source_key", "conflicts"]
+
+Row = dict[str, Any]
 
 
 class Expected(BaseModel):
@@ -119,7 +124,17 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
             continue
         for field in row["fields"]:
             value = _at(row["answer"], field["path"])
+            where |= {name: field[name] for name in ("page_first", "page_last") if name in field}
             yield Line(**where, what=field["path"], answer=_text(value), confidence=field["confidence"])
+
+
+def conflicts_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """The values of windows that merged answers do not have."""
+    for row in sorted(rows, key=lambda row: row["uri"]):
+        for one in row.get("conflicts", ()):
+            value = json.loads(one["answer"], parse_float=Decimal)
+            where = {name: one[name] for name in ("page_first", "page_last", "confidence")}
+            yield Line(uri=row["uri"], what=one["path"], answer=_text(value), **where)
 
 
 def _at(value: Any, path: str) -> Any:
@@ -184,22 +199,34 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
     """Prints answers, failures, summary and score. Raises ValueError if `output` holds no finished run."""
     record = read_record(output)
     root = output.rstrip("/")
-    tables = [path for name, path in record["tables"].items() if name not in ("failures", "documents")]
-    answers = [read_table(f"{root}/{path}", COLUMNS).to_pylist() for path in tables if path != MARKDOWN_TABLE]
+    tables = [path for name, path in record["tables"].items() if is_of_answers(name)]
+    merged = [path for name, path in record["tables"].items() if name.startswith("merged")]
+    answers, in_windows = [], []
+    for path in tables:
+        if path != MARKDOWN_TABLE:
+            shown, hidden = _rows(root, path, merged)
+            answers.append(shown)
+            in_windows += hidden
     failures = read_table(f"{root}/{record['tables']['failures']}", ["stage", "reason", "message"])
     lines = list(lines_of([row for rows in answers for row in rows]))
     if answers:
         console.print(answers_table(lines[:MAX_ROWS], expected))
+    conflicts = list(conflicts_of([row for rows in answers for row in rows]))
     if len(lines) > MAX_ROWS:
         console.print(f"... and {len(lines) - MAX_ROWS:,} more")
     if MARKDOWN_TABLE in tables:
         _print_pages(console, read_table(f"{root}/{MARKDOWN_TABLE}", COLUMNS), record["config"]["model"])
+    if conflicts:
+        console.print("\nOther values on other pages", style="bold")
+        console.print(answers_table(conflicts[:MAX_ROWS], []))
     if failures.num_rows:
         console.print("\nFailures", style="bold")
         console.print(failures_table(failures.to_pylist()))
     console.print(f"\n{summary(record, output)}", highlight=False, soft_wrap=True)
     if expected:
-        matches = [(entry, [row for row in lines if row.is_about(entry)]) for entry in expected]
+        # Of a merged answer, an entry may mean the value of another window: on its own page it is looked up.
+        beside = list(lines_of(in_windows))
+        matches = [(entry, _about(entry, lines) or _about(entry, beside)) for entry in expected]
         right = sum(any(is_right(row.answer, entry.answers) for row in rows) for entry, rows in matches)
         for entry, rows in matches:
             if not rows:
@@ -207,6 +234,23 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
                 console.print(f"no answer to {what}", style="red", highlight=False, soft_wrap=True)
         share = f"{right} of {len(expected)} expected answers are right ({right / len(expected):.0%})"
         console.print(share, style="bold", highlight=False)
+
+
+def _about(entry: Expected, lines: Sequence[Line]) -> list[Line]:
+    return [line for line in lines if line.is_about(entry)]
+
+
+def _rows(root: str, path: str, merged: Sequence[str]) -> tuple[list[Row], list[Row]]:
+    """The rows to show of a table of answers, and those whose place a document's merged row has taken."""
+    table = merged_name(path)
+    if table not in merged:
+        rows: list[Row] = read_table(f"{root}/{path}", COLUMNS).to_pylist()
+        return rows, []
+    whole = read_table(f"{root}/{table}", MERGED_COLUMNS)
+    windows = read_table(f"{root}/{path}", [*COLUMNS, "source_key"])
+    there = pc.is_in(windows["source_key"], value_set=whole["source_key"])
+    shown = [*whole.to_pylist(), *windows.filter(pc.invert(there)).to_pylist()]
+    return shown, windows.filter(there).to_pylist()
 
 
 def _print_pages(console: Console, pages: pa.Table, model: str) -> None:
