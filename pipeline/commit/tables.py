@@ -34,6 +34,7 @@ from schemas.rows import Document, Failure, answer_row, merged_row
 
 RETRY_SECONDS = (0.1, 1.0)  # before a table's log is read again that could not be
 ATTEMPTS = 20  # at one change: each that fails was overtaken by one of another tool
+STREAM_ROWS = 4096
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
@@ -214,6 +215,30 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     return _rows(uri, handle_of(uri), columns)
 
 
+def stream_table(
+    uri: str, columns: Sequence[str] | None = None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema of a table, and its visible rows, a few thousand at a time in memory.
+
+    Raises ValueError if there is no table; the rows raise OutputError where one of its files cannot be read.
+    """
+    uri = _absolute(uri)
+    if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
+        raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
+    rows = _dataset(uri, handle_of(uri))
+    names = list(columns) if columns else rows.schema.names
+    schema = pa.schema([rows.schema.field(name) for name in names])
+    return schema, _batches(uri, rows, names)
+
+
+def _batches(uri: str, rows: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    ahead = {"batch_readahead": 1, "fragment_readahead": 1}
+    try:
+        yield from rows.to_batches(columns=columns, batch_size=STREAM_ROWS, **ahead)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{uri} cannot be read: {plain(error)}") from error
+
+
 def open_table(table: Table) -> None:
     """Creates the table if it does not exist, and checks it if it does: what it lacks, `extend_table` adds.
 
@@ -299,6 +324,10 @@ def handle_of(uri: str) -> DeltaTable:
 
 
 def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
+    return _dataset(uri, handle).to_table(columns=list(columns) if columns else None)
+
+
+def _dataset(uri: str, handle: DeltaTable) -> dataset.Dataset:
     """The rows of a table's version, through pyarrow's own file system.
 
     Through deltalake's (`to_pyarrow_table`, `to_pyarrow_dataset`), a third to a half of short processes
@@ -307,8 +336,7 @@ def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Tab
     filesystem, folder = fs.FileSystem.from_uri(uri)
     paths = [_place(folder, name) for name in paths_of(handle)]
     schema = pa.schema(handle.schema().to_arrow())
-    rows = dataset.dataset(sorted(paths), schema=schema, format="parquet", filesystem=filesystem)
-    return rows.to_table(columns=list(columns) if columns else None)
+    return dataset.dataset(sorted(paths), schema=schema, format="parquet", filesystem=filesystem)
 
 
 def paths_of(handle: DeltaTable) -> set[str]:

@@ -17,6 +17,7 @@ FLAGS = {
         --tensor-parallel --replicas --batch-size
     """,
     "report": "--expected",
+    "export": "--format --to --force",
     "retry": "--cause --password --page-timeout --page-memory --document-pages",
     "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",
     "benchmark engine": """
