@@ -59,33 +59,44 @@ def make_parser() -> Parser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Writes the files; returns the exit code."""
+def export(output: str, *, format: str, to: str | None = None, force: bool = False) -> list[str]:
+    """Writes the files, under OUT/export unless `to` says where; returns what was written, a line each.
+
+    Raises ValueError, in one sentence.
+    """
+    root = output.rstrip("/")
+    record = read_record(root)
+    tables: dict[str, str] = record["tables"]
+    if format == MARKDOWN and f"answers/{MARKDOWN}" not in tables.values():
+        raise ValueError(
+            f"{root} holds no transcriptions: ask for them with --target markdown, or choose another --format"
+        )
+    destination = Destination(to or f"{root}/export", force=force)
     try:
-        given = make_parser().parse_args(arguments)
-        root = given.output.rstrip("/")
-        record = read_record(root)
-        tables: dict[str, str] = record["tables"]
-        if given.format == MARKDOWN and f"answers/{MARKDOWN}" not in tables.values():
-            raise ValueError(
-                f"{root} holds no transcriptions: ask for them with --target markdown, or choose another "
-                "--format"
-            )
-        destination = Destination(given.to or f"{root}/export", force=given.force)
-        if given.format == MARKDOWN:
+        if format == MARKDOWN:
             _, pages = stream_table(f"{root}/answers/{MARKDOWN}", PAGE_COLUMNS)
             _, failures = stream_table(f"{root}/{tables['failures']}", MISSING_COLUMNS)
             failed = (batch.filter(pc.equal(batch["target"], MARKDOWN)) for batch in failures)
             files = write_documents(pages, failed, record["config"]["model"], destination)
-            print(f"{files:,} documents: {destination.name('')}")
-            return 0
+            return [f"{files:,} documents: {destination.name('')}"]
+        said = []
         for path in tables.values():
             schema, batches = stream_table(f"{root}/{path}")
-            name = f"{path}.{given.format}"
+            name = f"{path}.{format}"
             with destination.open(name) as stream:
-                rows = FORMATS[given.format](schema, batches, stream)
-            print(f"{rows:>10,} rows: {destination.name(name)}")
-    except (ValueError, OutputError, sqlite3.Error) as error:
+                rows = FORMATS[format](schema, batches, stream)
+            said.append(f"{rows:,} rows: {destination.name(name)}")
+        return said
+    except (OutputError, sqlite3.Error) as error:
+        raise ValueError(f"{root} cannot be exported: {error}") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Writes the files; returns the exit code."""
+    try:
+        given = make_parser().parse_args(arguments)
+        print(*export(given.output, format=given.format, to=given.to, force=given.force), sep="\n")
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -9,9 +9,14 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING, NoReturn
 
+from jobs.run.config_of_flags import config_of
 from pipeline.plan.limits import MIB, Limits
+
+if TYPE_CHECKING:
+    from jobs.run.result import Result
 
 NANO = Path(__file__).parents[1] / "model" / "nano"
 
@@ -337,7 +342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Only here, so that --help and a mistyped flag answer at once: this imports torch,
         from pipeline.prepare import prepare
 
-        with prepare(_config(given)) as prepared:
+        with prepare(config_of(given)) as prepared:
             # and this, once no mistake was found, Ray.
             from jobs.run.runner import carry_out
 
@@ -347,38 +352,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
+def extract(input: object, /, **flags: object) -> "Result":
+    """Runs the job from Python; returns its tables. Prints what the command prints while it runs.
+
+    `input` is a file, folder, glob or address, or a list of such. The keywords are the flags of the command,
+    `--max-pages 2` as max_pages=2: a list for one that may be repeated, True for one without a value. A
+    target may be a class. Raises ValueError for what would be exit code 2, `jobs.run.runner.BrokenOffError`
+    for 1 and KeyboardInterrupt for 130.
+    """
+    from jobs.run.keywords import arguments_of
+
+    if current_thread() is not main_thread():
+        raise ValueError("extract() handles signals, which only the main thread can: call it from there")
+    parser = make_parser()
+    given = parser.parse_args(arguments_of(parser, {"input": input, **flags}))
+    from pipeline.prepare import prepare
+
+    with prepare(config_of(given)) as prepared:
+        from jobs.run.result import Result
+        from jobs.run.runner import run_prepared
+
+        return Result(given.output, run_prepared(prepared, "the same call"))
+
+
 def _count_or_auto(text: str) -> int | None:
     if text != "auto" and not text.lstrip("-").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto")
     return None if text == "auto" else int(text)
-
-
-def _config(given: argparse.Namespace) -> Any:
-    """The flags as a FlowConfig. Raises ValueError."""
-    from pydantic import ValidationError
-
-    from pipeline.config import FlowConfig
-    from pipeline.plan.plan import parse_pages
-    from schemas.targets import Question, load_questions, target_text
-
-    options = vars(given)
-    texts, file = options.pop("texts"), options.pop("file")
-    if texts and file:
-        raise ValueError("give questions with --question or in a file with --questions, not both")
-    try:
-        questions = load_questions(file) if file else [Question(text=text) for text in texts]
-    except ValidationError as error:
-        raise ValueError(f"--question {error.errors()[0]['input']!r}: a question needs words") from error
-    limits = Limits(
-        page_seconds=options.pop("page_timeout"),
-        page_bytes=options.pop("page_memory") * MIB,
-        document_pages=options.pop("document_pages"),
-    )
-    names = ("inputs", "passwords", "stop", "allow_roots")
-    lists = {name: tuple(options[name]) for name in names}
-    options["pages"] = parse_pages(given.pages)
-    lists["targets"] = tuple(map(target_text, given.targets))
-    return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def _connect(address: str | None, num_cpus: int | None) -> None:
     import ray
 
     if not address:
-        with _silent():
+        with _silent(), _importable():
             ray.init(
                 "local",
                 num_cpus=num_cpus,
@@ -93,6 +93,20 @@ def _check_answers(address: str) -> None:
             f"RAY_ADDRESS {address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a "
             "private one"
         ) from error
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Ray's processes find Quire's modules, too, where a program in another folder has put it on its path."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [before])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 @contextmanager

@@ -22,24 +22,41 @@ from pipeline.prepare import Prepared
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
 
 
+class BrokenOffError(RuntimeError):
+    """The run broke off. One sentence, which says what continues it."""
+
+
 def carry_out(prepared: Prepared) -> int:
     """Runs it on the cluster at hand, or ends at once where nothing is left to do; returns the exit code."""
-    output = prepared.config.output
     try:
-        record = _run(prepared)
+        print(summary(run_prepared(prepared), prepared.config.output))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
-    except (OutputError, RayLostError, EngineBrokenError) as error:
-        print(f"broken off: {error}; the same command continues with what {output} holds", file=sys.stderr)
+    except BrokenOffError as error:
+        print(error, file=sys.stderr)
         return FAILED
+    except KeyboardInterrupt as error:
+        print(error, file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def run_prepared(prepared: Prepared, again: str = "the same command") -> dict[str, Any]:
+    """Runs it to its end; returns run.json. `again` is what continues it.
+
+    Raises ValueError for a mistake, BrokenOffError, and KeyboardInterrupt with a sentence if it was stopped.
+    """
+    output = prepared.config.output
+    try:
+        record = _run(prepared)
+    except (OutputError, RayLostError, EngineBrokenError) as error:
+        raise BrokenOffError(f"broken off: {error}; {again} continues with what {output} holds") from error
     except KeyboardInterrupt:
         record = None
     if record is None or not record["finished_at"]:
-        print(f"stopped: {output} holds what was done so far; the same command continues", file=sys.stderr)
-        return INTERRUPTED
-    print(summary(record, output))
-    return 0
+        raise KeyboardInterrupt(f"stopped: {output} holds what was done so far; {again} continues")
+    return record
 
 
 def _run(prepared: Prepared) -> dict[str, Any]:

@@ -146,6 +146,11 @@ class BatchEngine:
             self._add(group, prefix, good)
         return ids
 
+    def written(self, branch: str) -> list[int]:
+        """The tokens so far of a branch that is pending; none of one that waits, or is not pending."""
+        found = self._branches.get(branch)
+        return list(found[1].answers[branch].token_ids) if found else []
+
     def abort(self, id: str) -> None:
         self._refused = [one for one in self._refused if id not in (one[0], one[1].id)]
         branches = [id] if id in self._branches else []

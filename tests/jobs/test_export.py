@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from jobs import export
 from jobs.exports.destination import Destination
 from jobs.exports.documents import Page, document_markdown, file_name
+from jobs.exports.flat import FORMATS
 from pipeline.commit.manifest import write_record
 from pipeline.commit.tables import Table, create_tables, read_table
 from schemas.arrow import to_table
@@ -229,7 +230,7 @@ def test_nested_values_become_columns_by_rule(tmp_path: Path) -> None:
     ]
     table = to_table(Nested, rows)
     with (tmp_path / "x.csv").open("wb") as stream:
-        assert export.FORMATS["csv"](table.schema, table.to_batches(), stream) == 2
+        assert FORMATS["csv"](table.schema, table.to_batches(), stream) == 2
     with (tmp_path / "x.csv").open(newline="") as file:
         found = list(csv.reader(file))
     assert found[0] == ["inner.when", "inner.tags", "several", "flag", "ratio"]
@@ -241,4 +242,4 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     inner = pa.struct([("b", pa.int64())])
     schema = pa.schema([("a", inner), ("a.b", pa.int64())])
     with (tmp_path / "x.csv").open("wb") as stream, pytest.raises(ValueError, match=r"two columns .* a\.b"):
-        export.FORMATS["csv"](schema, [], stream)
+        FORMATS["csv"](schema, [], stream)

@@ -1,6 +1,8 @@
 """What a person sees while a run goes on."""
 
 import io
+import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -71,3 +73,36 @@ def test_in_a_terminal_one_line_lives_and_goes() -> None:
     drawn = console.file.getvalue()
     assert "starting" in drawn
     assert "1 of 2 documents, 3 items answered, 0 failed" in drawn
+
+
+class Cell:
+    """What IPython gives for something that is shown below a cell."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def display(self, html: str, display_id: bool) -> "Cell":
+        assert display_id
+        self.shown.append(html)
+        return self
+
+    def update(self, html: str) -> None:
+        self.shown.append(html)
+
+
+def test_a_notebook_has_a_bar(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell()
+    fake = SimpleNamespace(HTML=str, display=cell.display)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=fake))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    with display.shown(console) as observe:
+        observe(Counts(documents=4))
+        assert len(cell.shown) == 1
+        observe(Counts(documents=4, answered=3, documents_done=1))
+        clock.now += 0.1
+        observe(Counts(documents=4, answered=4, documents_done=1))
+        assert len(cell.shown) == 2, "no more than two messages a second"
+        observe(Counts(documents=4, answered=9, failed=1, documents_done=4))
+    assert cell.shown[1].startswith('<progress value="1" max="4"></progress> 1 of 4 documents, 3 items')
+    assert cell.shown[2].startswith('<progress value="4" max="4"></progress> 4 of 4 documents')
