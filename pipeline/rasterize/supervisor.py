@@ -62,7 +62,10 @@ class SharedBuffer:
 
 
 class Child:
-    """A process that runs `sandbox_main`. Raises RuntimeError if it cannot start, Died if it is killed."""
+    """A process that runs `sandbox_main`. Raises RuntimeError if it cannot start, Died if it is killed.
+
+    `lacks` names what its machine lacks to confine it, if anything.
+    """
 
     def __init__(self, limits: Limits, buffer: SharedBuffer) -> None:
         self._limits = limits
@@ -78,7 +81,8 @@ class Child:
                 ],
                 cwd=ROOT,
                 env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
-                | {"OPENBLAS_NUM_THREADS": "1"},
+                # A second arena would be measured by a file of /proc, which the child cannot open.
+                | {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=noise,
@@ -93,7 +97,7 @@ class Child:
         self._held = 0  # bytes of its document
         self._connection.settimeout(START_SECONDS)
         try:
-            self._reply(READY, START_SECONDS, START_SECONDS)
+            self.lacks: str | None = self._reply(READY, START_SECONDS, START_SECONDS)["lacks"]
         except TimeoutError:
             raise self._put_down("timeout", "waited for a process that did not start") from None
         except Closed:

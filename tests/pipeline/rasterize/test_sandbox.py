@@ -17,6 +17,7 @@ from PIL import Image
 from pipeline import stages
 from pipeline.ingest.file_types import DocumentError, PageError
 from pipeline.plan.limits import MIB, Limits
+from pipeline.rasterize.confinement import lacking
 from pipeline.rasterize.pdf import open_document, rasterize
 from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.rasterize.supervisor import Child, SharedBuffer
@@ -60,7 +61,7 @@ def reasons(document: Document, max_side: int = 64) -> list[str | None]:
     return found
 
 
-def child_pid(sandbox: Sandbox) -> int:
+def child_pid() -> int:
     (pid,) = children_of(os.getpid())
     return pid
 
@@ -176,9 +177,9 @@ def test_a_bomb_is_a_failure_for_memory(sandbox: Sandbox) -> None:
 def test_a_child_that_somebody_kills_costs_nothing(sandbox: Sandbox) -> None:
     with sandbox.open(pdf_bytes([(9, 9)] * 3), "x") as document:
         for number in (signal.SIGKILL, signal.SIGSEGV):
-            os.kill(child_pid(sandbox), number)
+            os.kill(child_pid(), number)
             assert reasons(document) == [None] * 3
-    os.kill(child_pid(sandbox), signal.SIGKILL)
+    os.kill(child_pid(), signal.SIGKILL)
     assert sandbox.open(pdf_bytes(), "y").page_count == 1
     assert sandbox.starts == 4
 
@@ -248,6 +249,17 @@ def test_a_child_is_given_no_credentials(monkeypatch: pytest.MonkeyPatch) -> Non
     assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
     child.kill()
     assert children_of(os.getpid()) == []
+
+
+def test_a_child_is_confined_and_holds_nothing_of_its_worker_s() -> None:
+    child = Child(Limits(), SharedBuffer(3 * 4096**2))
+    folder = Path(f"/proc/{child_pid()}")
+    fields = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
+    assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
+    held = {os.readlink(file).partition(":")[0] for file in (folder / "fd").iterdir()}
+    assert held == {"/dev/null", "/memfd", "pipe", "socket"}
+    assert child.lacks == lacking()
+    child.kill()
 
 
 def test_a_large_document_counts_on_top_of_the_limit() -> None:
