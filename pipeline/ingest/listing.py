@@ -10,7 +10,7 @@ behind which there is nothing, or that cannot be listed, is a ValueError of one 
 import hashlib
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from pipeline.ingest import parquet, storage
+from pipeline.ingest import delta, parquet, storage
 from pipeline.ingest.file_types import SNIFFED_BYTES, SUFFIXES, sniff
 from pipeline.ingest.parquet import Columns
 from pipeline.ingest.storage import Entry, Found
@@ -53,15 +53,22 @@ def list_sources(
     column: str | None = None,
     id_column: str | None = None,
     password_column: str | None = None,
+    messages_column: str | None = None,
 ) -> pa.Table:
-    """The documents behind `inputs`, each once, as a table SOURCES. With `column` the inputs are Parquet.
+    """The documents behind `inputs`, each once, as a table SOURCES.
+
+    With `column`, or `messages_column`, the inputs are Parquet.
 
     Raises ValueError: nothing there, not Parquet, no such column, an id twice, refused credentials.
     """
     for flag, name in (("--id-column", id_column), ("--password-column", password_column)):
-        if name and not column:
+        if name and not (column or messages_column):
             raise ValueError(f"{flag} names a column of Parquet inputs: it needs --column as well")
-    columns = Columns(document=column, id=id_column, password=password_column) if column else None
+    columns = None
+    if messages_column:
+        columns = Columns(document=messages_column, id=id_column, password=None, is_messages=True)
+    elif column:
+        columns = Columns(document=column, id=id_column, password=password_column)
     if not inputs:
         raise ValueError("there is no input: give a file, a folder, a glob or s3://bucket/prefix")
     table = pa.concat_tables(_list(given, columns) for given in inputs)
@@ -170,9 +177,9 @@ def _start(file: Entry) -> bytes:
 
 def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
     tables = [
-        _group_rows(file, group, columns)
-        for file in _parquet_files(given, found)
-        for group in parquet.row_groups(file.uri, columns)
+        delta.kept_rows(_group_rows(file.entry, group, columns), file, group.first_row)
+        for file in delta.visible(found.entries, _parquet_files(given, found), found.folder)
+        for group in parquet.row_groups(file.entry.uri, columns)
     ]
     table = pa.concat_tables(tables) if tables else SOURCES.empty_table()
     if not len(table):
@@ -185,7 +192,7 @@ def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
     return table
 
 
-def _parquet_files(given: str, found: Found) -> Iterable[Entry]:
+def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
     """The Parquet files of an input; names with an underscore in front are not data, by Hive's custom."""
     if found.folder is None:
         (file,) = found.entries
@@ -220,7 +227,7 @@ def _group_rows(file: Entry, group: parquet.RowGroup, columns: Columns) -> pa.Ta
     inside = [file.uri] * group.count
     if group.uris is None:
         return _table(uri=names, location=inside, column=[columns.document] * group.count, **shared)
-    locations = [None if uri is None else _resolve(folder, uri) for uri in group.uris]
+    locations = [None if uri is None else storage.resolve(folder, uri) for uri in group.uris]
     is_data = [uri == parquet.DATA for uri in group.uris]
     choose = partial(zip, is_data, strict=True)
     return _table(
@@ -232,8 +239,3 @@ def _group_rows(file: Entry, group: parquet.RowGroup, columns: Columns) -> pa.Ta
         column=[columns.document if data else None for data in is_data],
         **shared,
     )
-
-
-def _resolve(folder: str, uri: str) -> str:
-    """A URI in a column: a relative path starts at the Parquet file's folder."""
-    return uri if "://" in uri or uri.startswith("/") else f"{folder}/{uri}"

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from pipeline.ingest import storage
-from pipeline.ingest.data_uris import decode, is_data_uri
+from pipeline.ingest.data_uris import is_data_uri
 
 MAGIC: Final = b"PAR1"
 DATA: Final = "data:"
@@ -29,6 +29,8 @@ class Columns:
     document: str
     id: str | None
     password: str | None
+    is_messages: bool = False
+    """The documents are conversations: lists of messages, or JSON text of such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +61,18 @@ def document_columns(uri: str) -> list[str]:
 def row_groups(uri: str, columns: Columns) -> list[RowGroup]:
     """The row groups of a file. Raises ValueError: no such column, of the wrong type, a null id."""
     with _open(uri) as file:
-        kind = _type(uri, file.schema_arrow, columns.document, "--column")
-        if not (_is_bytes(kind) or _is_text(kind)):
+        flag = "--messages-column" if columns.is_messages else "--column"
+        kind = _type(uri, file.schema_arrow, columns.document, flag)
+        if columns.is_messages and not (_is_list(kind) or _is_text(kind)):
+            raise ValueError(
+                f"column {columns.document} of {uri} is {kind}, not lists of messages or JSON text of such"
+            )
+        if not columns.is_messages and not (_is_bytes(kind) or _is_text(kind)):
             others = ", ".join(_suitable(file.schema_arrow)) or "none"
             raise ValueError(
                 f"column {columns.document} of {uri} is {kind}, not bytes or URIs; these are: {others}"
             )
+        names_files = _is_text(kind) and not columns.is_messages
         id_kind = _type(uri, file.schema_arrow, columns.id, "--id-column") if columns.id else pa.string()
         if not (_is_text(id_kind) or pat.is_integer(id_kind)):
             raise ValueError(f"column {columns.id} of {uri} holds {id_kind}, but ids are strings or integers")
@@ -87,7 +95,7 @@ def row_groups(uri: str, columns: Columns) -> list[RowGroup]:
                     first_row=first_row,
                     count=count,
                     ids=None if ids is None else [str(value) for value in ids],
-                    uris=list(_uris(file, index, columns.document)) if _is_text(kind) else None,
+                    uris=list(_uris(file, index, columns.document)) if names_files else None,
                 )
             )
             first_row += count
@@ -101,28 +109,25 @@ def passwords(uri: str, column: str, row_group: int) -> list[str | None]:
 
 
 class RowReader:
-    """Reads documents from a column of bytes or of data: addresses, and keeps its place in the row group.
+    """Reads values of a column, and keeps its place in the row group.
 
     Parquet is decoded from a row group's start: ask for rows in their order.
     """
 
     def __init__(self) -> None:
         self._place: tuple[str, str, int] | None = None
-        self._values: Iterator[bytes | str | None] = iter(())
+        self._values: Iterator[Any] = iter(())
         self._next_row = 0
 
-    def read(self, uri: str, column: str, row_group: int, row: int) -> bytes | None:
-        """The bytes in `row` of a row group.
-
-        Raises IndexError: no such row; ValueError: no data: address; OSError, ArrowException.
-        """
+    def read(self, uri: str, column: str, row_group: int, row: int) -> Any:
+        """The value in `row` of a row group. Raises IndexError: no such row; OSError, ArrowException."""
         place = (uri, column, row_group)
         if place != self._place or row < self._next_row:
             self._values, self._next_row = _documents(*place), 0
         self._place = None  # until the row is read: an iterator that raised has no next
         for value in islice(self._values, row - self._next_row, None):
             self._place, self._next_row = place, row + 1
-            return decode(value) if isinstance(value, str) else value
+            return value
         raise IndexError(f"row group {row_group} of {uri} has no row {row}")
 
 
@@ -196,6 +201,10 @@ def _is_bytes(kind: Any) -> bool:
         or pat.is_binary_view(kind)
         or pat.is_fixed_size_binary(kind)
     )
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pat.is_list(kind) or pat.is_large_list(kind))
 
 
 def _is_text(kind: Any) -> bool:

@@ -9,15 +9,17 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.ingest import parquet, storage
+from pipeline.ingest import messages, parquet, storage
+from pipeline.ingest.data_uris import decode, is_data_uri
 from pipeline.ingest.deadline import Beat, in_time
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.roots import lies_under
+from pipeline.ingest.storage import resolve
 
 MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
 _CHUNK_BYTES: Final = 64 * 2**20  # of a local file, read together
@@ -35,13 +37,37 @@ def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
         if location is None:
             data = None
         elif source["column"] is not None:
-            data = _read_row(location, source["column"], source["row_group"], source["row"])
+            value = _read_row(location, source["column"], source["row_group"], source["row"])
+            data = decode(value) if isinstance(value, str) else value
         else:
             data = _read_file(uri, location, None if source["parquet"] is None else roots)
     if data is None:
         raise DocumentError("null_value", f"{uri} is null")
     _check_size(uri, len(data))
     return data
+
+
+def read_conversation(source: Mapping[str, Any]) -> bytes:
+    """The conversation of a row of SOURCES, as `messages.to_json` has it. Raises DocumentError: as above."""
+    uri, folder = source["uri"], source["location"].rpartition("/")[0]
+    with _explained(uri):
+        value = _read_row(source["location"], source["column"], source["row_group"], source["row"])
+    if value is None:
+        raise DocumentError("null_value", f"{uri} is null")
+    data = messages.to_json(value, uri, partial(resolve, folder))
+    _check_size(uri, len(data))
+    return data
+
+
+def read_named(address: str, name: str, roots: Sequence[str]) -> bytes:
+    """What a conversation names: a data: address, or a file or an object under one of the roots.
+
+    Raises DocumentError: missing, unreadable, too_large, not_allowed.
+    """
+    with _explained(name):
+        if is_data_uri(address):
+            return decode(address)
+        return _read_file(name, address, roots)
 
 
 def read_password(source: Mapping[str, Any]) -> str | None:
@@ -113,7 +139,7 @@ def _read_local(uri: str, location: str, roots: Sequence[str] | None, beat: Beat
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def _read_row(location: str, column: str, row_group: int, row: int) -> bytes | None:
+def _read_row(location: str, column: str, row_group: int, row: int) -> Any:
     try:
         return in_time(lambda beat: _row_reader().read(location, column, row_group, row))
     except TimeoutError:

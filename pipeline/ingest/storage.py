@@ -57,6 +57,11 @@ def absolute(given: str) -> str:
     return given if "://" in given else os.path.abspath(os.path.expanduser(given))
 
 
+def resolve(folder: str, uri: str) -> str:
+    """A URI in a column: a relative path starts at the Parquet file's folder."""
+    return uri if "://" in uri or uri.startswith("/") else f"{folder}/{uri}"
+
+
 def open_input(uri: str) -> Any:
     """A file to read and seek in, a pyarrow NativeFile. Raises ValueError, and OSError: see `explain`."""
     if uri.startswith("s3://"):
@@ -81,6 +86,14 @@ def open_file(uri: str) -> int:
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
         raise OSError(f"it is {what}, not a file")
     return file
+
+
+def is_folder(uri: str) -> bool:
+    """Whether there is a folder, or on S3 an object below this prefix. Raises ValueError, and OSError."""
+    if uri.startswith("s3://"):
+        filesystem, path = _s3(uri)
+        return bool(filesystem.get_file_info(path).type == pafs.FileType.Directory)
+    return os.path.isdir(local_path(uri))
 
 
 def read_start(uri: str, size: int) -> bytes:
