@@ -180,6 +180,18 @@ def make_parser() -> Parser:
         metavar="N",
         help="most pages of a document (default: %(default)s)",
     )
+    add(
+        "--document-timeout",
+        type=float,
+        default=limits.document_seconds,
+        metavar="SECONDS",
+        help="seconds of computing to draw all pages of a document together (default: %(default)g)",
+    )
+    add(
+        "--require-sandbox",
+        action="store_true",
+        help="refuse machines that lack a part of the sandbox (default: said once, the other parts are used)",
+    )
 
     add = parser.add_argument_group("what to ask: questions, targets, or both in one pass").add_argument
     add("--question", dest="texts", action="append", default=[], metavar="TEXT", help="repeat it for several")
@@ -366,6 +378,8 @@ def _config(given: argparse.Namespace) -> Any:
         page_seconds=options.pop("page_timeout"),
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
+        document_seconds=options.pop("document_timeout"),
+        sandbox_required=options.pop("require_sandbox"),
     )
     names = ("inputs", "passwords", "stop", "allow_roots")
     lists = {name: tuple(options[name]) for name in names}

@@ -76,6 +76,18 @@ def make_parser() -> Parser:
         help=f"memory to draw a page, beside the file itself {same}",
     )
     add("--document-pages", type=int, metavar="N", help=f"most pages of a document {same}")
+    add(
+        "--document-timeout",
+        type=float,
+        metavar="SECONDS",
+        help=f"seconds of computing for all pages of a document {same}",
+    )
+    add(
+        "--require-sandbox",
+        action="store_true",
+        default=None,
+        help=f"refuse machines that lack a part of the sandbox {same}",
+    )
     return parser
 
 
@@ -129,6 +141,8 @@ def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
         ("page_seconds", given.page_timeout),
         ("page_bytes", given.page_memory and given.page_memory * MIB),
         ("document_pages", given.document_pages),
+        ("document_seconds", given.document_timeout),
+        ("sandbox_required", given.require_sandbox),
     ):
         if value is not None:
             limits[name] = value

@@ -4,6 +4,7 @@ In: a FlowConfig. Out: a `Prepared` run: the plan, the documents that are left t
 lease. All mistakes are ValueErrors of one sentence; no weights are loaded.
 """
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,11 @@ from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
+from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, Plan
+from pipeline.rasterize.confinement import lacking
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,7 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
     With `again`, the run only asks items again that failed for one of these reasons.
     """
     check_reachable(config.output)
+    check_sandbox(config.limits)
     plan = make_plan(config)
     started = time.perf_counter()
     sources = list_sources(
@@ -66,6 +72,17 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
             lease=lease,
             list_seconds=time.perf_counter() - started,
         )
+
+
+def check_sandbox(limits: Limits) -> None:
+    """Says once what this machine lacks to confine documents. Raises ValueError if that is refused."""
+    lacks = lacking()
+    if lacks and limits.sandbox_required:
+        raise ValueError(
+            f"--require-sandbox: this machine lacks {lacks}; run on another one, or leave the flag out"
+        )
+    if lacks:
+        _log.warning("documents are confined less than they could be: this machine lacks %s", lacks)
 
 
 def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]:

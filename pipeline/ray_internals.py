@@ -32,6 +32,8 @@ __all__ = [
     "ActorPoolMapOperator",
     "DownstreamCapacityBackpressurePolicy",
     "MapOperator",
+    "delete_key",
+    "get_key",
     "is_key_set",
     "keep_no_statistics",
     "largest_cluster",
@@ -43,9 +45,23 @@ __all__ = [
 _NAMESPACE = b"quire"
 
 
-def set_key(key: bytes) -> None:
+def set_key(key: bytes, value: bytes = b"1") -> None:
     """Sets a key in the head's store, for all processes of the cluster."""
-    internal_kv._internal_kv_put(key, b"1", namespace=_NAMESPACE)
+    internal_kv._internal_kv_put(key, value, namespace=_NAMESPACE)
+
+
+def get_key(key: bytes) -> bytes | None:
+    """Asks the head for a key's value; None if it is not set, and in a process without Ray."""
+    if not internal_kv._internal_kv_initialized():
+        return None
+    value: bytes | None = internal_kv._internal_kv_get(key, namespace=_NAMESPACE)
+    return value
+
+
+def delete_key(key: bytes) -> None:
+    """Takes a key out of the head's store; nothing happens where Ray has gone."""
+    if internal_kv._internal_kv_initialized():
+        internal_kv._internal_kv_del(key, namespace=_NAMESPACE)
 
 
 def is_key_set(key: bytes) -> bool:

@@ -79,6 +79,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"max_pages": "two"}, "invalid int value"),
         ({"pages": "3-1"}, "--pages 3-1: give a page or a range"),
         ({"page_timeout": 0}, "--page-timeout 0"),
+        ({"document_timeout": 0}, "--document-timeout 0"),
         ({"page_memory": 1}, "--page-memory 1"),
         ({"document_pages": 0}, "--document-pages 0"),
         ({"password_column": "key"}, "--password-column names a column of Parquet inputs"),

@@ -13,8 +13,10 @@ from PIL import Image
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.plan import rows as stream
+from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, RANGES, result_schema
+from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.targets import Question
 from tests.jobs.parrot import save_parrot
@@ -208,6 +210,25 @@ def test_an_answer_knows_what_was_done_to_its_page(folder: Path, tmp_path: Path)
     assert {(answer["answer"], answer["note"], answer["pages_missing"]) for answer in answers} == {
         ("Red", "page 1: first frame of 2", None)
     }
+
+
+def test_tasks_that_draw_a_document_share_out_its_time(
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.pdf").write_bytes(pdf_bytes([(9, 9)] * 40))
+    plan = plan_for(tiny_checkpoint, limits=Limits(document_seconds=100))
+    seconds: list[float | None] = []
+    opens = Sandbox.open
+
+    def noted(*arguments: Any, **options: Any) -> Document:
+        seconds.append(options["seconds"])
+        return opens(*arguments, **options)
+
+    monkeypatch.setattr(Sandbox, "open", noted)
+    for part in opened_from(folder, plan):
+        for _ in draw_groups(part, plan):
+            pass
+    assert seconds == [None, 40, 40, 20]  # opened; then 16, 16 and 8 pages of it are drawn
 
 
 SECRET = "hunter2"
