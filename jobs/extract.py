@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jobs.run.terminal import say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
 NANO = Path(__file__).parents[1] / "model" / "nano"
@@ -336,7 +337,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    start_output(logging.WARNING)
     try:
         given = make_parser().parse_args(arguments)
         # Only here, so that --help and a mistyped flag answer at once: this imports torch,
@@ -348,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return carry_out(prepared)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
 
 

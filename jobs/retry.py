@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs.extract import Parser
+from jobs.run.terminal import say, say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
 EPILOG = """\
@@ -93,7 +94,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    start_output(logging.WARNING)
     try:
         given = make_parser().parse_args(arguments)
         from pipeline.commit.manifest import read_begun
@@ -102,14 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = read_begun(given.output)
         again = _causes(given, record)
         if not again:
-            print(f"nothing has failed in {given.output}")
+            say(f"nothing has failed in {given.output}", sys.stdout)
             return 0
         with prepare(_config(given, record), again) as prepared:
             from jobs.run.runner import carry_out
 
             return carry_out(prepared)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
 
 

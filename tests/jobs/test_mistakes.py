@@ -93,6 +93,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"id_column": "name"}, "needs --column as well"),
         ({"input": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"input": "/nowhere/*.pdf"}, "/nowhere/*.pdf"),
+        ({"input": "/nowhere/\x1b[2J\r\n*.pdf"}, r"input /nowhere/\x1b[2J\r\n*.pdf"),
         ({"input": "ftp://host/file"}, "ftp"),
         ({"input": "s3://key:hunter2@bucket/in"}, "an address holds credentials"),
         ({"output": "s3://key:hunter2@bucket/out"}, "an address holds credentials"),
