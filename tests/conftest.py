@@ -32,18 +32,6 @@ settings.register_profile("soak", deadline=None, max_examples=2_000, print_blob=
 
 
 COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before markers choose among them
-SESSION = ("one_cpu_ray", "ranks")  # fixtures that take seconds: the tests of each share one
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Which tests one worker runs, of several: those of a file, or of a fixture of the session.
-
-    Said here: xdist reads it before any other hook is called with all items.
-    """
-    if item.config.pluginmanager.hasplugin("xdist"):
-        fixtures = item.fixturenames if isinstance(item, pytest.Function) else []
-        group = next((name for name in SESSION if name in fixtures), item.location[0])
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(tryfirst=True)

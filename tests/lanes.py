@@ -52,7 +52,7 @@ LONG = (  # what takes seconds of computing
 CHECK = (*STATIC, (*tests(COMPUTING, "check"), "-n", "2", *(f"--ignore={path}" for path in LONG)))
 LANES: dict[str, tuple[Sequence[str], ...]] = {
     "computing": (*STATIC, tests(COMPUTING, "computing")),
-    "processes": ((*tests(PROCESSES, "processes"), "-n", "2", "--dist", "loadgroup"),),
+    "processes": ((*tests(PROCESSES, "processes"), "-n", "2", "--dist", "loadfile"),),
 }
 
 

@@ -43,13 +43,7 @@ def visible(found: Sequence[Entry], files: Sequence[Entry], folder: str | None) 
     """
     if folder is None:
         return [DataFile(entry=entry) for entry in files]
-    for entry in found:
-        if entry.uri.endswith(".metadata.json") and "/metadata/" in entry.uri:
-            raise ValueError(
-                f"{entry.uri.rpartition('/metadata/')[0]} is an Iceberg table, which Quire does not read: "
-                "its folder also holds rows that were deleted; write its rows to Parquet files, or give a "
-                "Delta table"
-            )
+    _refuse_iceberg(found, files)
     listed = {entry.uri.partition(f"/{LOG}/")[0] for entry in found if f"/{LOG}/" in entry.uri}
     roots: dict[str, str | None] = dict.fromkeys(("", "/", "s3:/", "s3://"))  # folder -> the table around it
     tables: dict[str, dict[str, NDArray[np.bool_] | None]] = {}
@@ -68,6 +62,22 @@ def visible(found: Sequence[Entry], files: Sequence[Entry], folder: str | None) 
         if gone := tables[root].keys() - there:
             raise ValueError(f"the Delta table {root} names a file that is not there: {min(gone)}")
     return result
+
+
+def _refuse_iceberg(found: Sequence[Entry], files: Sequence[Entry]) -> None:
+    """Raises ValueError where files are an Iceberg table's: given as its folder, or as its data/ alone."""
+    seen = list(found)
+    folders = {entry.uri.rpartition("/data/")[0] for entry in files if "/data/" in entry.uri}
+    for folder in sorted(folders - {"s3:/"}):  # a bucket may be called data
+        if storage.is_folder(f"{folder}/metadata"):
+            seen += storage.find(f"{folder}/metadata").entries
+    for entry in seen:
+        if entry.uri.endswith(".metadata.json") and "/metadata/" in entry.uri:
+            raise ValueError(
+                f"{entry.uri.rpartition('/metadata/')[0]} is an Iceberg table, which Quire does not read: "
+                "its folder also holds rows that were deleted; write its rows to Parquet files, or give a "
+                "Delta table"
+            )
 
 
 def kept_rows(rows: pa.Table, file: DataFile, first: int) -> pa.Table:

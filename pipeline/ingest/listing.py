@@ -9,6 +9,7 @@ behind which there is nothing, or that cannot be listed, is a ValueError of one 
 
 import hashlib
 import logging
+import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -42,6 +43,7 @@ SOURCES: Final = pa.schema(
     ]
 )
 
+NO_DATA: Final = re.compile("/_[^/=]*(?:/|$)")  # by Hive's custom; a partition may be called _year=2024
 MOST_URI: Final = 16_384  # characters: a longer one names no file (its path has 4,096 bytes at most)
 
 _log = logging.getLogger(__name__)
@@ -193,7 +195,7 @@ def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
 
 
 def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
-    """The Parquet files of an input; names with an underscore in front are not data, by Hive's custom."""
+    """The Parquet files of an input, but for those whose names say that they are no data."""
     if found.folder is None:
         (file,) = found.entries
         if not parquet.is_parquet(file.uri):
@@ -202,7 +204,7 @@ def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
     files = [
         file
         for file in found.entries
-        if _suffix(file) in (".parquet", ".pq") and "/_" not in file.uri.removeprefix(found.folder)
+        if _suffix(file) in (".parquet", ".pq") and not NO_DATA.search(file.uri.removeprefix(found.folder))
     ]
     if not files:
         raise ValueError(f"input {given} holds no .parquet file, and --column is for Parquet only")

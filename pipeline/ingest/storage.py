@@ -89,11 +89,19 @@ def open_file(uri: str) -> int:
 
 
 def is_folder(uri: str) -> bool:
-    """Whether there is a folder, or on S3 an object below this prefix. Raises ValueError, and OSError."""
-    if uri.startswith("s3://"):
-        filesystem, path = _s3(uri)
+    """Whether there is a folder, or on S3 an object below this prefix. Raises ValueError, and OSError.
+
+    What may not be looked at is none: a role often has the rights to a prefix, and not to those above it.
+    """
+    if not uri.startswith("s3://"):
+        return os.path.isdir(local_path(uri))
+    filesystem, path = _s3(uri)
+    try:
         return bool(filesystem.get_file_info(path).type == pafs.FileType.Directory)
-    return os.path.isdir(local_path(uri))
+    except OSError as error:
+        if "ACCESS_DENIED" in str(error):
+            return False
+        raise
 
 
 def read_start(uri: str, size: int) -> bytes:

@@ -88,6 +88,7 @@ class World:
         self._patch = patch
         self._number = 0
         self._dead: set[str] = set()
+        self._deleted: set[str] = set()  # uris of which another tool has deleted rows, of one table or of all
         self._sure: dict[str, str] = {}  # items that a commit has reported as stored, and their uris
         patch.setattr(leases, "is_dead", lambda said: said["run_id"] in self._dead)
         patch.setattr(leases, "HEARTBEAT_SECONDS", 1e6)  # `beat` comes when it is told
@@ -292,6 +293,7 @@ class World:
     def delete(self, name: str, paper: Paper) -> None:
         """Another tool deletes the rows of a document that is not listed any more."""
         DeltaTable(self.tables[name].uri).delete(f"uri = '{paper.uri}'")
+        self._deleted.add(paper.uri)
         self._sure = {key: uri for key, uri in self._sure.items() if uri != paper.uri}
 
     # What must be true
@@ -317,6 +319,8 @@ class World:
                     generations.setdefault(f"wording of {one}", set()).add(row["question"])
             assert all(len(one) == 1 for one in generations.values()), (name, generations)
         for document in found["documents"]:
+            if document["uri"] in self._deleted:
+                continue
             there = {
                 name: {row["item_key"] for row in found[name] if row["source_key"] == document["source_key"]}
                 for name in ("answers", "failures")

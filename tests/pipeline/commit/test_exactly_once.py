@@ -116,4 +116,4 @@ class OutputMachine(RuleBasedStateMachine):
 
 EXAMPLES = settings().max_examples  # of the profile
 TestOutputMachine = OutputMachine.TestCase
-TestOutputMachine.settings = settings(max_examples=max(1, EXAMPLES // 8), stateful_step_count=20)
+TestOutputMachine.settings = settings(max_examples=max(1, EXAMPLES // 16), stateful_step_count=20)

@@ -1,11 +1,13 @@
 """A Delta table as input is what its log says: rows that were deleted are no documents."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
+from pipeline.ingest import delta, storage
 from tests.pipeline.deletion_vectors import delete_by_vector
 from tests.pipeline.ingest.listed import complaint, contents, parquet, uris, write
 
@@ -45,6 +47,11 @@ def test_a_partition_and_a_table_among_other_folders_are_seen_as_of_the_log(tmp_
     assert contents(f"{place}/year=a", column="page") == [b"a2"]
 
 
+def test_a_partition_whose_column_begins_with_an_underscore_is_data(tmp_path: Path) -> None:
+    parquet(tmp_path / "t" / "_year=2024" / "1.parquet", page=[b"a"])
+    assert contents(tmp_path / "t", column="page") == [b"a"]
+
+
 def test_a_file_of_a_table_that_is_named_is_read_whole(tmp_path: Path) -> None:
     place = table(tmp_path / "t", "a", "b")
     (file,) = Path(place).glob("*.parquet")
@@ -68,11 +75,23 @@ def test_a_column_mapping_is_refused(tmp_path: Path) -> None:
     assert "has a column mapping (name)" in complaint(place, column="page")
 
 
-def test_iceberg_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["", "data", "data/*.parquet"])
+def test_iceberg_is_refused(tmp_path: Path, given: str) -> None:
     parquet(tmp_path / "t" / "data" / "00000.parquet", page=[b"a"])
     write(tmp_path / "t" / "metadata" / "v1.metadata.json", b"{}")
-    said = complaint(tmp_path / "t", column="page")
+    said = complaint(tmp_path / "t" / given, column="page")
     assert said.startswith(f"{tmp_path}/t is an Iceberg table, which Quire does not read")
+
+
+@pytest.mark.parametrize("place", ["s3://data/t", "s3://bucket/data/t", "s3://bucket/a/data/year=1"])
+def test_only_the_prefix_of_a_role_is_looked_at(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    def look(path: str) -> None:
+        assert path.startswith(place.split("/")[2] + "/"), "another bucket"
+        raise OSError(f"When getting information for key '{path}': AWS Error ACCESS_DENIED during HeadObject")
+
+    monkeypatch.setattr(storage, "_s3", lambda uri: (SimpleNamespace(get_file_info=look), uri[5:]))
+    entry = storage.Entry(uri=f"{place}/x.parquet", size=1, version="1")
+    assert delta.visible([entry], [entry], place) == [delta.DataFile(entry=entry)]
 
 
 @pytest.mark.processes

@@ -77,7 +77,8 @@ def test_a_null_is_a_document_that_failed_and_the_rows_after_it_are_read(tmp_pat
 def test_a_dataset_folder_is_its_parquet_files(tmp_path: Path) -> None:
     parquet(tmp_path / "year=2024" / "part-0.parquet", page=[b"a"])
     parquet(tmp_path / "part-1.snappy.parquet", page=[b"b", b"c"])
-    parquet(tmp_path / "_delta_log" / "1.parquet", other=[1])
+    parquet(tmp_path / "_temporary" / "1.parquet", other=[1])
+    parquet(tmp_path / "year=2024" / "_metadata.parquet", other=[1])
     write(tmp_path / "_SUCCESS", b"")
     write(tmp_path / "scan.pdf")
     assert contents(tmp_path, column="page") == [b"b", b"c", b"a"]
