@@ -74,6 +74,26 @@ def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
     assert len({row["item_key"] for row in found}) == 46
 
 
+def test_a_parquet_part_that_cannot_be_read_fails_beside_the_others(
+    folder: Path, tiny_checkpoint: Path
+) -> None:
+    pq.write_table(pa.table({"page": [pdf_bytes([(100, 100)])]}), folder / "good.parquet")
+    (folder / "empty.parquet").write_bytes(b"")
+    plan = plan_for(tiny_checkpoint)
+    opened = list(open_sources(list_sources([str(folder)], column="page"), plan))
+    documents = known([row for table in opened for row in table.to_pylist()])
+    assert {document["uri"]: document["items_expected"] for document in documents} == {
+        f"{folder}/good.parquet#0": 2,
+        f"{folder}/empty.parquet": 2,
+    }
+    found = through(opened, plan)
+    assert len(found) == 4
+    failures = [row["failure"] for row in found if row["kind"] == FAILURE]
+    assert [(failure["uri"], failure["reason"]) for failure in failures] == [
+        (f"{folder}/empty.parquet", "unreadable")
+    ] * 2
+
+
 def test_a_document_that_changes_while_it_is_read_fails_page_by_page(
     folder: Path, tiny_checkpoint: Path
 ) -> None:
