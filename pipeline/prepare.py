@@ -6,10 +6,14 @@ lease. All mistakes are ValueErrors of one sentence; no weights are loaded.
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from glob import has_magic
+from pathlib import PurePosixPath
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import check_reachable, versions
@@ -22,6 +26,7 @@ from pipeline.ingest.storage import absolute
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, Plan
 from pipeline.rasterize.confinement import lacking
+from schemas.targets import Question
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
         messages_column=config.messages_column,
     )
     check_first(sources, plan.roots)
+    warn_of_unasked(sources, config.questions)
     tables = create_tables(
         config.output, *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks)
     )
@@ -72,6 +78,20 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
             lease=lease,
             list_seconds=time.perf_counter() - started,
         )
+
+
+def warn_of_unasked(sources: pa.Table, questions: Sequence[Question]) -> None:
+    """Says which questions are asked of none of the documents: their globs match nothing."""
+    uris = sources["uri"].to_pylist()
+    by_name: dict[str, list[str]] = {}
+    for uri in uris:
+        by_name.setdefault(PurePosixPath(uri).name, []).append(uri)
+    for question in questions:
+        name = PurePosixPath(question.documents or "*").name
+        # Thousands of questions may each name a document of their own.
+        candidates = uris if has_magic(name) else by_name.get(name, ())
+        if not any(map(question.is_for_document, candidates)):
+            _log.warning("no document matches %s: nobody is asked %r", question.documents, question.text)
 
 
 def check_sandbox(limits: Limits) -> None:
