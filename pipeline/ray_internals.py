@@ -6,12 +6,14 @@ An upgrade of Ray begins here. Each part has its reason: nothing public of Ray d
 - A key in the store of Ray's head: tasks have no other message from their driver that costs nothing to await.
 - How far a cluster may grow: Ray's public calls know only the nodes that run.
 - The socket of the raylet: no public call says where it is, or that the raylet has died.
+- A question to the head alone: whether a port is that of a head.
 - The interval of Ray Data's statistics: no option sets it.
 - The raylet's account of its object store: no public call counts the bytes that were spilled.
 """
 
 from typing import Any
 
+import grpc
 import ray
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.state import state
@@ -34,6 +36,7 @@ __all__ = [
     "MapOperator",
     "delete_key",
     "get_key",
+    "head_error",
     "is_key_set",
     "keep_no_statistics",
     "largest_cluster",
@@ -92,6 +95,24 @@ def raylet_stub() -> tuple[Any, Any]:
     (node,) = ray.nodes()
     channel = init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
     return NodeManagerServiceStub(channel), messages.GetNodeStatsRequest(include_memory_info=False)
+
+
+def head_error(address: str, seconds: float) -> str | None:
+    """Why what answers at HOST:PORT is not the head of a Ray; None if it is one."""
+    from ray.core.generated import gcs_service_pb2
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    messages: Any = gcs_service_pb2  # made by protoc: mypy sees nothing in it
+    channel = init_grpc_channel(address)
+    try:
+        NodeInfoGcsServiceStub(channel).CheckAlive(messages.CheckAliveRequest(), timeout=seconds)
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            return None  # it wants a token: Ray says so itself when it connects
+        return f"{error.code().name.lower()}: {' '.join(error.details().split())}"
+    finally:
+        channel.close()
+    return None
 
 
 def keep_no_statistics() -> None:

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.run.ray_watchdog import RayLostError, connection_error, standby, watch_connecting
+from jobs.run.ray_address import CONNECT_SECONDS, check_head, cluster_address
+from jobs.run.ray_watchdog import RayLostError, standby, watch_connecting
 
 ROOT = Path(__file__).parents[2]
-CONNECT_SECONDS = 10.0
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by `ray job submit`, which has shipped the code already
 # Left behind when the code is shipped to a cluster. A leading slash means: of the top level alone.
 EXCLUDES = ["/out", "/tests", "/docs", "/deploy", ".git", ".venv", "venv", "__pycache__"]
@@ -26,10 +26,8 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     write ~/.ray/auth_token, after which a `ray start` of the same user asks every client for it.
     Raises ValueError if nothing answers at the address, RayLostError if Ray does not start.
     """
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _check_answers(address)
-    else:
+    address = cluster_address()
+    if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # Nobody asks a private Ray for its tasks and metrics, and its processes would keep them: some
@@ -53,10 +51,17 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     if ray.is_initialized():
         yield "the Ray that was connected before"
         return
+    if address:
+        check_head(address)
     with standby():
         try:
             _connect(address, num_cpus)
         except Exception as error:  # Ray has no name for it: a raylet that does not come up is an Exception
+            if address == "auto" and isinstance(error, ConnectionError):
+                raise ValueError(
+                    "RAY_ADDRESS auto: no Ray runs on this machine; start one, or unset RAY_ADDRESS for a "
+                    "private one"
+                ) from error
             raise RayLostError(f"Ray does not start: {' '.join(str(error).split())}") from error
         try:
             yield f"the Ray cluster at {address}" if address else "a private Ray on this machine"
@@ -84,15 +89,6 @@ def _connect(address: str | None, num_cpus: int | None) -> None:
         code = {"working_dir": str(ROOT), "excludes": EXCLUDES}
         with watch_connecting(address, CONNECT_SECONDS):
             ray.init(runtime_env=code, log_to_driver=False, logging_level=logging.WARNING)
-
-
-def _check_answers(address: str) -> None:
-    """Ray itself would try for minutes, with a warning every few seconds."""
-    if error := connection_error(address, CONNECT_SECONDS):
-        raise ValueError(
-            f"RAY_ADDRESS {address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a "
-            "private one"
-        ) from error
 
 
 @contextmanager

@@ -91,6 +91,18 @@ def open_file(uri: str) -> int:
     return file
 
 
+def file_system(uri: str) -> tuple[pafs.FileSystem, str]:
+    """pyarrow's file system for an absolute path or an address, and the path in it.
+
+    Raises ValueError, and OSError: see `explain`.
+    """
+    if not uri.startswith("s3://"):
+        system, path = pafs.FileSystem.from_uri(uri)
+        return system, path
+    # Only the bucket is parsed as a URI, so that a key may hold any character.
+    return pafs.FileSystem.from_uri(f"s3://{check_bucket(uri)}")[0], uri.removeprefix("s3://").rstrip("/")
+
+
 def is_folder(uri: str) -> bool:
     """Whether there is a folder, or on S3 an object below this prefix. Raises ValueError, and OSError.
 
@@ -219,8 +231,7 @@ def check_bucket(uri: str) -> str:
 
 @cache  # on AWS, each call asks for the bucket's region
 def _bucket(bucket: str) -> pafs.FileSystem:
-    # Only the bucket is parsed as a URI, so that a key may hold any character.
-    return pafs.FileSystem.from_uri(f"s3://{bucket}")[0]
+    return file_system(f"s3://{bucket}")[0]
 
 
 def _find_on_s3(given: str) -> Found:
