@@ -135,7 +135,7 @@ class BatchEngine:
         good: dict[str, Answer] = {}
         for branch in group.branches:
             try:
-                check_branch(config, branch)
+                check_branch(config, group, branch)
                 self._check_room(group, branch)
                 good[branch.id] = self._answer(branch)
             except ValueError as error:
