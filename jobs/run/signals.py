@@ -9,16 +9,17 @@ from types import FrameType
 
 
 @contextmanager
-def graceful(finish: Callable[[], None]) -> Iterator[None]:
-    """The first SIGINT calls `finish`, the second raises KeyboardInterrupt.
+def graceful(finish: Callable[[], None], stop: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """The first SIGINT calls `finish`, the second `stop`, and raises KeyboardInterrupt.
 
-    SIGTERM raises it at once: `ray job stop` kills three seconds later.
+    SIGTERM does as the second at once: `ray job stop` kills three seconds later.
     """
     asked = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked or number == signal.SIGTERM:
+            stop()
             raise KeyboardInterrupt
         asked = True
         print("finishing what runs; Ctrl-C again stops now", file=sys.stderr, flush=True)

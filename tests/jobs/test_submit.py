@@ -167,6 +167,7 @@ def test_a_job_joins_the_cluster_that_ray_address_names(
     job = f"python -m jobs.extract --model {tiny_checkpoint}"
     printed = run(job, environment | {"RAY_ADDRESS": head.cluster}, tmp_path / "out")
     assert f"on the Ray cluster at {head.cluster}" in printed
+    assert "constructor arguments in the object store" not in printed
 
 
 def test_a_job_that_is_stopped_leaves_nothing_on_a_cluster_that_goes_on(
