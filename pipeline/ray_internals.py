@@ -115,8 +115,9 @@ def pass_arguments_by_value() -> None:
     An actor whose process dies is made again from its references, and from nothing if they are lost. Ray
     prints an error about that for each actor (ray issue 53727).
     """
-    ActorPoolMapOperator._map_transformer_ref = property(lambda self: self._map_transformer)
-    ActorPoolMapOperator._data_context_ref = property(lambda self: self.data_context)
+    operator: Any = ActorPoolMapOperator
+    operator._map_transformer_ref = property(lambda self: self._map_transformer)
+    operator._data_context_ref = property(lambda self: self.data_context)
 
 
 def raylet_stub() -> tuple[Any, Any]:
