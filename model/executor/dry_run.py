@@ -5,6 +5,7 @@ any can have; their cache is two blocks, into which all sequences write. What th
 ranks share the model, all of them must do this at the same time.
 """
 
+import gc
 from collections.abc import Hashable
 
 import numpy as np
@@ -38,6 +39,7 @@ def measure_step(
     Memory that the driver, NCCL and cuBLAS took is counted too. torch's own is given back before the end.
     """
     device = fused.model.norm.weight.device
+    gc.collect()  # what an engine before this one has left would be counted when it is freed
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     before = free_memory(device)

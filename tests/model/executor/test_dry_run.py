@@ -1,5 +1,6 @@
 """On a GPU: the cache leaves what the largest steps take, even where other processes leave little."""
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -75,6 +76,7 @@ def test_the_largest_steps_fit_beside_the_cache(left: int) -> None:
     model.requires_grad_(requires_grad=False)
     for parameter in model.parameters():
         parameter.fill_(1.0) if parameter.dim() == 1 else parameter.normal_(std=0.02)
+    gc.collect()  # the engine of the test before
     torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     taken = torch.empty(free - (left << 30), dtype=torch.uint8, device=DEVICE)  # another process
