@@ -191,9 +191,10 @@ def _open(data: bytes, source: Row, plan: Plan) -> Document:
 def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> Row:
     """Its pages that can be drawn. Raises DocumentError if there is none."""
     shapes, pixels, notes, missing, reasons = [], [], [], [], []
+    damaged = False
     for page in range(window.first, window.last + 1):
         try:
-            image, note = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
+            image, note, is_damaged = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
         except DocumentError as error:
             missing.append(page)
             reasons.append(error.reason)
@@ -201,6 +202,7 @@ def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> R
             continue
         shapes.append(image.shape[:2])
         pixels.append(image.tobytes())  # a copy: the sandbox draws the next page into the same memory
+        damaged |= is_damaged
         if note:
             notes.append(f"page {page}: {note}")
     if not shapes:
@@ -223,6 +225,7 @@ def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> R
         "branch_ids": prompt.branches,
         "pages_missing": missing or None,
         "note": "; ".join(notes) or None,
+        "page_damaged": damaged,
         "heights": [height for height, _ in shapes],
         "widths": [width for _, width in shapes],
         "pixels": data,

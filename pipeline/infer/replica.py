@@ -98,7 +98,8 @@ def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) ->
 
 
 def _completion_rows(row: Row, completions: Sequence[Completion]) -> Iterator[Row]:
-    names = ("source_key", "uri", "content_key", "page_first", "page_last", "pages_missing", "note")
+    names = ["source_key", "uri", "content_key", "page_first", "page_last"]
+    names += ["pages_missing", "note", "page_damaged"]
     origin: dict[str, Any] = {"kind": COMPLETION, **{name: row[name] for name in names}}
     columns = (row[name] for name in ("item_keys", "question_ids", "questions", "prompt_keys"))
     for item_key, question_id, question, prompt_key, completion in zip(*columns, completions, strict=True):

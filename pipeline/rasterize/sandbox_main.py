@@ -40,8 +40,13 @@ def serve(connection: socket.socket, buffer_file: int) -> None:
                     reply: Message = {"media_type": opened.media_type, "page_count": opened.page_count}
                 case "draw":
                     assert opened is not None
-                    pixels, note = rasterize(opened, **message, buffer=buffer)
-                    reply = {"height": pixels.shape[0], "width": pixels.shape[1], "note": note}
+                    pixels, note, damaged = rasterize(opened, **message, buffer=buffer)
+                    reply = {
+                        "height": pixels.shape[0],
+                        "width": pixels.shape[1],
+                        "note": note,
+                        "damaged": damaged,
+                    }
                 case "close":
                     assert opened is not None
                     opened.close()

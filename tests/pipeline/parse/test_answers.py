@@ -89,6 +89,7 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "page_last": 3,
         "pages_missing": None,
         "note": None,
+        "page_damaged": False,
         "question_id": "q",
         "question": "How many?",
         "prompt_key": "p",
@@ -127,6 +128,7 @@ def test_a_free_answer_is_a_row() -> None:
         content_key="content",
         answered_at=row.answered_at,
         prompt_key="p",
+        page_damaged=False,
     )
     assert math.exp(-0.5 * tokens) <= row.confidence < 1
 

@@ -130,9 +130,9 @@ def test_every_frame_of_a_tiff_is_a_page() -> None:
     with open_document(data, "fax.tif") as opened:
         assert opened.page_count == 3
         drawn = [rasterize(opened, page, max_side=1024, patch_size=16) for page in (3, 1, 2)]
-    assert [pixels.shape for pixels, _ in drawn] == [(25, 25, 3), (20, 30, 3), (40, 10, 3)]
-    assert [tuple(pixels[-1, -1]) for pixels, _ in drawn] == [WHITE, BLUE, (7, 7, 7)]
-    assert all(note is None for _, note in drawn)
+    assert [pixels.shape for pixels, _, _ in drawn] == [(25, 25, 3), (20, 30, 3), (40, 10, 3)]
+    assert [tuple(pixels[-1, -1]) for pixels, _, _ in drawn] == [WHITE, BLUE, (7, 7, 7)]
+    assert all(note is None for _, note, _ in drawn)
 
 
 def test_a_tiff_whose_last_directory_is_damaged_keeps_its_good_pages() -> None:
