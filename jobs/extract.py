@@ -25,19 +25,35 @@ examples:
   python -m jobs.extract --input "scans/**/*.pdf" --output out/invoices \\
     --target Invoice --model ~/models/Pixtral-12B-2409
 
+  # questions and targets in one pass: each page is drawn and read once
+  python -m jobs.extract --input scans --output out/all \\
+    --question "Is this paid?" --target Invoice --target Receipt
+
+  # the pages themselves, as Markdown
+  python -m jobs.extract --input scans --output out/markdown --target markdown
+
   # a target of your own: a pydantic model, here the class Contract in contracts.py
   python -m jobs.extract --input s3://bucket/contracts --output s3://bucket/answers \\
     --target contracts:Contract
 
+  # the same in a JSON Schema
+  python -m jobs.extract --input "contracts/*.pdf" --output out/contracts \\
+    --target samples/contract.json
+
   # documents that lie as bytes, or as URIs, in a column of a Parquet dataset
   python -m jobs.extract --input data/scans.parquet --column image --id-column id \\
     --questions questions.jsonl --output out/scans
+
+  # conversations in a column of a Parquet dataset, each of which is answered
+  python -m jobs.extract --input data/chats.parquet --messages-column messages --id-column id \\
+    --output out/chats
 
   # on a running cluster
   ray job submit --working-dir . -- python -m jobs.extract --input ... --output ...
 
 output:
   OUT/answers/text/             a row for each answered question: answer, confidence, pages, raw text
+  OUT/answers/markdown/         the same for --target markdown; `answer` is the Markdown of a page
   OUT/answers/<target>-<hash>/  the same for a target; `answer` is a struct of the target's own fields
   OUT/failures/                 a row for each item without an answer: stage, reason, message
   OUT/documents/                a row for each document: pages, items expected, answered and failed
@@ -85,7 +101,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="python -m jobs.extract",
         usage="%(prog)s --input PATH --output OUT "
-        "(--question TEXT | --questions FILE | --target NAME) [options]",
+        "[--question TEXT | --questions FILE] [--target NAME] [--messages-column NAME] [options]",
         description=__doc__,
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -102,11 +118,26 @@ def make_parser() -> Parser:
         help="file, folder (with those below it), glob, s3://bucket/prefix, or Parquet; several are fine. "
         "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF",
     )
+    add(
+        "--messages-column",
+        metavar="NAME",
+        help="the inputs are Parquet, and this column holds conversations in OpenAI's form, as lists of "
+        "messages or as JSON; each row is answered",
+    )
     add("--column", metavar="NAME", help="the inputs are Parquet, and this column holds bytes or URIs")
     add(
         "--id-column",
         metavar="NAME",
         help="column that names the rows of a Parquet input (default: file and row number)",
+    )
+    add(
+        "--allow-root",
+        dest="allow_roots",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder or s3://bucket/prefix in which rows of a Parquet input may name documents, beside the "
+        "inputs' own folders and buckets; repeat it for several",
     )
     add(
         "--password",
@@ -150,7 +181,7 @@ def make_parser() -> Parser:
         help="most pages of a document (default: %(default)s)",
     )
 
-    add = parser.add_argument_group("questions, or a target").add_argument
+    add = parser.add_argument_group("what to ask: questions, targets, or both in one pass").add_argument
     add("--question", dest="texts", action="append", default=[], metavar="TEXT", help="repeat it for several")
     add(
         "--questions",
@@ -160,7 +191,35 @@ def make_parser() -> Parser:
         help=".txt with one question a line, or .jsonl with one object a line: text, and optionally id, "
         'documents (a glob such as "*.pdf") and pages (a list of numbers)',
     )
-    add("--target", metavar="NAME", help="Invoice, Receipt, or module:Class of a pydantic model of your own")
+    add(
+        "--target",
+        dest="targets",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="Invoice, Receipt, module:Class of a pydantic model of your own, or FILE.json, a JSON Schema; "
+        "or markdown: each page as Markdown; repeat it for several",
+    )
+    add(
+        "--keep-headers",
+        action="store_true",
+        help="--target markdown writes headers, footers and numbers of pages, too",
+    )
+    add(
+        "--style",
+        choices=["short", "free"],
+        default="short",
+        help="short: questions are answered with a single word or phrase; free: as the question itself says "
+        "(default: %(default)s)",
+    )
+    add("--system", metavar="TEXT", help="system prompt of everything that is asked")
+    add(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="the answer to a question ends before this text; repeat it for several",
+    )
     add(
         "--scope",
         choices=["page", "document"],
@@ -199,7 +258,30 @@ def make_parser() -> Parser:
         "--max-new-tokens",
         type=int,
         metavar="N",
-        help="tokens after which an answer is cut (default: 128 for questions, 1024 for a target)",
+        help="tokens after which an answer is cut (default: 128 for questions; 1024 for a target, and for "
+        "questions in free style and conversations; 4096 for markdown)",
+    )
+    add(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="draw the tokens of answers, the more freely the higher: 0.7, 1 (default: 0, the likeliest "
+        "tokens)",
+    )
+    add(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="draw among the likeliest tokens that together have this probability (default: 1, all)",
+    )
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="of the draws: the same seed gives the same answers, whatever the batches; each item has a seed "
+        "of its own that follows from it (default: 0)",
     )
     add(
         "--dtype",
@@ -270,12 +352,12 @@ def _config(given: argparse.Namespace) -> Any:
 
     from pipeline.config import FlowConfig
     from pipeline.plan.plan import parse_pages
-    from schemas.targets import Question, load_questions
+    from schemas.targets import Question, load_questions, target_text
 
     options = vars(given)
     texts, file = options.pop("texts"), options.pop("file")
-    if (len(texts) > 0) + (file is not None) + (given.target is not None) != 1:
-        raise ValueError("say what to ask with one of --question, --questions and --target")
+    if texts and file:
+        raise ValueError("give questions with --question or in a file with --questions, not both")
     try:
         questions = load_questions(file) if file else [Question(text=text) for text in texts]
     except ValidationError as error:
@@ -285,8 +367,10 @@ def _config(given: argparse.Namespace) -> Any:
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
     )
-    lists = {name: tuple(options[name]) for name in ("inputs", "passwords")}
+    names = ("inputs", "passwords", "stop", "allow_roots")
+    lists = {name: tuple(options[name]) for name in names}
     options["pages"] = parse_pages(given.pages)
+    lists["targets"] = tuple(map(target_text, given.targets))
     return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 
 

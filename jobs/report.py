@@ -1,4 +1,5 @@
-"""Print the results of a run: answers with page and confidence, failures by reason, and the tables' paths.
+"""Print the results of a run: answers with page and confidence, pages that were transcribed as Markdown,
+failures by reason, and the tables' paths.
 
 With --expected, each answer that the file knows is marked right or wrong, and the score is printed. A line of
 the file is a JSON object: document (its name or the end of its path), page (null for any), question (or for a
@@ -16,6 +17,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from rich.table import Table
@@ -26,8 +28,11 @@ from jobs.extract import Parser
 from jobs.run.runner import summary
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
+from pipeline.parse.markdown import page_markdown
 
 MAX_ROWS = 500  # of answers that are printed; the tables hold all
+MAX_PAGES = 20  # of Markdown that are printed
+MARKDOWN_TABLE = "answers/markdown"
 WIDTH = 140  # where the output is no terminal
 COLUMNS = ["uri", "page_first", "page_last", "question", "answer", "confidence", "fields"]
 
@@ -179,12 +184,16 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
     """Prints answers, failures, summary and score. Raises ValueError if `output` holds no finished run."""
     record = read_record(output)
     root = output.rstrip("/")
-    answers = read_table(f"{root}/{record['tables']['answers']}", COLUMNS)
+    tables = [path for name, path in record["tables"].items() if name not in ("failures", "documents")]
+    answers = [read_table(f"{root}/{path}", COLUMNS).to_pylist() for path in tables if path != MARKDOWN_TABLE]
     failures = read_table(f"{root}/{record['tables']['failures']}", ["stage", "reason", "message"])
-    lines = list(lines_of(answers.to_pylist()))
-    console.print(answers_table(lines[:MAX_ROWS], expected))
+    lines = list(lines_of([row for rows in answers for row in rows]))
+    if answers:
+        console.print(answers_table(lines[:MAX_ROWS], expected))
     if len(lines) > MAX_ROWS:
         console.print(f"... and {len(lines) - MAX_ROWS:,} more")
+    if MARKDOWN_TABLE in tables:
+        _print_pages(console, read_table(f"{root}/{MARKDOWN_TABLE}", COLUMNS), record["config"]["model"])
     if failures.num_rows:
         console.print("\nFailures", style="bold")
         console.print(failures_table(failures.to_pylist()))
@@ -198,6 +207,15 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
                 console.print(f"no answer to {what}", style="red", highlight=False, soft_wrap=True)
         share = f"{right} of {len(expected)} expected answers are right ({right / len(expected):.0%})"
         console.print(share, style="bold", highlight=False)
+
+
+def _print_pages(console: Console, pages: pa.Table, model: str) -> None:
+    """The first transcriptions, whole."""
+    rows = pages.sort_by([("uri", "ascending"), ("page_first", "ascending")]).slice(0, MAX_PAGES).to_pylist()
+    for row in rows:
+        console.print(page_markdown(row, model), markup=False, highlight=False, soft_wrap=True)
+    if len(pages) > MAX_PAGES:
+        console.print(f"... and {len(pages) - MAX_PAGES:,} more pages")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -132,14 +132,18 @@ def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
     ):
         if value is not None:
             limits[name] = value
-    questions = () if config["target"] else tuple(Question(**question) for question in config["questions"])
+    target = config.pop("target", None)  # the records of older runs have one target, or questions
+    questions = [] if target else config["questions"]
     return FlowConfig(
         **config
         | {
             "output": given.output,
             "inputs": tuple(config["inputs"]),
+            "allow_roots": tuple(config.get("allow_roots", ())),  # the records of older runs lack it
             "pages": tuple(config["pages"]),
-            "questions": questions,
+            "questions": tuple(Question(**question) for question in questions),
+            "stop": tuple(config.get("stop", ())),
+            "targets": (target,) if target else tuple(config.get("targets", ())),
             "passwords": tuple(given.passwords),
             "limits": Limits(**limits),
         }

@@ -174,6 +174,29 @@ def check_tensor_parallel_size(config: PixtralConfig, size: int) -> None:
         )
 
 
+FP8_MULTIPLE = 16  # of the widths of a product in FP8: cuBLAS takes no others
+
+
+def check_fp8_widths(config: PixtralConfig, ranks: int) -> None:
+    """ValueError unless all products of encoder and decoder, shared out among the ranks, can be in FP8."""
+    vision = config.vision
+    widths = {
+        "dim": config.dim,
+        "n_heads * head_dim": config.n_heads * config.head_dim // ranks,
+        "n_kv_heads * head_dim": config.n_kv_heads * config.head_dim // ranks,
+        "hidden_dim": config.hidden_dim // ranks,
+        "vision hidden_size": vision.hidden_size,
+        "vision intermediate_size": vision.intermediate_size,
+    }
+    wrong = [f"{name} {width}" for name, width in widths.items() if width % FP8_MULTIPLE]
+    if wrong:
+        shared = f", of each of {ranks} ranks," if ranks > 1 else ""
+        raise ValueError(
+            f"FP8 needs widths{shared} that are multiples of {FP8_MULTIPLE}, and this model has "
+            f"{', '.join(wrong)}: choose bfloat16" + (", or fewer ranks" if ranks > 1 else "")
+        )
+
+
 _Config = TypeVar("_Config", PixtralConfig, VisionConfig)
 
 

@@ -10,7 +10,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from model.checkpoint import is_mistral, tensor_files
+from model.checkpoint_files import is_mistral, tensor_files
 
 _log = logging.getLogger(__name__)
 

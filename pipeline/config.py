@@ -1,30 +1,40 @@
 """The settings of a run, as flags or code give them, and the `Plan` that follows from them.
 
-In: a FlowConfig, and the checkpoint and the target that it names. Out: the plan, with the defaults filled in,
-and with the key of its settings. All mistakes are ValueErrors of one sentence; no weights are loaded.
+In: a FlowConfig, and the checkpoint and the targets that it names. Out: the plan, with the defaults filled
+in, and with the key of each ask's settings. All mistakes are ValueErrors of one sentence; no weights are
+loaded.
 """
 
 import hashlib
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from model.checkpoint import check_checkpoint
-from model.config import check_tensor_parallel_size
+from pydantic import BaseModel
+
+from model.checkpoint_files import check_checkpoint
+from model.config import check_fp8_widths, check_tensor_parallel_size
 from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
+from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
-from pipeline.plan.plan import ROOT, Plan, Scope
-from pipeline.plan.prompts import WORDING_VERSION
+from pipeline.plan.plan import MARKDOWN, MESSAGES, ROOT, Ask, Plan, Scope, Style
+from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION
 from schemas.arrow import json_schema, schema_hash
-from schemas.targets import Question, load_target
+from schemas.targets import Question, load_target, target_label
 
 MAX_SIDE = 1024
-QUESTION_TOKENS, TARGET_TOKENS = 128, 1024
+MAX_TEMPERATURE = 5  # at which a draw is next to blind
+QUESTION_TOKENS, FREE_TOKENS, TARGET_TOKENS, MARKDOWN_TOKENS = 128, 1024, 1024, 4096
+LOOP_TEMPERATURES = (0.3, 0.6, 0.9)  # of a page whose transcription went round in a loop
+
+Settings = Mapping[str, object]  # that all asks of a run share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +48,24 @@ class FlowConfig:
     model: str
     """Folder of the checkpoint."""
     questions: tuple[Question, ...] = ()
-    """Free questions, or else a target."""
-    target: str | None = None
-    """module:Class, or the name of a target that ships with Quire."""
+    """Free questions."""
+    targets: tuple[str, ...] = ()
+    """Each module:Class, the name of a target that ships with Quire, the text of a schema (`target_text`), or
+    markdown."""
+    keep_headers: bool = False
+    """Whether a transcription has the page's header, footer and number."""
+    style: Style = "short"
+    """How questions are asked: short, for a single word or phrase, or free, as they are written."""
+    system: str | None = None
+    """The system prompt of everything that is asked."""
+    temperature: float = 0.0
+    """0: the likeliest tokens; above, tokens are drawn."""
+    top_p: float = 1.0
+    """Tokens are drawn among the likeliest that together have this probability."""
+    seed: int | None = None
+    """Of the draws; each item has a seed of its own that follows from it. Default: 0."""
+    stop: tuple[str, ...] = ()
+    """Texts at which the answer to a question ends."""
     scope: Scope | None = None
     """page: each page is asked; document: windows of pages. Default: document for a target, else page."""
     max_pages: int = 4
@@ -50,15 +75,20 @@ class FlowConfig:
     max_side: int | None = None
     """Longest edge in pixels at which the model sees a page. Default: 1024, or the model's own if smaller."""
     max_new_tokens: int | None = None
-    """Tokens after which an answer is cut. Default: 1024 for a target, else 128."""
+    """Tokens after which an answer is cut. Default: 128 for questions, 1024 for free ones,
+    conversations and targets, 4096 for markdown."""
     column: str | None = None
     """Column of a Parquet input that holds bytes or URIs."""
+    messages_column: str | None = None
+    """Column of a Parquet input that holds conversations, which are asked as they are."""
     id_column: str | None = None
     """Column of a Parquet input that names its rows."""
     passwords: tuple[str, ...] = field(default=(), repr=False)
     """Tried on documents that need one."""
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
+    allow_roots: tuple[str, ...] = ()
+    """Folders and s3:// prefixes, beside those of the inputs, in which a Parquet row may name a document."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one document."""
     dtype: str = "auto"
@@ -73,14 +103,35 @@ class FlowConfig:
     """GPUs among which each copy is shared out."""
 
     def __post_init__(self) -> None:
-        places = (*self.inputs, self.output)
+        places = (*self.inputs, self.output, *self.allow_roots)
         if any("://" in place and "@" in urlsplit(place).netloc for place in places):
             raise ValueError(
                 "an address holds credentials, which would end up in tables and logs: leave them out, and "
                 "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             )
-        if bool(self.questions) == bool(self.target):
-            raise ValueError("ask questions or extract a target, one of the two")
+        if self.messages_column:
+            self._check_messages()
+        elif not self.questions and not self.targets:
+            raise ValueError(
+                "say what to ask with --question, --questions or --target; or with --messages-column which "
+                "column of a Parquet input holds conversations"
+            )
+        if self.style != "short" and not self.questions:
+            raise ValueError(f"--style {self.style} is about questions, and there are none: leave it out")
+        if self.stop and not (self.questions or self.messages_column):
+            raise ValueError("--stop is about questions, and there are none: leave it out")
+        if self.keep_headers and MARKDOWN not in self.targets:
+            raise ValueError("--keep-headers is about --target markdown: leave it out")
+        if self.scope == "document" and self.targets == (MARKDOWN,) and not self.questions:
+            raise ValueError("--scope document: --target markdown goes page by page; leave --scope out")
+        self._check_sampling()
+        if self.system is not None and not self.system.strip():
+            raise ValueError("--system is empty: give it words, or leave it out")
+        if self.allow_roots and not (self.column or self.messages_column):
+            where = self.allow_roots[0]
+            raise ValueError(
+                f"--allow-root {where}: it is for Parquet inputs, whose rows name files (--column)"
+            )
         for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -89,13 +140,46 @@ class FlowConfig:
         if len(texts) < len(self.questions):
             raise ValueError("two of the questions are the same or have the same id: leave one out")
 
+    def _check_messages(self) -> None:
+        others = {
+            "--question": self.questions,
+            "--target": self.targets,
+            "--column": self.column,
+            "--password-column": self.password_column,
+            "--scope": self.scope,
+            "--pages": self.pages != (1, None),
+        }
+        for flag, given in others.items():
+            if given:
+                raise ValueError(
+                    f"--messages-column {self.messages_column} holds all that is asked, images too: leave "
+                    f"{flag} out"
+                )
+
+    def _check_sampling(self) -> None:
+        if not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise ValueError(f"--temperature {self.temperature:g}: it must be 0 to {MAX_TEMPERATURE}")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"--top-p {self.top_p:g}: it must be above 0, and 1 at most")
+        # A transcription that loops is asked again, and drawn, whatever the temperature.
+        seeded = self.seed is not None and MARKDOWN not in self.targets
+        for flag, given in ((f"--top-p {self.top_p:g}", self.top_p < 1), ("--seed", seeded)):
+            if given and not self.temperature:
+                raise ValueError(
+                    f"{flag} is about draws, and nothing is drawn without a --temperature above 0"
+                )
+        if "" in self.stop:
+            raise ValueError("--stop is empty: give it the text at which an answer ends, or leave it out")
+
 
 def make_plan(config: FlowConfig) -> Plan:
     """The defaults filled in, and the keys under which the results are stored. Raises ValueError."""
-    target = load_target(config.target) if config.target else None
     folder = Path(config.model).expanduser().absolute()
+    targets = _targets(config.targets)
     shape = check_checkpoint(folder)
     check_tensor_parallel_size(shape, config.tensor_parallel)
+    if config.dtype == "fp8":
+        check_fp8_widths(shape, config.tensor_parallel)
     Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
     max_side = config.max_side or min(MAX_SIDE, image_size)
@@ -103,39 +187,129 @@ def make_plan(config: FlowConfig) -> Plan:
         raise ValueError(
             f"--max-side {max_side}: for this model it is {patch_size} (a patch) to {image_size} (an image)"
         )
-    scope: Scope = config.scope or ("document" if target else "page")
-    max_new_tokens = config.max_new_tokens or (TARGET_TOKENS if target else QUESTION_TOKENS)
-    grammar = json.dumps(json_schema(target, nullable=True), ensure_ascii=False) if target else None
-    if grammar:
-        check_schema(grammar)
-    settings = {
-        "wording": WORDING_VERSION,
-        "model": model_key(folder),
-        "target": schema_hash(target) if target else None,
-        "grammar": GRAMMAR_VERSION if target else None,
-        "scope": scope,
-        "max_pages": config.max_pages if scope == "document" else 1,
-        "max_side": max_side,
-        "max_new_tokens": max_new_tokens,
-        "dtype": config.dtype,
-        "cache_dtype": config.cache_dtype,
-    }
-    # A target is one question, which stands in the tables under the target's name.
-    asked = (Question(id=target.__name__, text=str(config.target)),) if target else config.questions
+    run = {"model": model_key(folder), "max_side": max_side}
+    names_files = config.column or config.messages_column
+    asks = [_questions_ask(config, run)] if config.questions or config.messages_column else []
+    for name, target in targets.items():
+        number = len(asks)
+        if target is None:
+            asks.append(_markdown_ask(config, run, number=number))
+        else:
+            asks.append(_target_ask(config, run, name=name, target=target, number=number))
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
-        settings_key=hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32],
-        questions=asked,
-        target=config.target,
-        scope=scope,
+        asks=tuple(asks),
         max_pages=config.max_pages,
         pages=config.pages,
         max_side=max_side,
-        max_new_tokens=max_new_tokens,
-        grammar=grammar,
         model=str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder),
         patch_size=patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,
+        roots=find_roots(config.inputs, config.allow_roots) if names_files else (),
         passwords=config.passwords,
     )
+
+
+def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel] | None]:
+    """The classes of the targets; None for markdown.
+
+    Raises ValueError, also for two that the tables could not tell apart.
+    """
+    found: dict[str, type[BaseModel] | None] = {}
+    called: dict[str, str] = {}
+    for name in names:
+        target = None if name == MARKDOWN else load_target(name)
+        label, its = target_label(name), name if target is None else target.__name__
+        if its in called:
+            raise ValueError(
+                f"--target {called[its]} and --target {label} are both called {its}: leave one out, or "
+                "rename one"
+            )
+        called[its] = label
+        found[name] = target
+    return found
+
+
+def _questions_ask(config: FlowConfig, run: Settings) -> Ask:
+    scope: Scope = config.scope or "page"
+    style: Style = "messages" if config.messages_column else config.style
+    max_new_tokens = config.max_new_tokens or (QUESTION_TOKENS if style == "short" else FREE_TOKENS)
+    extra: dict[str, object] = {} if style == "short" else {"style": style}
+    if config.stop:
+        extra["stop"] = config.stop
+    return Ask(
+        number=0,
+        settings_key=_settings_key(config, run, scope, max_new_tokens, **extra),
+        # A conversation is one question, too.
+        questions=config.questions or (Question(id=MESSAGES, text=MESSAGES),),
+        target=None,
+        scope=scope,
+        max_new_tokens=max_new_tokens,
+        style=style,
+        stop=config.stop,
+        **_shared(config),
+    )
+
+
+def _target_ask(config: FlowConfig, run: Settings, *, name: str, target: type[BaseModel], number: int) -> Ask:
+    scope: Scope = config.scope or "document"
+    max_new_tokens = config.max_new_tokens or TARGET_TOKENS
+    grammar = json.dumps(json_schema(target, nullable=True), ensure_ascii=False)
+    check_schema(grammar)
+    its = {"target": schema_hash(target), "grammar": GRAMMAR_VERSION}
+    return Ask(
+        number=number,
+        settings_key=_settings_key(config, run, scope, max_new_tokens, **its),
+        # A target is one question, which stands in the tables under the target's name.
+        questions=(Question(id=target.__name__, text=target_label(name)),),
+        target=name,
+        scope=scope,
+        max_new_tokens=max_new_tokens,
+        grammar=grammar,
+        **_shared(config),
+    )
+
+
+def _markdown_ask(config: FlowConfig, run: Settings, *, number: int) -> Ask:
+    max_new_tokens = config.max_new_tokens or MARKDOWN_TOKENS
+    its = {"wording": MARKDOWN_VERSION, "target": MARKDOWN, "loop_temperatures": LOOP_TEMPERATURES}
+    if config.keep_headers:
+        its["keep_headers"] = True
+    if config.seed:
+        its["seed"] = config.seed
+    return Ask(
+        number=number,
+        settings_key=_settings_key(config, run, "page", max_new_tokens, **its),
+        questions=(Question(id=MARKDOWN, text=MARKDOWN),),
+        target=MARKDOWN,
+        scope="page",
+        max_new_tokens=max_new_tokens,
+        keep_headers=config.keep_headers,
+        loop_temperatures=LOOP_TEMPERATURES,
+        **_shared(config) | {"seed": config.seed or 0},
+    )
+
+
+def _shared(config: FlowConfig) -> dict[str, Any]:
+    """The settings that all asks of a run have."""
+    draws = {"temperature": float(config.temperature), "top_p": float(config.top_p), "seed": config.seed or 0}
+    return {"system": config.system} | (draws if config.temperature else {})
+
+
+def _settings_key(config: FlowConfig, run: Settings, scope: Scope, max_new_tokens: int, **its: object) -> str:
+    """The hash of an ask's settings. Those that older versions did not have count where they are given."""
+    settings = {
+        "wording": its.pop("wording", WORDING_VERSION),
+        "model": run["model"],
+        "target": its.pop("target", None),
+        "grammar": its.pop("grammar", None),
+        "scope": scope,
+        "max_pages": config.max_pages if scope == "document" else 1,
+        "max_side": run["max_side"],
+        "max_new_tokens": max_new_tokens,
+        "dtype": config.dtype,
+        "cache_dtype": config.cache_dtype,
+    }
+    settings |= its | {name: value for name, value in _shared(config).items() if value is not None}
+    return hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:32]

@@ -22,13 +22,14 @@ from pipeline.backpressure import bound_drawing
 from pipeline.cancellation import is_stopping
 from pipeline.commit.document_progress import Counts, DocumentProgress
 from pipeline.commit.manifest import write_record
+from pipeline.commit.tables import answers_of
 from pipeline.commit.writer import Writer
 from pipeline.dedup.registry import Claim, SharedRegistry
 from pipeline.dedup.resolver import Resolver
 from pipeline.infer.placement import Placement
+from pipeline.infer.placement_groups import remove_groups
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.infer.tp_group import remove_groups
 from pipeline.ingest.listing import split
 from pipeline.plan.rows import SECONDS
 from pipeline.prepare import Prepared, describe
@@ -110,7 +111,7 @@ def _resolved(prepared: Prepared, placement: Placement | None) -> Iterator[Itera
     if placement is None:
         yield ()
         return
-    resolver = Resolver(prepared.plan, prepared.tables["answers"])
+    resolver = Resolver(prepared.plan, answers_of(prepared.tables))
     with closing(SharedRegistry()) as registry:
         resolver.seed(registry.note)
         yield _with_shared(_batches(prepared, placement, registry.claim), resolver, prepared.plan.run_id)

@@ -13,12 +13,12 @@ from typing import Any
 from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import check_reachable, versions
 from pipeline.commit.resume import Remaining, find_remaining
-from pipeline.commit.tables import Table, create_tables
+from pipeline.commit.tables import OutputError, Table, answers_of, create_tables
 from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
-from pipeline.plan.plan import Plan
-from schemas.targets import load_target
+from pipeline.plan.plan import MARKDOWN, Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +47,17 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
         column=config.column,
         id_column=config.id_column,
         password_column=config.password_column,
+        messages_column=config.messages_column,
     )
-    tables = create_tables(config.output, load_target(plan.target) if plan.target else None)
+    check_first(sources, plan.roots)
+    tables = create_tables(
+        config.output, *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks)
+    )
     with Lease(tables, plan.run_id) as lease:
-        remaining = find_remaining(sources, tables, plan, again)
+        try:
+            remaining = find_remaining(sources, tables, plan, again)
+        except OutputError as error:
+            raise ValueError(str(error)) from error
         yield Prepared(
             config=config,
             plan=plan,
@@ -70,12 +77,22 @@ def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]
         "config": asdict(config)
         | {
             "inputs": list(map(absolute, config.inputs)),  # a retry may start from another folder
+            "allow_roots": list(map(absolute, config.allow_roots)),
             "model": absolute(config.model),
-            "questions": [q.model_dump() for q in plan.questions],
+            "questions": [question.model_dump() for question in config.questions],
             "passwords": len(plan.passwords),
         },
         "plan": {
-            name: getattr(plan, name) for name in ("settings_key", "scope", "max_side", "max_new_tokens")
+            "settings_key": plan.settings_key,
+            "max_side": plan.max_side,
+            "asks": [
+                {
+                    "target": ask.label,
+                    "table": table.uri.removeprefix(root),
+                    **{name: getattr(ask, name) for name in ("settings_key", "scope", "max_new_tokens")},
+                }
+                for ask, table in zip(plan.asks, answers_of(prepared.tables), strict=True)
+            ],
         },
         "fleet": fleet,
         "versions": versions(),

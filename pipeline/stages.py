@@ -8,25 +8,27 @@ asked about its other pages, and its answers name the missing ones. The rooms `i
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, partial
 
 import pyarrow as pa
 
 from model.network.image_grid import grid
-from model.text.tokenizer import ImagePlaceholder, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Message, Tokenizer
 from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.reading import content_key, read_source
+from pipeline.ingest.messages import read_turns
+from pipeline.ingest.reading import content_key, read_conversation, read_password, read_source
 from pipeline.parse.answers import read_completion
-from pipeline.plan.items import Window, page_ranges, questions_for, windows
-from pipeline.plan.keys import item_key, item_keys, without
+from pipeline.parse.validator import Validator
+from pipeline.plan.items import Window, asked_of, page_ranges, windows
+from pipeline.plan.keys import answer_settings, item_keys, without
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan, model_folder
-from pipeline.plan.prompts import question_prompt, target_prompt, tokenize
+from pipeline.plan.prompts import chat, conversation, tokenize
 from pipeline.plan.rows import (
     ANSWER,
     COMPLETION,
@@ -39,6 +41,7 @@ from pipeline.plan.rows import (
     RANGES,
     SHARED,
     Row,
+    column_of,
     gather,
     hand_on,
     result_schema,
@@ -46,10 +49,11 @@ from pipeline.plan.rows import (
     table_of,
     tables_of,
 )
+from pipeline.rasterize.pages import Page, draw, draw_images
 from pipeline.rasterize.sandbox import Document, Sandbox
 from schemas.arrow import to_row
 from schemas.rows import Answer, Failure, Stage
-from schemas.targets import Question, load_target
+from schemas.targets import has_own_code
 
 # Pixels that are claimed together: some seven pages, each drawn in about 5 ms.
 CLAIM_BYTES = 16 * 2**20
@@ -79,41 +83,44 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row],
     """The facts of a document for the driver, its rows, and its items that share another's answer."""
     origin: Row = {"source_key": source["source_key"], "uri": source["uri"]}
     document: Row = origin | {"items_expected": 0, "items_answered": 0, "items_failed": 0}
-    questions = questions_for(plan, source["uri"])
-    if not questions:
+    every = asked_of(plan, source["uri"])
+    if not every:
         return document, [], []
     unasked = {*(source["answered"] or ()), *(source["failed"] or ())}  # they have a row
     try:
-        data = read_source(source)
+        data = _read(source, plan)
         origin["content_key"] = document["content_key"] = content_key(data)
-        with _open(data, source, plan) as opened:
-            document |= {"media_type": opened.media_type, "page_count": opened.page_count}
+        if plan.is_chat:
+            document["page_count"] = 1  # that of a conversation
+        else:
+            with _open(data, source, plan) as opened:
+                document |= {"media_type": opened.media_type, "page_count": opened.page_count}
     except DocumentError as error:
         # Its pages are unknown: one item a question.
-        keys = item_keys(plan, source["source_key"], None, None, questions)
-        left = [question for key, question in keys.items() if key not in unasked]
+        keys = item_keys(source["source_key"], None, None, every)
+        left = [key for key in keys if key not in unasked]
         return document | _counts(source, keys), [_failed(origin, "open", error, left)] if left else [], []
     asked = windows(plan, source["uri"], document["page_count"])
-    document |= _counts(source, (key for window in asked for key in _keys(plan, source, window)))
-    asked = without(plan, source["source_key"], asked, unasked)
+    document |= _counts(source, (key for window in asked for key in _keys(source, window)))
+    asked = without(source["source_key"], asked, unasked)
     cuts = page_ranges(asked)
     shared: list[Row] = []
     if len(cuts) == 1:
         # One task draws this document from the bytes at hand, so that its items may share answers by its
         # content. The tasks of a longer document read it again. It may have changed by then, which must not
         # fail another document: its pages share one by one, once they are drawn (`share_groups`).
-        shared = share_document(plan, origin, asked, claim)
+        shared = share_document(origin, asked, claim)
         unasked.update(item["item_key"] for item in shared)
-        asked = without(plan, source["source_key"], asked, unasked)
-        cuts = [(asked[0].first, asked[-1].last)] if asked else []
+        asked = without(source["source_key"], asked, unasked)
+        cuts = [(asked[0].first, max(window.last for window in asked))] if asked else []
     pages = origin | {"kind": RANGE, "source": source, "page_count": document["page_count"]}
     pages["unasked"] = sorted(unasked) or None
     pages["data"] = data if len(cuts) == 1 else None  # several tasks each read their document again
     return document, [pages | {"page_first": first, "page_last": last} for first, last in cuts], shared
 
 
-def _keys(plan: Plan, source: Row, window: Window) -> Iterable[str]:
-    return item_keys(plan, source["source_key"], window.first, window.last, window.questions)
+def _keys(origin: Row, window: Window) -> list[str]:
+    return list(item_keys(origin["source_key"], window.first, window.last, window.asked))
 
 
 def _counts(source: Row, keys: Iterable[str]) -> Row:
@@ -139,101 +146,137 @@ def _draw_range(row: Row, plan: Plan, claim: Claim) -> Iterator[Row]:
     first, last = row["page_first"], row["page_last"]
     asked = windows(plan, row["uri"], row["page_count"])
     asked = [window for window in asked if first <= window.first and window.last <= last]
-    asked = without(plan, row["source_key"], asked, set(row["unasked"] or ()))
-    try:
-        opened = _open(_bytes_of(row), row["source"], plan)
-    except DocumentError as error:
-        for window in asked:
-            yield _failed(_window_origin(row, window), "rasterize", error, window.questions)
-        return
+    asked = without(row["source_key"], asked, set(row["unasked"] or ()))
     shared: list[Row] = []
     seconds = 0.0
-    with opened:
-        for drawn in gather(_draw_windows(row, opened, asked, plan), CLAIM_BYTES):
-            rows, its_shared, its_seconds = share_groups(drawn, claim)
-            yield from rows
-            shared += its_shared
-            seconds += its_seconds
+    groups = _draw_conversation if plan.is_chat else _draw_windows
+    for drawn in gather(groups(row, asked, plan), CLAIM_BYTES):
+        rows, its_shared, its_seconds = share_groups(drawn, claim)
+        yield from rows
+        shared += its_shared
+        seconds += its_seconds
     if shared:
         origin = {name: row[name] for name in ("source_key", "uri")}
         yield origin | {"kind": SHARED, "shared": shared, "rasterize_seconds": seconds}
 
 
-def _draw_windows(row: Row, opened: Document, asked: Iterable[Window], plan: Plan) -> Iterator[Row]:
+def _draw_conversation(row: Row, asked: Sequence[Window], plan: Plan) -> Iterator[Row]:
+    """The GROUP row of a conversation, or a FAILED one."""
+    for window in asked:  # a conversation has one
+        started = time.perf_counter()
+        origin = _window_origin(row, window)
+        try:
+            turns = read_turns(_bytes_of(row, plan))
+            seen = draw_images(turns, row["uri"], _sandbox(plan.limits), plan)
+            notes = [f"image {number}: {page.note}" for number, page in enumerate(seen, 1) if page.note]
+            said = [chat(turns, _pictures(seen, plan), ask.system) for ask, _ in window.asked]
+            drawn = origin | _group(origin, window, seen, said, plan) | {"note": "; ".join(notes) or None}
+        except DocumentError as error:
+            drawn = _failed(origin, "rasterize", error, _keys(row, window))
+        yield drawn | {"rasterize_seconds": time.perf_counter() - started}
+
+
+def _draw_windows(row: Row, asked: Sequence[Window], plan: Plan) -> Iterator[Row]:
     """A GROUP row for each window, or a FAILED one, until the run is to stop."""
+    try:
+        opened = _open(_bytes_of(row, plan), row["source"], plan)
+    except DocumentError as error:
+        for window in asked:
+            yield _failed(_window_origin(row, window), "rasterize", error, _keys(row, window))
+        return
+    with opened:
+        yield from _draw_open(row, opened, asked, plan)
+
+
+def _draw_open(row: Row, opened: Document, asked: Iterable[Window], plan: Plan) -> Iterator[Row]:
+    """A page is drawn once, though it may stand in a window of its own and in one with others."""
+    pages: dict[int, Page | DocumentError] = {}
     for window in asked:
         if is_stopping(plan.run_id):
             return
         started = time.perf_counter()
         origin = _window_origin(row, window)
+        pages = {page: drawn for page, drawn in pages.items() if page >= window.first}
+        for page in range(window.first, window.last + 1):
+            if page not in pages:
+                pages[page] = draw(opened, page, plan)
         try:
-            drawn = origin | _draw_window(opened, origin, window, plan)
+            drawn = origin | _prompt(origin, window, pages, plan)
         except DocumentError as error:
-            drawn = _failed(origin, "rasterize", error, window.questions)
+            drawn = _failed(origin, "rasterize", error, _keys(row, window))
         yield drawn | {"rasterize_seconds": time.perf_counter() - started}
 
 
-def _bytes_of(row: Row) -> bytes:
+def _bytes_of(row: Row, plan: Plan) -> bytes:
     if row["data"] is not None:
         data: bytes = row["data"]
         return data
-    data = read_source(row["source"])
+    data = _read(row["source"], plan)
     if content_key(data) != row["content_key"]:
         raise DocumentError("changed", f"{row['uri']} changed while the run was reading it")
     return data
 
 
+def _read(source: Row, plan: Plan) -> bytes:
+    return read_conversation(source) if plan.is_chat else read_source(source, plan.roots)
+
+
 def _open(data: bytes, source: Row, plan: Plan) -> Document:
-    own = [] if source["password"] is None else [source["password"]]
+    password = read_password(source)
+    own = [] if password is None else [password]
     return _sandbox(plan.limits).open(data, source["uri"], [*own, *plan.passwords])
 
 
-def _draw_window(opened: Document, origin: Row, window: Window, plan: Plan) -> Row:
-    """Its pages that can be drawn. Raises DocumentError if there is none."""
-    shapes, pixels, notes, missing, reasons = [], [], [], [], []
-    damaged = False
-    for page in range(window.first, window.last + 1):
-        try:
-            image, note, is_damaged = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
-        except DocumentError as error:
-            missing.append(page)
-            reasons.append(error.reason)
-            notes.append(error.message)
-            continue
-        shapes.append(image.shape[:2])
-        pixels.append(image.tobytes())  # a copy: the sandbox draws the next page into the same memory
-        damaged |= is_damaged
-        if note:
-            notes.append(f"page {page}: {note}")
-    if not shapes:
+def _prompt(origin: Row, window: Window, pages: Mapping[int, Page | DocumentError], plan: Plan) -> Row:
+    """The columns of a GROUP row, of the window's pages that could be drawn. Raises DocumentError if none."""
+    seen: list[Page] = []
+    missing: list[int] = []
+    notes: list[str] = []
+    reasons: list[str] = []
+    for number in range(window.first, window.last + 1):
+        match pages[number]:
+            case DocumentError() as error:
+                missing.append(number)
+                reasons.append(error.reason)
+                notes.append(error.message)
+            case page:
+                seen.append(page)
+                notes += [f"page {number}: {page.note}"] if page.note else []
+    if not seen:
         raise DocumentError(reasons[0], "; ".join(notes))
+    said = [conversation(ask, question, _pictures(seen, plan)) for ask, question in window.asked]
+    about = {"pages_missing": missing or None, "note": "; ".join(notes) or None}
+    return _group(origin, window, seen, said, plan) | about
+
+
+def _pictures(seen: Iterable[Page], plan: Plan) -> list[ImagePlaceholder]:
     to_grid = partial(grid, max_side=plan.max_side, patch_size=plan.patch_size)
-    pictures = [ImagePlaceholder(*to_grid(*shape)) for shape in shapes]
-    texts = [_prompt(plan, question) for question in window.questions]
-    prompt = tokenize(_tokenizer(plan.model, plan.vocab_size), pictures, texts)
-    data = pixels[0] if len(pixels) == 1 else b"".join(pixels)
+    return [ImagePlaceholder(*to_grid(page.height, page.width)) for page in seen]
+
+
+def _group(
+    origin: Row, window: Window, seen: Sequence[Page], said: Sequence[Sequence[Message]], plan: Plan
+) -> Row:
+    """The columns of a GROUP row: a conversation for each question of the window, about what was seen."""
+    prompt = tokenize(_tokenizer(plan.model, plan.vocab_size), said)
+    shapes = [(page.height, page.width) for page in seen]
+    pixels = seen[0].pixels if len(seen) == 1 else b"".join(page.pixels for page in seen)
+    keys = _keys(origin, window)
+    settings = [answer_settings(ask, key) for (ask, _), key in zip(window.asked, keys, strict=True)]
     return {
         "kind": GROUP,
         "prefix_ids": prompt.prefix,
-        "item_keys": [
-            item_key(plan, origin["source_key"], window.first, window.last, question)
-            for question in window.questions
-        ],
-        "question_ids": [question.id for question in window.questions],
-        "questions": [question.text for question in window.questions],
-        "prompt_keys": prompt_keys(plan, prompt.prefix, prompt.branches, shapes, data),
+        "item_keys": keys,
+        "asks": [ask.number for ask, _ in window.asked],
+        "question_ids": [question.id for _, question in window.asked],
+        "questions": [question.text for _, question in window.asked],
+        "prompt_keys": prompt_keys(settings, prompt.prefix, prompt.branches, shapes, pixels),
         "branch_ids": prompt.branches,
-        "pages_missing": missing or None,
-        "note": "; ".join(notes) or None,
-        "page_damaged": damaged,
+        "page_damaged": any(page.damaged for page in seen),
         "heights": [height for height, _ in shapes],
         "widths": [width for _, width in shapes],
-        "pixels": data,
+        "pixels": pixels,
     }
-
-
-def _prompt(plan: Plan, question: Question) -> str:
-    return target_prompt(load_target(plan.target)) if plan.target else question_prompt(question.text)
 
 
 def _window_origin(row: Row, window: Window) -> Row:
@@ -241,54 +284,66 @@ def _window_origin(row: Row, window: Window) -> Row:
     return origin | {"page_first": window.first, "page_last": window.last}
 
 
-def _failed(origin: Row, stage: Stage, error: DocumentError, left: Iterable[Question]) -> Row:
+def _failed(origin: Row, stage: Stage, error: DocumentError, left: list[str]) -> Row:
     failure = {"kind": FAILED, "stage": stage, "reason": error.reason, "message": error.message}
-    return origin | failure | {"left": [question.id for question in left]}
+    return origin | failure | {"left": left}
 
 
 def read_answers(table: pa.Table, plan: Plan) -> pa.Table:
     """COMPLETION rows -> ANSWER or FAILURE rows; a FAILED row -> a FAILURE row for each of its items."""
-    schema = result_schema(load_target(plan.target) if plan.target else None)
+    schema = result_schema(*(ask.model for ask in plan.asks))
     completions, others = hand_on(table, COMPLETION, schema)
     failed, others = hand_on(others, FAILED, schema)
     rows: list[Row] = []
     for row in completions.to_pylist():
-        found = read_completion(row, plan, _tokenizer(plan.model, plan.vocab_size))
-        rows += share_seconds(row, [_result(found)])
+        validator = _validator(plan.asks[row["ask"]].target)
+        found = read_completion(row, plan, _tokenizer(plan.model, plan.vocab_size), validator)
+        rows += share_seconds(row, [_result(found, row["ask"])])
     for row in failed.to_pylist():
-        rows += share_seconds(row, list(map(_result, _failures(row, plan))))
+        rows += share_seconds(row, [_result(found, ask) for found, ask in _failures(row, plan)])
     read = table_of(rows, schema)
     return pa.concat_tables([others, read]) if others.num_rows else read
 
 
-def _failures(row: Row, plan: Plan) -> Iterator[Failure]:
+def _failures(row: Row, plan: Plan) -> Iterator[tuple[Failure, int]]:
+    """Each item's failure, and the number of its ask."""
     first, last = row["page_first"], row["page_last"]
-    for question in questions_for(plan, row["uri"], first, last):
-        if question.id not in row["left"]:
+    left = set(row["left"])
+    asked = item_keys(row["source_key"], first, last, asked_of(plan, row["uri"], first, last))
+    for key, (ask, question) in asked.items():
+        if key not in left:
             continue
-        yield Failure(
-            item_key=item_key(plan, row["source_key"], first, last, question),
-            settings_key=plan.settings_key,
+        failure = Failure(
+            item_key=key,
+            settings_key=ask.settings_key,
             run_id=plan.run_id,
             question_id=question.id,
             question=question.text,
-            target=plan.target,
+            target=ask.label,
             failed_at=datetime.now(UTC),
             **{name: row[name] for name in ("source_key", "uri", "page_first", "page_last")},
             **{name: row[name] for name in ("stage", "reason", "message")},
         )
+        yield failure, ask.number
 
 
-def _result(found: Answer | Failure) -> Row:
+def _result(found: Answer | Failure, ask: int) -> Row:
     kind = ANSWER if isinstance(found, Answer) else FAILURE
     names = ("source_key", "uri", "item_key", "page_first", "page_last")
-    return {"kind": kind, kind: to_row(found), **{name: getattr(found, name) for name in names}}
+    origin = {name: getattr(found, name) for name in names}
+    return {"kind": kind, "ask": ask, column_of(kind, ask): to_row(found), **origin}
 
 
 @cache
 def _sandbox(limits: Limits) -> Sandbox:
     """Once a worker process: its child is used for all documents."""
     return Sandbox(limits)
+
+
+@cache
+def _validator(target: str | None) -> Validator | None:
+    """Once a worker process: its child is used for all answers. Only code of a user's needs one."""
+    return Validator(target) if target is not None and has_own_code(target) else None
 
 
 @cache

@@ -91,7 +91,8 @@ def to_table(model: type[BaseModel], values: Sequence[BaseModel]) -> pa.Table:
 
 def from_row(model: type[Model], row: Mapping[str, Any]) -> Model:
     """The model for a row of `Table.to_pylist`. Unknown columns are ignored, missing ones are null."""
-    return model.model_validate({name: row.get(name) for name in model.model_fields}, strict=False)
+    names = (info.alias or name for name, info in model.model_fields.items())
+    return model.model_validate({name: row.get(name) for name in names}, strict=False)
 
 
 def to_json(value: BaseModel) -> str:

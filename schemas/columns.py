@@ -4,11 +4,13 @@ Optional, list, Enum and Literal of strings, and nested models are taken apart h
 Anything else is refused with the path of its field. A list's elements are called "element", as in Delta Lake.
 """
 
+import math
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
 from pydantic import BaseModel, RootModel
@@ -20,6 +22,16 @@ SUPPORTED = "str, int, float, bool, date, datetime, Decimal, Enum and Literal of
 
 class UnsupportedType(ValueError):
     """A field that no column can hold. The message names its path and type, and the supported types."""
+
+
+class Aliased(BaseModel):
+    """The base of models made of a JSON schema: their columns go by the aliases of their fields.
+
+    The names in a schema may be any text, those of pydantic's fields not: "_id", "copy", "model_config".
+    """
+
+    about: ClassVar[str | None] = None
+    """What the schema says of the whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +59,11 @@ def column(
 ) -> Column:
     """The column for an annotation and the metadata of its Field. Raises UnsupportedType, naming `path`."""
     bare, constraints, nullable = _unwrap(annotation, metadata)
+    for name, bound in constraints.items():
+        if isinstance(bound, float | Decimal) and not math.isfinite(bound):
+            raise _unsupported(
+                path, annotation, f"and the bound {name}={bound}; leave it out or make it finite"
+            )
     if bare in SCALARS:
         found = _scalar(bare, constraints, path)
     elif get_origin(bare) is list:
@@ -76,19 +93,23 @@ def struct(model: type[BaseModel], *, path: str = "", parents: tuple[type, ...] 
     if model in parents:
         raise _unsupported(path, model, "a model that contains itself; the type of a column has to end")
     columns: dict[str, Column] = {}
+    attributes: dict[str, str] = {}
     schemas, open_schemas = {}, {}
-    for name, info in model.model_fields.items():
+    for attribute, info in model.model_fields.items():
+        aliased = issubclass(model, Aliased)
+        name = info.alias if aliased and info.alias else attribute
         inner = f"{path}.{name}" if path else name
-        if info.alias or info.validation_alias or info.serialization_alias:
+        if not aliased and (info.alias or info.validation_alias or info.serialization_alias):
             raise _unsupported(inner, info.annotation, "and an alias; columns go by the fields' own names")
         if name.casefold() in map(str.casefold, columns):
             raise _unsupported(inner, info.annotation, "and a name that another field has but for its case")
         found = column(info.annotation, info.metadata, path=inner, parents=(*parents, model))
         about = {"description": info.description} if info.description else {}
-        columns[name] = found
+        columns[name], attributes[name] = found, attribute
         schemas[name] = found.json_of(nullable=False) | about
         open_schemas[name] = {"anyOf": [found.open_json, {"type": "null"}]} | about
-    required = [name for name, info in model.model_fields.items() if info.is_required()]
+    required = [name for name, at in attributes.items() if model.model_fields[at].is_required()]
+    whole = {"description": model.about} if issubclass(model, Aliased) and model.about else {}
 
     def check(value: Any, at: str) -> None:
         _check_type(value, (dict,), "object", at=at)
@@ -98,10 +119,10 @@ def struct(model: type[BaseModel], *, path: str = "", parents: tuple[type, ...] 
 
     return Column(
         arrow=pa.struct([pa.field(name, c.arrow, nullable=c.nullable) for name, c in columns.items()]),
-        json=_object(schemas, required),
-        open_json=_object(open_schemas, list(columns)),
+        json=_object(schemas, required) | whole,
+        open_json=_object(open_schemas, list(columns)) | whole,
         check=check,
-        store=lambda value: {name: c.store(getattr(value, name)) for name, c in columns.items()},
+        store=lambda value: {name: c.store(getattr(value, attributes[name])) for name, c in columns.items()},
     )
 
 

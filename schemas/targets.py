@@ -1,21 +1,25 @@
-"""The targets of extraction: those that ship with Quire, and a user's own `module:Class`; and free questions.
+"""The targets of extraction: those that ship with Quire, and a user's own; and free questions.
 
-A target is any pydantic model whose fields are in the table of types. A model with another field is refused
-here, before a run starts.
+A target is any pydantic model whose fields are in the table of types, named as `module:Class`, or made of a
+file with a JSON schema. A model with another field is refused here, before a run starts.
 """
 
 import datetime as dt
 import hashlib
 import importlib
-import json
+import sysconfig
+import traceback
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PydanticUserError, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from schemas.arrow import arrow_schema
+from schemas import json_schema_file
+from schemas.arrow import arrow_schema, schema_hash
+from schemas.json_text import read_json
 
 Money = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
 Quantity = Annotated[Decimal, Field(max_digits=12, decimal_places=3)]
@@ -64,20 +68,46 @@ class Receipt(BaseModel):
 SHIPPED: dict[str, type[BaseModel]] = {"Invoice": Invoice, "Receipt": Receipt}
 
 
-def load_target(name: str) -> type[BaseModel]:
-    """The target that `module:Class` names, or one of the shipped ones by its name alone.
+def target_text(name: str) -> str:
+    """The target as it travels, to run.json and to workers without its file: a name, or a schema's content.
+
+    Raises ValueError, in one sentence, for a file that holds no schema whose values columns can hold.
+    """
+    path = Path(name).expanduser()
+    return json_schema_file.read_schema(path) if json_schema_file.is_file_name(name) else name
+
+
+@cache
+def target_label(text: str) -> str:
+    """What tables and messages call a target: its name, or that of its table where it is a schema."""
+    if not json_schema_file.is_schema(text):
+        return text
+    target = load_target(text)
+    return f"{target.__name__}-{schema_hash(target)}"
+
+
+def load_target(text: str) -> type[BaseModel]:
+    """The target of a text: `module:Class`, a shipped one by its name alone, or a schema of `target_text`.
 
     Raises ValueError, in one sentence, for a name that leads nowhere and for a field that no column can hold.
     """
+    if json_schema_file.is_schema(text):
+        return json_schema_file.load(text)
+    name = text
     if name in SHIPPED:
         return SHIPPED[name]
     module_name, _, class_name = name.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), class_name]):
-        raise ValueError(f"target {name!r} is neither module:Class nor one of {', '.join(SHIPPED)}")
+        raise ValueError(
+            f"target {name!r} is neither module:Class nor one of {', '.join(SHIPPED)}, nor a .json file"
+        )
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, SyntaxError, PydanticUserError) as error:
-        reason = str(error).splitlines()[0]
+    except KeyboardInterrupt:
+        raise  # the user's
+    except BaseException as error:
+        # A user's module runs here, and may raise anything: sys.exit() is among its mistakes.
+        reason = _reason(error)
         raise ValueError(f"target {name!r}: module {module_name!r} cannot be imported: {reason}") from error
     target = getattr(module, class_name, None)
     if target is None:
@@ -86,6 +116,26 @@ def load_target(name: str) -> type[BaseModel]:
         raise ValueError(f"target {name!r} is not a pydantic model; derive it from pydantic.BaseModel")
     arrow_schema(target)
     return target
+
+
+def has_own_code(text: str) -> bool:
+    """Whether values of the target meet code of its user's: that of a class, but of no shipped one."""
+    return ":" in text and not json_schema_file.is_schema(text)
+
+
+def _reason(error: BaseException) -> str:
+    """File, line and cause. Example: contracts.py, line 3: NameError: name 'Decimal' is not defined"""
+    cause = ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}, line {error.lineno}: {type(error).__name__}: {error.msg}"
+    libraries = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename != __file__ and not frame.filename.startswith((*libraries, "<"))
+    ]
+    # Without one, it is the module that is missing.
+    return f"{frames[-1].filename}, line {frames[-1].lineno}: {cause}" if frames else cause
 
 
 def _id_of(data: dict[str, Any]) -> str:
@@ -141,17 +191,15 @@ def load_questions(path: Path) -> list[Question]:
 
 
 def _parse(path: Path, text: str) -> Iterator[tuple[int, Question]]:
+    is_json = path.suffix == ".jsonl"
     for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            yield (
-                number,
-                Question.model_validate(json.loads(line) if path.suffix == ".jsonl" else {"text": line}),
-            )
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{path}, line {number} is not JSON: {error}") from error
+            yield number, Question.model_validate(read_json(line) if is_json else {"text": line})
         except ValidationError as error:
             first = error.errors()[0]
             where = [".".join(map(str, first["loc"]))] if first["loc"] else []
             raise ValueError(": ".join([f"{path}, line {number}", *where, first["msg"]])) from error
+        except ValueError as error:
+            raise ValueError(f"{path}, line {number} {error}") from error

@@ -2,10 +2,10 @@
 
 python -m tests.lanes [check]
 
-One lane is tests that start processes and mostly wait for them. The other is the static checks, and then the
-tests that compute in pytest's own process. The marker `processes` decides, so that each test is in one lane.
-A lane goes on after a check that failed. The first lane is shown as it runs; the other one's output
-follows.
+One lane is tests that start processes and mostly wait for them, two at a time. The other is the static
+checks, and then the tests that compute in pytest's own process. The marker `processes` decides, so that each
+test is in one lane. A lane goes on after a check that failed. The first lane is shown as it runs; the other
+one's output follows.
 """
 
 import argparse
@@ -52,7 +52,7 @@ LONG = (  # what takes seconds of computing
 CHECK = (*STATIC, (*tests(COMPUTING, "check"), "-n", "2", *(f"--ignore={path}" for path in LONG)))
 LANES: dict[str, tuple[Sequence[str], ...]] = {
     "computing": (*STATIC, tests(COMPUTING, "computing")),
-    "processes": (tests(PROCESSES, "processes"),),
+    "processes": ((*tests(PROCESSES, "processes"), "-n", "2", "--dist", "loadfile"),),
 }
 
 

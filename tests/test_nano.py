@@ -12,7 +12,7 @@ from model.network.image_grid import grid
 from model.text.grammar import Grammars
 from model.text.tokenizer import ImagePlaceholder, Tokenizer
 from pipeline.parse.answers import read_target
-from pipeline.plan.prompts import target_prompt, tokenize
+from pipeline.plan.prompts import about, target_prompt, tokenize
 from pipeline.rasterize.pdf import open_document, rasterize
 from schemas.arrow import json_schema
 from schemas.targets import Receipt
@@ -35,7 +35,7 @@ def test_nano_writes_a_target_in_the_form_that_its_grammar_asks_for() -> None:
     with open_document(Path("samples/documents/receipt.png").read_bytes(), "receipt.png") as opened:
         image, _, _ = rasterize(opened, 1, max_side=MAX_SIDE, patch_size=16)
     picture = ImagePlaceholder(*grid(*image.shape[:2], max_side=MAX_SIDE, patch_size=16))
-    prompt = tokenize(tokenizer, [picture], [target_prompt(Receipt)])
+    prompt = tokenize(tokenizer, [about([picture], target_prompt(Receipt))])
     grammar = json.dumps(json_schema(Receipt, nullable=True), ensure_ascii=False)
     (ids,) = prompt.branches
     branches = [

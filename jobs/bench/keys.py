@@ -31,7 +31,7 @@ from pipeline.dedup.resolver import Resolver
 from pipeline.ingest.listing import SOURCES
 from pipeline.plan.keys import item_key
 from pipeline.plan.limits import MIB, Limits
-from pipeline.plan.plan import Plan
+from pipeline.plan.plan import Ask, Plan
 from pipeline.plan.rows import ANSWER, DOCUMENTS, Row, result_schema, table_of
 from schemas.arrow import to_row
 from schemas.rows import Answer
@@ -39,22 +39,26 @@ from schemas.targets import Question
 
 BATCH = 64  # rows that the driver is given at a time
 QUESTION = Question(id="total", text="What is the total?")
-PLAN = Plan(
-    run_id="first",
+ASK = Ask(
+    number=0,
     settings_key="0" * 32,
     questions=(QUESTION,),
     target=None,
     scope="page",
+    max_new_tokens=128,
+)
+PLAN = Plan(
+    run_id="first",
+    asks=(ASK,),
     max_pages=1,
     pages=(1, None),
     max_side=1024,
-    max_new_tokens=128,
-    grammar=None,
     model="none",
     patch_size=16,
     vocab_size=1,
     limits=Limits(),
     passwords=(),
+    roots=(),
 )
 
 
@@ -79,7 +83,7 @@ def price(documents: int) -> list[dict[str, Any]]:
         tables = create_tables(folder, None)
         seconds = 0.0
         with _Memory() as memory, Lease(tables, "first") as lease:
-            resolver = Resolver(PLAN, tables["answers"])
+            resolver = Resolver(PLAN, [tables["answers"]])
             progress = DocumentProgress(PLAN, sources["source_key"], Counts(documents=documents))
             with Writer(tables, lease, StaleRows(PLAN, tables, {}, frozenset())) as writer:
                 for batch in _results(sources):
@@ -99,7 +103,7 @@ def price(documents: int) -> list[dict[str, Any]]:
         rows.append(_row("what is left, by keys", len(listed), seconds, memory.added))
         with _Memory() as memory:
             started = time.perf_counter()
-            Resolver(PLAN, tables["answers"]).seed(Registry().note)
+            Resolver(PLAN, [tables["answers"]]).seed(Registry().note)
             seconds = time.perf_counter() - started
         rows.append(_row("answers that new documents may share", documents, seconds, memory.added))
     return rows
@@ -135,11 +139,11 @@ def _document(source: Row) -> Row:
 
 
 def _result(source: Row) -> Row:
-    item: Row = {"item_key": item_key(PLAN, source["source_key"], 1, 1, QUESTION)}
+    item: Row = {"item_key": item_key(ASK, source["source_key"], 1, 1, QUESTION)}
     item |= {"page_first": 1, "page_last": 1}
     answer = Answer(
         **source | item,
-        settings_key=PLAN.settings_key,
+        settings_key=ASK.settings_key,
         run_id=PLAN.run_id,
         question_id=QUESTION.id,
         question=QUESTION.text,

@@ -24,11 +24,11 @@ from model.checkpoint import load_model
 from model.engine.engine import BatchEngine
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Completion, Engine, Group
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from model.network.image_grid import grid
 from model.network.pixtral import Pixtral
 from model.text.tokenizer import ImagePlaceholder, Tokenizer
-from pipeline.plan.prompts import question_prompt, tokenize
+from pipeline.plan.prompts import about, question_prompt, tokenize
 from pipeline.rasterize.pdf import open_document, rasterize
 
 ENGINES = ("naive", "batch", "transformers")
@@ -149,7 +149,7 @@ def measure(
     for repeat in range(repeats + 1):  # the first warms up
         for timing in timings:
             texts = [question_prompt(text) for text in islice(cycle(QUESTIONS), timing.questions)]
-            prompt = tokenize(tokenizer, [picture], texts)
+            prompt = tokenize(tokenizer, [about([picture], text) for text in texts])
             branches = [
                 Branch(
                     id=str(index), ids=ids, max_new_tokens=tokens, sampling=SamplingParams(ignore_eos=True)

@@ -23,7 +23,8 @@ from jobs.bench.gpu import kernel_times
 from jobs.bench.models import DTYPES, SHAPES, fill, this_device, tokenizer_file
 from jobs.bench.printing import machine, print_json, print_table
 from jobs.bench.workloads import NO_GUARD, WORKLOADS, Workload, draw_pages, run_workload
-from model.checkpoint import default_dtype, load_config, load_model
+from model.checkpoint import default_dtype, load_model
+from model.checkpoint_files import load_config
 from model.collectives.world import World, free_address, join
 from model.config import PixtralConfig, check_tensor_parallel_size
 from model.engine.config import EngineConfig

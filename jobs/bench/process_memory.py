@@ -63,6 +63,8 @@ def kind_of(command: list[str]) -> str:
         return GCS
     if "pipeline.rasterize.sandbox_main" in command:
         return SANDBOX
+    if "pipeline.infer.engine_main" in command:
+        return REPLICA
     if not name.startswith("ray::") or any(role in command[0] for role in RAYS_OWN):
         return OTHERS
     return REPLICA if "(Replica)" in command[0] else WORKER

@@ -1,7 +1,8 @@
 """Asks a checkpoint about synthetic documents that it was not trained on: exactly right answers, by kind.
 
 The documents come from the training's generator, with seeds of their own. Free questions and targets are
-counted apart. Needs the [train] extra.
+counted apart; a transcription is scored by the characters that are wrong in it (CER). Needs the [train]
+extra.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from jobs.bench.flags import add_checkpoint, new_parser
 from jobs.bench.models import this_device
+from jobs.evaluation.metrics import character_errors
 from model.checkpoint import default_dtype, load_model
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Group
 from model.text.tokenizer import ImagePlaceholder, Tokenizer
-from pipeline.plan.prompts import SHAPE_REQUEST, tokenize
+from pipeline.plan.prompts import SHAPE_REQUEST, about, markdown_prompt, tokenize
 from pipeline.rasterize.pdf import open_document, rasterize
 
 if TYPE_CHECKING:
@@ -41,12 +43,20 @@ def make_parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     """A line for each kind of document, as soon as it is known, and one of JSON."""
-    rows = []
+    rows, transcribed = [], []
     for score in scores(arguments.model, arguments.pages, arguments.max_side):
+        if isinstance(score, Transcribed):
+            rate = score.errors / score.characters
+            print(
+                f"{score.kind:<20} {score.errors:>5} errors in {score.characters:>5}  {rate:4.0%}", flush=True
+            )
+            transcribed.append(vars(score))
+            continue
         share = score.right / score.asked
         print(f"{score.kind:<20} {score.right:>4} of {score.asked:>4}  {share:4.0%}", flush=True)
         rows.append({"kind": score.kind, "asked": score.asked, "right": score.right})
-    print(json.dumps({"benchmark": "reading", "pages": arguments.pages, "rows": rows}))
+    found = {"pages": arguments.pages, "rows": rows, "transcribed": transcribed}
+    print(json.dumps({"benchmark": "reading"} | found))
 
 
 @dataclass(kw_only=True)
@@ -62,9 +72,23 @@ class Score:
         self.right += sum(a.strip() == b.strip() for a, b in zip(answers, wanted, strict=True))
 
 
-def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
-    """One score a kind of document, and one for the targets of those that have some."""
-    from jobs.nano.synthetic.scenes import KINDS, Scene, draw  # needs packages of the [train] extra
+@dataclass(kw_only=True)
+class Transcribed:
+    """Characters on pages, and those that are wrong in their Markdown."""
+
+    kind: str
+    characters: int = 0
+    errors: int = 0
+
+    def count(self, answer: str, text: str) -> None:
+        self.characters += len(text)
+        self.errors += character_errors(answer, text)
+
+
+def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score | Transcribed]:
+    """Scores of a kind of document: its questions, its targets if it has some, and its transcriptions."""
+    from jobs.nano.synthetic.layout import Exchange  # needs packages of the [train] extra, as does
+    from jobs.nano.synthetic.scenes import KINDS, Scene, draw
 
     device = this_device()
     tokenizer = Tokenizer.from_file(folder / "tekken.json")
@@ -75,6 +99,8 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
         random.seed(f"held out: {kind}")
         scene = Scene(pixels=None, mix={kind: 1}, max_side=max_side)
         free, filled = Score(kind=kind), Score(kind=f"{kind}, as JSON")
+        read = Transcribed(kind=f"{kind}, as Markdown")
+        transcription = Exchange(markdown_prompt(keep_headers=True), "")
         for _ in range(pages):
             _, drawn = draw(scene)
             with open_document(drawn.sheet.pdf(), f"{kind}.pdf") as opened:
@@ -83,23 +109,25 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score]:
             is_target = [exchange.prompt.startswith(SHAPE_REQUEST) for exchange in drawn.exchanges]
             questions = [e for e, target in zip(drawn.exchanges, is_target, strict=True) if not target]
             targets = [e for e, target in zip(drawn.exchanges, is_target, strict=True) if target]
-            asked = questions[:FREE_QUESTIONS] + targets
+            asked = [*questions[:FREE_QUESTIONS], *targets, transcription]
             group = _group(tokenizer, picture, image, asked, max_side)
             engine.submit(group)
             answers = [tokenizer.decode(engine.step()[0].token_ids) for _ in asked]
-            wanted = [exchange.answer for exchange in asked]
-            cut = len(asked) - len(targets)
+            read.count(answers.pop(), "".join(glyph.character for glyph in drawn.sheet.glyphs))
+            wanted = [exchange.answer for exchange in asked[:-1]]
+            cut = len(wanted) - len(targets)
             free.count(answers[:cut], wanted[:cut])
             filled.count(answers[cut:], wanted[cut:])
         yield free
         if filled.asked:
             yield filled
+        yield read
 
 
 def _group(
     tokenizer: Tokenizer, picture: ImagePlaceholder, image: Pixels, asked: list[Exchange], max_side: int
 ) -> Group:
-    prompt = tokenize(tokenizer, [picture], [exchange.prompt for exchange in asked])
+    prompt = tokenize(tokenizer, [about([picture], exchange.prompt) for exchange in asked])
     branches = [
         Branch(id=str(index), ids=ids, max_new_tokens=TOKENS) for index, ids in enumerate(prompt.branches)
     ]

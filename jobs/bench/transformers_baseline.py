@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaConfig, LlavaForConditionalGeneration, MistralConfig, PixtralVisionConfig
 
-from model.checkpoint import hugging_face_name
+from model.checkpoint_files import hugging_face_name
 from model.config import PixtralConfig
 from model.engine.request import Group, check_prefix
 from model.network.pixtral import Pixtral

@@ -21,7 +21,7 @@ from model.config import PixtralConfig
 from model.engine.engine import BatchEngine
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, Group
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from model.text.tokenizer import Tokenizer
 
 NO_GUARD = RepetitionLimit(tokens=10**9)  # random weights repeat themselves

@@ -39,6 +39,14 @@ def relaxed_accuracy(prediction: str, answers: Sequence[str]) -> float:
     return float(any(_relaxed(said, _bare(answer)) for answer in _some(answers)))
 
 
+def character_errors(prediction: str, text: str) -> int:
+    """Characters to insert, delete or replace until a transcription is the text; white space does not count.
+
+    Over the characters of the text, this is the character error rate (CER) of OCR; it may exceed 1.
+    """
+    return levenshtein("".join(prediction.split()), "".join(text.split()))
+
+
 def without_end_punctuation(text: str) -> str:
     """The text without punctuation and white space at its end, but for a percent sign: "12%." -> "12%"."""
     return text.rstrip((string.punctuation + string.whitespace).replace("%", ""))

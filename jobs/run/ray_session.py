@@ -44,7 +44,8 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     logging.getLogger("ray.data").setLevel(logging.INFO)
     for handler in logging.getLogger("ray.data").handlers:
         if type(handler).__name__ == "PlainRayHandler":
-            handler.setLevel(logging.ERROR)  # its plans and progress stay in its log files
+            # Its plans and progress stay in its log files, and its errors are raised, too.
+            handler.setLevel(logging.CRITICAL)
     if not address:
         from pipeline.ray_internals import keep_no_statistics
 

@@ -6,14 +6,17 @@ from typing import Any
 
 from rich.console import Console
 
+from jobs.run.engine_errors import named_engine_errors
 from jobs.run.progress_bar import shown
 from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.signals import graceful
 from pipeline.cancellation import ask_to_stop
-from pipeline.commit.delta_log import OutputError
+from pipeline.commit.tables import OutputError
 from pipeline.flow import run
 from pipeline.infer.placement import find_placement
+from pipeline.infer.ranks import EngineBrokenError
+from pipeline.plan.plan import Ask
 from pipeline.prepare import Prepared
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
@@ -27,7 +30,7 @@ def carry_out(prepared: Prepared) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
-    except (OutputError, RayLostError) as error:
+    except (OutputError, RayLostError, EngineBrokenError) as error:
         print(f"broken off: {error}; the same command continues with what {output} holds", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
@@ -46,12 +49,18 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     console = Console(stderr=True)
     with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), watchdog():
         placement = find_placement(prepared.config)
-        count = len(prepared.plan.questions)
-        what = prepared.plan.target or f"{count} question{'s' * (count > 1)}"
+        what = " and ".join(map(_named, prepared.plan.asks))
         documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
         console.print(f"{documents}, {what}, on {where}", highlight=False)
-        with shown(console) as observe:
+        with shown(console) as observe, named_engine_errors():
             return run(prepared, placement, observe)
+
+
+def _named(ask: Ask) -> str:
+    if ask.style == "messages":
+        return "conversations"
+    count = len(ask.questions)
+    return ask.label or f"{count} question{'s' * (count > 1)}"
 
 
 def summary(record: dict[str, Any], output: str) -> str:

@@ -1,10 +1,9 @@
 """How many tokens the KV cache can hold in the memory that the model leaves free."""
 
-import os
-
 import torch
 from torch import Tensor
 
+from model.cache.host_memory import available_memory
 from model.config import PixtralConfig
 
 # The rest is for the encoder, graphs, sampling, and memory that the allocator cannot use.
@@ -15,7 +14,7 @@ def free_memory(device: torch.device) -> int:
     """Bytes that nobody uses."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return available_memory()
 
 
 def tokens_that_fit(
@@ -31,7 +30,7 @@ def tokens_that_fit(
 
     If `ranks` share the model, the cache holds one rank's part of the heads. On a GPU, the cache takes most
     of the free memory, less the memory that a step computes with. On a CPU, whose memory other processes use
-    too, it takes a quarter of the free memory, and at most 262,144 tokens, some 80 pages.
+    too, it takes a quarter of the available memory, and at most 262,144 tokens, some 80 pages.
     """
     vector = config.head_dim + 4 if fp8 else config.head_dim * like.dtype.itemsize
     token = 2 * config.n_layers * (config.n_kv_heads // ranks) * vector

@@ -1,28 +1,44 @@
 """An answer in the making: tokens in, one by one, until there is a reason to stop. Both engines use it."""
 
 import math
+from collections.abc import Callable
 
 from model.engine.repetition import RepetitionGuard, RepetitionLimit
 from model.engine.request import Branch, FinishReason
+from model.engine.stop_strings import StopStrings
 from model.text.grammar import Grammars, Matcher
+
+TokenBytes = Callable[[int], bytes]  # what a token id stands for
 
 
 class Answer:
     """The tokens of a branch's answer so far, the state of its grammar, and its reasons to end."""
 
     def __init__(
-        self, branch: Branch, *, eos_id: int, limit: RepetitionLimit, grammars: Grammars | None
+        self,
+        branch: Branch,
+        *,
+        eos_id: int,
+        limit: RepetitionLimit,
+        grammars: Grammars | None,
+        token_bytes: TokenBytes | None,
     ) -> None:
-        """ValueError when its grammar cannot be used."""
+        """ValueError when its grammar or its stop strings cannot be used."""
         self.branch = branch
         self.token_ids: list[int] = []
         self.logprobs: list[float] = []
         self.has_ended = False
+        self.stopped_at: int | None = None
+        """Bytes of the answer before the stop string that ended it."""
         self.matcher: Matcher | None = None
         if branch.grammar is not None:
             if grammars is None:
                 raise ValueError("the request has a grammar, and the engine was made without grammars")
             self.matcher = grammars.matcher(branch.grammar)
+        if branch.stop and token_bytes is None:
+            raise ValueError("the request has stop strings, and the engine was made without token_bytes")
+        self._token_bytes = token_bytes
+        self._stop = StopStrings(branch.stop) if branch.stop else None
         self._eos_id = eos_id
         self._guard = RepetitionGuard(limit)
 
@@ -60,9 +76,14 @@ class Answer:
             self.matcher.accept(token)
             if self.matcher.is_complete:
                 return "stop"  # only the end of sequence could follow: no forward pass is needed for it
+        if self._stop is not None and self._token_bytes is not None:
+            self.stopped_at = self._stop.find(self._token_bytes(token))
+            if self.stopped_at is not None:
+                return "stop"
         if len(self.token_ids) == self.branch.max_new_tokens:
             return "length"
-        return "repetition" if self._guard.loops(token) else None
+        has_comma = self.matcher is not None and self.matcher.has_comma
+        return "repetition" if self._guard.loops(token, has_comma) else None
 
 
 def check_grammars(grammars: Grammars | None, vocab_size: int) -> None:

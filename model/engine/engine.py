@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from model.cache.plan import BranchSize, Chunk, Plan
-from model.engine.answer import Answer, check_grammars
+from model.engine.answer import Answer, TokenBytes, check_grammars
 from model.engine.block_pool import BlockPool
 from model.engine.config import EngineConfig
-from model.engine.prefix_images import Prefix, PrefixImage, encode
+from model.engine.prefix_images import ImageEncoder, Prefix, PrefixImage
 from model.engine.request import Branch, Completion, Group, check_branch, check_prefix, failed
 from model.engine.runner import Flight, Job, ModelRunner, Sampled
 from model.engine.scheduler import Scheduler
-from model.executor.executor import REQUEST_ERRORS, Executor
+from model.executor.executor import REQUEST_ERRORS, Executor, check_device
 from model.executor.factory import make_executor, max_num_batched_tokens, ranks_of
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
@@ -54,6 +54,7 @@ class _GroupInWork:
         if branch not in self.cached:
             paid = not self.cached and self.found is not None
             self.cached[branch] = self.found or 0 if paid else len(self.prefix.ids)
+            self.prefix.drop(len(self.prefix.ids))  # all of it may have been found: then no chunk did this
 
 
 class BatchEngine:
@@ -65,11 +66,13 @@ class BatchEngine:
         *,
         eos_id: int,
         grammars: Grammars | None = None,
+        token_bytes: TokenBytes | None = None,
         config: EngineConfig | None = None,
         executor: Executor | None = None,
     ) -> None:
-        """`grammars` over the model's tokens are needed for branches with a JSON schema; `executor` is
-        given where several ranks compute, and was made with `config.executor`."""
+        """`grammars` over the model's tokens are needed for branches with a JSON schema, `token_bytes` for
+        those with stop strings; `executor` is given where several ranks compute, and was made with
+        `config.executor`."""
         check_grammars(grammars, model.config.vocab_size)
         config = config or EngineConfig()
         weight: Tensor = model.get_parameter("layers.0.attention.wk.weight")
@@ -79,6 +82,7 @@ class BatchEngine:
         self._model_config = model.config
         self._eos_id = eos_id
         self._grammars = grammars
+        self._token_bytes = token_bytes
         self._config = config
         self._async_scheduling = on_gpu if config.async_scheduling is None else config.async_scheduling
         self._encode_patches = (
@@ -102,8 +106,9 @@ class BatchEngine:
         self._unscheduled: OrderedDict[int, _GroupInWork] = (
             OrderedDict()
         )  # the scheduler does not know them yet
-        self._refused: list[Completion] = []
+        self._refused: list[tuple[str, Completion]] = []  # with the id of the group
         self._flight = Flight()
+        self._encoder = ImageEncoder(self._executor.encode, self._like)
         self.timeline: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = None
         """If set to a list, on a GPU: an event at the beginning and at the end of each step's work there."""
 
@@ -118,14 +123,14 @@ class BatchEngine:
 
     def submit(self, group: Group) -> list[str]:
         ids = [branch.id for branch in group.branches]
-        taken = {*self._branches, *(completion.id for completion in self._refused)}
+        taken = {*self._branches, *(completion.id for _, completion in self._refused)}
         if len(set(ids)) < len(ids) or not taken.isdisjoint(ids):
             raise ValueError(f"branch ids must be unique among those pending: {ids}")
         config = self._model_config
         try:
             sizes = check_prefix(config, group)
         except ValueError as error:
-            self._refused += [failed(group, branch, error) for branch in group.branches]
+            self._refused += [(group.id, failed(group, branch, error)) for branch in group.branches]
             return ids
         good: dict[str, Answer] = {}
         for branch in group.branches:
@@ -134,7 +139,7 @@ class BatchEngine:
                 self._check_room(group, branch)
                 good[branch.id] = self._answer(branch)
             except ValueError as error:
-                self._refused.append(failed(group, branch, error))
+                self._refused.append((group.id, failed(group, branch, error)))
         if good:
             vision = config.vision
             prefix = Prefix.of(group, sizes, vision.image_token_id, vision.patch_size)
@@ -142,7 +147,7 @@ class BatchEngine:
         return ids
 
     def abort(self, id: str) -> None:
-        self._refused = [completion for completion in self._refused if completion.id != id]
+        self._refused = [one for one in self._refused if id not in (one[0], one[1].id)]
         branches = [id] if id in self._branches else []
         for work in [*self._groups.values(), *self._unscheduled.values()]:
             if work.group.id == id:
@@ -152,7 +157,7 @@ class BatchEngine:
 
     @torch.inference_mode()
     def step(self) -> list[Completion]:
-        done, self._refused = self._refused, []
+        done, self._refused = [completion for _, completion in self._refused], []
         self._schedule()
         plan = self._scheduler.plan()
         began = self._mark() if plan.chunks else None
@@ -210,7 +215,13 @@ class BatchEngine:
             )
 
     def _answer(self, branch: Branch) -> Answer:
-        return Answer(branch, eos_id=self._eos_id, limit=self._config.repetition, grammars=self._grammars)
+        return Answer(
+            branch,
+            eos_id=self._eos_id,
+            limit=self._config.repetition,
+            grammars=self._grammars,
+            token_bytes=self._token_bytes,
+        )
 
     def _add(self, group: Group, prefix: Prefix, answers: dict[str, Answer]) -> None:
         key = next(self._keys)
@@ -234,29 +245,33 @@ class BatchEngine:
         for chunk in plan.chunks:
             if isinstance(chunk.key, int):
                 images = self._groups[chunk.key].prefix.needed(chunk.start, chunk.start + chunk.count)
-                needed |= {image: chunk.key for image in images if image.features_PD is None}
+                needed |= {image: chunk.key for image in images if not self._encoder.has_features(image)}
         if not needed:
             return []
         try:
-            encode(self._executor.encode, [*needed, *self._encoded_ahead(needed)], self._like)
+            self._encoder.encode([*needed, *self._encoded_ahead(needed)])
             return []
         except torch.AcceleratorError:
             raise
         except REQUEST_ERRORS:
+            check_device(self._like.device)
             return self._encode_one_by_one(needed)
 
     def _encoded_ahead(self, needed: Iterable[PrefixImage]) -> list[PrefixImage]:
-        """Images of the next waiting groups, while the encoder's batch has room."""
+        """Images of the next waiting groups, while the encoder's batch has room; of equal ones for one."""
         room = self._encode_patches - sum(len(image.positions) for image in needed)
+        counted = {image.digest for image in needed}
         ahead: list[PrefixImage] = []
         for key in self._scheduler.queue:
             assert isinstance(key, int), key
             prefix = self._groups[key].prefix
             for image in prefix.needed(self._scheduler.cached(key), len(prefix.ids)):
-                room -= len(image.positions)
-                if room < 0:
-                    return ahead
-                if image.features_PD is None:
+                if image.digest not in counted:
+                    counted.add(image.digest)
+                    room -= len(image.positions)
+                    if room < 0:
+                        return ahead
+                if not self._encoder.has_features(image):
                     ahead.append(image)
         return ahead
 
@@ -265,10 +280,12 @@ class BatchEngine:
         completions = []
         for image, key in needed.items():
             try:
-                encode(self._executor.encode, [image], self._like)
+                if not self._encoder.has_features(image):
+                    self._encoder.encode([image])
             except torch.AcceleratorError:
                 raise
             except REQUEST_ERRORS as error:
+                check_device(self._like.device)
                 completions += self._fail_group(key, error)
         return completions
 
@@ -347,6 +364,7 @@ class BatchEngine:
                 finish_reason=reason,
                 prompt_tokens=len(work.prefix.ids) + len(answer.branch.ids),
                 cached_tokens=work.cached[key],
+                stopped_at=answer.stopped_at,
                 error=answer.why_stuck,
             )
         ]

@@ -8,8 +8,10 @@ Shapes: P patches, D width of the decoder, H W pixels of an image.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -35,6 +37,7 @@ class PrefixImage:
     """Positions of its patches in the prefix."""
     features_PD: Tensor | None = None
 
+    @cached_property
     def digest(self) -> bytes:
         """A digest of pixels and size. With equal tokens, images of equal digest give equal answers."""
         content = hashlib.blake2b(repr((self.pixels.shape, self.size)).encode(), digest_size=16)
@@ -63,7 +66,7 @@ class Prefix:
 
     def names(self, size: int) -> list[bytes]:
         """The content names of its blocks of `size` tokens."""
-        images = [(int(image.positions[0]), image.digest()) for image in self.images]
+        images = [(int(image.positions[0]), image.digest) for image in self.images]
         return block_names(self.ids, images, size)
 
     def needed(self, start: int, end: int) -> list[PrefixImage]:
@@ -86,13 +89,36 @@ class Prefix:
                 image.features_PD = None
 
 
-def encode(encoder: Encoder, images: Sequence[PrefixImage], like: Tensor) -> None:
-    """Computes the features of all images in one batch, on the device and in the dtype of `like`."""
-    pixels = [to_pixels(image.pixels, *image.size, device=like.device, dtype=like.dtype) for image in images]
-    features_PD = encoder(pixels)
-    lengths = [len(one.positions) for one in images]
-    assert sum(lengths) == len(features_PD), (lengths, features_PD.shape)
-    assert not torch.is_grad_enabled()
-    for image, part_PD in zip(images, features_PD.split(lengths), strict=True):
-        # A view would keep the whole batch's features alive until the last image is prefilled.
-        image.features_PD = part_PD if len(images) == 1 else part_PD.clone()
+class ImageEncoder:
+    """Computes images' features, on the device and in the dtype of `like`; equal images share theirs."""
+
+    def __init__(self, encoder: Encoder, like: Tensor) -> None:
+        self._encoder = encoder
+        self._like = like
+        # By digest: those that some image holds.
+        self._held: WeakValueDictionary[bytes, Tensor] = WeakValueDictionary()
+
+    def has_features(self, image: PrefixImage) -> bool:
+        """Whether the image has features, of its own or, from now on, those of an equal one."""
+        if image.features_PD is None:
+            image.features_PD = self._held.get(image.digest)
+        return image.features_PD is not None
+
+    def encode(self, images: Iterable[PrefixImage]) -> None:
+        """Computes the features of all images in one batch, of equal ones once."""
+        distinct: dict[bytes, list[PrefixImage]] = {}
+        for image in images:
+            distinct.setdefault(image.digest, []).append(image)
+        first = [equal[0] for equal in distinct.values()]
+        device, dtype = self._like.device, self._like.dtype
+        features_PD = self._encoder(
+            [to_pixels(image.pixels, *image.size, device=device, dtype=dtype) for image in first]
+        )
+        lengths = [len(image.positions) for image in first]
+        assert sum(lengths) == len(features_PD), (lengths, features_PD.shape)
+        assert not torch.is_grad_enabled()
+        for (digest, equal), part_PD in zip(distinct.items(), features_PD.split(lengths), strict=True):
+            # A view would keep the whole batch's features alive until the last image is prefilled.
+            self._held[digest] = own_PD = part_PD if len(first) == 1 else part_PD.clone()
+            for image in equal:
+                image.features_PD = own_PD

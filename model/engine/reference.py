@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from model.cache.contiguous_cache import ContiguousCache
-from model.engine.answer import Answer, check_grammars
+from model.engine.answer import Answer, TokenBytes, check_grammars
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, FinishReason, Group, check_branch, check_prefix, failed
 from model.engine.sampling import sample_tokens
@@ -42,12 +42,15 @@ class ReferenceEngine:
         *,
         eos_id: int,
         grammars: Grammars | None = None,
+        token_bytes: TokenBytes | None = None,
         repetition: RepetitionLimit | None = None,
     ) -> None:
-        """`grammars` over the model's tokens are needed for branches with a JSON schema."""
+        """`grammars` over the model's tokens are needed for branches with a JSON schema, `token_bytes` for
+        those with stop strings."""
         check_grammars(grammars, model.config.vocab_size)
         self._model = model
         self._grammars = grammars
+        self._token_bytes = token_bytes
         self._eos_id = eos_id
         self._repetition = repetition or RepetitionLimit()
         self._queue: deque[_Pending] = deque()
@@ -89,7 +92,13 @@ class ReferenceEngine:
 
     def _answer(self, work: _Pending, branch: Branch) -> Completion:
         check_branch(self._model.config, branch)
-        answer = Answer(branch, eos_id=self._eos_id, limit=self._repetition, grammars=self._grammars)
+        answer = Answer(
+            branch,
+            eos_id=self._eos_id,
+            limit=self._repetition,
+            grammars=self._grammars,
+            token_bytes=self._token_bytes,
+        )
         cached_tokens = 0 if work.prefix is None else work.prefix.length
         if work.prefix is None:
             work.prefix = self._compute_prefix(work.group)
@@ -101,6 +110,7 @@ class ReferenceEngine:
             finish_reason=finish_reason,
             prompt_tokens=len(work.group.prefix_ids) + len(branch.ids),
             cached_tokens=cached_tokens,
+            stopped_at=answer.stopped_at,
             error=answer.why_stuck,
         )
 

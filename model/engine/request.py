@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from model.config import PixtralConfig
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from model.network.image_grid import fit
 
 FinishReason = Literal["stop", "length", "repetition", "grammar", "error"]
@@ -31,6 +31,8 @@ class Branch:
     """How tokens are chosen. Default: greedily."""
     grammar: str | None = None
     """A JSON schema, as text: the answer is JSON that follows it. None: any text."""
+    stop: Sequence[str] = ()
+    """Decoding stops when the answer holds one of these texts, which are no part of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,12 +63,15 @@ class Completion:
     """The log-probability of each token, among all tokens, even those that the grammar forbade, at
     temperature 1."""
     finish_reason: FinishReason
-    """stop: the model ended, or its JSON is complete; length: max_new_tokens is reached; repetition: a loop
-    was cut; grammar: no token could follow; error: see `error`, and there are no tokens."""
+    """stop: the model ended, its JSON is complete, or a stop string came; length: max_new_tokens is reached;
+    repetition: a loop was cut; grammar: no token could follow; error: see `error`, and there are no tokens.
+    """
     prompt_tokens: int
     """Tokens of prefix and branch."""
     cached_tokens: int
     """Those prompt tokens that had been computed for another branch."""
+    stopped_at: int | None = None
+    """Bytes of the answer before the stop string that ended it, which is in its tokens; None: none did."""
     error: str | None = None
     """The fault of the request, or the reason why no token could follow."""
 
@@ -113,6 +118,8 @@ def check_branch(config: PixtralConfig, branch: Branch) -> None:
         raise ValueError("ids holds an image token: images belong to the group's prefix")
     if branch.max_new_tokens < 1:
         raise ValueError(f"max_new_tokens is {branch.max_new_tokens}: it must be at least 1")
+    if "" in branch.stop:
+        raise ValueError("a stop string is empty: leave it out")
 
 
 def check_prefix(config: PixtralConfig, group: Group) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from model.cache.batch import Batch
 from model.cache.plan import Chunk
 from model.engine.answer import Answer
 from model.engine.sampling import sample_tokens
-from model.executor.executor import REQUEST_ERRORS, Executor
+from model.executor.executor import REQUEST_ERRORS, Executor, check_device
 from model.text.grammar import Grammars
 from model.transfer import send
 
@@ -105,6 +105,7 @@ class ModelRunner:
         except torch.AcceleratorError:
             raise  # the device is lost, which no request did, and no other could be answered on it
         except REQUEST_ERRORS as error:
+            check_device(self._device)
             if len(jobs) == 1:
                 launched.failed.append((jobs[0], error))
                 return

@@ -9,6 +9,7 @@ Shapes: R rows that sample, P patches, D width, V vocabulary.
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from model.cache.batch import Batch
@@ -17,6 +18,15 @@ from model.cache.paged_cache import PagedCache
 REQUEST_ERRORS = (ValueError, RuntimeError, MemoryError)
 """The errors that one request can cause in its own computation. ValueError: the request is wrong, or the
 model's numbers are. RuntimeError and MemoryError: torch could not compute it, mostly for want of memory."""
+
+
+def check_device(device: torch.device) -> None:
+    """After an error: torch.AcceleratorError if the device is lost, and no request can be computed on it.
+
+    Not all of a GPU's libraries say so: what cuBLAS or Triton raise is a RuntimeError, as one request's is.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class Executor(Protocol):

@@ -13,6 +13,7 @@ from model.cache.cache_size import tokens_that_fit
 from model.cache.paged_cache import PagedCache
 from model.collectives.all_reduce import make_reducer
 from model.collectives.world import World
+from model.config import check_fp8_widths
 from model.executor.eager import EagerExecutor
 from model.executor.executor import Executor
 from model.network.pixtral import Pixtral
@@ -61,6 +62,8 @@ def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = 
     fused = weight.is_cuda if config.fused is None else config.fused
     if config.fp8_weights or config.fp8_cache:
         _check_fp8(weight.device, fused)
+    if config.fp8_weights:
+        check_fp8_widths(model.config, ranks_of(model))
     if not fused:
         return EagerExecutor(model, _make_cache(model, config, world, like, heads))
     # They import Triton, which torch brings for GPUs alone.

@@ -17,7 +17,8 @@ from types import SimpleNamespace
 import torch
 import torch.distributed as dist
 
-from model.checkpoint import Cut, load_config, load_tensors
+from model.checkpoint import Cut, load_tensors
+from model.checkpoint_files import load_config
 from model.collectives.world import World
 from model.config import PixtralConfig, check_tensor_parallel_size
 from model.network.layers import TransformerBlock

@@ -15,7 +15,8 @@ from llguidance import LLExecutor, LLMatcher, LLTokenizer, TokenizerWrapper
 from llguidance.numpy import fill_next_token_bitmask, fill_next_token_bitmask_par
 from numpy.typing import NDArray
 
-from model.text.json_schema import to_lark
+from model.text.json_commas import JsonCommas
+from model.text.json_schema import patterns, to_lark
 from model.text.tokenizer import Tokenizer
 
 NOT_ALLOWED = "doesn't satisfy the grammar"  # llguidance's words
@@ -28,8 +29,9 @@ class Grammars:
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Takes half a second for 131,072 tokens."""
         self.vocab_size = tokenizer.vocab_size
+        self._names = [tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size)]
         self._tokens = LLTokenizer(
-            TokenizerWrapper(_Tokens(tokenizer)),
+            TokenizerWrapper(_Tokens(tokenizer, self._names)),
             n_vocab=tokenizer.vocab_size,
             slices=LLTokenizer.json_slices(),
         )
@@ -42,7 +44,7 @@ class Grammars:
         if fresh is None:
             grammar = check_schema(json_schema)
             fresh = self._fresh[json_schema] = LLMatcher(self._tokens, grammar, log_level=0)
-        return Matcher(fresh.deep_copy())
+        return Matcher(fresh.deep_copy(), self._names)
 
     def new_masks(self, rows: int) -> NDArray[np.int32]:
         """(rows, ceil(V / 32)) int32, in which no token is allowed."""
@@ -66,8 +68,13 @@ class Grammars:
 class Matcher:
     """The state of one sequence in its grammar. To be used by one thread at a time."""
 
-    def __init__(self, inner: LLMatcher) -> None:
+    def __init__(self, inner: LLMatcher, names: Sequence[bytes]) -> None:
+        """`names`: the bytes of each token."""
         self.inner = inner
+        self.has_comma = False
+        """The last token holds a comma outside of the JSON's strings."""
+        self._names = names
+        self._commas = JsonCommas()
 
     def fill(self, mask_W: NDArray[np.int32]) -> None:
         """Fills the mask of tokens that may come next. If there are none, the matcher is `stuck`."""
@@ -77,6 +84,7 @@ class Matcher:
 
     def accept(self, token: int) -> None:
         """Moves past a token that the last mask allowed. The matcher may be `stuck` afterwards."""
+        self.has_comma = self._commas.passes(self._names[token])
         accepted = self.inner.consume_token(token)
         assert accepted or NOT_ALLOWED not in self.why_stuck, f"token {token}: {self.why_stuck}"
 
@@ -98,18 +106,32 @@ class Matcher:
 
 def check_schema(json_schema: str) -> str:
     """llguidance's grammar for a schema; needs no tokenizer. ValueError if its values cannot be decoded."""
-    grammar = LLMatcher.grammar_from_lark(to_lark(json.loads(json_schema, parse_float=Decimal)))
-    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
-    if is_error:
-        raise ValueError(f"the JSON schema cannot be decoded: {messages[0].splitlines()[0]}")
+    schema = json.loads(json_schema, parse_float=Decimal)
+    grammar = LLMatcher.grammar_from_lark(to_lark(schema))
+    error = _error(grammar)
+    if error:
+        for path, field in patterns(schema):
+            if why := _error(LLMatcher.grammar_from_lark(to_lark(field))):
+                why = why.rpartition("JSON schema: ")[2].rstrip(":")
+                raise ValueError(
+                    f"the JSON schema cannot be decoded: field {path!r} has the pattern "
+                    f"{field['pattern']!r}: {why}; write one that allows some text, without look-around, "
+                    "\\b, and ^ or $ in its middle"
+                )
+        raise ValueError(f"the JSON schema cannot be decoded: {error}")
     return grammar
+
+
+def _error(grammar: str) -> str:
+    """Why llguidance cannot use a grammar, in a line; empty if it can."""
+    is_error, messages = LLMatcher.validate_grammar_with_warnings(grammar)
+    return messages[0].splitlines()[0] if is_error else ""
 
 
 class _Tokens:
     """Our tokenizer in the form that llguidance expects."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        names = [tokenizer.token_bytes(id) for id in range(tokenizer.vocab_size)]
+    def __init__(self, tokenizer: Tokenizer, names: Sequence[bytes]) -> None:
         self.special_token_ids = [id for id, name in enumerate(names) if not name]
         self.tokens = [name or f"<{id}>".encode() for id, name in enumerate(names)]
         self.eos_token_id = tokenizer.eos

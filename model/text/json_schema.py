@@ -15,7 +15,7 @@ condition would allow wrong answers.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -54,6 +54,18 @@ def to_lark(schema: Json) -> str:
     writer = _Writer()
     start = writer.value(schema, "")
     return "\n".join([OPTIONS, f"start: {start}", *writer.lines, CHARACTER])
+
+
+def patterns(schema: Json, path: str = "") -> Iterator[tuple[str, Json]]:
+    """The texts with a pattern in a schema, each with its path, as in the errors of `to_lark`."""
+    if "pattern" in schema:
+        yield path, schema
+    for option in schema.get("anyOf", ()):
+        yield from patterns(option, path)
+    for name, field in schema.get("properties", {}).items():
+        yield from patterns(field, f"{path}.{name}" if path else name)
+    if "items" in schema:
+        yield from patterns(schema["items"], f"{path}[]")
 
 
 class _Writer:

@@ -43,7 +43,7 @@ class _Account:
     opened: dict[str, Any] | None = None
     answered: set[str] = field(default_factory=set)
     failed: set[str] = field(default_factory=set)
-    windows: set[tuple[int, int]] = field(default_factory=set)
+    pages: set[int] = field(default_factory=set)
 
 
 class DocumentProgress:
@@ -96,10 +96,10 @@ class DocumentProgress:
             account.failed.add(key)
             self.counts.failed += 1
         self.counts.shared += row["shared_from"] is not None
-        window = (row["page_first"], row["page_last"])
-        if row["page_first"] and window not in account.windows:
-            account.windows.add(window)
-            self.counts.pages += row["page_last"] - row["page_first"] + 1
+        if row["page_first"]:
+            before = len(account.pages)
+            account.pages.update(range(row["page_first"], row["page_last"] + 1))
+            self.counts.pages += len(account.pages) - before
         return True
 
     def _close(self, source_key: str, account: _Account) -> Document:

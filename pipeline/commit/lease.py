@@ -1,8 +1,9 @@
 """The lease on an output: one run at a time acquires it, holds it while it works, and releases it at its end.
 
 A run acquires the lease before it reads what the output holds. The log of documents/ says who holds it: each
-commit there names its run, and a heartbeat commits to it when nothing else has for HEARTBEAT_SECONDS. A run
-that died is replaced at once on its own machine; elsewhere when LEASE_SECONDS have passed without a commit.
+commit there names its run, and a heartbeat commits to it when nothing else has for HEARTBEAT_SECONDS, from
+the moment in which the lease is acquired. A run that died is replaced at once on its own machine; elsewhere
+when LEASE_SECONDS have passed without a commit.
 
 Whoever acquires the lease commits to each of the tables first. From then on the logs refuse every commit of
 the run that held it before: a run that was taken for dead and goes on ends at its next commit.
@@ -10,14 +11,17 @@ the run that held it before: a run that was taken for dead and goes on ends at i
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from threading import Event, RLock, Thread
 
-from pipeline.commit.delta_log import Change, DeltaLog, OutputError, is_dead
-from pipeline.commit.tables import Table
+from pipeline.commit.delta_log import Change, DeltaLog, TakenOverError, is_dead
+from pipeline.commit.tables import OutputError, Table, extend_table
+from pipeline.commit.uninterrupted import uninterrupted
 
 HEARTBEAT_SECONDS, LEASE_SECONDS = 30.0, 120.0
 HOLDER = "documents"  # the table whose log says who holds the output
+FENCES = 5  # attempts to commit first: a run that was taken for dead may commit once more to each table
 
 _log = logging.getLogger(__name__)
 
@@ -30,57 +34,115 @@ class Lease:
         self._run_id = run_id
         self._root = tables[HOLDER].uri.removesuffix(f"/{HOLDER}")
         self._logs: dict[str, DeltaLog] = {}
-        self._lock = RLock()  # the heartbeat comes from a thread of its own
+        # The heartbeat comes from a thread of its own, and does not wait for commits to other tables.
+        self._locks = {name: RLock() for name in tables}
         self._ended = Event()
         self._last = 0.0  # commit to HOLDER
         self._lost: OutputError | None = None
 
     def __enter__(self) -> "Lease":
         self.acquire()
-        Thread(target=self._heartbeat, name="heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
 
     def acquire(self) -> None:
-        """Raises ValueError if another run holds the output, or if it cannot be written."""
-        self._logs = {name: DeltaLog(table, self._run_id) for name, table in self._tables.items()}
-        refuse_if_held(self._logs[HOLDER], self._root)
+        """Takes the output, and gives signs of life from then on, until it is released.
+
+        Raises ValueError if another run holds the output, or if it cannot be written.
+        """
         try:
-            for name in [HOLDER, *(name for name in self._tables if name != HOLDER)]:
-                self._commit(name, Change())
+            self._acquire()
         except OutputError as error:
+            self.release()
             raise ValueError(str(error)) from error
+        except BaseException:  # Ctrl-C may come when the output is taken already
+            self.release()
+            raise
+
+    def paths(self, name: str) -> set[str]:
+        """The files of a table that are visible now. Raises OutputError."""
+        with self._held(name):
+            return self._logs[name].paths()
 
     def commit(self, name: str, change: Change) -> None:
-        """Makes files of one table visible and others invisible, in one step. Raises OutputError."""
-        with self._lock:
-            if self._lost is not None:
-                raise self._lost
+        """Makes files of one table visible and others invisible, in one step.
+
+        Raises FilesReplacedError, and OutputError: see `DeltaLog.commit`.
+        """
+        with self._held(name):
             self._commit(name, change)
 
     def release(self) -> None:
         """The next run may start at once."""
         self._ended.set()
-        with self._lock:
-            if self._lost is not None:
+        with uninterrupted(), self._locks[HOLDER]:
+            if self._lost is not None or HOLDER not in self._logs:
                 return
             self._lost = OutputError(f"{self._root} was left by this run")
             try:
                 self._commit(HOLDER, Change(), state="left")
+            except TakenOverError:
+                pass  # there is nothing left to release
             except OutputError as error:  # not raised: it would hide the error that ended the run
                 _log.warning("%s; the next run may have to wait %.0f s", error, LEASE_SECONDS)
 
+    def beat(self) -> None:
+        """A sign of life, if nothing else was committed to HOLDER for HEARTBEAT_SECONDS."""
+        with self._locks[HOLDER]:
+            if self._lost is not None or time.monotonic() - self._last < HEARTBEAT_SECONDS:
+                return
+            try:
+                self._commit(HOLDER, Change())
+            except TakenOverError as error:
+                self._lost = error
+            except OutputError as error:  # it may pass; if not, the run's own next commit says so
+                _log.debug("%s", error)
+
+    @contextmanager
+    def _held(self, name: str) -> Iterator[None]:
+        with self._locks[name]:
+            if self._lost is not None:
+                raise self._lost
+            try:
+                yield
+            except TakenOverError as error:
+                self._lost = error
+                raise
+
+    def _acquire(self) -> None:
+        refuse_if_held(DeltaLog(self._tables[HOLDER], self._run_id), self._root)
+        extend_table(self._tables[HOLDER])
+        documents = DeltaLog(self._tables[HOLDER], self._run_id)
+        refuse_if_held(documents, self._root)  # as of the version that the commit follows
+        self._logs[HOLDER] = documents
+        try:
+            self._commit(HOLDER, Change())
+        except OutputError as error:
+            self._lost = error  # it was never held
+            raise
+        Thread(target=self._heartbeat, name="heartbeat", daemon=True).start()
+        for name in self._tables:
+            if name != HOLDER:
+                self._fence(name)
+
+    def _fence(self, name: str) -> None:
+        """Commits to a table, so that no earlier run can any more."""
+        extend_table(self._tables[name])
+        for attempt in range(1, FENCES + 1):
+            self._logs[name] = DeltaLog(self._tables[name], self._run_id)
+            try:
+                self._commit(name, Change())
+                return
+            except TakenOverError:
+                if attempt == FENCES:
+                    raise
+            self.commit(HOLDER, Change())  # refused if this run is the earlier one
+
     def _heartbeat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS / 10):
-            with self._lock:
-                if self._lost is not None or time.monotonic() - self._last < HEARTBEAT_SECONDS:
-                    continue
-                try:
-                    self._commit(HOLDER, Change())
-                except OutputError as error:
-                    self._lost = error
+            self.beat()
 
     def _commit(self, name: str, change: Change, state: str = "running") -> None:
         self._logs[name].commit(change, state)

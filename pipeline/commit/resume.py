@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipeline.commit.document_progress import Counts
 from pipeline.commit.stale_rows import StaleRows
-from pipeline.commit.tables import Table, stream_files
+from pipeline.commit.tables import Table, answers_of, stream_files
 from pipeline.plan.keys import asked_key, is_asked
 from pipeline.plan.plan import Plan
 
@@ -27,6 +27,7 @@ DOCUMENT_COLUMNS = ["uri", "source_key", "asked_key", "run_id", "status"]
 COUNT_COLUMNS = ["items_expected", "items_answered", "items_failed"]
 ITEM_COLUMNS = ["uri", "source_key", "settings_key", "item_key", "question_id", "question"]
 PAGE_COLUMNS = ["page_first", "page_last"]
+Items = tuple[NDArray[np.int64], pa.Array]  # each item's document, by its index in the listing, and its key
 PLACES = "place"  # the index of a row's document in the listing, or of its file in a chunk
 
 
@@ -58,15 +59,14 @@ def find_remaining(
     stale_rows = StaleRows(plan, tables, _uris_of_several(sources), again or frozenset())
     for path, rows in stream_files(tables["documents"], ["uri"]):
         stale_rows.note("documents", path, _of_listed(rows, left)["uri"])
-    keys = {}
-    for name in ("answers", "failures"):
-        keys[name] = _items(left, tables[name], plan, stale_rows, again or frozenset())
-    failed_keys = keys["failures"][1]
-    doubled = failed_keys.filter(pc.is_in(failed_keys, value_set=keys["answers"][1]))
+    again = again or frozenset()
+    answered = _both([_items(left, table, plan, stale_rows, again) for table in answers_of(tables)])
+    failed_items = _items(left, tables["failures"], plan, stale_rows, again)
+    doubled = failed_items[1].filter(pc.is_in(failed_items[1], value_set=answered[1]))
     stale_rows.doubled.update(doubled.to_pylist())
-    for column, name in (("answered", "answers"), ("failed", "failures")):
+    for column, items in (("answered", answered), ("failed", failed_items)):
         where = left.schema.get_field_index(column)
-        left = left.set_column(where, left.schema.field(column), _lists(*keys[name], len(left)))
+        left = left.set_column(where, left.schema.field(column), _lists(*items, len(left)))
     if failed is not None:
         begun = pc.or_(pc.is_valid(left["answered"]), pc.is_valid(left["failed"]))
         begun = pc.or_(begun, pa.array(failed[~done]))
@@ -130,18 +130,15 @@ def _failed_again(sources: pa.Table, table: Table, plan: Plan, again: frozenset[
     return found
 
 
-def _items(
-    left: pa.Table, table: Table, plan: Plan, stale_rows: StaleRows, again: frozenset[str]
-) -> tuple[NDArray[np.int64], pa.Array]:
+def _items(left: pa.Table, table: Table, plan: Plan, stale_rows: StaleRows, again: frozenset[str]) -> Items:
     """The items of unfinished documents that have a row: the document's index, and the item's key."""
     places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     keys = [pa.array([], pa.string())]
     columns = [*ITEM_COLUMNS, *PAGE_COLUMNS, *(["reason"] if again and table.name == "failures" else [])]
     for rows, paths in _chunks(table, columns):
         rows = _of_listed(rows, left)
-        for index in pc.unique(rows["file"]).to_pylist():
-            mine = rows.filter(pc.equal(rows["file"], index))
-            stale_rows.note(table.name, paths[index], mine["uri"])
+        for index, path in enumerate(paths):
+            stale_rows.note(table.name, path, rows.filter(pc.equal(rows["file"], index))["uri"])
         rows = _placed(rows, left["source_key"], rows["source_key"])
         if "reason" in columns:
             reasons = pa.array(sorted(again), pa.string())
@@ -152,9 +149,15 @@ def _items(
     return np.concatenate(places), pa.concat_arrays(keys)
 
 
+def _both(parts: list[Items]) -> Items:
+    """The items of several tables."""
+    return np.concatenate([places for places, _ in parts]), pa.concat_arrays([keys for _, keys in parts])
+
+
 def _asked(rows: pa.Table, plan: Plan) -> pa.Array:
     """Which rows are of items that the run expects."""
-    same = pc.equal(rows["settings_key"], plan.settings_key).to_numpy(zero_copy_only=False)
+    settings_keys = pa.array([ask.settings_key for ask in plan.asks])
+    same = pc.is_in(rows["settings_key"], value_set=settings_keys).to_numpy(zero_copy_only=False)
     columns = ["uri", "settings_key", "question_id", "question", *PAGE_COLUMNS]
     candidates = rows.select(columns).filter(pa.array(same)).to_pylist()
     same = same.copy()

@@ -5,10 +5,15 @@ the tables in the commits that bring the new ones: no reader of a table sees two
 Rows of questions that are not asked any more stay, and so do rows of documents that the inputs no longer
 hold. Delta keeps old versions of a table for those who ask for them.
 
-In memory: 12 bytes for each remaining document and each file with rows of it.
+Other tools may rewrite the files of a table in mid-run (OPTIMIZE, a DELETE). Where rows lie is looked up
+among the files that are visible when they are taken; new files of other tools are read for the documents in
+them.
+
+In memory: 12 bytes for each remaining document and each file with rows of it, and the names of all files.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.commit.delta_log import Change
-from pipeline.commit.tables import Table, file_size, read_file, write_rows
-from pipeline.plan.items import questions_for
+from pipeline.commit.tables import DataFile, Table, answers_of, file_size, read_file, write_rows
+from pipeline.plan.items import asked_of
 from pipeline.plan.keys import is_asked
-from pipeline.plan.plan import Plan
+from pipeline.plan.plan import Ask, Plan
 
 NO_FILE = -1
 
@@ -35,22 +39,36 @@ class Renewed:
     """False: it could not be opened, and its items have no pages."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """The files that leave a table, and the rest of them that comes back, once a commit has said so."""
+
+    added: list[DataFile] = field(default_factory=list)
+    removed: dict[str, int] = field(default_factory=dict)  # path -> bytes
+    replaced: dict[int, str | None] = field(default_factory=dict)  # the index's file -> what is left of it
+    spans: list[slice] = field(default_factory=list)  # entries in the index of which nothing is left
+
+
 @dataclass
 class _Index:
     """In which files of a table the rows of a document lie."""
 
-    paths: list[str | None] = field(default_factory=list)  # None: a file that was emptied
+    paths: list[str | None] = field(default_factory=list)  # None: a file that was emptied, or is gone
     hashes: list[NDArray[np.int64]] = field(default_factory=list)  # of uris
     files: list[NDArray[np.int32]] = field(default_factory=list)  # indices of paths
+    known: set[str] = field(default_factory=set)  # all files that were looked at, or written by this run
+    settled: bool = True  # one array of each, in the order of the hashes; or none
 
-    def add(self, path: str, uris: list[str]) -> None:
-        self.hashes.append(np.array([hash(uri) for uri in uris], np.int64))
-        self.files.append(np.full(len(uris), len(self.paths), np.int32))
+    def add(self, path: str, hashes: NDArray[np.int64]) -> None:
+        self.hashes.append(hashes)
+        self.files.append(np.full(len(hashes), len(self.paths), np.int32))
         self.paths.append(path)
+        self.settled = False
 
     def settle(self) -> None:
         """Sorts what was added."""
-        if self.hashes:
+        if not self.settled:
+            self.settled = True
             hashes, files = np.concatenate(self.hashes), np.concatenate(self.files)
             order = np.argsort(hashes, kind="stable")
             self.hashes, self.files = [hashes[order]], [files[order]]
@@ -59,10 +77,20 @@ class _Index:
         """Where a document's entries stand."""
         if not self.hashes:
             return []
-        wanted = np.array([hash(uri) for uri in uris], np.int64)
+        wanted = _hashes(uris)
         starts = np.searchsorted(self.hashes[0], wanted, "left")
         ends = np.searchsorted(self.hashes[0], wanted, "right")
         return [slice(start, end) for start, end in zip(starts, ends, strict=True) if end > start]
+
+    def there(self, spans: Sequence[slice]) -> dict[int, str]:
+        """The files of these entries, by their numbers."""
+        numbers = {int(number) for span in spans for number in self.files[0][span] if number != NO_FILE}
+        paths = {number: self.paths[number] for number in sorted(numbers)}
+        return {number: path for number, path in paths.items() if path is not None}
+
+
+def _hashes(uris: Iterable[str]) -> NDArray[np.int64]:
+    return np.array([hash(uri) for uri in uris], np.int64)
 
 
 class StaleRows:
@@ -80,44 +108,71 @@ class StaleRows:
         self._tables = tables
         self._several = several
         self._again = again
+        self._asks = dict(zip((table.name for table in answers_of(tables)), plan.asks, strict=True))
         self._indices = {name: _Index() for name in tables}
-        self._settled = False
         self.doubled = set[str]()  # items with an answer and a failure: a retry was cut between two commits
 
     def note(self, name: str, path: str, uris: pa.ChunkedArray) -> None:
-        """Rows of these documents lie in a file."""
+        """A file of a table was looked at: rows of these documents lie in it."""
+        index = self._indices[name]
+        index.known.add(path)
         if len(uris):
-            self._indices[name].add(path, pc.unique(uris).to_pylist())
+            index.add(path, _hashes(pc.unique(uris).to_pylist()))
 
-    def take(self, name: str, renewed: Mapping[str, Renewed]) -> Change:
-        """The files that leave and come when a commit brings new rows of these documents, by source key."""
-        if not self._settled:
-            self._settled = True
-            for index in self._indices.values():
-                index.settle()
+    def take(
+        self, name: str, renewed: Mapping[str, Renewed], visible: Callable[[], AbstractSet[str]]
+    ) -> Taken:
+        """What leaves when a commit brings new rows of these documents, by source key.
+
+        `visible` gives the files of the table now; it is asked where there may be old rows. Until `settle` is
+        told that the commit was made, nothing counts as taken. Raises OSError.
+        """
         index, table = self._indices[name], self._tables[name]
+        index.settle()
         uris = {one.uri for one in renewed.values()}
         spans = index.spans(uris)
-        if not spans:
-            return Change()
-        numbers = {int(number) for span in spans for number in index.files[0][span] if number != NO_FILE}
-        added, removed = [], {}
-        for number in sorted(numbers):
-            path = index.paths[number]
-            if path is None:
-                continue
+        files = index.there(spans)
+        if not files:
+            return Taken()
+        now = visible()
+        if not now >= set(files.values()):
+            self._look_again(name, now)
+            spans = index.spans(uris)
+            files = index.there(spans)
+        # A uri that stands for several documents stays in the index: not all of them may be renewed now.
+        done = index.spans({uri for uri in uris if uri not in self._several})
+        taken = Taken(spans=done)
+        for number, path in files.items():
             rows = read_file(table, path)
             kept = self._kept(name, rows, uris, renewed)
             if len(kept) == len(rows):
                 continue
-            removed[path] = file_size(table, path)
-            index.paths[number] = None
+            taken.removed[path] = file_size(table, path)
+            taken.replaced[number] = None
             if len(kept):
-                added.append(write_rows(table, kept))
-                index.paths[number] = added[-1].path
-        for span in spans:
+                taken.added.append(write_rows(table, kept))
+                taken.replaced[number] = taken.added[-1].path
+        return taken
+
+    def settle(self, name: str, taken: Taken, written: Sequence[DataFile]) -> None:
+        """What was taken has left the table, with the commit that brought the files `written`."""
+        index = self._indices[name]
+        for span in taken.spans:
             index.files[0][span] = NO_FILE
-        return Change(added=added, removed=removed)
+        for number, path in taken.replaced.items():
+            index.paths[number] = path
+        index.known.update(file.path for file in (*taken.added, *written))
+
+    def _look_again(self, name: str, visible: AbstractSet[str]) -> None:
+        """Notes what other tools have made of the files in which rows of documents lay."""
+        index, table = self._indices[name], self._tables[name]
+        index.paths = [path if path in visible else None for path in index.paths]
+        for path in sorted(visible - index.known):
+            uris = pc.unique(read_file(table, path, ["uri"])["uri"]).to_pylist()
+            hashes = _hashes(uris)
+            index.known.add(path)
+            index.add(path, hashes[np.isin(hashes, index.hashes[0])])
+        index.settle()
 
     def _kept(self, name: str, rows: pa.Table, uris: set[str], renewed: Mapping[str, Renewed]) -> pa.Table:
         mine = pc.is_in(rows["uri"], value_set=pa.array(sorted(uris), pa.string()))
@@ -129,18 +184,28 @@ class StaleRows:
 
     def _is_old(self, name: str, row: Mapping[str, Any], renewed: Mapping[str, Renewed]) -> bool:
         uri, source_key = row["uri"], row["source_key"]
+        if row["run_id"] == self._plan.run_id:  # OPTIMIZE put it into one file with old rows
+            return False
         document = renewed.get(source_key)
         gone = document is None and source_key not in self._several.get(uri, ())  # it has changed since
         if name == "documents":
             return gone or document is not None
-        if row["question_id"] not in {question.id for question in questions_for(self._plan, uri)}:
+        if not any(
+            row["question_id"] == question.id and self._is_of(name, row, ask)
+            for ask, question in asked_of(self._plan, uri)
+        ):
             return False
-        if gone or not is_asked(self._plan, row):
-            return True
-        if document is None:
-            return False
+        if document is None:  # another document's of the same uri: they leave with its own new ones
+            return gone
         return (
-            (row["page_first"] is not None) != document.opened
+            not is_asked(self._plan, row)
+            or (row["page_first"] is not None) != document.opened
             or row.get("reason") in self._again
             or (name == "failures" and row["item_key"] in self.doubled)
         )
+
+    def _is_of(self, name: str, row: Mapping[str, Any], ask: Ask) -> bool:
+        """Whether a stored row may be one of this ask's: a target can have the name of a question."""
+        if name in self._asks:
+            return self._asks[name] is ask
+        return (row["target"] is None) == (ask.target is None)

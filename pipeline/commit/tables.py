@@ -7,16 +7,17 @@ Refuses rows of another schema than the table's, and an existing table that diff
 columns that it lacks.
 """
 
-import os
 import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ from deltalake.exceptions import DeltaError
 from pyarrow import dataset, fs
 from pydantic import BaseModel
 
+from pipeline.ingest.delta import storage_options
 from schemas.arrow import arrow_schema, schema_hash
 from schemas.rows import Document, Failure, answer_row
 
@@ -36,11 +38,15 @@ ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
 
 
+class OutputError(RuntimeError):
+    """The output cannot be read or written any more: no room, no permission, another run. One sentence."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Table:
     """One table of a run, as workers and the driver need to know it. Travels by pickle."""
 
-    name: str  # what the run calls it: answers, failures, documents
+    name: str  # what the run calls it: answers, or answers/... where it writes several; failures, documents
     uri: str  # an absolute path or an s3:// address
     schema: pa.Schema  # of every row, in the order of the columns
 
@@ -54,10 +60,13 @@ class DataFile:
     rows: int
 
 
-def create_tables(output: str, target: type[BaseModel] | None) -> dict[str, Table]:
+def create_tables(output: str, *asked: Literal["markdown"] | type[BaseModel] | None) -> dict[str, Table]:
     """The tables of a run by name, in the order of their commits; those that do not exist are created empty.
 
-    Free questions (target None) share `answers/text`, each target has its `answers/<target>-<schema hash>`.
+    `asked` has an element for each ask: free questions (None) share `answers/text`, transcription has
+    `answers/markdown`, each target its `answers/<target>-<schema hash>`. They come first, in this order. A
+    single one is called "answers", several go by their paths under the output.
+
     An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
     a table there has other columns, or the path has a percent sign before two hex digits.
     """
@@ -66,9 +75,15 @@ def create_tables(output: str, target: type[BaseModel] | None) -> dict[str, Tabl
         raise ValueError(
             f"the output {root} has {escape[0]} in its path, which Delta Lake misreads; choose another"
         )
-    kind = f"{target.__name__}-{schema_hash(target)}" if target else "text"
     tables = [
-        Table(name="answers", uri=f"{root}/answers/{kind}", schema=arrow_schema(answer_row(target))),
+        Table(
+            name="answers" if len(asked) == 1 else _answers_path(target),
+            uri=f"{root}/{_answers_path(target)}",
+            schema=arrow_schema(answer_row(None if target == "markdown" else target)),
+        )
+        for target in asked
+    ]
+    tables += [
         Table(name="failures", uri=f"{root}/failures", schema=arrow_schema(Failure)),
         Table(name="documents", uri=f"{root}/documents", schema=arrow_schema(Document)),
     ]
@@ -78,6 +93,17 @@ def create_tables(output: str, target: type[BaseModel] | None) -> dict[str, Tabl
         except (OSError, DeltaError) as error:
             raise ValueError(f"cannot open the table {table.uri}: {plain(error)}") from error
     return {table.name: table for table in tables}
+
+
+def _answers_path(target: Literal["markdown"] | type[BaseModel] | None) -> str:
+    if target is None or target == "markdown":
+        return f"answers/{target or 'text'}"
+    return f"answers/{target.__name__}-{schema_hash(target)}"
+
+
+def answers_of(tables: Mapping[str, Table]) -> list[Table]:
+    """The tables of answers, in the order of the asks."""
+    return [table for name, table in tables.items() if name not in ("failures", "documents")]
 
 
 def write_rows(table: Table, rows: pa.Table) -> DataFile:
@@ -92,48 +118,59 @@ def write_rows(table: Table, rows: pa.Table) -> DataFile:
 
 
 def stream_files(table: Table, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
-    """The visible files of a table, a few at a time in memory, as their paths and these columns of them."""
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    """The visible files of a table, a few at a time in memory, as their paths and these columns of them.
+
+    Raises OutputError: one of them cannot be read, or a VACUUM that keeps nothing has just removed it.
+    """
 
     def read(path: str) -> tuple[str, pa.Table]:
-        rows = pq.read_table(f"{folder}/{path}", filesystem=filesystem, columns=list(columns))
-        missing = [name for name in columns if name not in rows.column_names]  # of an older schema
-        for name in missing:
-            rows = rows.append_column(name, pa.nulls(len(rows), table.schema.field(name).type))
-        return path, rows.select(columns)
+        return path, read_file(table, path, columns)
 
     left = iter(sorted(paths_of(handle_of(table.uri))))
     with ThreadPoolExecutor(READ_AHEAD) as threads:
         waiting = deque(threads.submit(read, path) for path in islice(left, READ_AHEAD))
         while waiting:
-            yield waiting.popleft().result()
+            try:
+                found = waiting.popleft().result()
+            except (OSError, pa.ArrowException) as error:
+                raise OutputError(f"{table.uri} cannot be read: {plain(error)}") from error
+            yield found
             waiting += (threads.submit(read, path) for path in islice(left, 1))
 
 
 def file_size(table: Table, path: str) -> int:
-    """Bytes of one file."""
+    """Bytes of one file. Raises FileNotFoundError."""
     filesystem, folder = fs.FileSystem.from_uri(table.uri)
-    size: int = filesystem.get_file_info(f"{folder}/{path}").size
+    size: int | None = filesystem.get_file_info(_place(folder, path)).size
+    if size is None:
+        raise FileNotFoundError(path)
     return size
 
 
-def read_file(table: Table, path: str) -> pa.Table:
-    """All rows of one file, in the table's own schema."""
+def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The rows of one file, or some of their columns, in the table's own schema. Raises OSError.
+
+    The file may have another one: an older version's, or that of another tool, which writes `string_view`.
+    """
     filesystem, folder = fs.FileSystem.from_uri(table.uri)
-    return pq.read_table(f"{folder}/{path}", filesystem=filesystem, schema=table.schema)
+    names = None if columns is None else list(columns)
+    return pq.read_table(_place(folder, path), filesystem=filesystem, schema=table.schema, columns=names)
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The visible rows of a table. Raises ValueError if there is no table."""
     uri = _absolute(uri)
-    if not DeltaTable.is_deltatable(uri, storage_options=_storage_options(uri)):
+    if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     return _rows(uri, handle_of(uri), columns)
 
 
 def open_table(table: Table) -> None:
-    """Creates the table if it does not exist, and checks its columns if it does."""
-    options = _storage_options(table.uri)
+    """Creates the table if it does not exist, and checks it if it does: what it lacks, `extend_table` adds.
+
+    Raises ValueError, OSError, DeltaError.
+    """
+    options = storage_options(table.uri)
     if not DeltaTable.is_deltatable(table.uri, storage_options=options):
         DeltaTable.create(
             table.uri,
@@ -145,19 +182,52 @@ def open_table(table: Table) -> None:
             raise_if_key_not_exists=False,  # deltalake knows only its own keys, Delta allows any
         )
     handle = handle_of(table.uri)
-    there = {field.name: field for field in handle.schema().fields}
     wanted = {field.name: field for field in DeltaSchema.from_arrow(table.schema).fields}
-    changed = [name for name in there if wanted.get(name) != there[name]]
-    added: list[Field] = [field for name, field in wanted.items() if name not in there]
-    refused = changed + [field.name for field in added if not field.nullable]
+    changed = [field.name for field in handle.schema().fields if wanted.get(field.name) != field]
+    refused = changed + [field.name for field in _lacking(handle, table) if not field.nullable]
     if refused:
         raise ValueError(
             f"the table {table.uri} was written with other columns ({', '.join(refused)}); "
             "choose another --output"
         )
-    if added:
-        handle.alter.add_columns(added)
-        handle.alter.set_table_properties(_version(table), raise_if_not_exists=False)
+    _refuse_features(table.uri, handle)
+
+
+def extend_table(table: Table) -> None:
+    """Adds the columns that an older version did not know. No other run may hold the output.
+
+    Raises OutputError, unless another run that starts now was faster.
+    """
+    try:
+        handle = handle_of(table.uri)
+        if added := _lacking(handle, table):
+            handle.alter.add_columns(added)
+            handle.alter.set_table_properties(_version(table), raise_if_not_exists=False)
+    except (OSError, DeltaError) as error:
+        if _lacking(handle_of(table.uri), table):
+            raise OutputError(f"{table.uri} cannot be written: {plain(error)}") from error
+
+
+def _refuse_features(uri: str, handle: DeltaTable) -> None:
+    """Raises ValueError where another tool has seen to it that a table's files alone do not tell its rows."""
+    features = handle.protocol().reader_features or ()
+    if "deletionVectors" in features and pa.table(handle.deletion_vectors()).num_rows:
+        raise ValueError(
+            f"rows of the table {uri} were deleted with deletion vectors, which Quire would lose; have the "
+            "tool that did it write the files anew (in Spark: REORG TABLE ... APPLY (PURGE)), or choose "
+            "another --output"
+        )
+    mapping = handle.metadata().configuration.get("delta.columnMapping.mode", "none")
+    if mapping != "none":
+        raise ValueError(
+            f"the table {uri} has got a column mapping ({mapping}) from another tool, under which Quire "
+            "cannot write; choose another --output"
+        )
+
+
+def _lacking(handle: DeltaTable, table: Table) -> list[Field]:
+    there = {field.name for field in handle.schema().fields}
+    return [field for field in DeltaSchema.from_arrow(table.schema).fields if field.name not in there]
 
 
 def _version(table: Table) -> dict[str, str]:
@@ -173,10 +243,10 @@ def handle_of(uri: str) -> DeltaTable:
     """The table's newest version, through deltalake, which does not ask again where an answer breaks off."""
     for seconds in RETRY_SECONDS:
         try:
-            return DeltaTable(uri, storage_options=_storage_options(uri))
+            return DeltaTable(uri, storage_options=storage_options(uri))
         except OSError:
             time.sleep(seconds)
-    return DeltaTable(uri, storage_options=_storage_options(uri))
+    return DeltaTable(uri, storage_options=storage_options(uri))
 
 
 def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
@@ -186,21 +256,31 @@ def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Tab
     end in an abort at their exit, with every row read: a thread of pyarrow's calls a Python that is gone.
     """
     filesystem, folder = fs.FileSystem.from_uri(uri)
-    paths = [f"{folder}/{name}" for name in paths_of(handle)]
+    paths = [_place(folder, name) for name in paths_of(handle)]
     schema = pa.schema(handle.schema().to_arrow())
     rows = dataset.dataset(sorted(paths), schema=schema, format="parquet", filesystem=filesystem)
     return rows.to_table(columns=list(columns) if columns else None)
 
 
 def paths_of(handle: DeltaTable) -> set[str]:
-    """The files of a table's version."""
-    return {uri.rsplit("/", 1)[-1] for uri in handle.file_uris()}
+    """The files of a table's version, as its log names them: relative to the table, percent-encoded."""
+    return set(handle.get_add_actions()["path"].to_pylist())
 
 
-def _storage_options(uri: str) -> dict[str, str] | None:
-    """deltalake reads AWS_* from the environment like pyarrow does, but wants plain http allowed in words."""
-    plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {"AWS_ALLOW_HTTP": "true"} if plain_http and uri.startswith("s3://") else None
+def shape_of(handle: DeltaTable) -> tuple[object, ...]:
+    """What a table's rows depend on besides its files. While it stays, files can be added and removed."""
+    features = handle.protocol()
+    return (
+        handle.schema(),
+        handle.metadata().partition_columns,
+        features.reader_features,
+        features.writer_features,
+    )
+
+
+def _place(folder: str, path: str) -> str:
+    """Where a file lies that a log names: part-1.parquet, or with another tool's prefix a0/part-1.parquet."""
+    return f"{folder}/{unquote(path)}"
 
 
 def plain(error: Exception) -> str:

@@ -6,21 +6,18 @@ answers and failures. First a stale row of documents/ leaves; then the new answe
 stale ones go with the same commits; the new rows of documents/ come last.
 """
 
-import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from threading import current_thread, main_thread
-from types import FrameType
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.commit.delta_log import Change, OutputError
+from pipeline.commit.delta_log import ATTEMPTS, Change, FilesReplacedError
 from pipeline.commit.lease import Lease
 from pipeline.commit.stale_rows import Renewed, StaleRows
-from pipeline.commit.tables import Table, write_rows
-from pipeline.plan.rows import ANSWER, FAILURE
+from pipeline.commit.tables import OutputError, Table, answers_of, plain, write_rows
+from pipeline.commit.uninterrupted import uninterrupted
+from pipeline.plan.rows import ANSWER, FAILURE, column_of
 from schemas.arrow import to_table
 from schemas.rows import Document
 
@@ -29,7 +26,11 @@ COMMIT_SECONDS = 30.0  # or so many seconds: a driver that dies loses no more
 
 
 class Writer:
-    """The tables of a run, to which rows are added. As a context it commits the rest at its end."""
+    """The tables of a run, to which rows are added. As a context it commits the rest at its end.
+
+    Once a commit has failed, nothing is committed any more, not at the end either: the next run asks again
+    what is not there.
+    """
 
     def __init__(self, tables: Mapping[str, Table], lease: Lease, stale_rows: StaleRows) -> None:
         self.seconds = 0.0  # spent in writing and committing
@@ -39,16 +40,17 @@ class Writer:
         self._results: list[pa.Table] = []
         self._documents: list[Document] = []
         self._last = time.monotonic()
+        self._whole = True  # False from the start of a commit until it is made
 
     def __enter__(self) -> "Writer":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or not issubclass(kind, OutputError):
+    def __exit__(self, *_: object) -> None:
+        if self._whole:
             self.commit()
 
     def add(self, results: pa.Table, documents: Sequence[Document]) -> None:
-        """New rows of `rows.result_schema`, and the documents that they complete."""
+        """New rows of `rows.result_schema`, and the documents that they complete. Raises OutputError."""
         if results.num_rows:
             self._results.append(results)
         self._documents += documents
@@ -58,79 +60,70 @@ class Writer:
 
     def commit(self) -> None:
         """Writes and commits the gathered rows. Raises OutputError."""
-        with _uninterrupted():
+        assert self._whole, "a commit has failed"
+        with uninterrupted():
+            self._whole = False
             self._write()
+            self._whole = True
 
     def _write(self) -> None:
         started = time.monotonic()
-        renewed = self._renewed()
-        self._commit("documents", self._take("documents", renewed))
-        for name, kind in (("answers", ANSWER), ("failures", FAILURE)):
-            change = self._take(name, renewed)
-            rows = [result for result in self._results if pc.any(pc.equal(result["kind"], kind)).as_py()]
-            if rows:
-                change = self._with(change, name, self._rows_of(name, kind, pa.concat_tables(rows)))
-            self._commit(name, change)
-        if self._documents:
-            self._commit("documents", self._with(Change(), "documents", to_table(Document, self._documents)))
-        self._results, self._documents = [], []
+        results, documents = self._results, self._documents
+        self._results, self._documents = [], []  # from here on, each row is in one attempt to commit it
+        renewed = _renewed(results, documents)
+        self._commit("documents", None, renewed)
+        answers = [(table.name, ANSWER, ask) for ask, table in enumerate(answers_of(self._tables))]
+        for name, kind, ask in [*answers, ("failures", FAILURE, None)]:
+            mine = [result.filter(_of(result, kind, ask)) for result in results]
+            rows = [result for result in mine if len(result)]
+            new = self._rows_of(name, column_of(kind, ask or 0), rows) if rows else None
+            self._commit(name, new, renewed)
+        if documents:
+            self._commit("documents", to_table(Document, documents), renewed)
         self._last = time.monotonic()
         self.seconds += self._last - started
 
-    def _renewed(self) -> dict[str, Renewed]:
-        """The documents that these rows are about, by source key."""
-        found = {}
-        for results in self._results:
-            columns = [results[name].to_pylist() for name in ("source_key", "uri", "page_first")]
-            for source_key, uri, page_first in zip(*columns, strict=True):
-                found[source_key] = Renewed(uri=uri, opened=page_first is not None)
-        for document in self._documents:
-            opened = document.page_count is not None
-            found[document.source_key] = Renewed(uri=document.uri, opened=opened)
-        return found
-
-    def _take(self, name: str, renewed: Mapping[str, Renewed]) -> Change:
+    def _commit(self, name: str, rows: pa.Table | None, renewed: Mapping[str, Renewed]) -> None:
+        """One commit to a table: the new rows come, if there are any, and the old ones leave."""
+        table = self._tables[name]
         try:
-            return self._stale_rows.take(name, renewed)
-        except OSError as error:
-            raise self._refused(name, error) from error
+            written = [] if rows is None else [write_rows(table, rows)]
+            for _ in range(ATTEMPTS):
+                try:
+                    taken = self._stale_rows.take(name, renewed, lambda: self._lease.paths(name))
+                    change = Change(added=[*taken.added, *written], removed=taken.removed)
+                    if change:
+                        self._lease.commit(name, change)
+                except (FilesReplacedError, FileNotFoundError):  # another tool was at it: where are they now?
+                    continue
+                self._stale_rows.settle(name, taken, written)
+                return
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(f"{table.uri} cannot be written: {plain(error)}") from error
+        raise OutputError(
+            f"{table.uri} cannot be written: other tools replace its files all the time; stop them first"
+        )
 
-    def _with(self, change: Change, name: str, rows: pa.Table) -> Change:
-        """The change, and these new rows."""
-        try:
-            return Change(added=[*change.added, write_rows(self._tables[name], rows)], removed=change.removed)
-        except OSError as error:
-            raise self._refused(name, error) from error
-
-    def _refused(self, name: str, error: OSError) -> OutputError:
-        return OutputError(f"{self._tables[name].uri} cannot be written: {error}")
-
-    def _commit(self, name: str, change: Change) -> None:
-        if change:
-            self._lease.commit(name, change)
-
-    def _rows_of(self, name: str, kind: str, results: pa.Table) -> pa.Table:
+    def _rows_of(self, name: str, column: str, results: Sequence[pa.Table]) -> pa.Table:
         """The rows of one table, out of the struct column in which they travel."""
-        column = results.filter(pc.equal(results["kind"], kind))[kind]
-        return pa.Table.from_arrays(column.flatten(), schema=self._tables[name].schema)
+        structs = pa.chunked_array([chunk for result in results for chunk in result[column].chunks])
+        return pa.Table.from_arrays(structs.flatten(), schema=self._tables[name].schema)
 
 
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait: a commit that was broken off would commit its first half a second time."""
-    if current_thread() is not main_thread():  # no signal is handled there
-        yield
-        return
-    came = []
+def _of(results: pa.Table, kind: str, ask: int | None) -> pa.ChunkedArray:
+    """Which rows are of a kind, and of an ask if that is given."""
+    mine = pc.equal(results["kind"], kind)
+    return mine if ask is None else pc.and_(mine, pc.equal(pc.fill_null(results["ask"], 0), ask))
 
-    def note(number: int, frame: FrameType | None) -> None:
-        came.append(signal.Signals(number))
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+def _renewed(results: Sequence[pa.Table], documents: Sequence[Document]) -> dict[str, Renewed]:
+    """The documents that these rows are about, by source key."""
+    found = {}
+    for rows in results:
+        columns = [rows[name].to_pylist() for name in ("source_key", "uri", "page_first")]
+        for source_key, uri, page_first in zip(*columns, strict=True):
+            found[source_key] = Renewed(uri=uri, opened=page_first is not None)
+    for document in documents:
+        opened = document.page_count is not None
+        found[document.source_key] = Renewed(uri=document.uri, opened=opened)
+    return found

@@ -8,39 +8,41 @@ first item that claims a key in the registry owns it, and is asked. The others t
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.dedup.registry import Claim
+from pipeline.dedup.registry import Claim, Pair
 from pipeline.plan.items import Window
 from pipeline.plan.keys import item_key
-from pipeline.plan.plan import Plan
 from pipeline.plan.rows import GROUP, Row
 
-QUESTION_COLUMNS = ("item_keys", "question_ids", "questions", "prompt_keys", "branch_ids")  # of a GROUP row
+# Of a GROUP row, one element a question.
+QUESTION_COLUMNS = ("item_keys", "asks", "question_ids", "questions", "prompt_keys", "branch_ids")
 
 
 def prompt_keys(
-    plan: Plan,
+    settings: Sequence[str],
     prefix_ids: Sequence[int],
-    branches: Iterable[Sequence[int]],
+    branches: Sequence[Sequence[int]],
     shapes: Sequence[tuple[int, ...]],
     pixels: bytes,
 ) -> list[str]:
     """A key for each question: equal for two items if the model is given the same, token by token, pixel by
-    pixel, under the same settings.
+    pixel, under the same settings. `settings` and `branches` have an element for each question.
 
     SHA-256: a table must not be led to a wrong answer by a page that was made for it, and of the hashes for
     which that holds it is the fastest here, 1.6 ms for a page of 784 x 1024 (BLAKE2b: 4.4).
     """
-    sizes = json.dumps([plan.settings_key, len(prefix_ids), *shapes])
-    prefix = hashlib.sha256(f"{sizes}\n".encode())
-    prefix.update(np.asarray(prefix_ids, np.int32).tobytes())
-    prefix.update(pixels)
+    prefixes = {}
+    for under in dict.fromkeys(settings):
+        sizes = json.dumps([under, len(prefix_ids), *shapes])
+        prefix = prefixes[under] = hashlib.sha256(f"{sizes}\n".encode())
+        prefix.update(np.asarray(prefix_ids, np.int32).tobytes())
+        prefix.update(pixels)
     keys = []
-    for ids in branches:
-        whole = prefix.copy()
+    for under, ids in zip(settings, branches, strict=True):
+        whole = prefixes[under].copy()
         whole.update(np.asarray(ids, np.int32).tobytes())
         keys.append(whole.hexdigest()[:32])
     return keys
@@ -85,37 +87,40 @@ def _shared_question(row: Row, index: int, owner: str) -> Row:
     return {name: row[name] for name in names} | {
         "owner": owner,
         "item_key": row["item_keys"][index],
+        "ask": row["asks"][index],
         "question_id": row["question_ids"][index],
         "question": row["questions"][index],
         "prompt_key": row["prompt_keys"][index],
     }
 
 
-def share_document(plan: Plan, origin: Row, asked: Sequence[Window], claim: Claim) -> list[Row]:
+def share_document(origin: Row, asked: Sequence[Window], claim: Claim) -> list[Row]:
     """The items of a document that identical bytes under another name are asked: these are not even drawn.
 
     `origin` names the document: its source_key, uri and content_key.
     """
-    pairs = [(window, question) for window in asked for question in window.questions]
-    items: list[Row] = [
-        origin
-        | {
-            "item_key": item_key(plan, origin["source_key"], window.first, window.last, question),
-            "page_first": window.first,
-            "page_last": window.last,
-            "question_id": question.id,
-            "question": question.text,
-        }
-        for window, question in pairs
-    ]
-    # The key that each item would have if its document were called by its content.
-    keys = [
-        item_key(plan, origin["content_key"], window.first, window.last, question)
-        for window, question in pairs
-    ]
-    owners = claim([(key, item["item_key"]) for key, item in zip(keys, items, strict=True)])
+    items: list[Row] = []
+    pairs: list[Pair] = []
+    for window in asked:
+        for ask, question in window.asked:
+            if ask.temperature:
+                continue  # each item has draws of its own
+            item = item_key(ask, origin["source_key"], window.first, window.last, question)
+            # The key that the item would have if its document were called by its content.
+            pairs.append((item_key(ask, origin["content_key"], window.first, window.last, question), item))
+            items.append(
+                origin
+                | {
+                    "item_key": item,
+                    "ask": ask.number,
+                    "page_first": window.first,
+                    "page_last": window.last,
+                    "question_id": question.id,
+                    "question": question.text,
+                }
+            )
     return [
         item | {"owner": owner}
-        for item, owner in zip(items, owners, strict=True)
+        for item, owner in zip(items, claim(pairs), strict=True)
         if owner != item["item_key"]
     ]

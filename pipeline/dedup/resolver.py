@@ -17,8 +17,7 @@ from pipeline.commit.tables import Table
 from pipeline.dedup.registry import Pair, private_database
 from pipeline.dedup.result_store import ResultStore
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import FAILURE, Row, result_schema, table_of
-from schemas.targets import load_target
+from pipeline.plan.rows import FAILURE, Row, column_of, result_schema, table_of
 
 CACHE_MIB = 4  # of the items that wait
 
@@ -26,9 +25,10 @@ CACHE_MIB = 4  # of the items that wait
 class Resolver:
     """The items that share an answer, and the answers that they may share."""
 
-    def __init__(self, plan: Plan, answers: Table) -> None:
+    def __init__(self, plan: Plan, answers: Sequence[Table]) -> None:
+        """The tables of answers come in the order of the asks."""
         self._plan = plan
-        self._schema = result_schema(load_target(plan.target) if plan.target else None)
+        self._schema = result_schema(*(ask.model for ask in plan.asks))
         self._results = ResultStore(answers, self._schema)
         self._database = private_database(CACHE_MIB)
         columns = "owner BLOB, item BLOB, sharer BLOB, PRIMARY KEY (owner, item)"
@@ -36,9 +36,10 @@ class Resolver:
         self._waiting = 0
 
     def seed(self, note: Callable[[Sequence[Pair]], None]) -> None:
-        """Notes the answers in the table, and the claims of their items."""
-        for pairs in self._results.seed(self._plan.settings_key):
-            note(pairs)
+        """Notes the answers in the tables, and the claims of their items."""
+        for ask in self._plan.asks:
+            for pairs in self._results.seed(ask.number, ask.settings_key):
+                note(pairs)
 
     def resolve(self, results: pa.Table) -> pa.Table:
         """Rows of `rows.result_schema`, and the shared rows that can be made now."""
@@ -94,7 +95,8 @@ class Resolver:
         source = owner["shared_from"] or sharer["owner"]
         mine = {name: sharer[name] for name in ("item_key", "source_key", "uri", "page_first", "page_last")}
         mine |= {"question_id": sharer["question_id"], "question": sharer["question"]}
-        mine |= {"run_id": self._plan.run_id, "settings_key": self._plan.settings_key, "shared_from": source}
+        mine |= {"run_id": self._plan.run_id, "shared_from": source}
+        mine |= {"settings_key": self._plan.asks[sharer["ask"]].settings_key}
         if kind == FAILURE:
             message = owner["message"] if owner["shared_from"] else _as(owner)
             mine |= {"message": message, "failed_at": datetime.now(UTC)}
@@ -102,7 +104,7 @@ class Resolver:
             return self._lost(sharer)  # the owner's window was drawn again, and a page failed this time
         else:
             mine |= self._answer(sharer, owner)
-        return self._result(kind, owner | mine)
+        return _result(kind, sharer["ask"], owner | mine)
 
     def _answer(self, sharer: Row, owner: Row) -> Row:
         shift = sharer["page_first"] - owner["page_first"]
@@ -123,21 +125,23 @@ class Resolver:
 
     def _lost(self, sharer: Row) -> Row:
         names = ("item_key", "source_key", "uri", "page_first", "page_last", "question_id", "question")
+        ask = self._plan.asks[sharer["ask"]]
         failure = {name: sharer[name] for name in names} | {
             "run_id": self._plan.run_id,
-            "settings_key": self._plan.settings_key,
-            "target": self._plan.target,
+            "settings_key": ask.settings_key,
+            "target": ask.label,
             "stage": "generate",
             "reason": "owner_lost",
             "message": f"the page whose answer {sharer['uri']} was to share was not answered after all",
             "failed_at": datetime.now(UTC),
             "shared_from": sharer["owner"],
         }
-        return self._result(FAILURE, failure)
+        return _result(FAILURE, ask.number, failure)
 
-    def _result(self, kind: str, row: Row) -> Row:
-        names = ("source_key", "uri", "item_key", "page_first", "page_last", "shared_from")
-        return {"kind": kind, kind: row, **{name: row[name] for name in names}}
+
+def _result(kind: str, ask: int, row: Row) -> Row:
+    names = ("source_key", "uri", "item_key", "page_first", "page_last", "shared_from")
+    return {"kind": kind, "ask": ask, column_of(kind, ask): row, **{name: row[name] for name in names}}
 
 
 def _as(owner: Row) -> str:

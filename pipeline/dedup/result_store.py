@@ -6,7 +6,7 @@ file and the place, and reads them there when they are wanted. It holds in memor
 and the batches and files that were wanted last.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.commit.tables import Table, read_file, stream_files
 from pipeline.dedup.registry import Pair, private_database
-from pipeline.plan.rows import ANSWER, FAILURE, Row
+from pipeline.plan.rows import ANSWER, FAILURE, Row, column_of
 
 CACHE_MIB = 16  # of places, and of the rows that came last
 BATCHES_IN_MEMORY = 64  # of some rows each
@@ -25,11 +25,14 @@ SEED_COLUMNS = ["item_key", "prompt_key", "settings_key"]
 class ResultStore:
     """Where each item's row lies."""
 
-    def __init__(self, answers: Table, schema: pa.Schema) -> None:
-        """The table of answers, and the schema of this run's results."""
+    def __init__(self, answers: Sequence[Table], schema: pa.Schema) -> None:
+        """The tables of answers in the order of the asks, and the schema of this run's results."""
         self._answers = answers
-        self._schema = pa.schema([schema.field(name) for name in ("item_key", ANSWER, FAILURE)])
-        self._files: list[str] = []
+        answers_columns = [column_of(ANSWER, ask) for ask in range(len(answers))]
+        self._schema = pa.schema(
+            [schema.field(name) for name in ("kind", "item_key", "ask", *answers_columns, FAILURE)]
+        )
+        self._files: list[tuple[Table, str]] = []
         self._database = private_database(CACHE_MIB)
         # A place is a batch's number; for a file of the table, -1 minus its number.
         columns = "item BLOB PRIMARY KEY, place INTEGER, row INTEGER"
@@ -39,16 +42,16 @@ class ResultStore:
         self._batch = lru_cache(BATCHES_IN_MEMORY)(self._read_batch)
         self._file = lru_cache(FILES_IN_MEMORY)(self._read_file)
 
-    def seed(self, settings_key: str) -> Iterator[list[Pair]]:
-        """Notes the answers in the table; yields their prompts, file by file."""
-        for path, rows in stream_files(self._answers, SEED_COLUMNS):
+    def seed(self, ask: int, settings_key: str) -> Iterator[list[Pair]]:
+        """Notes the answers in the table of an ask; yields their prompts, file by file."""
+        for path, rows in stream_files(self._answers[ask], SEED_COLUMNS):
             rows = rows.append_column("row", pa.array(range(len(rows)), pa.int64()))
             rows = rows.filter(
                 pc.and_(pc.equal(rows["settings_key"], settings_key), pc.is_valid(rows["prompt_key"]))
             )
             if not len(rows):
                 continue
-            self._files.append(path)
+            self._files.append((self._answers[ask], path))
             items, places = rows["item_key"].to_pylist(), rows["row"].to_pylist()
             self._note(-len(self._files), zip(items, places, strict=True))
             yield list(zip(rows["prompt_key"].to_pylist(), items, strict=True))
@@ -82,8 +85,8 @@ class ResultStore:
             (answer,) = self._file(place).slice(row, 1).to_pylist()
             return ANSWER, answer
         (result,) = self._batch(place).slice(row, 1).to_pylist()
-        kind = ANSWER if result[ANSWER] is not None else FAILURE
-        return kind, result[kind]
+        kind = result["kind"]
+        return kind, result[column_of(kind, result["ask"] or 0)]
 
     def _find(self, item: str) -> tuple[int, int] | None:
         query = "SELECT place, row FROM rows WHERE item = ?"
@@ -96,4 +99,4 @@ class ResultStore:
         return pa.ipc.read_record_batch(pa.py_buffer(data), self._schema)
 
     def _read_file(self, place: int) -> pa.Table:
-        return read_file(self._answers, self._files[-1 - place])
+        return read_file(*self._files[-1 - place])

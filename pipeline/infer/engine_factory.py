@@ -1,4 +1,4 @@
-"""From a Replica's config and its model to the engine: in a Replica of one process, or in rank 0 of several.
+"""From a Replica's config and its model to the engine: in the process that has all of it, or in rank 0.
 
 A rank that only follows imports none of this: the engine brings llguidance.
 """
@@ -8,6 +8,7 @@ from model.executor.executor import Executor
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
+from pipeline.infer.device import engine_config
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.plan.plan import model_folder
 
@@ -15,7 +16,12 @@ from pipeline.plan.plan import model_folder
 def make_engine(model: Pixtral, config: ReplicaConfig, executor: Executor | None = None) -> BatchEngine:
     """The engine over the model, or over the executor that computes with it."""
     tokenizer = Tokenizer.from_file(model_folder(config.plan.model) / "tekken.json", config.plan.vocab_size)
-    grammars = Grammars(tokenizer) if config.plan.grammar else None
+    grammars = Grammars(tokenizer) if any(ask.grammar for ask in config.plan.asks) else None
     return BatchEngine(
-        model, eos_id=tokenizer.eos, grammars=grammars, config=config.engine, executor=executor
+        model,
+        eos_id=tokenizer.eos,
+        grammars=grammars,
+        token_bytes=tokenizer.token_bytes,
+        config=engine_config(config),
+        executor=executor,
     )

@@ -17,14 +17,12 @@ Deliver = Callable[[list[Completion], float], None]  # completions, and the seco
 class EngineLoop:
     """Steps the engine, in its thread."""
 
-    def __init__(self, engine: Engine, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
+    def __init__(self, engine: Engine, deliver: Deliver, fail: Callable[[BaseException], None]) -> None:
         """`deliver` is called after each step; `fail` once, if the engine breaks: nothing follows it."""
         self._engine = engine
         self._deliver = deliver
         self._fail = fail
         self._inbox: SimpleQueue[Sequence[Group] | None] = SimpleQueue()
-        self.steps = 0
-        """Steps done."""
         Thread(target=self._run, name="engine", daemon=True).start()
 
     def submit(self, groups: Sequence[Group]) -> None:
@@ -40,10 +38,9 @@ class EngineLoop:
             while self._take_in():
                 started = time.perf_counter()
                 completions = self._engine.step()
-                self.steps += 1
                 self._deliver(completions, time.perf_counter() - started)
-        except Exception as error:
-            # Whatever breaks the engine, nobody may wait for it any longer: `fail` raises it in every call.
+        except BaseException as error:
+            # Whatever breaks the engine, even SystemExit: nobody may wait for it any longer.
             self._fail(error)
 
     def _take_in(self) -> bool:

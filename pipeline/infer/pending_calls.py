@@ -1,8 +1,8 @@
 """The calls of a Replica that wait side by side: prompt groups in, their completions out, call by call.
 
 Ray Data gives a Replica several batches at a time, each in a thread of its own. One worker answers all of
-them: an engine in a thread, or a group of ranks. So the last answers of one batch are written while the next
-batch is read. `PendingCalls` knows which completion belongs to which call, and nothing of how the worker
+them: the supervisor of an engine in another process. So the last answers of one batch are written while the
+next batch is read. `PendingCalls` knows which completion belongs to which call, and nothing of how the worker
 makes it.
 """
 
@@ -13,6 +13,7 @@ from threading import Event, Lock
 from typing import Protocol
 
 from model.engine.request import Completion, Group
+from pipeline.infer.ranks import EngineBrokenError
 
 
 class Worker(Protocol):
@@ -39,14 +40,14 @@ class PendingCalls:
         self._calls: dict[str, _Call] = {}  # by branch
         self._busy = self._idle = 0.0  # seconds that no call has reported yet
         self._emptied: float | None = None  # when the last of all calls had its answers
-        self._error: Exception | None = None
+        self._error: BaseException | None = None
 
     def ask(self, groups: Sequence[Group], worker: Worker) -> tuple[dict[str, Completion], float, float]:
         """The completions by branch id, which is unique among all calls; the busy and the idle seconds.
 
         The worker was busy, or had nothing to do, for so many seconds since the last call that returned. Over
-        all calls the seconds add up; the time before the first call is neither. Raises RuntimeError when the
-        worker has broken.
+        all calls the seconds add up; the time before the first call is neither. Raises EngineBrokenError when
+        the worker has broken.
         """
         call = _Call({branch.id for group in groups for branch in group.branches})
         with self._lock:
@@ -75,7 +76,7 @@ class PendingCalls:
             if completions and not self._calls:
                 self._emptied = time.perf_counter()
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """The worker has broken: all calls that wait, or will come, raise."""
         with self._lock:
             self._error = error
@@ -85,4 +86,4 @@ class PendingCalls:
     def _check(self) -> None:
         if self._error is not None:
             what = f"{type(self._error).__name__}: {self._error}"
-            raise RuntimeError(f"the engine broke: {what}") from self._error
+            raise EngineBrokenError(f"the engine broke: {what}") from self._error

@@ -1,10 +1,13 @@
 """Prompt groups in, completions out: the Replica, one copy of the model as a Ray Data actor.
 
-Ray Data gives it several batches at a time, each in a thread of its own, and one engine answers all of them.
-The Replica knows nothing of documents.
+Ray Data gives it several batches at a time, each in a thread of its own, and one engine answers all of them,
+in a process that may die: the Replica itself computes nothing, and loads no torch. It knows nothing of
+documents.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -12,26 +15,35 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from model.checkpoint import load_model
 from model.engine.request import Branch, Completion, Group
+from model.engine.sampling_params import SamplingParams
 from pipeline.cancellation import is_stopping
-from pipeline.infer.engine_factory import make_engine
-from pipeline.infer.engine_loop import EngineLoop
+from pipeline.infer.engine_process import EngineProcess
 from pipeline.infer.pending_calls import PendingCalls, Worker
-from pipeline.infer.replica_config import ReplicaConfig, take_device
-from pipeline.infer.tp_supervisor import TPSupervisor
-from pipeline.plan.plan import model_folder
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.supervisor import StartRanks, Supervisor
+from pipeline.plan.keys import item_seed
 from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, share_seconds, table_of
 
 
 class Replica:
-    """One copy of the model, for as long as the run lasts: in this process, or in ranks that it starts."""
+    """One copy of the model, for as long as the run lasts, in processes that it starts."""
 
     def __init__(self, config: ReplicaConfig) -> None:
         self._plan = config.plan
         self._numbers = count()
         self._calls = PendingCalls()
-        self._worker = _worker(config, self._calls)
+        self._worker = self.start_worker(config, self._calls)
+
+    def start_worker(self, config: ReplicaConfig, calls: PendingCalls) -> Worker:
+        """Comes back when the model is loaded. Raises EngineBrokenError."""
+        start: StartRanks = partial(EngineProcess, config)
+        if config.tensor_parallel > 1:
+            # Only here: it brings torch, which a Replica of one rank does without.
+            from pipeline.infer.tp_group import starter
+
+            start = starter(config)
+        return Supervisor(start, calls.deliver, calls.fail)
 
     def __del__(self) -> None:
         if hasattr(self, "_worker"):
@@ -50,24 +62,39 @@ class Replica:
             pixels = np.frombuffer(asked["pixels"][index].as_buffer(), np.uint8)
             groups.append(self._group(row, pixels))
         completions, busy, idle = self._calls.ask(groups, self._worker)
+        drawn: dict[str, float] = {}  # branches that were asked again, and the temperatures of their answers
+        for attempt in range(max(len(ask.loop_temperatures) for ask in self._plan.asks)):
+            looping = self._looping(waiting, groups, completions, attempt)
+            if not looping:
+                break
+            more, more_busy, more_idle = self._calls.ask(looping, self._worker)
+            completions, busy, idle = completions | more, busy + more_busy, idle + more_idle
+            drawn |= {branch.id: branch.sampling.temperature for one in looping for branch in one.branches}
         rows: list[Row] = []
         for row, group in zip(waiting, groups, strict=True):
             share = len(group.branches) / len(completions)
             row |= {"generate_seconds": busy * share, "idle_seconds": idle * share}
-            written = [completions[branch.id] for branch in group.branches]
+            written = [(completions[branch.id], drawn.get(branch.id)) for branch in group.branches]
             rows += share_seconds(row, list(_completion_rows(row, written)))
         yield table_of(rows, COMPLETIONS)  # one table: Ray pickles each chunk of each column by itself
 
     def _group(self, row: Row, pixels: NDArray[np.uint8]) -> Group:
         name = str(next(self._numbers))  # a call that Ray repeats asks again, under new names
+        asks = (self._plan.asks[number] for number in row["asks"])
         branches = [
             Branch(
                 id=f"{name}.{number}",
                 ids=ids,
-                max_new_tokens=self._plan.max_new_tokens,
-                grammar=self._plan.grammar,
+                max_new_tokens=ask.max_new_tokens,
+                grammar=ask.grammar,
+                stop=ask.stop,
+                sampling=SamplingParams(
+                    temperature=ask.temperature, top_p=ask.top_p, seed=item_seed(ask.seed, key)
+                ),
             )
-            for number, ids in enumerate(row["branch_ids"])
+            for number, (ids, ask, key) in enumerate(
+                zip(row["branch_ids"], asks, row["item_keys"], strict=True)
+            )
         ]
         return Group(
             id=name,
@@ -77,13 +104,35 @@ class Replica:
             max_side=self._plan.max_side,
         )
 
+    def _looping(
+        self,
+        rows: Sequence[Row],
+        groups: Sequence[Group],
+        completions: Mapping[str, Completion],
+        attempt: int,
+    ) -> list[Group]:
+        """The branches that went round in a loop and may be asked once more, in their groups.
 
-def _worker(config: ReplicaConfig, calls: PendingCalls) -> Worker:
-    if config.tensor_parallel > 1:
-        return TPSupervisor(config, calls.deliver, calls.fail)
-    device, dtype = take_device(config)
-    model = load_model(model_folder(config.plan.model), device=device, dtype=dtype)
-    return EngineLoop(make_engine(model, config), calls.deliver, calls.fail)
+        The seed follows from the prompt, so that identical pages get the same answer this time, too.
+        """
+        again = []
+        for row, group in zip(rows, groups, strict=True):
+            branches = []
+            for number, branch in enumerate(group.branches):
+                ask = self._plan.asks[row["asks"][number]]
+                if completions[branch.id].finish_reason != "repetition" or attempt >= len(
+                    ask.loop_temperatures
+                ):
+                    continue
+                sampling = SamplingParams(
+                    temperature=max(ask.temperature, ask.loop_temperatures[attempt]),
+                    top_p=ask.top_p,
+                    seed=item_seed(ask.seed, f"{row['prompt_keys'][number]}/{attempt}"),
+                )
+                branches.append(replace(branch, sampling=sampling))
+            if branches:
+                again.append(replace(group, branches=branches))
+        return again
 
 
 def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) -> list[NDArray[np.uint8]]:
@@ -97,14 +146,19 @@ def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) ->
     return images
 
 
-def _completion_rows(row: Row, completions: Sequence[Completion]) -> Iterator[Row]:
+def _completion_rows(row: Row, completions: Sequence[tuple[Completion, float | None]]) -> Iterator[Row]:
+    """A row for each completion; one that was asked again comes with its temperature."""
     names = ["source_key", "uri", "content_key", "page_first", "page_last"]
     names += ["pages_missing", "note", "page_damaged"]
     origin: dict[str, Any] = {"kind": COMPLETION, **{name: row[name] for name in names}}
-    columns = (row[name] for name in ("item_keys", "question_ids", "questions", "prompt_keys"))
-    for item_key, question_id, question, prompt_key, completion in zip(*columns, completions, strict=True):
+    columns = (row[name] for name in ("item_keys", "asks", "question_ids", "questions", "prompt_keys"))
+    for *named, (completion, temperature) in zip(*columns, completions, strict=True):
+        item_key, ask, question_id, question, prompt_key = named
+        again = [] if temperature is None else [f"asked again at temperature {temperature:g}: it looped"]
         yield origin | {
+            "note": "; ".join([*filter(None, [row["note"]]), *again]) or None,
             "item_key": item_key,
+            "ask": ask,
             "question_id": question_id,
             "question": question,
             "prompt_key": prompt_key,
@@ -113,5 +167,6 @@ def _completion_rows(row: Row, completions: Sequence[Completion]) -> Iterator[Ro
             "finish_reason": completion.finish_reason,
             "prompt_tokens": completion.prompt_tokens,
             "cached_tokens": completion.cached_tokens,
+            "stopped_at": completion.stopped_at,
             "error": completion.error,
         }

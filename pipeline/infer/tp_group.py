@@ -1,4 +1,4 @@
-"""A tensor-parallel group: the ranks of one Replica for one life, a placement group and the processes in it.
+"""A tensor-parallel group: several ranks of one Replica for one life, a placement group and its processes.
 
 In: groups for rank 0. Out: its reports. If a rank dies, raises an error, or does not finish a step, the group
 raises RanksLostError; after that only `close` makes sense, and a new life is a new group. The ranks reserve
@@ -6,31 +6,25 @@ no CPUs: those are for the stages that read and write, whose budget Ray Data kee
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from threading import Event
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
-from ray.util import get_placement_group, placement_group, placement_group_table, remove_placement_group
+from ray.util import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from model.engine.request import Group
+from pipeline.infer.placement_groups import remove_group
+from pipeline.infer.ranks import START_SECONDS, RanksLostError, Report, StepWatch
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.infer.tp_worker import Report, TPWorker
-
-START_SECONDS = 1800.0  # 124 B parameters from a slow disk; a rank that dies meanwhile is noticed at once
-
-
-class RanksLostError(Exception):
-    """The ranks are no longer of use; the message says why.
-
-    The class's name becomes the reason `ranks_lost_error` in failures.
-    """
+from pipeline.infer.tp_worker import TPWorker
 
 
 class TPGroup:
-    """Processes that answer with one model. The TPSupervisor makes it, and is not one of them."""
+    """Processes that answer with one model. The Supervisor makes it, and is not one of them."""
 
     def __init__(self, name: str, config: ReplicaConfig, closed: Event) -> None:
         """Waits for room on one node, however long, and for the model. `closed` calls it off.
@@ -40,8 +34,7 @@ class TPGroup:
         self._name = name
         self._config = config
         self._ranks: list[Any] = []
-        self._steps = 0
-        self._moved = time.monotonic()
+        self._watch = StepWatch(config.step_seconds)
         self._bundle = {"GPU": 1.0} if config.gpus else dict(config.bundle)
         bundles = [self._bundle] * config.tensor_parallel
         self._group = placement_group(bundles, strategy="STRICT_PACK", name=name)
@@ -92,7 +85,7 @@ class TPGroup:
 
     def submit(self, groups: Sequence[Group]) -> None:
         """Asks rank 0."""
-        self._moved = time.monotonic()
+        self._watch.asked()
         self._ranks[0].submit.remote(groups)
 
     def take(self, seconds: float) -> Report | None:
@@ -104,11 +97,8 @@ class TPGroup:
             assert report is not None, done
             index = self._reports.index(done[0])
             self._reports[index] = self._ranks[index].report.remote()
-            if report.steps > self._steps:
-                self._steps, self._moved = report.steps, time.monotonic()
-        stands = time.monotonic() - self._moved
-        if stands > self._config.step_seconds:
-            raise RanksLostError(f"no step in {stands:.0f} s: a rank hangs")
+            self._watch.saw(report.steps)
+        self._watch.check()
         return report
 
     def close(self) -> None:
@@ -133,28 +123,8 @@ def _reason(error: RayError) -> str:
     return str(error).partition("\n")[0]
 
 
-def remove_group(name: str) -> None:
-    """Removes the placement group, if there is one, with the processes in it."""
-    try:
-        remove_placement_group(get_placement_group(name))
-        while get_placement_group(name):
-            time.sleep(0.01)
-    except ValueError:
-        return  # not, or no longer, there
-
-
-def remove_groups(prefix: str, patience: float) -> None:
-    """At a run's end, removes the groups that their supervisors have not removed after `patience` seconds.
-
-    A supervisor that was killed cannot, and Ray would keep its group as long as the driver lives.
-    """
-    deadline = time.monotonic() + patience
-    while names := [
-        group["name"]
-        for group in placement_group_table().values()
-        if group["name"].startswith(prefix) and group["state"] != "REMOVED"
-    ]:
-        if time.monotonic() > deadline:
-            for name in names:
-                remove_group(name)
-        time.sleep(0.1)
+def starter(config: ReplicaConfig) -> Callable[[Event], TPGroup]:
+    """Starts the groups of this Ray actor, one life after the other; the one of a former life is removed."""
+    name = f"{config.plan.run_id}-{ray.get_runtime_context().get_actor_id()}"
+    remove_group(name)
+    return partial(TPGroup, name, config)

@@ -7,30 +7,18 @@ supervisor that is to end waits for its calls first.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Thread
 
 from model.collectives.world import World, free_address, join
-from model.engine.request import Completion, Group
+from model.engine.request import Group
 from model.network.pixtral import Pixtral
 from model.parallel.lockstep import TensorParallelExecutor, follow
 from model.parallel.tensor_parallel import load_shard
+from pipeline.infer.device import engine_config, take_device
 from pipeline.infer.engine_loop import EngineLoop
-from pipeline.infer.replica_config import ReplicaConfig, take_device
+from pipeline.infer.ranks import Outbox, Report
+from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.plan.plan import model_folder
-
-HEARTBEAT_SECONDS = 1.0  # after which rank 0 reports though nothing is finished
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    """The work of a rank since its last report."""
-
-    steps: int
-    """Steps since rank 0 began; while anything is asked, they must not stand still."""
-    completions: list[Completion]
-    seconds: float
-    """In which the engine worked."""
 
 
 class TPWorker:
@@ -39,10 +27,7 @@ class TPWorker:
     def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
         self._loop: EngineLoop | None = None
-        self._changed = Condition()
-        self._completions: list[Completion] = []
-        self._seconds = 0.0
-        self._error: Exception | None = None
+        self._outbox = Outbox()
 
     def address(self) -> str:
         """Where the others find rank 0, if this is it."""
@@ -59,9 +44,9 @@ class TPWorker:
         # Only here: the engine brings llguidance, which ranks that follow do without.
         from pipeline.infer.engine_factory import make_engine
 
-        executor = TensorParallelExecutor(model, world, self._config.engine.executor)
+        executor = TensorParallelExecutor(model, world, engine_config(self._config).executor)
         engine = make_engine(model, self._config, executor)
-        self._loop = EngineLoop(engine, self._deliver, self._break_off)
+        self._loop = EngineLoop(engine, self._outbox.deliver, self._outbox.break_off)
 
     def submit(self, groups: Sequence[Group]) -> None:
         """Groups for the engine of rank 0."""
@@ -73,29 +58,10 @@ class TPWorker:
 
     def report(self) -> Report:
         """The rank's news, once there is any; none after a second. Raises the error that ended the rank."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._completions or self._error, timeout=HEARTBEAT_SECONDS)
-            if self._error is not None and not self._completions:
-                raise self._error
-            steps = self._loop.steps if self._loop is not None else 0
-            report = Report(steps=steps, completions=self._completions, seconds=self._seconds)
-            self._completions, self._seconds = [], 0.0
-        return report
+        return self._outbox.take()
 
     def _follow(self, model: Pixtral, world: World) -> None:
         try:
-            follow(model, world, self._config.engine.executor)
-        except Exception as error:
-            self._break_off(error)  # every error: `report` raises it in the supervisor
-
-    def _deliver(self, completions: list[Completion], seconds: float) -> None:
-        with self._changed:
-            self._completions += completions
-            self._seconds += seconds
-            if completions:
-                self._changed.notify()
-
-    def _break_off(self, error: Exception) -> None:
-        with self._changed:
-            self._error = error
-            self._changed.notify()
+            follow(model, world, engine_config(self._config).executor)
+        except BaseException as error:
+            self._outbox.break_off(error)  # every error: `report` raises it in the supervisor

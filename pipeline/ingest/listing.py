@@ -9,33 +9,42 @@ behind which there is nothing, or that cannot be listed, is a ValueError of one 
 
 import hashlib
 import logging
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Final
 
 import pyarrow as pa
 
-from pipeline.ingest import parquet, storage
+from pipeline.ingest import delta, parquet, storage
 from pipeline.ingest.file_types import SNIFFED_BYTES, SUFFIXES, sniff
 from pipeline.ingest.parquet import Columns
 from pipeline.ingest.storage import Entry, Found
 
 SOURCES: Final = pa.schema(
     [
-        ("uri", pa.string()),  # the file; for a Parquet row of bytes its file, # and its id or number
+        ("uri", pa.string()),  # the file; for bytes in a Parquet row its file, # and its id or number
         ("source_key", pa.string()),  # changes when the content may have changed
         ("size", pa.int64()),  # bytes, where known
-        ("location", pa.string()),  # the file to read; for a Parquet row of bytes the file that holds it
-        ("column", pa.string()),  # null unless the bytes lie in this column of `location`
+        ("location", pa.string()),  # the file to read; for bytes in a Parquet row the file that holds it
+        (
+            "column",
+            pa.string(),
+        ),  # null unless the bytes, or its data: address, lie in this column of `location`
+        ("parquet", pa.string()),  # the file whose row this is, if it is one
         ("row_group", pa.int64()),
         ("row", pa.int64()),  # in its row group
-        ("password", pa.string()),  # its own, where a column of the Parquet file holds one
+        ("password_column", pa.string()),  # of `parquet`: the password itself never travels
         ("answered", pa.list_(pa.string())),  # keys of its items that have a row already: see `resume`
         ("failed", pa.list_(pa.string())),
     ]
 )
+
+NO_DATA: Final = re.compile("/_[^/=]*(?:/|$)")  # by Hive's custom; a partition may be called _year=2024
+MOST_URI: Final = 16_384  # characters: a longer one names no file (its path has 4,096 bytes at most)
 
 _log = logging.getLogger(__name__)
 
@@ -46,15 +55,22 @@ def list_sources(
     column: str | None = None,
     id_column: str | None = None,
     password_column: str | None = None,
+    messages_column: str | None = None,
 ) -> pa.Table:
-    """The documents behind `inputs`, each once, as a table SOURCES. With `column` the inputs are Parquet.
+    """The documents behind `inputs`, each once, as a table SOURCES.
+
+    With `column`, or `messages_column`, the inputs are Parquet.
 
     Raises ValueError: nothing there, not Parquet, no such column, an id twice, refused credentials.
     """
     for flag, name in (("--id-column", id_column), ("--password-column", password_column)):
-        if name and not column:
+        if name and not (column or messages_column):
             raise ValueError(f"{flag} names a column of Parquet inputs: it needs --column as well")
-    columns = Columns(document=column, id=id_column, password=password_column) if column else None
+    columns = None
+    if messages_column:
+        columns = Columns(document=messages_column, id=id_column, password=None, is_messages=True)
+    elif column:
+        columns = Columns(document=column, id=id_column, password=password_column)
     if not inputs:
         raise ValueError("there is no input: give a file, a folder, a glob or s3://bucket/prefix")
     table = pa.concat_tables(_list(given, columns) for given in inputs)
@@ -67,10 +83,10 @@ def split(sources: pa.Table, rows: int) -> list[pa.Table]:
 
     A row group can only be decoded from its start: cut in n pieces, it would be decoded n times.
     """
-    places = zip(sources["location"].to_pylist(), sources["row_group"].to_pylist(), strict=True)
+    columns = (sources[name].to_pylist() for name in ("location", "column", "row_group"))
     starts, before = [0], None
-    for index, (location, row_group) in enumerate(places):
-        group = None if row_group is None else (location, row_group)
+    for index, (location, column, row_group) in enumerate(zip(*columns, strict=True)):
+        group = None if column is None else (location, row_group)
         if index - starts[-1] >= rows and (group is None or group != before):
             starts.append(index)
         before = group
@@ -163,9 +179,9 @@ def _start(file: Entry) -> bytes:
 
 def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
     tables = [
-        _group_rows(file, group, columns)
-        for file in _parquet_files(given, found)
-        for group in parquet.row_groups(file.uri, columns)
+        delta.kept_rows(_group_rows(file.entry, group, columns), file, group.first_row)
+        for file in delta.visible(found.entries, _parquet_files(given, found), found.folder)
+        for group in parquet.row_groups(file.entry.uri, columns)
     ]
     table = pa.concat_tables(tables) if tables else SOURCES.empty_table()
     if not len(table):
@@ -178,8 +194,8 @@ def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
     return table
 
 
-def _parquet_files(given: str, found: Found) -> Iterable[Entry]:
-    """The Parquet files of an input; names with an underscore in front are not data, by Hive's custom."""
+def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
+    """The Parquet files of an input, but for those whose names say that they are no data."""
     if found.folder is None:
         (file,) = found.entries
         if not parquet.is_parquet(file.uri):
@@ -188,7 +204,7 @@ def _parquet_files(given: str, found: Found) -> Iterable[Entry]:
     files = [
         file
         for file in found.entries
-        if _suffix(file) in (".parquet", ".pq") and "/_" not in file.uri.removeprefix(found.folder)
+        if _suffix(file) in (".parquet", ".pq") and not NO_DATA.search(file.uri.removeprefix(found.folder))
     ]
     if not files:
         raise ValueError(f"input {given} holds no .parquet file, and --column is for Parquet only")
@@ -203,22 +219,25 @@ def _group_rows(file: Entry, group: parquet.RowGroup, columns: Columns) -> pa.Ta
         keys = [_key(folder, columns.document, columns.id, id) for id in group.ids]
     else:
         keys = [_key(_file_key(file), columns.document, row) for row in places]
-    passwords = {} if group.passwords is None else {"password": group.passwords}
+    shared: dict[str, Sequence[object]] = {
+        "source_key": keys,
+        "parquet": [file.uri] * group.count,
+        "row_group": [group.index] * group.count,
+        "row": range(group.count),
+        "password_column": [columns.password] * group.count,
+    }
+    inside = [file.uri] * group.count
     if group.uris is None:
-        return _table(
-            uri=names,
-            source_key=keys,
-            location=[file.uri] * group.count,
-            column=[columns.document] * group.count,
-            row_group=[group.index] * group.count,
-            row=range(group.count),
-            **passwords,
-        )
-    locations = [None if uri is None else _resolve(folder, uri) for uri in group.uris]
-    uris = [name if location is None else location for name, location in zip(names, locations, strict=True)]
-    return _table(uri=uris, source_key=keys, location=locations, **passwords)
-
-
-def _resolve(folder: str, uri: str) -> str:
-    """A URI in a column: a relative path starts at the Parquet file's folder."""
-    return uri if "://" in uri or uri.startswith("/") else f"{folder}/{uri}"
+        return _table(uri=names, location=inside, column=[columns.document] * group.count, **shared)
+    locations = [None if uri is None else storage.resolve(folder, uri) for uri in group.uris]
+    is_data = [uri == parquet.DATA for uri in group.uris]
+    choose = partial(zip, is_data, strict=True)
+    return _table(
+        uri=[
+            name if data or location is None or len(location) > MOST_URI else location
+            for data, name, location in choose(names, locations)
+        ],
+        location=[here if data else location for data, here, location in choose(inside, locations)],
+        column=[columns.document if data else None for data in is_data],
+        **shared,
+    )

@@ -1,8 +1,8 @@
 """Rows of Parquet files are documents: a column holds their bytes, or their URIs.
 
 In: a Parquet file and the names of its columns; a dot leads into a struct, as in image.bytes. Out: the row
-groups, with the ids, URIs and passwords of their rows, and the bytes of one row. Values are read a row group
-at a time and in order, never a whole file.
+groups, with the ids and URIs of their rows, and the bytes or the password of one row. Values are read a row
+group at a time and in order, never a whole file.
 """
 
 from collections.abc import Iterator
@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from pipeline.ingest import storage
+from pipeline.ingest.data_uris import is_data_uri
 
 MAGIC: Final = b"PAR1"
+DATA: Final = "data:"
 _BATCH_ROWS: Final = 8  # decoded at once: documents may have megabytes
 
 
@@ -27,18 +29,22 @@ class Columns:
     document: str
     id: str | None
     password: str | None
+    is_messages: bool = False
+    """The documents are conversations: lists of messages, or JSON text of such."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowGroup:
-    """One row group, without its documents: `uris` is a column of URIs, or None if the column holds bytes."""
+    """One row group, without its documents: `uris` is a column of URIs, or None if the column holds bytes.
+
+    A data: address holds its document; of such a URI only this beginning is there.
+    """
 
     index: int
     first_row: int  # in the file
     count: int
     ids: list[str] | None
     uris: list[str | None] | None
-    passwords: list[str | None] | None
 
 
 def is_parquet(uri: str) -> bool:
@@ -55,12 +61,18 @@ def document_columns(uri: str) -> list[str]:
 def row_groups(uri: str, columns: Columns) -> list[RowGroup]:
     """The row groups of a file. Raises ValueError: no such column, of the wrong type, a null id."""
     with _open(uri) as file:
-        kind = _type(uri, file.schema_arrow, columns.document, "--column")
-        if not (_is_bytes(kind) or _is_text(kind)):
+        flag = "--messages-column" if columns.is_messages else "--column"
+        kind = _type(uri, file.schema_arrow, columns.document, flag)
+        if columns.is_messages and not (_is_list(kind) or _is_text(kind)):
+            raise ValueError(
+                f"column {columns.document} of {uri} is {kind}, not lists of messages or JSON text of such"
+            )
+        if not columns.is_messages and not (_is_bytes(kind) or _is_text(kind)):
             others = ", ".join(_suitable(file.schema_arrow)) or "none"
             raise ValueError(
                 f"column {columns.document} of {uri} is {kind}, not bytes or URIs; these are: {others}"
             )
+        names_files = _is_text(kind) and not columns.is_messages
         id_kind = _type(uri, file.schema_arrow, columns.id, "--id-column") if columns.id else pa.string()
         if not (_is_text(id_kind) or pat.is_integer(id_kind)):
             raise ValueError(f"column {columns.id} of {uri} holds {id_kind}, but ids are strings or integers")
@@ -83,27 +95,32 @@ def row_groups(uri: str, columns: Columns) -> list[RowGroup]:
                     first_row=first_row,
                     count=count,
                     ids=None if ids is None else [str(value) for value in ids],
-                    uris=_read(file, index, columns.document) if _is_text(kind) else None,
-                    passwords=_read(file, index, columns.password) if columns.password else None,
+                    uris=list(_uris(file, index, columns.document)) if names_files else None,
                 )
             )
             first_row += count
         return groups
 
 
+def passwords(uri: str, column: str, row_group: int) -> list[str | None]:
+    """The passwords of a row group's documents. Raises OSError, ArrowException."""
+    with _open(uri) as file:
+        return _read(file, row_group, column)
+
+
 class RowReader:
-    """Reads documents from a column of bytes, and keeps its place in the row group.
+    """Reads values of a column, and keeps its place in the row group.
 
     Parquet is decoded from a row group's start: ask for rows in their order.
     """
 
     def __init__(self) -> None:
         self._place: tuple[str, str, int] | None = None
-        self._values: Iterator[bytes | None] = iter(())
+        self._values: Iterator[Any] = iter(())
         self._next_row = 0
 
-    def read(self, uri: str, column: str, row_group: int, row: int) -> bytes | None:
-        """The bytes in `row` of a row group. Raises IndexError: no such row; OSError, ArrowException."""
+    def read(self, uri: str, column: str, row_group: int, row: int) -> Any:
+        """The value in `row` of a row group. Raises IndexError: no such row; OSError, ArrowException."""
         place = (uri, column, row_group)
         if place != self._place or row < self._next_row:
             self._values, self._next_row = _documents(*place), 0
@@ -114,11 +131,20 @@ class RowReader:
         raise IndexError(f"row group {row_group} of {uri} has no row {row}")
 
 
-def _documents(uri: str, column: str, row_group: int) -> Iterator[bytes | None]:
+def _documents(uri: str, column: str, row_group: int) -> Iterator[Any]:
     with _open(uri) as file:
-        batches = file.iter_batches(_BATCH_ROWS, row_groups=[row_group], columns=[column], use_threads=False)
-        for batch in batches:
-            yield from _values(batch.column(0), batch.schema.field(0).name, column)
+        yield from _stream(file, row_group, column)
+
+
+def _uris(file: Any, row_group: int, column: str) -> Iterator[str | None]:
+    for uri in _stream(file, row_group, column):  # a column of data: addresses is as large as its documents
+        yield DATA if uri is not None and is_data_uri(uri) else uri
+
+
+def _stream(file: Any, row_group: int, column: str) -> Iterator[Any]:
+    batches = file.iter_batches(_BATCH_ROWS, row_groups=[row_group], columns=[column], use_threads=False)
+    for batch in batches:
+        yield from _values(batch.column(0), batch.schema.field(0).name, column)
 
 
 def _read(file: Any, row_group: int, column: str) -> list[Any]:
@@ -175,6 +201,10 @@ def _is_bytes(kind: Any) -> bool:
         or pat.is_binary_view(kind)
         or pat.is_fixed_size_binary(kind)
     )
+
+
+def _is_list(kind: Any) -> bool:
+    return bool(pat.is_list(kind) or pat.is_large_list(kind))
 
 
 def _is_text(kind: Any) -> bool:

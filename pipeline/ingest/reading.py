@@ -1,46 +1,83 @@
-"""A row of SOURCES in; the bytes of its document, and the key of its content, out.
+"""A row of SOURCES in; the bytes of its document, its password, and the key of its content, out.
 
 The bytes are a whole file, an object on S3, or a value in a column of a Parquet file. A document that cannot
-be read is a DocumentError with a reason: it becomes failures of its own items, and the run goes on.
+be read is a DocumentError with a reason: it becomes failures of its own items, and the run goes on. No read
+of a local file waits for ever; those of S3 have time-outs of their own.
 """
 
 import hashlib
-from collections.abc import Mapping
-from functools import cache
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache, partial
 from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.ingest import parquet, storage
+from pipeline.ingest import messages, parquet, storage
+from pipeline.ingest.data_uris import decode, is_data_uri
+from pipeline.ingest.deadline import Beat, in_time
 from pipeline.ingest.file_types import DocumentError
+from pipeline.ingest.roots import lies_under
+from pipeline.ingest.storage import resolve
 
 MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
+_CHUNK_BYTES: Final = 64 * 2**20  # of a local file, read together
 
 
-def read_source(source: Mapping[str, Any]) -> bytes:
-    """The bytes of a row of SOURCES. Raises DocumentError: missing, unreadable, too_large, null_value.
+def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
+    """The bytes of a row of SOURCES.
 
-    Rows of one Parquet row group are read fastest in their order and in one process: see `listing.split`.
+    Raises DocumentError: missing, unreadable, too_large, null_value, and not_allowed: a row of a Parquet file
+    names what lies under none of the `roots`. Rows of one Parquet row group are read fastest in their order
+    and in one process: see `listing.split`.
     """
     uri, location = source["uri"], source["location"]
-    try:
+    with _explained(uri):
         if location is None:
             data = None
-        elif source["column"] is None:
-            data = _read_file(uri, location)
+        elif source["column"] is not None:
+            value = _read_row(location, source["column"], source["row_group"], source["row"])
+            data = decode(value) if isinstance(value, str) else value
         else:
-            data = _row_reader().read(location, source["column"], source["row_group"], source["row"])
-    except (FileNotFoundError, IndexError) as error:
-        raise DocumentError("missing", f"{uri} is no longer there, or never was") from error
-    except OSError as error:
-        raise DocumentError("unreadable", storage.explain(uri, error)) from error
-    except (ValueError, pa.ArrowException) as error:  # no such scheme; a damaged Parquet file
-        raise DocumentError("unreadable", f"{uri} cannot be read: {error}") from error
+            data = _read_file(uri, location, None if source["parquet"] is None else roots)
     if data is None:
         raise DocumentError("null_value", f"{uri} is null")
-    if len(data) > MAX_BYTES:  # a file is not even read
-        raise DocumentError("too_large", f"{uri} has {len(data)} bytes, the limit is {MAX_BYTES}")
+    _check_size(uri, len(data))
     return data
+
+
+def read_conversation(source: Mapping[str, Any]) -> bytes:
+    """The conversation of a row of SOURCES, as `messages.to_json` has it. Raises DocumentError: as above."""
+    uri, folder = source["uri"], source["location"].rpartition("/")[0]
+    with _explained(uri):
+        value = _read_row(source["location"], source["column"], source["row_group"], source["row"])
+    if value is None:
+        raise DocumentError("null_value", f"{uri} is null")
+    data = messages.to_json(value, uri, partial(resolve, folder))
+    _check_size(uri, len(data))
+    return data
+
+
+def read_named(address: str, name: str, roots: Sequence[str]) -> bytes:
+    """What a conversation names: a data: address, or a file or an object under one of the roots.
+
+    Raises DocumentError: missing, unreadable, too_large, not_allowed.
+    """
+    with _explained(name):
+        if is_data_uri(address):
+            return decode(address)
+        return _read_file(name, address, roots)
+
+
+def read_password(source: Mapping[str, Any]) -> str | None:
+    """The password beside a row of a Parquet file, if there is one. Raises DocumentError: see above."""
+    if source["password_column"] is None:
+        return None
+    with _explained(source["uri"]):
+        place = source["parquet"], source["password_column"], source["row_group"]
+        password: str | None = _passwords(*place)[source["row"]]
+    return password
 
 
 def content_key(data: bytes) -> str:
@@ -48,14 +85,73 @@ def content_key(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _read_file(uri: str, location: str) -> bytes:
+@contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Errors of reading become a DocumentError."""
+    try:
+        yield
+    except (FileNotFoundError, IndexError) as error:
+        raise DocumentError("missing", f"{uri} is no longer there, or never was") from error
+    except OSError as error:
+        if error.filename is not None:
+            error.filename = None  # it may be no UTF-8, or as long as the row made it: tables name the uri
+        raise DocumentError("unreadable", storage.explain(uri, error)) from error
+    except (ValueError, pa.ArrowException) as error:  # no such scheme; a damaged Parquet file
+        raise DocumentError("unreadable", f"{uri} cannot be read: {error}") from error
+
+
+def _check_size(uri: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise DocumentError("too_large", f"{uri} has {size} bytes, the limit is {MAX_BYTES}")
+
+
+def _check_allowed(uri: str, location: str, roots: Sequence[str] | None) -> None:
+    if roots is not None and not lies_under(location, roots):
+        raise DocumentError("not_allowed", f"{uri} lies outside the inputs' folders, and in no --allow-root")
+
+
+def _read_file(uri: str, location: str, roots: Sequence[str] | None) -> bytes:
+    """A whole file or object; with `roots` it must lie under one of them."""
+    if not location.startswith("s3://"):
+        return in_time(lambda beat: _read_local(uri, location, roots, beat))
+    _check_allowed(uri, location, roots)
     with storage.open_input(location) as file:
-        if file.size() > MAX_BYTES:
-            raise DocumentError("too_large", f"{uri} has {file.size()} bytes, the limit is {MAX_BYTES}")
+        _check_size(uri, file.size())
         data: bytes = file.read()
     return data
+
+
+def _read_local(uri: str, location: str, roots: Sequence[str] | None, beat: Beat) -> bytes:
+    _check_allowed(uri, location, roots)
+    file = storage.open_file(location)
+    try:
+        # Again, of the file that was opened: a link may have been turned since.
+        _check_allowed(uri, os.readlink(f"/proc/self/fd/{file}"), roots)
+        _check_size(uri, os.fstat(file).st_size)
+        chunks, size = [], 0
+        while chunk := os.read(file, _CHUNK_BYTES):
+            beat()
+            chunks.append(chunk)
+            size += len(chunk)
+            _check_size(uri, size)
+    finally:
+        os.close(file)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _read_row(location: str, column: str, row_group: int, row: int) -> Any:
+    try:
+        return in_time(lambda beat: _row_reader().read(location, column, row_group, row))
+    except TimeoutError:
+        _row_reader.cache_clear()  # the thread that hangs has this one
+        raise
 
 
 @cache  # one a process: it keeps its place in a row group from one call to the next
 def _row_reader() -> parquet.RowReader:
     return parquet.RowReader()
+
+
+@lru_cache(maxsize=4)  # row groups whose rows one task reads, and another one beside it
+def _passwords(location: str, column: str, row_group: int) -> list[str | None]:
+    return in_time(lambda beat: parquet.passwords(location, column, row_group))

@@ -57,14 +57,51 @@ def absolute(given: str) -> str:
     return given if "://" in given else os.path.abspath(os.path.expanduser(given))
 
 
+def resolve(folder: str, uri: str) -> str:
+    """A URI in a column: a relative path starts at the Parquet file's folder."""
+    return uri if "://" in uri or uri.startswith("/") else f"{folder}/{uri}"
+
+
 def open_input(uri: str) -> Any:
     """A file to read and seek in, a pyarrow NativeFile. Raises ValueError, and OSError: see `explain`."""
     if uri.startswith("s3://"):
         filesystem, path = _s3(uri)
         return filesystem.open_input_file(path)
-    if "://" in uri and not uri.startswith("file://"):
-        raise ValueError(f"{uri} cannot be read: give a path, file:// or s3://bucket/key")
-    return pa.OSFile(os.fsencode(_local_path(uri)))
+    file = open_file(uri)
+    try:
+        return pa.OSFile(f"/proc/self/fd/{file}")  # this very file, whatever its name leads to by now
+    finally:
+        os.close(file)
+
+
+def open_file(uri: str) -> int:
+    """The descriptor of a local file that is open for reading. Raises as `open_input` does.
+
+    Only regular files: to open a pipe waits for who writes to it, and a device may do anything.
+    """
+    file = os.open(local_path(uri), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(file)
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
+        raise OSError(f"it is {what}, not a file")
+    return file
+
+
+def is_folder(uri: str) -> bool:
+    """Whether there is a folder, or on S3 an object below this prefix. Raises ValueError, and OSError.
+
+    What may not be looked at is none: a role often has the rights to a prefix, and not to those above it.
+    """
+    if not uri.startswith("s3://"):
+        return os.path.isdir(local_path(uri))
+    filesystem, path = _s3(uri)
+    try:
+        return bool(filesystem.get_file_info(path).type == pafs.FileType.Directory)
+    except OSError as error:
+        if "ACCESS_DENIED" in str(error):
+            return False
+        raise
 
 
 def read_start(uri: str, size: int) -> bytes:
@@ -105,7 +142,7 @@ _REFUSALS = {
 }
 
 
-def _fixed(pattern: str) -> str:
+def fixed_folder(pattern: str) -> str:
     """The folder of a glob that has no wildcard yet: /a of /a/b*/c.pdf."""
     return re.split(r"[*?[]", pattern, maxsplit=1)[0].rpartition("/")[0]
 
@@ -114,8 +151,7 @@ def _fixed(pattern: str) -> str:
 
 
 def _find_locally(given: str) -> Found:
-    path = _local_path(given) if given.startswith("file://") else os.path.expanduser(given)
-    path = os.path.abspath(path)
+    path = typed_path(given)
     if os.path.isdir(path):
         return Found(entries=sorted(_walk(path)), folder=path)
     if os.path.isfile(path):
@@ -128,7 +164,9 @@ def _find_locally(given: str) -> Found:
     if not matches:
         raise ValueError(f"input {given} matches no file")
     # A set, since ** finds a folder and the files in it.
-    return Found(entries=sorted({entry for match in matches for entry in _walk(match)}), folder=_fixed(path))
+    return Found(
+        entries=sorted({entry for match in matches for entry in _walk(match)}), folder=fixed_folder(path)
+    )
 
 
 def _walk(path: str) -> Iterator[Entry]:
@@ -168,8 +206,18 @@ def _local_uri(path: str) -> str:
     return path
 
 
-def _local_path(uri: str) -> str:
-    return os.fsdecode(unquote_to_bytes(urlsplit(uri).path)) if uri.startswith("file://") else uri
+def local_path(uri: str) -> str:
+    """The path that a path or a file:// address names. Raises ValueError for another address."""
+    if uri.startswith("file://"):
+        return os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
+    if "://" in uri:
+        raise ValueError(f"{uri} cannot be read: give a path, file:// or s3://bucket/key")
+    return uri
+
+
+def typed_path(given: str) -> str:
+    """The absolute path of a local input, as a person types it."""
+    return os.path.abspath(local_path(given) if "://" in given else os.path.expanduser(given))
 
 
 # S3
@@ -177,11 +225,15 @@ def _local_path(uri: str) -> str:
 
 def _s3(uri: str) -> tuple[pafs.FileSystem, str]:
     """pyarrow's file system for the bucket of a uri, and the uri's path in it: bucket/key."""
-    path = uri.removeprefix("s3://").rstrip("/")
-    bucket = path.partition("/")[0]
+    return _bucket(check_bucket(uri)), uri.removeprefix("s3://").rstrip("/")
+
+
+def check_bucket(uri: str) -> str:
+    """The bucket of an address. Raises ValueError if it names none."""
+    bucket = uri.removeprefix("s3://").partition("/")[0]
     if not re.fullmatch(r"[A-Za-z0-9._-]{3,255}", bucket):
         raise ValueError(f"{uri} names no bucket: it should read s3://bucket/prefix")
-    return _bucket(bucket), path
+    return bucket
 
 
 @cache  # on AWS, each call asks for the bucket's region
@@ -202,7 +254,7 @@ def _find_on_s3(given: str) -> Found:
             raise ValueError(f"input {given}: the bucket {bucket} does not exist")
         if not glob.has_magic(key):
             raise ValueError(f"input {given}: there is no such object or folder; to match names, end with *")
-        folder, pattern = _fixed(path), _glob_pattern(path)
+        folder, pattern = fixed_folder(path), _glob_pattern(path)
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
     objects = [
         info

@@ -1,16 +1,22 @@
 """A completion in; one row of answers or one row of failures out.
 
-A free answer is the text without the white space around it. A target's answer is one JSON object of the
-target's fields. White space and one ```json fence around it are dropped; other text beside it is an error.
-Every field may be null in the JSON, but null in a field that cannot be null is the failure `missing_field`:
-nothing is repaired, filled in or guessed. A free answer that the token limit cut is an answer with
-finish_reason "length"; a target's is the failure `truncated`, unless the object was complete. A target's text
-was decoded under its JSON schema (`model.text.grammar`): `invalid_json` and `invalid_value` come of
-validators and constraints that JSON Schema does not know.
+A free answer is the text before a stop string, without the white space around it. One that the token limit
+cut is an answer with finish_reason "length".
+
+A transcription is the text as it is written, without blank lines around it and without one ```markdown fence;
+of a blank page it is empty. Of a page that is cut by the token limit, or that goes round in a loop, it is the
+failure `truncated` or `repetition`: half a page must not pass for a page. The failure has the raw text.
+
+A target's answer is one JSON object of the target's fields. White space and one ```json fence around it are
+dropped; other text beside it is an error. Every field may be null in the JSON, but null in a field that
+cannot be null is the failure `missing_field`: nothing is repaired, filled in or guessed. One that the token
+limit cut is the failure `truncated`, unless the object was complete. A target's text was decoded under its
+JSON schema (`model.text.grammar`): `invalid_json` and `invalid_value` come of validators and constraints that
+JSON Schema does not know.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from typing import Any, TypeVar
 
@@ -19,12 +25,13 @@ from pydantic import BaseModel, ValidationError
 from model.text.tokenizer import Tokenizer
 from pipeline.parse.confidence import confidences
 from pipeline.parse.json_spans import InvalidJson, Leaf, parse
-from pipeline.plan.plan import Plan
+from pipeline.plan.plan import MARKDOWN, Plan
 from schemas.arrow import check_json, to_row
 from schemas.rows import Answer, Failure, FieldConfidence, Stage, answer_row
-from schemas.targets import load_target
 
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL)
+MARKDOWN_FENCE = re.compile(r"\s*```(?:markdown|md)[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
+BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
 # finish_reason -> reason of the failure
 CUT_SHORT = {"length": "truncated", "repetition": "repetition", "grammar": "grammar"}
 ENGINE_ERROR = re.compile(r"([A-Z]\w*Error): (.*)", re.DOTALL)  # "ValueError: ..."
@@ -38,8 +45,12 @@ class AnswerError(ValueError):
     """The text is no answer. `reason` is the word to count by."""
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(reason, message)  # both, so that it can be pickled
         self.reason = reason
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
 
 
 def read_answer(raw_text: str) -> str:
@@ -48,6 +59,21 @@ def read_answer(raw_text: str) -> str:
     if not answer:
         raise AnswerError("empty_answer", "the model wrote nothing")
     return answer
+
+
+def read_markdown(raw_text: str, finish_reason: str) -> tuple[int, int]:
+    """Where a page's transcription stands in the text. Raises AnswerError `truncated` or `repetition`."""
+    if finish_reason in CUT_SHORT:
+        reason = CUT_SHORT[finish_reason]
+        what = "went round in a loop" if reason == "repetition" else "was cut by the token limit"
+        raise AnswerError(reason, f"the transcription {what}; the raw text has what there is of it")
+    fence = MARKDOWN_FENCE.fullmatch(raw_text)
+    start, end = fence.span(1) if fence else (0, len(raw_text))
+    if not raw_text[start:end].strip():
+        return start, start
+    blank = BLANK_LINES.match(raw_text, start, end)
+    assert blank is not None, raw_text
+    return blank.end(), start + len(raw_text[start:end].rstrip())
 
 
 def read_target(target: type[Target], raw_text: str) -> Target:
@@ -72,32 +98,50 @@ def value_spans(raw_text: str) -> list[Leaf]:
     return _parse(raw_text)[1]
 
 
-def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) -> Answer | Failure:
-    """The row for one item; `row` has the columns of `rows.COMPLETIONS`."""
+def read_completion(
+    row: Mapping[str, Any],
+    plan: Plan,
+    tokenizer: Tokenizer,
+    validate: Callable[[str], object] | None = None,
+) -> Answer | Failure:
+    """The row for one item; `row` has the columns of `rows.COMPLETIONS`.
+
+    `validate` reads a target's text; it has the errors of `read_target`, and gives an object with the
+    target's fields. None: the target's validators may run in this process.
+    """
     if row["finish_reason"] == "error":
         named = ENGINE_ERROR.fullmatch(row["error"])
         reason = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", named[1]).lower() if named else "engine_error"
         return _failure(row, plan, "generate", reason, named[2] if named else row["error"], None)
-    raw_text = tokenizer.decode(row["token_ids"])
-    target = load_target(plan.target) if plan.target else None
+    raw_text = text = tokenizer.decode(row["token_ids"])
+    if row["stopped_at"] is not None:  # the bytes end before a stop string, and so with a whole character
+        written = b"".join(map(tokenizer.token_bytes, row["token_ids"]))
+        text = written[: row["stopped_at"]].decode(errors="replace")
+    ask = plan.asks[row["ask"]]
+    target = ask.model
     leaves: list[Leaf] = []
-    answer: BaseModel | str
+    answer: object
+    body = _body(text)
     try:
-        if target:
-            answer, leaves = read_target(target, raw_text), value_spans(raw_text)
+        if ask.target == MARKDOWN:
+            body = read_markdown(text, row["finish_reason"])
+            answer = text[slice(*body)]
+        elif target:
+            answer = validate(raw_text) if validate else read_target(target, raw_text)
+            leaves = value_spans(raw_text)
         else:
-            answer = read_answer(raw_text)
+            answer = read_answer(text)
     except AnswerError as error:
         reason = error.reason
         if reason == "invalid_json":
             reason = CUT_SHORT.get(row["finish_reason"], reason)
         return _failure(row, plan, "parse", reason, row["error"] or str(error), raw_text)
     spans = [(leaf.start, leaf.end) for leaf in leaves]
-    whole, *each = confidences([_body(raw_text), *spans], row["token_ids"], row["logprobs"], tokenizer)
-    return answer_row(target).model_validate(
+    whole, *each = confidences([body, *spans], row["token_ids"], row["logprobs"], tokenizer)
+    checked = Answer.model_validate(
         {
             **_item(row, plan),
-            "answer": answer,
+            "answer": "",
             "raw_text": raw_text,
             "confidence": whole,
             "fields": [
@@ -116,11 +160,14 @@ def read_completion(row: Mapping[str, Any], plan: Plan, tokenizer: Tokenizer) ->
             "prompt_key": row["prompt_key"],
         }
     )
+    # Without a second look at the answer, which would run the target's validators in this process.
+    return answer_row(target).model_construct(**dict(checked) | {"answer": answer})
 
 
 def _item(row: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
     columns = ("item_key", "source_key", "uri", "page_first", "page_last", "question_id", "question")
-    return {"settings_key": plan.settings_key, "run_id": plan.run_id} | {name: row[name] for name in columns}
+    settings_key = plan.asks[row["ask"]].settings_key
+    return {"settings_key": settings_key, "run_id": plan.run_id} | {name: row[name] for name in columns}
 
 
 def _failure(
@@ -128,7 +175,7 @@ def _failure(
 ) -> Failure:
     return Failure(
         **_item(row, plan),
-        target=plan.target,
+        target=plan.asks[row["ask"]].label,
         stage=stage,
         reason=reason,
         message=message,

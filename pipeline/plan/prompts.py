@@ -1,10 +1,10 @@
-"""The wording of the prompts, and their tokens.
+"""The wording of the prompts, as messages, and their tokens. Nothing else writes prompts.
 
-In: a question's text or a target's class. Out: the user's text, and token ids that are split where the
-questions of one page branch: a prefix (beginning, pictures), shared and computed once, and a suffix for each
-question. Pictures come first, as Pixtral was trained. The split is cut from the tokens of the whole
-conversation, so it never changes them. A changed wording must change WORDING_VERSION: it is part of the
-settings key.
+In: what is asked, and the pictures of the pages. Out: a conversation, and its token ids, split where the
+conversations of one page branch: a prefix (beginning, pictures), shared and computed once, and a suffix for
+each question. Pictures come first, as Pixtral was trained. The split is cut from the tokens of the whole
+conversation, so it never changes them. A changed wording must change its version: it is part of the settings
+key.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from model.text.tokenizer import ImagePlaceholder, Message, Text, Tokenizer
+from pipeline.ingest.messages import Turn
+from pipeline.plan.plan import MARKDOWN, Ask
 from schemas.arrow import json_schema
+from schemas.targets import Question
 from schemas.types import Json
 
-WORDING_VERSION = 1
+WORDING_VERSION = 1  # of questions and targets
+MARKDOWN_VERSION = 1  # of transcription
 SHAPE_REQUEST = "Extract as JSON. Dates are YYYY-MM-DD, missing values are null."
 
 
@@ -30,12 +34,24 @@ def question_prompt(question: str) -> str:
 def target_prompt(model: type[BaseModel]) -> str:
     """The request for a target's fields as JSON: their shape, then the descriptions that they have."""
     schema = json_schema(model)
-    return "\n".join([shape_prompt(skeleton(schema)), *_descriptions(schema)])
+    whole = [schema["description"]] if "description" in schema else []
+    return "\n".join([*whole, shape_prompt(skeleton(schema)), *_descriptions(schema)])
 
 
 def shape_prompt(shape: str) -> str:
     """The request for JSON of a shape in `skeleton`'s notation."""
     return f"{SHAPE_REQUEST}\n{shape}"
+
+
+def markdown_prompt(*, keep_headers: bool) -> str:
+    """The request for a page as Markdown."""
+    edges = "Keep" if keep_headers else "Leave out"
+    return (
+        "Transcribe this page as Markdown. Write all of its text, word for word, in the order in which it is "
+        "read. Write headings with #, lists with - or 1., tables as Markdown, or as HTML where cells span "
+        f"rows or columns, and formulas as LaTeX between $ or $$. {edges} page headers, page footers and "
+        "page numbers. Write the Markdown alone."
+    )
 
 
 def skeleton(schema: Json) -> str:
@@ -89,12 +105,59 @@ class Prompt:
     branches: list[list[int]]
 
 
-def tokenize(tokenizer: Tokenizer, pictures: Sequence[ImagePlaceholder], texts: Sequence[str]) -> Prompt:
-    """The ids of a user turn: the pictures, then one of `texts`. ValueError without a picture or a text."""
-    if not pictures or not texts:
-        raise ValueError(
-            f"a prompt needs at least one picture and one text, not {len(pictures)} and {len(texts)}"
-        )
-    turns = [tokenizer.encode_conversation([Message("user", (*pictures, Text(text)))]) for text in texts]
-    cut = len(turns[0]) - turns[0][::-1].index(tokenizer.img_end)
-    return Prompt(prefix=turns[0][:cut], branches=[turn[cut:] for turn in turns])
+def conversation(ask: Ask, question: Question, pictures: Sequence[ImagePlaceholder]) -> list[Message]:
+    """What is asked about the pictures of pages, as messages."""
+    return about(pictures, _request(ask, question), ask.system)
+
+
+def about(pictures: Sequence[ImagePlaceholder], request: str, system: str | None = None) -> list[Message]:
+    """A request about pictures, as a conversation."""
+    first = [] if system is None else [Message("system", (Text(system),))]
+    return [*first, Message("user", (*pictures, Text(request)))]
+
+
+def chat(turns: Sequence[Turn], pictures: Sequence[ImagePlaceholder], system: str | None) -> list[Message]:
+    """A conversation that a document holds, with the pictures of its images in their order.
+
+    A system prompt of the run's comes before those of the conversation.
+    """
+    left = iter(pictures)
+    first = [] if system is None else [Message("system", (Text(system),))]
+    said = [
+        Message(turn.role, tuple(Text(part) if isinstance(part, str) else next(left) for part in turn.parts))
+        for turn in turns
+    ]
+    return [*first, *said]
+
+
+def _request(ask: Ask, question: Question) -> str:
+    if ask.target == MARKDOWN:
+        return markdown_prompt(keep_headers=ask.keep_headers)
+    if ask.model is not None:
+        return target_prompt(ask.model)
+    return question.text if ask.style == "free" else question_prompt(question.text)
+
+
+def tokenize(tokenizer: Tokenizer, conversations: Sequence[Sequence[Message]]) -> Prompt:
+    """The ids of conversations that begin with the same messages up to their last image.
+
+    The prefix ends with that image. Without images it is what all of them begin with, but for a last token.
+    ValueError: as `encode_conversation`; or there are no conversations, or they differ in their images.
+    """
+    if not conversations:
+        raise ValueError("a prompt needs at least one conversation")
+    turns = [tokenizer.encode_conversation(messages) for messages in conversations]
+    if tokenizer.img_end in turns[0]:
+        cut = len(turns[0]) - turns[0][::-1].index(tokenizer.img_end)
+    else:
+        cut = _common(turns)
+    prefix = turns[0][:cut]
+    if any(turn[:cut] != prefix or tokenizer.img_end in turn[cut:] for turn in turns):
+        raise ValueError("the conversations of a prompt differ before the end of their last image")
+    return Prompt(prefix=prefix, branches=[turn[cut:] for turn in turns])
+
+
+def _common(turns: Sequence[list[int]]) -> int:
+    """How many ids all of them begin with, while each has one left."""
+    longest = min(map(len, turns)) - 1
+    return next((at for at in range(longest) if len({turn[at] for turn in turns}) > 1), longest)

@@ -46,6 +46,7 @@ OPENED = pa.struct(
 SHARED_ITEM = pa.struct(
     [
         ("item_key", pa.string()),
+        ("ask", pa.int32()),  # its number in the plan
         ("owner", pa.string()),  # the item that is asked
         ("source_key", pa.string()),
         ("uri", pa.string()),
@@ -76,7 +77,7 @@ _EVERYWHERE = [
     ("stage", pa.string()),  # this and the next two: of a FAILED row
     ("reason", pa.string()),
     ("message", pa.string()),
-    ("left", pa.list_(pa.string())),  # of a FAILED row: its questions, by their ids
+    ("left", pa.list_(pa.string())),  # of a FAILED row: the keys of its items
     ("documents", pa.list_(OPENED)),  # of a DOCUMENTS row
     ("shared", pa.list_(SHARED_ITEM)),  # of a DOCUMENTS or a SHARED row
     *((name, pa.float64()) for name in SECONDS),
@@ -102,7 +103,8 @@ GROUPS = pa.schema(
     [
         *_EVERYWHERE,
         ("prefix_ids", pa.list_(pa.int32())),
-        ("item_keys", pa.list_(pa.string())),  # this and the next four: one element a question
+        ("item_keys", pa.list_(pa.string())),  # this and the next five: one element a question
+        ("asks", pa.list_(pa.int32())),
         ("question_ids", pa.list_(pa.string())),
         ("questions", pa.list_(pa.string())),
         ("prompt_keys", pa.list_(pa.string())),
@@ -118,6 +120,7 @@ COMPLETIONS = pa.schema(
     [
         *_EVERYWHERE,
         ("item_key", pa.string()),
+        ("ask", pa.int32()),
         ("question_id", pa.string()),
         ("question", pa.string()),
         ("prompt_key", pa.string()),
@@ -127,16 +130,27 @@ COMPLETIONS = pa.schema(
         ("finish_reason", pa.string()),
         ("prompt_tokens", pa.int64()),
         ("cached_tokens", pa.int64()),
+        ("stopped_at", pa.int64()),  # bytes of the answer before a stop string
         ("error", pa.string()),
     ]
 )
 
 
-def result_schema(target: type[BaseModel] | None) -> pa.Schema:
-    """The last stage's rows. ANSWER and FAILURE rows each hold the row of their table as a struct."""
-    own = [("answer", arrow_type(answer_row(target))), ("failure", arrow_type(Failure))]
-    keys = [("item_key", pa.string()), ("shared_from", pa.string())]
-    return pa.schema([*_EVERYWHERE, *keys, *own])
+def result_schema(*models: type[BaseModel] | None) -> pa.Schema:
+    """The last stage's rows, of asks with these targets (None: of text).
+
+    ANSWER and FAILURE rows each hold the row of their table as a struct, in the column `column_of`.
+    """
+    answers = [
+        (column_of(ANSWER, number), arrow_type(answer_row(model))) for number, model in enumerate(models)
+    ]
+    keys = [("item_key", pa.string()), ("ask", pa.int32()), ("shared_from", pa.string())]
+    return pa.schema([*_EVERYWHERE, *keys, *answers, (FAILURE, arrow_type(Failure))])
+
+
+def column_of(kind: str, ask: int) -> str:
+    """The column with the struct of an ANSWER or a FAILURE row; answers of different asks differ in type."""
+    return f"{ANSWER}_{ask}" if kind == ANSWER and ask else kind
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:

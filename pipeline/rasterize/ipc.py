@@ -1,7 +1,7 @@
 """The messages between a worker and its sandboxed child: JSON, and behind it the bytes of a document.
 
 There are no pickles: a hostile document may have taken the child over, and the worker reads nothing but text
-from it.
+from it, of a bounded length. What the text says is checked in `replies`.
 """
 
 import json
@@ -10,6 +10,7 @@ import struct
 from io import BufferedReader
 from typing import Any, Final
 
+MOST_TEXT: Final = 2**16  # bytes of a reply's JSON: the child cuts the sentences in it far below
 _HEADER: Final = struct.Struct("<IQ")  # bytes of JSON, bytes of the document
 
 Message = dict[str, Any]
@@ -17,6 +18,10 @@ Message = dict[str, Any]
 
 class Closed(Exception):
     """The other side is gone."""
+
+
+class Malformed(Exception):
+    """What the child sent is no reply. The text says why, and quotes nothing of it."""
 
 
 def send(connection: socket.socket, message: Message, document: bytes = b"") -> None:
@@ -31,10 +36,7 @@ def send(connection: socket.socket, message: Message, document: bytes = b"") -> 
 
 
 def receive(stream: BufferedReader) -> tuple[Message, bytes]:
-    """The next message and its document, empty if there is none, from `makefile("rb")` of a connection.
-
-    Raises as `send` does.
-    """
+    """The worker's next message and its document, empty if there is none, in the child. Raises Closed."""
     text_size, document_size = _HEADER.unpack(_read(stream, _HEADER.size))
     message: Message = json.loads(_read(stream, text_size))
     return message, _read(stream, document_size)
@@ -48,3 +50,39 @@ def _read(stream: BufferedReader, size: int) -> bytes:
     if len(data) < size:
         raise Closed
     return data
+
+
+class Reply:
+    """A child's reply as it comes, in the worker: one message without a document, and nothing behind it."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def take(self, connection: socket.socket) -> Message | None:
+        """Reads what is there; the message, once it is whole. Raises Closed, Malformed."""
+        most = _HEADER.size + MOST_TEXT
+        try:
+            some = connection.recv(most + 1 - len(self._data), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError as error:
+            raise Closed from error
+        if not some:
+            raise Closed
+        self._data += some
+        if len(self._data) < _HEADER.size:
+            return None
+        text_size, document_size = _HEADER.unpack_from(self._data)
+        if text_size > MOST_TEXT or document_size:
+            raise Malformed(f"of {text_size} bytes and {document_size} behind them")
+        if len(self._data) < _HEADER.size + text_size:
+            return None
+        if len(self._data) > _HEADER.size + text_size:
+            raise Malformed("with more behind it")
+        try:
+            message = json.loads(self._data[_HEADER.size :])
+        except (ValueError, RecursionError) as error:
+            raise Malformed("that is no JSON") from error
+        if not isinstance(message, dict):
+            raise Malformed("that is no object of JSON")
+        return message

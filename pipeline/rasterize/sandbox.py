@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, DocumentError, PageError
 from pipeline.plan.limits import Limits
 from pipeline.rasterize.ipc import Message
+from pipeline.rasterize.replies import DRAWN, OPENED
 from pipeline.rasterize.supervisor import Child, Died, SharedBuffer
 
 MAX_TIMEOUTS: Final = 3  # of one document, before its other pages are not tried
@@ -54,14 +55,14 @@ class Sandbox:
         if self._document is not document:
             if self._document is not None:
                 self.forget(self._document)
-            reply = self._child.ask(document.opening, document.data)
+            reply = self._child.ask(document.opening, OPENED, document.data)
             if "reason" in reply:
                 return reply
             self._document = document
             if request is None:
                 return reply
         assert request is not None, document.name
-        return self._child.ask(request)
+        return self._child.ask(request, DRAWN)
 
     def forget(self, document: "Document") -> None:
         """Closes the document in the child if it is open there."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from pipeline.rasterize.ipc import Closed, Message, receive, send
 from pipeline.rasterize.pdf import DocumentError, Opened, open_document, rasterize
+from pipeline.rasterize.replies import MOST_CHARACTERS
 
 PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
@@ -41,19 +42,20 @@ def serve(connection: socket.socket, buffer_file: int) -> None:
                 case "draw":
                     assert opened is not None
                     pixels, note, damaged = rasterize(opened, **message, buffer=buffer)
-                    reply = {
-                        "height": pixels.shape[0],
-                        "width": pixels.shape[1],
-                        "note": note,
-                        "damaged": damaged,
-                    }
+                    reply = {"height": pixels.shape[0], "width": pixels.shape[1]}
+                    reply |= {"note": note and _sentence(note), "damaged": damaged}
                 case "close":
                     assert opened is not None
                     opened.close()
                     continue  # nobody waits for it
         except DocumentError as error:
-            reply = {"reason": error.reason, "message": error.message}
+            reply = {"reason": error.reason, "message": _sentence(error.message)}
         send(connection, reply)
+
+
+def _sentence(text: str) -> str:
+    """What a table can hold: bytes of a document that are no UTF-8 came into some of MuPDF's messages."""
+    return text.encode(errors="backslashreplace").decode()[:MOST_CHARACTERS]
 
 
 def confine(parent: int, limit: int) -> None:

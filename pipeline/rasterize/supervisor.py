@@ -1,11 +1,13 @@
 """The supervisor of a sandboxed child process: starts it, asks it, watches it, kills it at its limits.
 
-In: requests. Out: replies, or the reason why the child died. The limit of time is on the seconds that the
-child computes, so that a busy machine changes no outcome. The limit of memory is on the memory in use (RSS).
-A limit of address space (RLIMIT_AS) would be wrong: MuPDF leaves out of a page the parts that it finds no
-memory for, and the page would count as drawn. The kernel ends the child with its worker, however that dies.
+In: requests. Out: replies of the form that was asked for, or the reason why the child died; one that replies
+anything else is killed, and counts as crashed. The limit of time is on the seconds that the child computes,
+so that a busy machine changes no outcome. The limit of memory is on the memory in use (RSS). A limit of
+address space (RLIMIT_AS) would be wrong: MuPDF leaves out of a page the parts that it finds no memory for,
+and the page would count as drawn. The kernel ends the child with its worker, however that dies.
 """
 
+import fcntl
 import mmap
 import os
 import select
@@ -17,16 +19,19 @@ import time
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
-from io import BufferedReader
 from typing import Final
 
 import numpy as np
 
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import ROOT
-from pipeline.rasterize.ipc import Closed, Message, receive, send
+from pipeline.rasterize.ipc import Closed, Malformed, Message, Reply, send
+from pipeline.rasterize.replies import READY, Form, check
 
+PROGRAM: Final = "pipeline.rasterize.sandbox_main"
 START_SECONDS: Final = 120  # it takes 0.4; after that something is wrong with the machine
+END_SECONDS: Final = 10  # for a child that has closed its end to be gone
+MOST_WORDS: Final = 500  # characters of what a child says last
 WATCH_SECONDS: Final = 0.02  # between two looks at a busy child
 PATIENCE: Final = 10  # times page_seconds that it may last on a machine that gives it little to compute
 # The rest of the environment stays here: credentials are none of a hostile document's business.
@@ -48,9 +53,11 @@ class SharedBuffer:
     """Memory of both processes: the child writes pixels to it, and its worker reads them there."""
 
     def __init__(self, size: int) -> None:
-        self.file = os.memfd_create("quire-pixels")
+        self.file = os.memfd_create("quire-pixels", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         weakref.finalize(self, os.close, self.file)
         os.ftruncate(self.file, size)  # takes memory only where something was written
+        # Where a child had made it shorter, its worker would die of SIGBUS as it reads a page.
+        fcntl.fcntl(self.file, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         self.pixels = np.frombuffer(mmap.mmap(self.file, size), np.uint8)
 
 
@@ -60,14 +67,13 @@ class Child:
     def __init__(self, limits: Limits, buffer: SharedBuffer) -> None:
         self._limits = limits
         self._connection, theirs = socket.socketpair()
-        self._replies = self._connection.makefile("rb")
         self._noise, noise = os.pipe()  # the child's stderr: why it crashed, and libraries' warnings
         for end in (self._noise, noise):
             os.set_blocking(end, False)  # writes beyond a full pipe are dropped
         with theirs:
             self._process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "pipeline.rasterize.sandbox_main"),
+                    *(sys.executable, "-m", PROGRAM),
                     *map(str, (theirs.fileno(), buffer.file, os.getpid(), limits.page_bytes)),
                 ],
                 cwd=ROOT,
@@ -81,15 +87,13 @@ class Child:
             )
         os.close(noise)
         self._usage = os.open(f"/proc/{self._process.pid}/stat", os.O_RDONLY)
-        self._end = weakref.finalize(
-            self, _end, self._process, (self._replies, self._connection), (self._noise, self._usage)
-        )
+        self._end = weakref.finalize(self, _end, self._process, self._connection, (self._noise, self._usage))
         self._poll = select.poll()
         self._poll.register(self._connection, select.POLLIN)
         self._held = 0  # bytes of its document
         self._connection.settimeout(START_SECONDS)
         try:
-            receive(self._replies)
+            self._reply(READY, START_SECONDS, START_SECONDS)
         except TimeoutError:
             raise self._put_down("timeout", "waited for a process that did not start") from None
         except Closed:
@@ -108,36 +112,50 @@ class Child:
 
     def tell(self, message: Message) -> None:
         """Sends a message that has no reply. If the child is dead, the next `ask` says so."""
-        with suppress(Closed):
+        try:
             send(self._connection, message)
+        except Closed:
+            return
+        except TimeoutError:
+            self.kill()  # it does not read what it is sent
 
-    def ask(self, message: Message, document: bytes = b"") -> Message:
-        """The reply. Raises Died."""
+    def ask(self, message: Message, form: Form, document: bytes = b"") -> Message:
+        """The reply, which has this form or is a failure. Raises Died."""
         self._last_words()  # read and dropped: they are of earlier requests
         self._held = len(document) or self._held
-        self._connection.settimeout(PATIENCE * self._limits.page_seconds)
+        patience = PATIENCE * self._limits.page_seconds
+        self._connection.settimeout(patience)
         try:
             send(self._connection, message, document)
-            self._watch()
-            return receive(self._replies)[0]
+            return self._reply(form, self._limits.page_seconds, patience)
         except Closed:
             raise self._post_mortem() from None
         except TimeoutError:
             raise self._put_down("timeout", "took too long, though it computed little") from None
 
-    def _watch(self) -> None:
-        """Returns when there is something to read. Raises Died, TimeoutError."""
+    def _reply(self, form: Form, page_seconds: float, patience: float) -> Message:
+        """Watches the child until its reply is whole. Raises Closed, Died, TimeoutError."""
         started, computed = time.monotonic(), None
-        limits = self._limits
-        while not self._poll.poll(1000 * WATCH_SECONDS):
+        limits, coming = self._limits, Reply()
+        while True:
+            try:
+                if (
+                    self._poll.poll(1000 * WATCH_SECONDS)
+                    and (reply := coming.take(self._connection)) is not None
+                ):
+                    check(reply, form)
+                    return reply
+            except Malformed as error:
+                how = f"made the process that opened it send a reply {error}"
+                raise self._put_down("crash", how) from error
             seconds, used = _usage(self._usage)
             computed = seconds if computed is None else computed
-            if seconds - computed > limits.page_seconds:
+            if seconds - computed > page_seconds:
                 how = f"took more than {limits.page_seconds:g} s (--page-timeout)"
                 raise self._put_down("timeout", how)
             if used > limits.page_bytes + 2 * self._held:
                 raise self._put_down("memory", limits.memory_exceeded)
-            if time.monotonic() - started > PATIENCE * limits.page_seconds:
+            if time.monotonic() - started > patience:
                 raise TimeoutError
 
     def _put_down(self, reason: str, how: str) -> Died:
@@ -146,31 +164,39 @@ class Child:
 
     def _post_mortem(self) -> Died:
         """Why it closed the connection."""
-        code = self._process.wait(START_SECONDS)
+        try:
+            code = self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            return self._put_down("crash", "made the process that opened it close its end, and go on")
         said = self._last_words()
         self.kill()
         if code == -signal.SIGKILL:
             return Died("killed", "could not be finished: its process was killed, as when memory runs out")
-        ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        ended = _signal_name(-code) if code < 0 else f"exit code {code}"
         return Died("crash", f"crashed the process that opened it ({ended}{said and ': '}{said})")
 
     def _last_words(self) -> str:
         """The last line on its stderr that has not been read, if any."""
         with suppress(BlockingIOError):
             lines = os.read(self._noise, 2**16).decode(errors="replace").split("\n")
-            return next((line.strip() for line in reversed(lines) if line.strip()), "")
+            return next((line.strip() for line in reversed(lines) if line.strip()), "")[:MOST_WORDS]
         return ""
 
 
-def _end(
-    process: "subprocess.Popen[bytes]", ends: Sequence[BufferedReader | socket.socket], files: Sequence[int]
-) -> None:
+def _end(process: "subprocess.Popen[bytes]", connection: socket.socket, files: Sequence[int]) -> None:
     process.kill()
     process.wait()
-    for end in ends:
-        end.close()
+    connection.close()
     for file in files:
         os.close(file)
+
+
+def _signal_name(number: int) -> str:
+    """Example: 11 is SIGSEGV. Most of the real-time signals have no name in Python."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _usage(stat: int) -> tuple[float, int]:

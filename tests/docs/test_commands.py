@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 
 from jobs import extract
-from tests.docs.markdown import PAGES, Block, blocks, inline_commands
+from tests.docs.markdown import PAGES, ROOT, Block, blocks, inline_commands
 from tests.docs.parsers import check
 from tests.docs.shell import commands, make_root
 from tests.environment import without_ray
@@ -142,7 +142,7 @@ def lines(text: str) -> list[list[str]]:
 
 
 @for_a_reader
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.needs is None], ids=str)
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs is None and b.language != "json"], ids=str)
 def test_a_block_does_what_it_says(block: Block, reader: Reader) -> None:
     assert block.language in ("sh", "python")
     said = lines(reader.type(block))
@@ -152,6 +152,16 @@ def test_a_block_does_what_it_says(block: Block, reader: Reader) -> None:
     for line in lines(block.prints):
         if line != ["..."]:
             assert line in rest, f"{block}: {line} is not printed, or not there:\n{said}"
+
+
+@pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=str)
+def test_a_block_of_json_is_a_part_of_the_file_that_it_names(block: Block) -> None:
+    named = re.findall(r"\]\(\.\./([^)]+\.json)\)", block.words)
+    assert named, f"{block}: link the file in the paragraph above"
+    rest = iter((ROOT / named[-1]).read_text().splitlines())
+    for line in block.code.splitlines():
+        if line.strip() != "...":
+            assert line in rest, f"{block}: {line} is not in {named[-1]}, or not there"
 
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs] + MENTIONED, ids=str)

@@ -16,7 +16,8 @@ from jobs.bench.memory import MEASURES
 from jobs.bench.models import PIXTRAL_12B
 from jobs.bench.page import Timing
 from jobs.bench.workloads import WORKLOADS, operations_of
-from model.checkpoint import check_checkpoint, save_model
+from model.checkpoint import save_model
+from model.checkpoint_files import check_checkpoint
 from tests.model.tiny import CONFIG, tiny_pixtral
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 
@@ -169,7 +170,11 @@ def test_reading_scores_every_kind(
     """A random model reads nothing, but is asked about every kind of document."""
     monkeypatch.setattr("jobs.bench.reading.TOKENS", 20)
     assert benchmark.main(["reading", "--model", str(checkpoint), "--pages", "1", "--max-side", "64"]) == 0
-    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    rows = found["rows"]
+    for row in found["transcribed"]:
+        assert 0 < row["characters"] * 0.8 < row["errors"]
+    assert len(found["transcribed"]) >= 7
     assert {row["kind"] for row in rows} >= {
         "lines",
         "form",

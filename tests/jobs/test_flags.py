@@ -9,10 +9,12 @@ import pytest
 JOBS = Path(__file__).parents[2] / "jobs"
 FLAGS = {
     "extract": """
-        --input --column --id-column --password --password-column --output
+        --input --column --messages-column --id-column --allow-root --password --password-column --output
         --page-timeout --page-memory --document-pages
-        --question --questions --target --scope --pages --max-pages
-        --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+        --question --questions --target --keep-headers --style --system --stop
+        --scope --pages --max-pages
+        --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
+        --tensor-parallel --replicas --batch-size
     """,
     "report": "--expected",
     "retry": "--cause --password --page-timeout --page-memory --document-pages",

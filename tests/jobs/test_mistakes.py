@@ -54,8 +54,22 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"question": None}, "one of --question, --questions and --target"),
-        ({"target": "Invoice"}, "one of --question, --questions and --target"),
+        ({"question": None}, "say what to ask with --question, --questions or --target"),
+        ({"questions": "samples/questions.jsonl"}, "with --question or in a file with --questions, not both"),
+        ({"target": ["Invoice", "schemas.targets:Invoice"]}, "are both called Invoice"),
+        ({"question": None, "target": "Invoice", "style": "free"}, "--style free is about questions"),
+        ({"system": " "}, "--system is empty"),
+        ({"stop": ""}, "--stop is empty"),
+        ({"question": None, "target": "Invoice", "stop": "END"}, "--stop is about questions"),
+        ({"temperature": -1}, "--temperature -1: it must be 0 to 5"),
+        ({"temperature": "nan"}, "--temperature nan: it must be 0 to 5"),
+        ({"temperature": 1, "top_p": 0}, "--top-p 0: it must be above 0"),
+        ({"top_p": 0.9}, "nothing is drawn without a --temperature above 0"),
+        ({"question": None, "target": ["markdown", "markdown"]}, "are both called markdown"),
+        ({"question": None, "target": "markdown", "scope": "document"}, "goes page by page"),
+        ({"messages_column": "chat"}, "--messages-column chat holds all that is asked, images too"),
+        ({"question": None, "messages_column": "chat"}, "holds no .parquet file"),
+        ({"seed": 7}, "nothing is drawn without a --temperature above 0"),
         ({"question": ""}, "needs words"),
         ({"question": ["Same?", "Same?"]}, "leave one out"),
         ({"output": None}, "required: --output"),
@@ -73,6 +87,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"replicas": "all"}, "'all' is neither a number nor auto"),
         ({"tensor_parallel": 0}, "--tensor-parallel 0"),
         ({"tensor_parallel": 3}, "choose one of 1, 2"),  # the checkpoint has two key and value heads
+        ({"dtype": "fp8"}, "FP8 needs widths that are multiples of 16, and this model has hidden_dim 56"),
         ({"colour": "red"}, "unrecognized arguments"),
         ({"id_column": "name"}, "needs --column as well"),
         ({"input": "/nowhere/at/all"}, "/nowhere/at/all"),
@@ -84,9 +99,13 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"question": None, "questions": "/nowhere/questions.csv"}, ".txt"),
         ({"question": None, "target": "Bill"}, "Invoice, Receipt"),
         ({"question": None, "target": "nowhere:Bill"}, "cannot be imported"),
+        ({"question": None, "target": "tests.jobs.leaves:Bill"}, "leaves.py, line 5: SystemExit: no licence"),
         ({"question": None, "target": "tests.jobs.targets:Bill"}, "has no 'Bill'"),
         ({"question": None, "target": "tests.jobs.targets:Money"}, "not a pydantic model"),
         ({"question": None, "target": "tests.jobs.targets:Pair"}, "field 'both'"),
+        ({"question": None, "target": "tests.jobs.targets:Endless"}, "field 'share' has the type"),
+        ({"question": None, "target": "tests.jobs.targets:Word"}, "field 'word' has the pattern"),
+        ({"question": None, "target": "/nowhere/bill.json"}, "/nowhere/bill.json cannot be read"),
         ({"model": "/nowhere/model"}, "/nowhere/model holds no checkpoint"),
     ],
 )
@@ -95,6 +114,30 @@ def test_a_wrong_flag(refused: Run, changes: dict[str, object], message: str) ->
     assert message in printed
     assert "hunter2" not in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "bill.json is nested deeper than 200 levels"),
+        (
+            '{"properties": {"a": {"type": ["string", "integer"]}}}',
+            "bill.json#/properties/a: no column holds",
+        ),
+        ('{"properties": {"a": {"pattern": "a^b"}}}', "field 'a' has the pattern 'a^b'"),
+    ],
+    ids=["deep", "union", "pattern"],
+)
+def test_a_schema_that_cannot_be_a_target(refused: Run, folder: Path, text: str, message: str) -> None:
+    (folder / "bill.json").write_text(text)
+    printed = refused(question=None, target=folder / "bill.json")
+    assert message in printed
+    assert printed.count("\n") == 1
+
+
+def test_a_deep_line_of_questions(refused: Run, folder: Path) -> None:
+    (folder / "questions.jsonl").write_text("[" * 100_000)
+    assert "line 1 is nested deeper" in refused(question=None, questions=folder / "questions.jsonl")
 
 
 def test_an_empty_folder(refused: Run, folder: Path) -> None:

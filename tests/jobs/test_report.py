@@ -10,6 +10,11 @@ from rich.console import Console
 
 from jobs import report
 from jobs.report import Expected, Line
+from pipeline.commit.manifest import write_record
+from pipeline.commit.tables import create_tables
+from schemas.arrow import to_table
+from schemas.rows import Answer
+from tests.pipeline.stored import answer, show
 
 
 @pytest.mark.parametrize(
@@ -117,3 +122,31 @@ def test_a_wrong_file_of_expected_answers_is_refused(
 def test_an_output_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(tmp_path / "nothing")]) == 2
     assert "holds no finished run" in capsys.readouterr().err
+
+
+def test_a_report_shows_the_pages_as_markdown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tables = create_tables(str(tmp_path), "markdown")
+    rows = [
+        answer(f"{page}", f"# Page {page}\n\n[/b] text").model_copy(
+            update={"page_first": page, "page_last": page}
+        )
+        for page in range(report.MAX_PAGES + 2, 0, -1)
+    ]
+    show(tables, tables["answers"], to_table(Answer, rows))
+    counts = {"documents": 1, "complete": 1, "partial": 0, "failed_documents": 0, "expected": 22}
+    record = {
+        "finished_at": "now",
+        "config": {"model": "nano"},
+        "tables": {"answers": "answers/markdown", "failures": "failures", "documents": "documents"},
+        "counts": counts | {"answered": 22, "failed": 0},
+        "timings": {"run_seconds": 1},
+        "reused": {"documents": 0},
+    }
+    write_record(str(tmp_path), record)
+    assert report.main([str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    head = '---\nuri: "/docs/a.pdf"\npage: 1\nconfidence: 0.5\nmodel: "nano"\n---\n\n# Page 1\n\n[/b] text\n'
+    assert printed.startswith(head)
+    assert "page: 20\n" in printed
+    assert "page: 21\n" not in printed
+    assert "... and 2 more pages" in printed

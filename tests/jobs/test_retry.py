@@ -86,3 +86,15 @@ def test_where_nothing_failed_there_is_nothing_to_do(
     monkeypatch.setattr("pipeline.commit.tables.read_table", lambda *_: empty)
     assert retry.main([str(run)]) == 0
     assert "nothing has failed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("target", [None, "Invoice"])
+def test_the_record_of_an_older_version_is_read(target: str | None) -> None:
+    """It has one target or questions, and none of the settings that came later."""
+    old = Path(__file__).parents[1] / "pipeline" / "commit" / "half_written" / "tables" / "run.json"
+    record = json.loads(old.read_text())
+    record["config"]["target"] = target
+    config = retry._config(retry.make_parser().parse_args(["out"]), record)
+    assert config.targets == ((target,) if target else ())
+    assert [question.id for question in config.questions] == ([] if target else ["total", "when"])
+    assert (config.stop, config.temperature, config.style, config.messages_column) == ((), 0.0, "short", None)

@@ -6,14 +6,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from model.checkpoint import (
-    CheckpointError,
-    check_checkpoint,
-    default_dtype,
-    load_config,
-    load_model,
-    save_model,
-)
+from model.checkpoint import default_dtype, load_model, save_model
+from model.checkpoint_files import CheckpointError, check_checkpoint, load_config
 from model.model_key import model_key
 from tests.model.tiny import CONFIG, tiny_pixtral
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from model.config import PixtralConfig, VisionConfig, check_tensor_parallel_size
+from model.config import PixtralConfig, VisionConfig, check_fp8_widths, check_tensor_parallel_size
 from tests.model.tiny import CONFIG, VISION
 
 
@@ -150,3 +150,16 @@ def test_other_sizes_are_refused_with_those_that_fit(size: int) -> None:
     )
     with pytest.raises(ValueError, match=f"^{expected}$"):
         check_tensor_parallel_size(PIXTRAL_12B, size)
+
+
+def test_fp8_takes_widths_of_whole_sixteens_alone() -> None:
+    fitting = replace(PIXTRAL_12B, dim=5120, head_dim=128)
+    vision = replace(fitting.vision, hidden_size=1024, intermediate_size=4096, num_attention_heads=16)
+    fitting = replace(fitting, vision=vision)
+    for ranks in (1, 2, 4, 8):
+        check_fp8_widths(fitting, ranks)
+    with pytest.raises(ValueError, match=r"of 16, and this model has dim 5128: choose bfloat16$"):
+        check_fp8_widths(replace(fitting, dim=5128), 1)
+    narrow = replace(fitting, hidden_dim=48, n_kv_heads=2, head_dim=20)
+    with pytest.raises(ValueError, match=r"of 2 ranks, .* has n_kv_heads \* head_dim 20, hidden_dim 24: "):
+        check_fp8_widths(narrow, 2)

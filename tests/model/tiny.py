@@ -39,11 +39,12 @@ def tiny_pixtral(
     vocab_size: int = 64,
     n_kv_heads: int = 2,
     hidden_dim: int = CONFIG.hidden_dim,
+    n_layers: int = CONFIG.n_layers,
     vision: VisionConfig = VISION,
 ) -> Pixtral:
     """A model whose logits differ clearly between tokens: every weight is drawn, the norms' too."""
     generator = torch.Generator().manual_seed(seed)
-    heads = replace(CONFIG, n_kv_heads=n_kv_heads, n_heads=3 * n_kv_heads)
+    heads = replace(CONFIG, n_kv_heads=n_kv_heads, n_heads=3 * n_kv_heads, n_layers=n_layers)
     model = Pixtral(replace(heads, hidden_dim=hidden_dim, vocab_size=vocab_size, vision=vision))
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""A question that ends the process which is asked it: what Ray runs first in each worker of such a test."""
+"""A question that ends the process which is asked it: the hook of `faults.HeldConfig` in such a test."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Runs of the whole flow in which something dies: what the tests of Replicas of several ranks share."""
+"""Runs of the whole flow in which something dies: what the tests of Replicas share."""
 
 import os
 import signal
@@ -28,11 +28,13 @@ from pipeline.plan.rows import ANSWER
 from pipeline.prepare import prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
 from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.local_replica import LocalReplica
 from tests.pipeline.plans import QUESTIONS
 
 Answers = dict[str, tuple[str, int, int]]  # by item key: the answer, its tokens, its prompt's tokens
-RANK, REPLICA = "ray::TPWorker", "ray::MapWorker(MapBatches("
+RANK, REPLICA, ENGINE = "ray::TPWorker", "ray::MapWorker(MapBatches(", "pipeline.infer.engine_main"
 LOADED_RANK = f"{RANK}.report"  # as Ray calls a process by what it does; before, it is in "start"
+LOADED_ENGINE = "quire-engine"
 END_SECONDS = 60
 PATIENCE_SECONDS = 400  # some ten seconds on an idle machine
 
@@ -53,17 +55,17 @@ def prepare_run(checkpoint: Path, documents: Path, output: Path, **changes: obje
     return FlowConfig(**values | changes)  # type: ignore[arg-type]  # values of all types
 
 
-def placement(replicas: int = 1) -> Placement:
-    """Replicas of two ranks, each with up to six pages in work."""
+def placement(replicas: int = 1, ranks: int = 2) -> Placement:
+    """Replicas of so many ranks, each with up to six pages in work."""
     return Placement(
-        replicas=replicas, ready=replicas, tensor_parallel=2, gpus=0, threads=1, batch_size=2, calls=3
+        replicas=replicas, ready=replicas, tensor_parallel=ranks, gpus=0, threads=1, batch_size=2, calls=3
     )
 
 
 def undisturbed(config: FlowConfig) -> Answers:
     """What one whole model answers, without Ray and without faults."""
     plan = make_plan(config)
-    replica = Replica(ReplicaConfig(plan=plan, dtype=config.dtype))
+    replica = LocalReplica(ReplicaConfig(plan=plan, dtype=config.dtype))
     return {
         row["item_key"]: _answer(row["answer"])
         for opened in open_sources(list_sources(config.inputs), plan)
@@ -92,11 +94,11 @@ def _answer(row: dict[str, object]) -> tuple[str, int, int]:
 
 
 def processes(name: str) -> list[psutil.Process]:
-    """Ray's workers of this process's own cluster that are called so, the oldest first."""
+    """Ray's workers of this process's own cluster that are called so, or engines, the oldest first."""
     found = []
     for process in psutil.Process().children(recursive=True):
         try:
-            if process.name().startswith(name) or process.cmdline()[:1] == [name]:
+            if process.name().startswith(name) or name in process.cmdline():
                 found.append(process)
         except psutil.NoSuchProcess:
             continue
@@ -108,6 +110,13 @@ class HeldConfig(ReplicaConfig):
     """Of a Replica that keeps the first document's first page back."""
 
     gate: Path
+    hook: Callable[[], None] | None = None
+    """Called in each process that is given this."""
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        if self.hook is not None:
+            self.hook()
 
 
 class HeldReplica(Replica):
@@ -232,10 +241,10 @@ def run_with(
 
 
 def assert_nothing_is_left() -> None:
-    """Neither ranks nor leaders nor placement groups, after the time that Ray takes to end them."""
+    """Neither ranks nor Replicas nor placement groups, after the time that Ray takes to end them."""
     for _ in range(END_SECONDS * 10):
         groups = [group for group in placement_group_table().values() if group["state"] != "REMOVED"]
-        left = processes(RANK) + processes(REPLICA)
+        left = processes(RANK) + processes(REPLICA) + processes(ENGINE)
         if not groups and not left:
             return
         time.sleep(0.1)

@@ -24,12 +24,13 @@ from pipeline.commit.tables import read_table
 from tests.model.tiny import tiny_pixtral
 from tests.pipeline.clustered import two_nodes
 from tests.pipeline.pile import write_pile
-from tests.pipeline.victims import ROOT, Ended, Find, is_called, is_sandbox, run
+from tests.pipeline.victims import ROOT, Ended, Find, is_called, is_engine, is_sandbox, run
 
 VICTIMS: dict[str, Find | None] = {
     "rasterizer": is_called("ray::MapBatches(draw_groups)", "ray::MapBatches(open_sources)"),
     "sandbox child": is_sandbox,
     "Replica": is_called("ray::MapWorker(MapBatches(Replica))"),
+    "engine": is_engine,
     "writer": None,  # the driver, in a commit
     "driver": lambda process: "tests.pipeline.exact" in process.cmdline()[:3],
     "raylet": is_called("raylet"),

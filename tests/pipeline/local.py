@@ -15,12 +15,12 @@ from pipeline.commit.tables import read_table
 from pipeline.config import FlowConfig
 from pipeline.dedup.registry import Claim, Registry
 from pipeline.infer.placement import Placement
-from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import split
 from pipeline.plan.rows import ANSWER, FAILURE
 from pipeline.prepare import Prepared, prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
+from tests.pipeline.local_replica import LocalReplica
 from tests.pipeline.plans import QUESTIONS
 
 PLACEMENT = Placement(replicas=1, ready=1, tensor_parallel=1, gpus=0, threads=1, batch_size=1, calls=1)
@@ -45,6 +45,7 @@ class Machine:
         self.output = str(output)
         self.opened: list[str] = []
         self.asked = 0  # items
+        self.batch = 1  # prompts in a call of the Replica
         self._values: dict[str, Any] = {
             "model": str(checkpoint),
             "output": self.output,
@@ -89,15 +90,15 @@ class Machine:
 
     def _batches(self, prepared: Prepared, claim: Claim) -> Iterator[pa.Table]:
         plan = prepared.plan
-        replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype=prepared.config.dtype))
+        replica = LocalReplica(ReplicaConfig(plan=plan, threads=1, dtype=prepared.config.dtype))
         parts = (open_sources(source, plan, claim) for source in split(prepared.remaining.sources, 1))
         # In the order of Ray's choice: here what is known of a document comes before its pages.
         for opened in (table for part in parts for table in reversed(list(part))):
             rows = opened.to_pylist()
             self.opened += [document["uri"] for row in rows for document in row["documents"] or ()]
             for groups in draw_groups(opened, plan, claim):
-                for row in range(len(groups)):  # a call of the Replica is a prompt, as `repartition` makes it
-                    group = groups.slice(row, 1)
+                for row in range(0, len(groups), self.batch):  # as `repartition` makes the Replica's calls
+                    group = groups.slice(row, self.batch)
                     self.asked += sum(len(keys or ()) for keys in group["item_keys"].to_pylist())
                     for completion in replica(group):
                         yield read_answers(completion, plan)

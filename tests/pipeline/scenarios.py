@@ -1,6 +1,6 @@
 """Runs that need a Ray of their own, as a program that prints what came of one, as JSON.
 
-python -m tests.pipeline.scenarios two_nodes | killer CHECKPOINT FOLDER
+python -m tests.pipeline.scenarios two_nodes CHECKPOINT FOLDER
 """
 
 import json
@@ -13,19 +13,14 @@ import ray
 from ray.cluster_utils import Cluster
 from ray.util import placement_group_table
 
-from pipeline.commit.tables import read_table
-from schemas.targets import Question
-from tests.pipeline.deadly import DEADLY
 from tests.pipeline.faults import (
     Disturbance,
-    Nothing,
     placement,
     prepare_run,
     run_with,
     undisturbed,
     write_documents,
 )
-from tests.pipeline.plans import QUESTIONS
 
 
 def two_nodes(checkpoint: Path, folder: Path) -> dict[str, object]:
@@ -59,29 +54,8 @@ def two_nodes(checkpoint: Path, folder: Path) -> dict[str, object]:
     }
 
 
-def killer(checkpoint: Path, folder: Path) -> dict[str, object]:
-    """A page that kills its ranks whenever it is asked."""
-    hook = {"worker_process_setup_hook": "tests.pipeline.deadly.install"}
-    ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False, runtime_env=hook)
-    questions = (*QUESTIONS, Question(id="deadly", text=DEADLY, documents="1.pdf", pages=[2]))
-    documents = write_documents(folder / "in", 3, 3)
-    prepared = prepare_run(checkpoint, documents, folder / "out", questions=questions)
-    with pytest.MonkeyPatch.context() as patch:
-        found = run_with(prepared, placement(), Nothing(folder / "gate"), patch)
-    expected = undisturbed(prepared)
-    failures = read_table(str(folder / "out" / "failures")).to_pylist()
-    ray.shutdown()
-    return {
-        "failures": sorted((row["uri"][-5:], row["page_first"], row["question_id"]) for row in failures),
-        "reasons": sorted({f"{row['stage']} {row['reason']}" for row in failures}),
-        "messages": sorted({row["message"] for row in failures}),
-        "equal": found == {key: answer for key, answer in expected.items() if key in found},
-        "answered": len(found),
-    }
-
-
 if __name__ == "__main__":
     Path(sys.argv[3]).mkdir(exist_ok=True)
-    scenarios = {"two_nodes": two_nodes, "killer": killer}
+    scenarios = {"two_nodes": two_nodes}
     name, checkpoint, folder = sys.argv[1:]
     print(json.dumps(scenarios[name](Path(checkpoint), Path(folder))))

@@ -21,7 +21,6 @@ from pydantic import AwareDatetime, BaseModel, Field, create_model
 
 from model.text.grammar import Grammars, check_schema
 from model.text.tokenizer import Tokenizer
-from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.parse.answers import AnswerError, read_target, value_spans
@@ -30,6 +29,7 @@ from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.arrow import json_schema, to_row
 from schemas.targets import Invoice, Receipt
 from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.local_replica import LocalReplica
 from tests.pipeline.plans import plan_for
 
 TOKENIZER = Tokenizer.from_file(Path("model/nano/tekken.json"))
@@ -260,8 +260,8 @@ def test_a_model_of_random_weights_answers_or_misses_a_field_or_is_cut(
 ) -> None:
     for number in range(6):
         (tmp_path / f"{number}.pdf").write_bytes(pdf_bytes([(60 + 9 * number, 90)]))
-    plan = plan_for(tiny_checkpoint, target=target, max_new_tokens=120)
-    replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
+    plan = plan_for(tiny_checkpoint, targets=(target,), max_new_tokens=120)
+    replica = LocalReplica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     found = [
         row["answer"] or row["failure"]
         for opened in open_sources(list_sources([str(tmp_path)]), plan)

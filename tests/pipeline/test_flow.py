@@ -17,7 +17,6 @@ from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import create_tables, read_table
 from pipeline.commit.writer import Writer
 from pipeline.config import FlowConfig, make_plan
-from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.prepare import prepare
@@ -25,6 +24,7 @@ from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.arrow import json_schema
 from schemas.targets import Invoice, Question
 from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.local_replica import LocalReplica
 from tests.pipeline.plans import QUESTIONS, plan_for
 
 
@@ -36,7 +36,7 @@ def results(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     (folder / "b.pdf").write_bytes(pdf_bytes())
     (folder / "c.pdf").write_bytes(b"broken")
     plan = plan_for(tiny_checkpoint)
-    replica = Replica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
+    replica = LocalReplica(ReplicaConfig(plan=plan, threads=1, dtype="float32"))
     return [
         read_answers(completion, plan)
         for opened in open_sources(list_sources([str(folder)]), plan)
@@ -113,8 +113,8 @@ def config(checkpoint: Path, **changes: object) -> FlowConfig:
         {"cache_dtype": "fp8"},
         {"scope": "document"},
         {"scope": "document", "max_pages": 2},
-        {"questions": (), "target": "Invoice"},
-        {"questions": (), "target": "Receipt"},
+        {"questions": (), "targets": ("Invoice",)},
+        {"questions": (), "targets": ("Receipt",)},
     ],
 )
 def test_settings_that_shape_answers_change_their_key(
@@ -140,10 +140,10 @@ def test_settings_that_do_not_leave_their_key(tiny_checkpoint: Path, changes: di
 def test_how_a_target_is_decoded_is_part_of_its_key(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = {"questions": (), "target": "Invoice"}
+    target = {"questions": (), "targets": ("Invoice",)}
     free, base = make_plan(config(tiny_checkpoint)), make_plan(config(tiny_checkpoint, **target))
-    assert free.grammar is None
-    assert base.grammar == json.dumps(json_schema(Invoice, nullable=True), ensure_ascii=False)
+    assert free.asks[0].grammar is None
+    assert base.asks[0].grammar == json.dumps(json_schema(Invoice, nullable=True), ensure_ascii=False)
     monkeypatch.setattr("pipeline.config.GRAMMAR_VERSION", -1)
     assert make_plan(config(tiny_checkpoint)).settings_key == free.settings_key
     assert make_plan(config(tiny_checkpoint, **target)).settings_key != base.settings_key
@@ -156,13 +156,13 @@ class Lookahead(BaseModel):
 
 def test_a_target_that_cannot_be_decoded_is_refused_before_the_run(tiny_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match="the JSON schema cannot be decoded"):
-        make_plan(config(tiny_checkpoint, questions=(), target="tests.pipeline.test_flow:Lookahead"))
+        make_plan(config(tiny_checkpoint, questions=(), targets=("tests.pipeline.test_flow:Lookahead",)))
 
 
 def test_defaults_follow_the_target_and_the_model(tiny_checkpoint: Path) -> None:
     asked = make_plan(config(tiny_checkpoint))
-    assert (asked.scope, asked.max_side, asked.max_new_tokens) == ("page", 128, 128)
-    target = make_plan(config(tiny_checkpoint, questions=(), target="Invoice"))
+    assert (asked.asks[0].scope, asked.max_side, asked.asks[0].max_new_tokens) == ("page", 128, 128)
+    (target,) = make_plan(config(tiny_checkpoint, questions=(), targets=("Invoice",))).asks
     assert (target.scope, target.max_new_tokens, target.questions) == (
         "document",
         1024,

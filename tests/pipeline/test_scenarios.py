@@ -1,4 +1,4 @@
-"""Replicas of several ranks when a node goes, and when a page kills them."""
+"""Replicas of several ranks when a node goes."""
 
 import json
 import subprocess
@@ -40,14 +40,3 @@ def outcome(scenario: str, checkpoint: Path, folder: Path) -> dict[str, Any]:
 def test_a_node_that_goes_takes_no_answer_with_it(tiny_checkpoint: Path, tmp_path: Path) -> None:
     found = outcome("two_nodes", tiny_checkpoint, tmp_path)
     assert found == {"nodes_left": 1, "apart": True, "answered": 72, "equal": True}
-
-
-@pytest.mark.soak
-def test_a_page_that_kills_its_ranks_is_a_failure_and_the_only_one(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    found = outcome("killer", tiny_checkpoint, tmp_path)
-    assert found["failures"] == [["1.pdf", 2, name] for name in ("deadly", "total", "when")]
-    assert found["reasons"] == ["generate ranks_lost_error"]
-    assert "died" in found["messages"][0]
-    assert (found["answered"], found["equal"]) == (16, True)

@@ -29,6 +29,11 @@ def is_sandbox(process: psutil.Process) -> bool:
     return "pipeline.rasterize.sandbox_main" in process.cmdline()[:3]
 
 
+def is_engine(process: psutil.Process) -> bool:
+    """Finds the children that answer, also while they load the model."""
+    return "pipeline.infer.engine_main" in process.cmdline()[:3]
+
+
 @dataclass
 class Ended:
     """What a command came to."""
@@ -122,7 +127,8 @@ class _Watch(Thread):
     def _works(self, process: psutil.Process) -> bool:
         """Whether it is there for the job, in a cluster that goes on."""
         try:
-            return is_sandbox(process) or process.name().startswith("ray::Map")
+            ours = is_sandbox(process) or is_engine(process)
+            return ours or process.name().startswith("ray::Map")
         except psutil.NoSuchProcess:
             return False
 

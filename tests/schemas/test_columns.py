@@ -119,6 +119,13 @@ def test_a_field_deep_inside_is_named_by_its_path() -> None:
         (Literal[1, 2], r"with the values \[1, 2\]; they have to be strings"),
         (Empty, "Empty, a model without named fields; it needs at least one"),
         (Amounts, "Amounts, a model without named fields"),
+        (Annotated[float, Field(le=float("inf"))], "field 'value' .* and the bound le=inf; leave it out"),
+        (Annotated[float, Field(ge=float("-inf"))] | None, "and the bound ge=-inf; leave it out or make it"),
+        (list[Annotated[float, Field(lt=float("nan"))]], r"field 'value\[\]' .* the bound lt=nan"),
+        (
+            Annotated[Decimal, Field(gt=Decimal("-Infinity"), max_digits=4, decimal_places=2)],
+            "and the bound gt=-Infinity; leave it out",
+        ),
         (Branch, r"^field 'value\.children\[\]' has the type Branch, a model that contains itself"),
     ],
 )

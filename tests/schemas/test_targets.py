@@ -17,11 +17,6 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "class Plain:\n    pass\n"
     )
     (tmp_path / "own_targets.py").write_text(text)
-    (tmp_path / "broken_targets.py").write_text("import not_installed_anywhere\n")
-    (tmp_path / "unparsed_targets.py").write_text("class A(:\n")
-    (tmp_path / "unfit_targets.py").write_text(
-        "from pydantic import BaseModel\nclass Plain:\n    pass\nclass A(BaseModel):\n    plain: Plain\n"
-    )
     monkeypatch.syspath_prepend(tmp_path)
 
 
@@ -43,19 +38,52 @@ def test_a_target_of_one_s_own_is_module_and_class() -> None:
         ("invoice", "target 'invoice' is neither module:Class nor one of Invoice, Receipt"),
         ("own_targets:", "neither module:Class nor"),
         (":Letter", "neither module:Class nor"),
-        ("nowhere:Letter", "module 'nowhere' cannot be imported: No module named 'nowhere'"),
-        ("broken_targets:A", "'broken_targets' cannot be imported: No module named 'not_installed_anywhere'"),
+        (
+            "nowhere:Letter",
+            "module 'nowhere' cannot be imported: ModuleNotFoundError: No module named 'nowhere'",
+        ),
         ("own_targets:Missing", "the module 'own_targets' has no 'Missing'"),
         ("own_targets:Plain", "is not a pydantic model; derive it from pydantic.BaseModel"),
         ("own_targets:BaseModel", "^BaseModel is a model without named fields; it needs at least one"),
-        ("unfit_targets:A", "Unable to generate pydantic-core schema for <class 'unfit_targets.Plain'>"),
-        ("unparsed_targets:A", "'unparsed_targets' cannot be imported: invalid syntax"),
         ("..:Letter", "neither module:Class nor"),
+        ("letter.yaml", "neither module:Class nor one of Invoice, Receipt, nor a .json file"),
     ],
 )
 def test_a_name_that_leads_to_no_target_is_one_sentence(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         load_target(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "cause"),
+    [
+        ("import not_installed_anywhere", 1, "ModuleNotFoundError: No module named 'not_installed_anywhere'"),
+        ("\nraise ImportError", 2, "ImportError"),
+        ("fee = Decimal(1)", 1, "NameError: name 'Decimal' is not defined"),
+        ("\n\nopen('/nowhere/rates.csv')", 3, "FileNotFoundError: [Errno 2] No such file or directory"),
+        ("import sys\nsys.exit()", 2, "SystemExit"),
+        ("import sys\nsys.exit('no licence\\nsee LICENSE')", 2, "SystemExit: no licence"),
+        ("raise BaseException('odd')", 1, "BaseException: odd"),
+        ("class A(:", 1, "SyntaxError: invalid syntax"),
+        ("if True:\npass", 2, "IndentationError: expected an indented block"),
+        ("import json\nrates = json.loads('{')", 2, "JSONDecodeError: Expecting property name"),
+        (
+            "from pydantic import BaseModel\nclass Plain: pass\nclass A(BaseModel): plain: Plain",
+            3,
+            "PydanticSchemaGenerationError: Unable to generate pydantic-core schema",
+        ),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_named_with_file_line_and_cause(
+    text: str, line: int, cause: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "own_broken_targets.py"
+    module.write_text(text + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"^target 'own_broken_targets:A': module ") as caught:
+        load_target("own_broken_targets:A")
+    assert f"cannot be imported: {module}, line {line}: {cause}" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -120,6 +148,18 @@ def test_a_jsonl_file_holds_one_question_an_object(tmp_path: Path) -> None:
         ("a.jsonl", '{"text": "  "}\n', "a.jsonl, line 1: text: String should have at least 1 character"),
         ("a.jsonl", '{"text": "a", "pages": [0]}\n', "a.jsonl, line 1: pages.0: Input should be greater"),
         ("a.jsonl", "3\n", "a.jsonl, line 1: Input should be"),
+        ("a.jsonl", '{"text": "a"}\n' + "[" * 100_000, "a.jsonl, line 2 is nested deeper than 200 levels"),
+        ("a.jsonl", '{"text": "\\ud800"}\n', "a.jsonl, line 1 holds half a surrogate pair"),
+        (
+            "a.jsonl",
+            '{"text": "a", "text": "b"}\n',
+            "a.jsonl, line 1 has the name 'text' twice in one object",
+        ),
+        (
+            "a.jsonl",
+            '{"text": "a", "pages": [' + "1" * 5000 + "]}\n",
+            "line 1 holds a number of more than 400",
+        ),
         ("a.jsonl", '{"text": "a", "id": "x"}\n{"text": "b", "id": "x"}\n', "lines 1 and 2 .* 'x'"),
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from jobs.bench.models import NANO, TINY, write_checkpoint
-from model.checkpoint import check_checkpoint
+from model.checkpoint_files import check_checkpoint
 
 
 def test_the_tiny_checkpoint_can_be_loaded(tmp_path: Path) -> None:

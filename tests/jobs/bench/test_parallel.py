@@ -9,7 +9,7 @@ import torch
 from jobs import benchmark
 from jobs.bench.parallel import Setup, layouts, make_parser, measure
 from jobs.bench.workloads import WORKLOADS
-from model.checkpoint import load_config
+from model.checkpoint_files import load_config
 
 pytestmark = pytest.mark.processes
 

@@ -18,6 +18,7 @@ HOLDING = "import sys; kept = bytearray(b'x' * (64 << 20)); print(flush=True); s
         (["/x/ray/core/src/ray/gcs/gcs_server"], "gcs"),
         (["/x/.venv/bin/python", "-m", "pipeline.rasterize.sandbox_main", "3"], "sandbox"),
         (["ray::MapWorker(MapBatches(Replica)).submit"], "replica"),
+        (["/x/.venv/bin/python", "-m", "pipeline.infer.engine_main", "3", "4"], "replica"),
         (["ray::MapBatches(open_sources)->MapBatches(draw_groups)"], "workers"),
         (["ray::IDLE"], "workers"),
         (["ray::_StatsActor"], "others"),

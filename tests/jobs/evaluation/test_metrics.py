@@ -2,7 +2,14 @@
 
 import pytest
 
-from jobs.evaluation.metrics import anls, exact_match, levenshtein, relaxed_accuracy, without_end_punctuation
+from jobs.evaluation.metrics import (
+    anls,
+    character_errors,
+    exact_match,
+    levenshtein,
+    relaxed_accuracy,
+    without_end_punctuation,
+)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +117,9 @@ def test_no_accepted_answer_is_an_error(metric: type) -> None:
         metric("a", [])
     with pytest.raises(ValueError, match="at least one accepted answer"):
         metric("a", "a single string, whose letters would each be an answer")
+
+
+def test_errors_of_a_transcription_are_characters_without_white_space() -> None:
+    assert character_errors("# A bc\n\nd", "A bcd") == 1
+    assert character_errors("", "a b") == 2
+    assert character_errors("a b", "ab ") == 0

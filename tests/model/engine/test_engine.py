@@ -19,7 +19,7 @@ from model.engine.engine import BatchEngine
 from model.engine.reference import ReferenceEngine
 from model.engine.repetition import RepetitionLimit
 from model.engine.request import Branch, Completion, Engine, Group
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
@@ -109,6 +109,7 @@ def assert_equal(ours: dict[str, Completion], theirs: dict[str, Completion]) -> 
         np.testing.assert_allclose(completion.logprobs, expected.logprobs, atol=1e-9, rtol=0)
         assert completion.finish_reason == expected.finish_reason, name
         assert completion.prompt_tokens == expected.prompt_tokens
+        assert completion.stopped_at == expected.stopped_at
         assert completion.error == expected.error
 
 
@@ -308,6 +309,39 @@ def test_identical_pages_are_computed_once_even_in_later_calls(
     assert encoded == [1, 1, 1]
 
 
+def test_equal_images_are_encoded_once_and_release_their_features(
+    model: Pixtral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one group, of groups of other words, and of waiting groups that will find theirs in the cache."""
+    encoded: list[int] = []
+    encode = model.encode_images
+
+    def count(images: Sequence[Tensor]) -> Tensor:
+        encoded.append(len(images))
+        return encode(images)
+
+    monkeypatch.setattr(model, "encode_images", count)
+    image = (7, 3, 4)
+    groups = [
+        make_group("twice", [image, image], [(3, 9)]),
+        make_group("equal", [image, image], [(4, 9)]),
+        make_group("words", [image], [(3, 9)], system=4),
+    ]
+    for config in (ROOMY, configured(ROOMY, max_num_batched_tokens=20, encode_patches=100)):
+        engine = BatchEngine(model, eos_id=EOS, config=config)
+        encoded.clear()
+        for group in groups:
+            engine.submit(group)
+        done: dict[str, Completion] = {}
+        while engine.pending:
+            done |= {completion.id: completion for completion in engine.step()}
+            # Of groups whose branches have started.
+            started = [work.prefix for work in engine._groups.values() if work.cached]
+            assert all(picture.features_PD is None for prefix in started for picture in prefix.images)
+        assert encoded == [1]
+        assert_equal(done, answers(ReferenceEngine(model, eos_id=EOS), groups))
+
+
 def test_an_image_seen_at_two_sizes_is_two_prefixes(model: Pixtral) -> None:
     """Here both begin with the same tokens: a column of patches, 3 of them or 7."""
     sliver = np.random.default_rng(5).integers(0, 256, (100, 10, 3), dtype=np.uint8)
@@ -400,6 +434,47 @@ def test_a_loop_ends_the_answer() -> None:
     ):
         completion = answers(engine, [group])["a/0"]
         assert (completion.finish_reason, completion.token_ids) == ("repetition", [0] * 6)
+
+
+@pytest.mark.parametrize("async_scheduling", [False, True])
+def test_an_answer_ends_before_its_stop_string(async_scheduling: bool) -> None:
+    """Which begins and ends within tokens; beside others, and preempted."""
+    tokenizer = Tokenizer.from_file(Path("model/nano/tekken.json"))
+    model = tiny_pixtral(dtype=torch.float64, vocab_size=tokenizer.vocab_size)
+    made: dict[str, Any] = {"eos_id": EOS, "token_bytes": tokenizer.token_bytes}
+    group = make_group("a", [(0, 2, 3)], [(3, 30)] * 6)
+    branches = [
+        replace(branch, sampling=SamplingParams(temperature=1.0, seed=seed))
+        for seed, branch in enumerate(group.branches)
+    ]
+    free = answers(ReferenceEngine(model, **made), [replace(group, branches=branches)])
+    written = [b"".join(map(tokenizer.token_bytes, free[f"a/{place}"].token_ids)) for place in range(6)]
+    # Of each answer some characters from its middle; the last one holds none of its stop strings.
+    texts = [text.decode(errors="ignore") for text in written]
+    stops = [(text[9:13], "no such text") for text in texts[:5]] + [("no such text",)]
+    branches = [replace(branch, stop=stop) for branch, stop in zip(branches, stops, strict=True)]
+    group = replace(group, branches=branches)
+    expected = answers(ReferenceEngine(model, **made), [group])
+    for place, (text, (stop, *_)) in enumerate(zip(written[:5], stops, strict=False)):
+        completion = expected[f"a/{place}"]
+        assert completion.finish_reason == "stop"
+        assert completion.stopped_at == text.index(stop.encode())
+        tokens = list(map(tokenizer.token_bytes, completion.token_ids))
+        assert stop.encode() in b"".join(tokens)
+        assert stop.encode() not in b"".join(tokens[:-1])
+    assert expected["a/5"] == replace(free["a/5"])
+    roomy = configured(ROOMY, async_scheduling=async_scheduling)
+    for config in (roomy, configured(roomy, block_size=1, cache_tokens=48, reserve=0.0)):
+        engine = BatchEngine(model, config=config, **made)
+        assert_equal(answers(engine, [group]), expected)
+        assert bool(engine.preemptions) == (config is not roomy)
+        assert_empty(engine)
+    without = answers(BatchEngine(model, eos_id=EOS, config=ROOMY), [group])
+    assert "made without token_bytes" in str(without["a/0"].error)
+    empty = replace(group, branches=[replace(branches[0], stop=("",))])
+    assert "stop string is empty" in str(
+        answers(BatchEngine(model, config=ROOMY, **made), [empty])["a/0"].error
+    )
 
 
 @pytest.mark.parametrize("async_scheduling", [False, True])
@@ -524,6 +599,27 @@ def test_a_lost_device_is_nobodys_error(model: Pixtral, monkeypatch: pytest.Monk
         engine.step()
 
 
+@pytest.mark.parametrize("what", ["step", "encode"])
+def test_a_device_that_is_found_to_be_lost_is_nobodys_error(
+    what: str, model: Pixtral, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """cuBLAS and Triton raise the same RuntimeError for it as for a request."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUBLAS_STATUS_EXECUTION_FAILED")
+
+    def lost(device: torch.device) -> None:
+        raise torch.AcceleratorError("device lost")
+
+    monkeypatch.setattr(model, {"step": "step", "encode": "encode_images"}[what], fail)
+    engine = BatchEngine(model, eos_id=EOS, config=ROOMY)
+    engine.submit(mixed_groups()[0])
+    for module in ("engine", "runner"):
+        monkeypatch.setattr(f"model.engine.{module}.check_device", lost)
+    with pytest.raises(torch.AcceleratorError):
+        engine.step()
+
+
 def test_a_model_of_nan_is_an_error() -> None:
     model = tiny_pixtral()
     model.norm.weight[3] = float("nan")
@@ -543,6 +639,12 @@ def test_submitted_is_pending_until_completed_or_aborted(model: Pixtral) -> None
         engine.submit(make_group("bad", [], [(2, 3)]))
     engine.abort("bad/0")
     engine.abort("a")
+    assert engine.pending == 0
+    assert engine.submit(make_group("half", [], [(2, 3), (2, 0)])) == ["half/0", "half/1"]
+    assert engine.submit(make_group("whole", [(0, 2, 3)], [(2, 0)])) == ["whole/0"]
+    assert engine.pending == 3
+    engine.abort("half")
+    engine.abort("whole")
     assert engine.pending == 0
     assert engine.step() == []
     assert_empty(engine)

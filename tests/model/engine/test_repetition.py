@@ -39,7 +39,22 @@ def test_rows_that_differ_in_a_number_are_no_loop() -> None:
     assert first_loop(rows, RepetitionLimit()) is None
 
 
-@pytest.mark.parametrize("values", [{"longest": 0}, {"times": 1}, {"tokens": 1}])
+def test_elements_of_a_list_may_repeat_more_often() -> None:
+    """Token 9 has a comma outside of strings."""
+    limit = RepetitionLimit(longest=4, times=3, tokens=8, elements=6)
+
+    def first(tokens: list[int]) -> int | None:
+        guard = RepetitionGuard(limit)
+        return next((count for count, token in enumerate(tokens, 1) if guard.loops(token, token == 9)), None)
+
+    assert first([1, 2, 9] * 5) is None
+    assert first([1, 2, 9] * 6) == 18
+    assert first([9] * 9) == 8
+    assert first([1, 2, 9] * 5 + [3] * 9) == 23  # a loop within a value behind the list
+    assert first([1, 2, 9, 4] * 2 + [3, 5] * 4) == 16
+
+
+@pytest.mark.parametrize("values", [{"longest": 0}, {"times": 1}, {"tokens": 1}, {"elements": 1}])
 def test_limits_are_checked(values: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="at least"):
         RepetitionLimit(**values)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from model.engine.sampling import SamplingParams, sample_tokens
+from model.engine.sampling import sample_tokens
+from model.engine.sampling_params import SamplingParams
 
 GREEDY = SamplingParams()
 LOGITS = torch.tensor([[0.5, 0.3, 0.2, 1e-9], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64).log()

@@ -22,7 +22,7 @@ from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Completion, Group
-from model.engine.sampling import SamplingParams
+from model.engine.sampling_params import SamplingParams
 from model.parallel.lockstep import TensorParallelExecutor, follow, receive_command, send_command
 from model.parallel.tensor_parallel import load_shard
 from model.text.grammar import Grammars

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from model.checkpoint import CheckpointError, hugging_face_name, load_model, save_model
+from model.checkpoint import load_model, save_model
+from model.checkpoint_files import CheckpointError, hugging_face_name
 from model.collectives.world import World
 from model.config import PixtralConfig
 from model.network.pixtral import Pixtral

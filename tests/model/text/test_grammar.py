@@ -191,7 +191,7 @@ def test_every_character_can_stand_in_an_enum(grammars: Grammars) -> None:
     matcher = grammars.matcher(json.dumps({"type": "string", "enum": characters}))
     for character in characters[:300] + characters[300::50]:
         text = trained(character).encode()
-        assert Matcher(matcher.inner.deep_copy()).inner.try_consume_tokens(bytewise(text)) == len(text)
+        assert matcher.inner.deep_copy().try_consume_tokens(bytewise(text)) == len(text)
 
 
 def test_half_a_character_can_only_be_completed(grammars: Grammars) -> None:
@@ -209,7 +209,7 @@ def test_a_token_is_allowed_if_its_bytes_are(grammars: Grammars, written: str) -
     assert follow(start, grammars, bytewise(written))
 
     def fits(data: bytes) -> bool:
-        return Matcher(start.inner.deep_copy()).inner.try_consume_tokens(bytewise(data)) == len(data)
+        return start.inner.deep_copy().try_consume_tokens(bytewise(data)) == len(data)
 
     expected = [token for token in range(1000, NANO.vocab_size) if fits(NANO.token_bytes(token))]
     assert allowed(start, grammars) == expected
@@ -268,9 +268,19 @@ def test_a_grammar_that_leads_nowhere_is_stuck_and_allows_nothing(
     [
         (
             record(a={"type": "string", "pattern": "(?=a)"}),
-            "the JSON schema cannot be decoded: ",
+            "the JSON schema cannot be decoded: field 'a' has the pattern",
         ),
-        (record(a={"type": "string", "pattern": "^a$", "minLength": 2}), "Regex is empty"),
+        (record(a={"type": "string", "pattern": "^a$", "minLength": 2}), "field 'a' .*Regex is empty"),
+        (
+            record(a=TEXT, b={"type": "string", "pattern": r"\bx\b"}),
+            r"field 'b' has the pattern '.{2}bx.{2}b': ",
+        ),
+        (
+            record(
+                a={"type": "array", "items": record(b={"anyOf": [{"type": "string", "pattern": "a^"}, NULL]})}
+            ),
+            r"field 'a\[\]\.b' has the pattern 'a\^': ",
+        ),
     ],
 )
 def test_a_pattern_that_cannot_be_decoded_is_refused(schema: dict[str, Any], message: str) -> None:

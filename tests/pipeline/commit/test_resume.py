@@ -12,8 +12,8 @@ import pytest
 
 from model.checkpoint import save_model
 from pipeline.commit import delta_log
-from pipeline.commit.delta_log import OutputError
 from pipeline.commit.manifest import read_begun, read_record
+from pipeline.commit.tables import OutputError
 from schemas.targets import Question
 from tests.model.tiny import tiny_pixtral
 from tests.pipeline.drawn import pdf_bytes

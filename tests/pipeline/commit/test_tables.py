@@ -9,11 +9,14 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from pipeline.commit.delta_log import Change
+from pipeline.commit.lease import Lease
 from pipeline.commit.tables import Table, create_tables, open_table, read_table
 from schemas.arrow import from_row, schema_hash, to_table
 from schemas.rows import Answer, answer_row
 from schemas.targets import Receipt
-from tests.pipeline.stored import RECEIPT, answer, show, visible
+from tests.pipeline.deletion_vectors import delete_by_vector
+from tests.pipeline.stored import RECEIPT, answer, answers_file, show, visible
 
 
 def test_new_tables_are_empty_and_readable(tmp_path: Path) -> None:
@@ -88,6 +91,28 @@ def test_a_table_with_other_columns_is_refused(tmp_path: Path, column: pa.Field)
     other = Table(name="t", uri=table.uri, schema=pa.schema(fields.values(), schema.metadata))
     with pytest.raises(ValueError, match=f"other columns \\({column.name}\\); choose another --output"):
         open_table(other)
+
+
+def test_an_older_table_is_left_as_it_is_while_another_run_writes_to_it(tmp_path: Path) -> None:
+    tables = create_tables(str(tmp_path), None)
+    schema = tables["answers"].schema.append(pa.field("extra", pa.int64()))
+    newer = tables | {"answers": Table(name="answers", uri=tables["answers"].uri, schema=schema)}
+    with Lease(tables, "run") as lease:
+        open_table(newer["answers"])
+        with pytest.raises(ValueError, match="is being written by run run"):
+            Lease(newer, "newer").acquire()
+        lease.commit("answers", Change(added=[answers_file(tables, "a")]))
+    with Lease(newer, "newer"):
+        assert "extra" in read_table(newer["answers"].uri).column_names
+
+
+def test_deletion_vectors_of_another_tool_are_refused(tmp_path: Path) -> None:
+    """Its rows would be back in the file that replaces the one from which they were deleted."""
+    tables = create_tables(str(tmp_path), None)
+    show(tables, tables["answers"], to_table(Answer, [answer("a"), answer("b")]))
+    delete_by_vector(tables["answers"].uri, [1])
+    with pytest.raises(ValueError, match=r"were deleted with deletion vectors.*choose another --output"):
+        create_tables(str(tmp_path), None)
 
 
 def test_a_place_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -80,17 +80,21 @@ def shared_keys(rows: list[Row]) -> list[str]:
 def test_whatever_the_model_would_see_is_in_the_key(plan: Plan, changes: dict[str, Any]) -> None:
     given: dict[str, Any] = {"prefix_ids": [1, 2, 3], "branches": [[7, 8]], "shapes": [(2, 4)]}
     given |= {"pixels": bytes(24)}
-    keys = prompt_keys(plan, **given)
-    assert prompt_keys(plan, **given) == keys
-    assert prompt_keys(plan, **given | changes) != keys
+    keys = prompt_keys([plan.settings_key], **given)
+    assert prompt_keys([plan.settings_key], **given) == keys
+    assert prompt_keys([plan.settings_key], **given | changes) != keys
 
 
 def test_keys_depend_on_the_settings(tiny_checkpoint: Path, plan: Plan) -> None:
     other = plan_for(tiny_checkpoint, max_new_tokens=5)
     given: dict[str, Any] = {"prefix_ids": [1], "branches": [[2], [2], [3]], "shapes": [], "pixels": b""}
-    first, second, third = prompt_keys(plan, **given)
+    first, second, third = prompt_keys([plan.settings_key] * 3, **given)
     assert first == second != third
-    assert first not in prompt_keys(other, **given)
+    assert first not in prompt_keys([other.settings_key] * 3, **given)
+    assert prompt_keys([plan.settings_key, other.settings_key, plan.settings_key], **given)[::2] == [
+        first,
+        third,
+    ]
 
 
 def test_an_identical_document_is_not_even_drawn(folder: Path, plan: Plan) -> None:
@@ -232,7 +236,7 @@ def test_what_a_stopped_run_promised_the_next_one_does(
     (folder / "b.pdf").write_bytes(pdf_bytes(A))
     with monkeypatch.context() as patch:
         # The owner's prompt is drawn, and claimed, and then the run is to end.
-        patch.setattr("tests.pipeline.local.Replica.__call__", lambda self, table: iter([]))
+        patch.setattr("tests.pipeline.local.LocalReplica.__call__", lambda self, table: iter([]))
         patch.setattr("pipeline.flow.is_stopping", lambda run_id: True)
         assert machine.run(folder)["finished_at"] is None
     assert machine.rows("documents") == machine.rows("answers/text") == []

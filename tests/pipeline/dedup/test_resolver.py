@@ -35,7 +35,7 @@ def failed(item: str) -> Row:
 
 def carrier(item: str, owner: str, **changes: Any) -> Row:
     """The row with which an item that shares comes."""
-    shared: Row = {"item_key": item, "owner": owner, "prompt_key": PROMPT, "content_key": "c"}
+    shared: Row = {"item_key": item, "ask": 0, "owner": owner, "prompt_key": PROMPT, "content_key": "c"}
     shared |= {"page_first": 3, "page_last": 4, "question_id": "own", "question": "Mine?"} | changes
     return {"kind": SHARED, "shared": [shared | {"source_key": f"source {item}", "uri": f"/in/{item}.pdf"}]}
 
@@ -52,7 +52,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Table:
 
 @pytest.fixture(scope="module")
 def make(plan: Plan, table: Table) -> Callable[[], Resolver]:
-    return lambda: Resolver(plan, table)
+    return lambda: Resolver(plan, [table])
 
 
 def resolve(resolver: Resolver, *rows: Row) -> dict[str, Row]:
@@ -172,12 +172,12 @@ def test_answers_of_earlier_runs_are_shared_from_the_table(plan: Plan, tmp_path:
         )
     ]
     show(tables, tables["answers"], to_table(Answer, there))
-    resolver, pairs = Resolver(plan, tables["answers"]), list[tuple[str, str]]()
+    resolver, pairs = Resolver(plan, [tables["answers"]]), list[tuple[str, str]]()
     resolver.seed(pairs.extend)
     assert pairs == [(PROMPT, OWNER)]
     row = resolve(resolver, carrier(SHARER, OWNER))[SHARER]
     assert (row["answer"], row["shared_from"], row["run_id"]) == ("yes", OWNER, plan.run_id)
-    another = Resolver(plan, tables["answers"])
+    another = Resolver(plan, [tables["answers"]])
     another.seed(pairs.extend)
     for file in (tmp_path / "answers" / "text").glob("*.parquet"):
         file.unlink()  # as a VACUUM without retention would, after the row was replaced

@@ -1,138 +1,136 @@
-"""The supervisor's own decisions, with ranks that are a list: whom it asks again, and when it gives up."""
+"""Replicas of one rank and of two, on gloo: the same answers whatever dies, each once, and nothing left."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
-from types import SimpleNamespace
+from random import Random
+from signal import SIGKILL, SIGSTOP, Signals
 
 import pytest
 
-from model.engine.request import Branch, Completion, Group
-from pipeline.infer import tp_supervisor
-from pipeline.infer.pending_calls import PendingCalls
-from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.infer.tp_group import RanksLostError
-from pipeline.infer.tp_worker import Report
-from tests.pipeline.plans import plan_for
-from tests.pipeline.seats import completion
+from pipeline.commit.tables import read_table
+from schemas.targets import Question
+from tests.pipeline import deadly
+from tests.pipeline.faults import (
+    LOADED_ENGINE,
+    LOADED_RANK,
+    RANK,
+    REPLICA,
+    Disturbance,
+    Nothing,
+    Strikes,
+    placement,
+    prepare_run,
+    processes,
+    run_with,
+    undisturbed,
+    write_documents,
+)
+from tests.pipeline.plans import QUESTIONS
+
+# A busy machine takes a minute to start the ranks once; an idle one some ten seconds.
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("one_cpu_ray"), pytest.mark.timeout(900)]
 
 
-class Lives:
-    """All lives of the ranks, which answer page by page and die when it is a deadly page's turn."""
-
-    def __init__(self, *, deadly: set[str], failing_starts: int = 0) -> None:
-        self.deadly = deadly
-        self.failing_starts = failing_starts
-        self.started = 0
-        self.closed = 0
-        self.asked: list[str] = []
-
-    def start(self, name: str, config: ReplicaConfig, closed: Event) -> "Life":
-        self.started += 1
-        if self.started <= self.failing_starts:
-            raise RanksLostError("OutOfMemoryError: no room")
-        return Life(self)
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_documents(tmp_path_factory.mktemp("documents") / "in", count=8, pages=3)
 
 
-class Life:
-    """One life."""
-
-    def __init__(self, lives: Lives) -> None:
-        self._lives = lives
-        self._queue: list[Group] = []
-
-    def check(self) -> None:
-        assert not self._queue
-
-    def submit(self, groups: list[Group]) -> None:
-        self._queue += groups
-        self._lives.asked += [group.id for group in groups]
-
-    def take(self, seconds: float) -> Report:
-        group = self._queue.pop(0)
-        if group.id in self._lives.deadly:
-            raise RanksLostError("rank 1 died")
-        done = [completion(branch.id) for branch in group.branches]
-        return Report(steps=1, completions=done, seconds=0.1)
-
-    def close(self) -> None:
-        self._lives.closed += 1
+def test_ranks_that_are_killed_are_replaced(
+    tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moments = Random(1).sample(range(2, 30), 3)
+    strikes = Strikes(tmp_path / "gate", [(moment, LOADED_RANK, SIGKILL) for moment in moments])
+    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
+    found = run_with(prepared, placement(), strikes, monkeypatch)
+    assert len(strikes.struck) == 3
+    assert found == undisturbed(prepared)
+    assert len(found) == 48
 
 
-Lead = Callable[[Lives, list[list[Group]]], list[Completion]]
+def test_a_rank_that_hangs_and_a_leader_that_is_killed(
+    tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strikes = Strikes(tmp_path / "gate", [(10, LOADED_RANK, SIGSTOP), (30, REPLICA, SIGKILL)])
+    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
+    found = run_with(prepared, placement(), strikes, monkeypatch, step_seconds=30.0)
+    assert len(strikes.struck) == 2
+    assert found == undisturbed(prepared)
+    assert len(found) == 48
 
 
-@pytest.fixture
-def lead(tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Lead:
-    """Asks calls of a supervisor over these lives; all of their completions."""
-    context = SimpleNamespace(get_actor_id=lambda: "actor")
-    monkeypatch.setattr(tp_supervisor, "remove_group", lambda name: None)
-    monkeypatch.setattr("ray.get_runtime_context", lambda: context)
-
-    def ask(lives: Lives, calls: list[list[Group]]) -> list[Completion]:
-        monkeypatch.setattr(tp_supervisor, "TPGroup", lives.start)
-        pending = PendingCalls()
-        config = ReplicaConfig(plan=plan_for(tiny_checkpoint), tensor_parallel=2)
-        worker = tp_supervisor.TPSupervisor(config, pending.deliver, pending.fail)
-        try:
-            with ThreadPoolExecutor(len(calls)) as threads:
-                asked = [threads.submit(pending.ask, groups, worker) for groups in calls]
-                return [one for future in asked for one in future.result(timeout=250)[0].values()]
-        finally:
-            worker.close()
-
-    return ask
-
-
-def pages(count: int) -> list[Group]:
-    return [
-        Group(
-            id=str(number),
-            prefix_ids=[1],
-            images=[],
-            branches=[Branch(id=f"{number}.0", ids=[1], max_new_tokens=1)],
-            max_side=1,
-        )
-        for number in range(count)
-    ]
+@pytest.mark.parametrize(
+    "moments",
+    [
+        [(6, LOADED_ENGINE, SIGKILL)],
+        pytest.param(
+            [(6, LOADED_ENGINE, SIGKILL), (18, LOADED_ENGINE, SIGSTOP), (30, REPLICA, SIGKILL)],
+            marks=pytest.mark.soak,
+        ),
+    ],
+)
+def test_the_process_of_one_rank_is_replaced(
+    moments: list[tuple[int, str, Signals]],
+    tiny_checkpoint: Path,
+    documents: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strikes = Strikes(tmp_path / "gate", moments)
+    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
+    found = run_with(prepared, placement(ranks=1), strikes, monkeypatch, step_seconds=15.0)
+    assert len(strikes.struck) == len(moments)
+    assert found == undisturbed(prepared)
+    assert len(found) == 48
 
 
-def test_a_deadly_page_among_many_fails_alone(lead: Lead) -> None:
-    lives = Lives(deadly={"11"})
-    found = lead(lives, [pages(32)])
-    assert [one.id for one in found if one.finish_reason == "error"] == ["11.0"]
-    assert {one.error for one in found} == {None, "RanksLostError: rank 1 died"}
-    assert len(found) == 32
-    # 32 pages, of which 11 are answered before the first death; then halves of 21; then three times alone.
-    assert lives.started <= 9
-    assert lives.closed == lives.started
+def test_two_replicas_on_one_node_share_the_pages(
+    tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Census(Disturbance):
+        def disturb(self) -> None:
+            # Busy or idle: the first Replica may have answered all but the held page before the other comes.
+            self.wait_until(lambda: len(processes(RANK)) == 4)
+
+    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
+    found = run_with(prepared, placement(replicas=2), Census(tmp_path / "gate"), monkeypatch)
+    assert found == undisturbed(prepared)
 
 
-def test_calls_side_by_side_survive_the_death_of_their_ranks(lead: Lead) -> None:
-    lives = Lives(deadly={"3"})
-    every = pages(12)
-    found = lead(lives, [every[start : start + 2] for start in range(0, 12, 2)])
-    assert sorted(one.id for one in found if one.finish_reason != "error") == sorted(
-        f"{number}.0" for number in range(12) if number != 3
+@pytest.mark.soak
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_page_that_kills_its_ranks_is_a_failure_and_the_only_one(
+    ranks: int, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    question = Question(id="deadly", text=deadly.DEADLY, documents="1.pdf", pages=[2])
+    prepared = prepare_run(
+        tiny_checkpoint,
+        write_documents(tmp_path / "in", 3, 3),
+        tmp_path / "out",
+        questions=(*QUESTIONS, question),
+        tensor_parallel=ranks,
     )
+    nothing = Nothing(tmp_path / "gate")
+    found = run_with(prepared, placement(ranks=ranks), nothing, monkeypatch, hook=deadly.install)
+    expected = undisturbed(prepared)
+    assert len(found) == 16
+    assert found == {key: answer for key, answer in expected.items() if key in found}
+    failures = read_table(str(tmp_path / "out" / "failures")).to_pylist()
+    assert sorted((row["uri"][-5:], row["page_first"], row["question_id"]) for row in failures) == [
+        ("1.pdf", 2, name) for name in ("deadly", "total", "when")
+    ]
+    assert {(row["stage"], row["reason"]) for row in failures} == {("generate", "ranks_lost_error")}
 
 
-def test_ranks_that_do_not_start_are_tried_again(lead: Lead) -> None:
-    lives = Lives(deadly=set(), failing_starts=tp_supervisor.STARTS - 1)
-    assert len(lead(lives, [pages(2)])) == 2
-    with pytest.raises(RanksLostError, match="no room"):
-        lead(Lives(deadly=set(), failing_starts=tp_supervisor.STARTS), [pages(2)])
-
-
-def test_ranks_that_cannot_be_replaced_end_every_call(lead: Lead, monkeypatch: pytest.MonkeyPatch) -> None:
-    class LastLife(Lives):
-        def start(self, name: str, config: ReplicaConfig, closed: Event) -> Life:
-            self.started += 1
-            if self.started > 1:
-                raise RanksLostError("CheckpointError: the weights are gone")
-            return Life(self)
-
-    every = pages(6)
-    with pytest.raises(RuntimeError, match="the engine broke: RanksLostError: CheckpointError: the weights"):
-        lead(LastLife(deadly={"0"}), [every[:3], every[3:]])
+@pytest.mark.soak
+@pytest.mark.timeout(3000)
+def test_ranks_that_are_killed_ten_times_are_replaced_ten_times(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_documents(tmp_path / "in", count=30, pages=4)
+    moments = Random(2).sample(range(2, 200), 10)
+    strikes = Strikes(tmp_path / "gate", [(moment, LOADED_RANK, SIGKILL) for moment in moments], seed=2)
+    prepared = prepare_run(tiny_checkpoint, folder, tmp_path / "out")
+    found = run_with(prepared, placement(), strikes, monkeypatch)
+    assert len(strikes.struck) == 10
+    assert found == undisturbed(prepared)
+    assert len(found) == 240

@@ -1,5 +1,6 @@
 """What the tests of listing and reading share: inputs, and what is listed or refused."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.listing import SOURCES, list_sources
 from pipeline.ingest.reading import read_source
+from pipeline.ingest.roots import find_roots
 from tests.pipeline.drawn import image_bytes, pdf_bytes
 
 PDF = pdf_bytes()
@@ -37,7 +39,9 @@ def keys(*inputs: str | Path, **options: str) -> list[str]:
 
 
 def contents(*inputs: str | Path, **options: str) -> list[bytes]:
-    return [read_source(row) for row in list_sources([str(given) for given in inputs], **options).to_pylist()]
+    given = list(map(str, inputs))
+    roots = find_roots(given, ())
+    return [read_source(row, roots) for row in list_sources(given, **options).to_pylist()]
 
 
 def complaint(*inputs: str | Path, **options: str) -> str:
@@ -48,9 +52,9 @@ def complaint(*inputs: str | Path, **options: str) -> str:
     return message
 
 
-def read_reason(source: dict[str, Any]) -> str:
+def read_reason(source: dict[str, Any], roots: Sequence[str] = ("/",)) -> str:
     with pytest.raises(DocumentError) as caught:
-        read_source(source)
+        read_source(source, roots)
     assert str(source["uri"]) in caught.value.message
     return caught.value.reason
 

@@ -28,7 +28,7 @@ def test_a_file_is_one_document_with_its_absolute_path(
     assert source["uri"] == source["location"] == path
     assert source["size"] == len(PDF)
     assert source["column"] is source["row_group"] is source["row"] is None
-    assert read_source(source) == PDF
+    assert read_source(source, ()) == PDF
 
 
 def test_a_folder_gives_the_documents_in_it_and_below_sorted(tmp_path: Path) -> None:

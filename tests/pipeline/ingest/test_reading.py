@@ -32,6 +32,6 @@ def test_a_row_above_the_limit_of_bytes_is_refused(tmp_path: Path, monkeypatch: 
     path = parquet(tmp_path / "a.parquet", page=[b"1234", b"123"])
     large, good = list_sources([path], column="page").to_pylist()
     with pytest.raises(DocumentError, match="has 4 bytes, the limit is 3") as caught:
-        read_source(large)
+        read_source(large, ())
     assert caught.value.reason == "too_large"
-    assert read_source(good) == b"123"
+    assert read_source(good, ()) == b"123"

@@ -14,11 +14,11 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 
 from model.text.tokenizer import Tokenizer
 from pipeline.parse.answers import AnswerError, read_answer, read_completion, read_target, value_spans
-from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan
 from schemas.arrow import to_json, to_table
 from schemas.rows import Answer, Failure, answer_row
 from schemas.targets import Question, Receipt, ReceiptItem
+from tests.pipeline.plans import asking
 
 TOKENIZER = Tokenizer.from_file(Path("model/nano/tekken.json"))
 RECEIPT = Receipt(
@@ -59,23 +59,7 @@ class Everything(BaseModel):
 
 
 def plan(target: str | None = None) -> Plan:
-    return Plan(
-        run_id="run",
-        settings_key="settings",
-        questions=(Question(id="q", text="How many?"),),
-        target=target,
-        scope="page",
-        max_pages=4,
-        pages=(1, None),
-        max_side=1024,
-        patch_size=16,
-        model="model/nano",
-        max_new_tokens=64,
-        grammar=None,
-        vocab_size=TOKENIZER.vocab_size,
-        limits=Limits(),
-        passwords=(),
-    )
+    return asking(questions=(Question(id="q", text="How many?"),), target=target)
 
 
 def completion(text: str, **columns: Any) -> dict[str, Any]:
@@ -90,6 +74,7 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "pages_missing": None,
         "note": None,
         "page_damaged": False,
+        "ask": 0,
         "question_id": "q",
         "question": "How many?",
         "prompt_key": "p",
@@ -98,8 +83,21 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "finish_reason": "stop",
         "prompt_tokens": 9,
         "cached_tokens": 4,
+        "stopped_at": None,
         "error": None,
     } | columns
+
+
+def test_a_free_answer_ends_before_its_stop_string() -> None:
+    text = "né 4END2"
+    row = read_completion(completion(text, stopped_at=len("né 4".encode())), plan(), TOKENIZER)
+    assert isinstance(row, Answer)
+    assert (row.answer, row.raw_text, row.finish_reason) == ("né 4", text, "stop")
+    assert row.output_tokens == len(TOKENIZER.encode(text))
+    assert row.confidence > math.exp(-0.5 * row.output_tokens), "what follows it does not count"
+    nothing = read_completion(completion(text, stopped_at=0), plan(), TOKENIZER)
+    assert isinstance(nothing, Failure)
+    assert (nothing.reason, nothing.raw_text) == ("empty_answer", text)
 
 
 def test_a_free_answer_is_a_row() -> None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.plan.items import Window, page_ranges, questions_for, windows
+from pipeline.plan.items import Window, asked_of, page_ranges, windows
 from pipeline.plan.plan import parse_pages
-from tests.pipeline.plans import ANY, PDF, PLAN, THIRD
+from tests.pipeline.plans import ANY, ASK, PDF, PLAN, THIRD, asking
 
 
 def spans(found: list[Window]) -> list[tuple[int, int]]:
@@ -19,7 +19,7 @@ def spans(found: list[Window]) -> list[tuple[int, int]]:
 def test_each_page_is_asked_what_is_for_it() -> None:
     asked = windows(PLAN, "/in/a.png", 3)
     assert spans(asked) == [(1, 1), (2, 2), (3, 3)]
-    assert [[question.id for question in window.questions] for window in asked] == [
+    assert [[one.question.id for one in window.asked] for window in asked] == [
         ["any"],
         ["any"],
         ["any", "third"],
@@ -27,10 +27,10 @@ def test_each_page_is_asked_what_is_for_it() -> None:
 
 
 def test_a_document_is_cut_into_windows_and_none_is_dropped() -> None:
-    plan = replace(PLAN, scope="document", max_pages=4)
+    plan = asking(scope="document")
     asked = windows(plan, "/in/a.pdf", 10)
     assert spans(asked) == [(1, 4), (5, 8), (9, 10)]
-    assert [len(window.questions) for window in asked] == [3, 2, 2]
+    assert [len(window.asked) for window in asked] == [3, 2, 2]
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,8 @@ def test_only_a_range_of_the_pages_may_be_read(
     assert parse_pages(text) == pages
     plan = replace(PLAN, pages=pages)
     assert spans(windows(plan, "/in/a.pdf", 5)) == by_page
-    assert spans(windows(replace(plan, scope="document", max_pages=2), "/in/a.pdf", 5)) == by_two
+    by_document = replace(asking(scope="document"), pages=pages, max_pages=2)
+    assert spans(windows(by_document, "/in/a.pdf", 5)) == by_two
 
 
 @pytest.mark.parametrize("text", ["", "0", "5-2", "-3", "1-2-3", "1,2", "x"])
@@ -59,14 +60,14 @@ def test_a_range_that_is_none_is_refused(text: str) -> None:
 
 
 def test_a_page_of_which_nothing_is_asked_is_left_out() -> None:
-    plan = replace(PLAN, questions=(THIRD,))
+    plan = asking(questions=(THIRD,))
     assert spans(windows(plan, "/in/a.pdf", 5)) == [(3, 3)]
     assert windows(plan, "/in/a.pdf", 2) == []
 
 
 def test_questions_of_a_document_and_of_a_window() -> None:
-    assert questions_for(PLAN, "/in/a.png") == (ANY, THIRD)
-    assert questions_for(PLAN, "/in/a.pdf", 1, 2) == (ANY, PDF)
+    assert asked_of(PLAN, "/in/a.png") == ((ASK, ANY), (ASK, THIRD))
+    assert asked_of(PLAN, "/in/a.pdf", 1, 2) == ((ASK, ANY), (ASK, PDF))
 
 
 @pytest.mark.parametrize(
@@ -82,13 +83,13 @@ def test_questions_of_a_document_and_of_a_window() -> None:
 def test_ranges_hold_whole_windows(
     pages: int, scope: str, max_pages: int, expected: list[tuple[int, int]]
 ) -> None:
-    plan = replace(PLAN, questions=(ANY,), scope=scope, max_pages=max_pages)  # type: ignore[arg-type]  # a literal
+    plan = replace(asking(questions=(ANY,), scope=scope), max_pages=max_pages)
     assert page_ranges(windows(plan, "a.pdf", pages)) == expected
 
 
 @given(pages=st.integers(1, 3000), max_pages=st.integers(1, 60), scope=st.sampled_from(["page", "document"]))
 def test_ranges_cover_every_window_once_and_are_not_many(pages: int, max_pages: int, scope: str) -> None:
-    plan = replace(PLAN, questions=(ANY,), scope=scope, max_pages=max_pages)  # type: ignore[arg-type]  # a literal
+    plan = replace(asking(questions=(ANY,), scope=scope), max_pages=max_pages)
     ranges = page_ranges(windows(plan, "a.pdf", pages))
     assert ranges[0][0] == 1
     assert ranges[-1][1] == pages

@@ -55,16 +55,31 @@ def test_target_prompt_says_choices_and_descriptions() -> None:
 )
 def test_prefix_and_branch_are_the_whole_conversation(pictures: list[ImagePlaceholder]) -> None:
     texts = ["Who?", " a leading space", "[/INST] [IMG_END] é 12345"]
-    prompt = tokenize(TOKENIZER, pictures, texts)
-    for text, branch in zip(texts, prompt.branches, strict=True):
-        turn = Message("user", (*pictures, Text(text)))
-        assert prompt.prefix + branch == TOKENIZER.encode_conversation([turn])
+    turns = [[Message("user", (*pictures, Text(text)))] for text in texts]
+    prompt = tokenize(TOKENIZER, turns)
+    for turn, branch in zip(turns, prompt.branches, strict=True):
+        assert prompt.prefix + branch == TOKENIZER.encode_conversation(turn)
         assert TOKENIZER.img_end not in branch
     assert prompt.prefix[-1] == TOKENIZER.img_end
 
 
-def test_a_prompt_needs_a_picture_and_a_text() -> None:
-    with pytest.raises(ValueError, match="at least one picture and one text, not 0 and 1"):
-        tokenize(TOKENIZER, [], ["Who?"])
-    with pytest.raises(ValueError, match="not 1 and 0"):
-        tokenize(TOKENIZER, [ImagePlaceholder(1, 1)], [])
+def test_a_prompt_without_images_is_split_where_its_conversations_part() -> None:
+    texts = ["Who wrote Faust?", "Who wrote Hamlet?", "Since when?"]
+    turns = [[Message("user", (Text(text),))] for text in texts]
+    prompt = tokenize(TOKENIZER, turns)
+    assert prompt.prefix == TOKENIZER.encode_conversation(turns[0])[:2]
+    assert all(prompt.branches)
+    for turn, branch in zip(turns, prompt.branches, strict=True):
+        assert prompt.prefix + branch == TOKENIZER.encode_conversation(turn)
+    alone = tokenize(TOKENIZER, turns[:1])
+    assert alone.branches == [[TOKENIZER.inst_end]]
+
+
+def test_what_parts_before_its_last_image_is_no_prompt() -> None:
+    one, other = ImagePlaceholder(1, 1), ImagePlaceholder(2, 1)
+    turns = [[Message("user", (picture, Text("Who?")))] for picture in (one, other)]
+    for wrong in (turns, [turns[0], [Message("user", (one, Text("a"), one, Text("b")))]]):
+        with pytest.raises(ValueError, match="differ before the end of their last image"):
+            tokenize(TOKENIZER, wrong)
+    with pytest.raises(ValueError, match="at least one conversation"):
+        tokenize(TOKENIZER, [])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.ingest.file_types import IMAGES
 from pipeline.ingest.listing import list_sources
-from pipeline.plan.items import questions_for
+from pipeline.plan.items import asked_of
 from pipeline.plan.limits import MIB, Limits
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, FAILED, GROUP
@@ -110,7 +110,7 @@ def run(folder: Path, plan: Plan, seconds: float) -> Counter[str]:
                 came["drawn"] += 1
                 continue
             assert row["kind"] == FAILED, row
-            items[row["uri"]] += len(questions_for(plan, row["uri"], row["page_first"], row["page_last"]))
+            items[row["uri"]] += len(asked_of(plan, row["uri"], row["page_first"], row["page_last"]))
             came[row["reason"]] += 1
             assert row["reason"] in REASONS, row
             assert Path(row["uri"]).name in row["message"]

@@ -1,46 +1,53 @@
-"""The supervisor of a Replica of several ranks: it survives them, and asks again the pages they lost.
+"""The supervisor of a Replica: it survives the ranks, and asks again the pages that they lost.
 
-In: groups of any call. Out: completions, each once. The engine is in rank 0. The supervisor notes which pages
-were asked and which are finished (`retry_queue`), ends the ranks when one of them dies or hangs, and starts
-others, wherever there is room. If the supervisor itself dies, Ray starts it again: it first removes the ranks
-of its former life, and Ray Data repeats the calls that were in work.
+In: groups of any call. Out: completions, each once. The engine is in another process, the only rank or the
+first of several (`ranks`). The supervisor notes which pages were asked and which are finished
+(`retry_queue`), ends the ranks when one of them dies, breaks or hangs, and starts others. If the supervisor
+itself dies, Ray starts it again, and Ray Data repeats the calls that were in work.
 """
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
-import ray
-
 from model.engine.request import Group
 from pipeline.infer.engine_loop import Deliver
-from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.ranks import EngineBrokenError, Ranks, RanksLostError
 from pipeline.infer.retry_queue import RetryQueue
-from pipeline.infer.tp_group import RanksLostError, TPGroup, remove_group
 
 STARTS = 3  # that may fail in a row: then it is not bad luck
+# Lives in a row that ended without an answer: then it is the machine, not the pages. A page among many that
+# kills costs some ten lives, and each one behind it three.
+LIVES = 60
 POLL_SECONDS = 0.05  # to wait for a report of rank 0 before looking for new groups
 
 _log = logging.getLogger(__name__)
 
 
-class TPSupervisor:
-    """Answers in a thread, as an `EngineLoop` does, but with the GPUs of other processes."""
+StartRanks = Callable[[Event], Ranks]  # waits for them, unless the event calls it off; RanksLostError
 
-    def __init__(self, config: ReplicaConfig, deliver: Deliver, fail: Callable[[Exception], None]) -> None:
-        """Comes back when the ranks are ready. Raises RanksLostError if they cannot be started."""
-        self._config = config
+
+class Supervisor:
+    """Answers in a thread, as an `EngineLoop` does, but in other processes."""
+
+    def __init__(self, start: StartRanks, deliver: Deliver, fail: Callable[[BaseException], None]) -> None:
+        """Comes back when the ranks are ready. Raises EngineBrokenError if they cannot be started.
+
+        `start` is called in the supervisor's thread, which lives as long as the ranks.
+        """
+        self._start_ranks = start
         self._deliver = deliver
         self._fail = fail
         self._queue = RetryQueue()
         self._inbox: SimpleQueue[Sequence[Group]] = SimpleQueue()
         self._closed = Event()
-        self._name = f"{config.plan.run_id}-{ray.get_runtime_context().get_actor_id()}"
-        remove_group(self._name)  # of a former life
-        self._ranks = self._start()
+        self._fruitless = 0  # lives in a row
+        self._ready: Future[None] = Future()
         self._thread = Thread(target=self._run, name="supervisor", daemon=True)
         self._thread.start()
+        self._ready.result()
 
     def submit(self, groups: Sequence[Group]) -> None:
         """Groups whose completions will be delivered."""
@@ -52,10 +59,10 @@ class TPSupervisor:
         self._inbox.put(())
         self._thread.join()
 
-    def _start(self) -> TPGroup:
+    def _start(self) -> Ranks:
         for start in range(1, STARTS + 1):
             try:
-                return TPGroup(self._name, self._config, self._closed)
+                return self._start_ranks(self._closed)
             except RanksLostError as error:
                 if start == STARTS or self._closed.is_set():
                     raise
@@ -64,18 +71,34 @@ class TPSupervisor:
 
     def _run(self) -> None:
         try:
+            self._ranks = self._start()
+        except RanksLostError as error:
+            self._ready.set_exception(EngineBrokenError(f"the engine does not start: {error}"))
+            return
+        except BaseException as error:
+            self._ready.set_exception(error)  # every error: `__init__` raises it
+            return
+        self._ready.set_result(None)
+        try:
             while self._take_in():
                 try:
                     self._converse()
                 except RanksLostError as error:
-                    _log.warning("the ranks are lost, and are started again: %s", error)
-                    self._deliver(self._queue.lose(error), 0.0)
-                    self._ranks.close()
-                    self._ranks = self._start()
-        except Exception as error:
+                    self._replace(error)
+        except BaseException as error:
             if not self._closed.is_set():
                 self._fail(error)  # every error: nobody may wait any longer
         self._ranks.close()
+
+    def _replace(self, error: RanksLostError) -> None:
+        """Ends the ranks, which are lost, and starts others."""
+        _log.warning("the ranks are lost, and are started again: %s", error)
+        self._deliver(self._queue.lose(error), 0.0)
+        self._ranks.close()
+        self._fruitless += 1
+        if self._fruitless >= LIVES:
+            raise RanksLostError(f"{LIVES} starts in a row came to no answer, the last one: {error}")
+        self._ranks = self._start()
 
     def _take_in(self) -> bool:
         """Notes the groups that have come; waits for some while nothing else is to do. False: closed."""
@@ -94,5 +117,7 @@ class TPSupervisor:
             self._ranks.submit(groups)
         report = self._ranks.take(POLL_SECONDS)
         if report is not None:
+            if report.completions:
+                self._fruitless = 0
             self._queue.finish(report.completions)
             self._deliver(report.completions, report.seconds)

@@ -1,0 +1,75 @@
+"""The ranks of a Replica on one GPU, or on CPUs: a child process that has the engine, for one life.
+
+In: groups. Out: its reports. The child is on the Replica's machine and has its GPU; whatever ends it (an
+error that leaves its GPU useless, a signal, a step without end) ends no other process. Pixels go to it
+through a socket, and nothing of torch is loaded in the Replica's own process.
+"""
+
+import time
+from collections.abc import Sequence
+from threading import Event
+
+from model.engine.request import Group
+from pipeline.child_process import ChildLostError, ChildProcess
+from pipeline.infer.ranks import START_SECONDS, RanksLostError, Report, StepWatch
+from pipeline.infer.replica_config import ReplicaConfig
+
+MODULE = "pipeline.infer.engine_main"
+LOOK_SECONDS = 0.5  # while it starts: between two looks whether that was called off
+
+
+class EngineProcess:
+    """A process that answers with one model. The Supervisor makes it, in the thread that then asks it."""
+
+    def __init__(self, config: ReplicaConfig, closed: Event) -> None:
+        """Waits for the model. `closed` calls it off. Raises RanksLostError if it does not start."""
+        self._child = ChildProcess(MODULE, seconds=config.step_seconds)
+        self._watch = StepWatch(config.step_seconds)
+        deadline = time.monotonic() + START_SECONDS
+        try:
+            self._child.send(config)
+            while self._receive(LOOK_SECONDS) is None:
+                if closed.is_set() or time.monotonic() > deadline:
+                    raise RanksLostError(f"not ready after {START_SECONDS:.0f} s, or called off")
+        except ChildLostError as lost:
+            self.close()
+            raise RanksLostError(str(lost)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def check(self) -> None:
+        """Raises RanksLostError if the child has ended."""
+        if not self._child.is_alive():
+            raise RanksLostError("its process ended while it was asked nothing")
+
+    def submit(self, groups: Sequence[Group]) -> None:
+        """Asks it."""
+        self._watch.asked()
+        try:
+            self._child.send(groups)
+        except ChildLostError as lost:
+            if self._child.is_alive():
+                raise RanksLostError(str(lost)) from None
+            # It ended before it read all. Its last reports can still be read, and then `take` says how.
+
+    def take(self, seconds: float) -> Report | None:
+        """The child's next report, or None after so many seconds; for as long as something is asked."""
+        try:
+            report = self._receive(seconds)
+        except ChildLostError as lost:
+            raise RanksLostError(str(lost)) from None
+        if report is not None:
+            self._watch.saw(report.steps)
+        self._watch.check()
+        return report
+
+    def close(self) -> None:
+        """Kills the child."""
+        self._child.kill()
+
+    def _receive(self, seconds: float) -> Report | None:
+        message: Report | RanksLostError | None = self._child.receive(seconds)
+        if isinstance(message, RanksLostError):
+            raise message
+        return message

@@ -1,0 +1,64 @@
+"""What a sandboxed child may say, as data: no reply is believed before each of its values was checked.
+
+In: a message of the child's, and the form that it must have. Out: nothing, or `Malformed`. A document that
+has taken the child over can still lie within these forms: about its own pages, and about those of the
+documents that are opened in that child after it. A page of the greatest height and width fills the buffer of
+pixels.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from pipeline.ingest.file_types import IMAGES, MAX_TRAVEL_SIDE, PDF
+from pipeline.rasterize.ipc import Malformed, Message
+
+MOST_PAGES: Final = 2**31 - 1  # MuPDF counts them in 32 bits
+MOST_CHARACTERS: Final = 5_000  # of a sentence: as JSON at most 60,000 bytes
+
+Check = Callable[[Any], bool]
+Form = Mapping[str, Check]
+
+
+def _whole(most: int) -> Check:
+    return lambda value: type(value) is int and 1 <= value <= most
+
+
+def _text(most: int) -> Check:
+    """Text that a table can hold: JSON can name halves of characters, which have no bytes in UTF-8."""
+    return lambda value: (
+        type(value) is str and len(value) <= most and not any("\ud800" <= char <= "\udfff" for char in value)
+    )
+
+
+def _or_null(check: Check) -> Check:
+    return lambda value: value is None or check(value)
+
+
+def _reason(value: Any) -> bool:
+    return type(value) is str and re.fullmatch("[a-z_]{1,32}", value) is not None
+
+
+READY: Final[Form] = {}
+OPENED: Final[Form] = {
+    "media_type": lambda value: type(value) is str and (value == PDF or value in IMAGES),
+    "page_count": _whole(MOST_PAGES),
+}
+DRAWN: Final[Form] = {
+    "height": _whole(MAX_TRAVEL_SIDE),
+    "width": _whole(MAX_TRAVEL_SIDE),
+    "note": _or_null(_text(MOST_CHARACTERS)),
+    "damaged": lambda value: type(value) is bool,
+}
+FAILED: Final[Form] = {"reason": _reason, "message": _text(MOST_CHARACTERS)}
+
+
+def check(reply: Message, form: Form) -> None:
+    """Raises Malformed unless `reply` has this form, or is the failure of a request."""
+    if form is not READY and "reason" in reply:
+        form = FAILED
+    if reply.keys() != form.keys():
+        raise Malformed("with other fields than were asked for")
+    for name, is_valid in form.items():
+        if not is_valid(reply[name]):
+            raise Malformed(f"with a {name} that cannot be")
