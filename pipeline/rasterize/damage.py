@@ -35,6 +35,11 @@ LOSSES: Final = (
     "unknown filter name",
 )
 
+# Text that OCR put under a scan, in fonts without shapes of Acrobat's and Tesseract's: nobody was to see it.
+UNSEEN: Final = re.compile(r"FT_Load_Glyph\((\w+\+)?(HiddenHorzOCR|GlyphLessFont)")
+# Of the error before it nothing comes: other colours do as well.
+MENDED: Final = re.compile(r"Ignoring (Page|XObject) blending colorspace|ignoring broken ICC profile")
+
 # Errors after which nothing of the page is missing.
 HARMLESS: Final = (
     "format error: cycle in page tree",  # another way through the tree finds the page
@@ -49,6 +54,7 @@ HARMLESS: Final = (
 DOUBTFUL: Final = (
     "syntax error: cannot find ExtGState resource",
     "syntax error: expected object number",
+    "syntax error: invalid key in dict",
     "syntax error: image height is zero",
     "syntax error: image width is zero",
     "syntax error: unknown keyword",  # a generator's slip, such as "-inf"; see MAX_KEYWORDS
@@ -107,6 +113,13 @@ def printable(text: str) -> str:
 
 def _errors(warnings: str) -> list[str]:
     """The lines that may tell of lost data."""
-    lines = dict.fromkeys(line for line in warnings.splitlines() if not REPEATED.fullmatch(line))
-    found = (line for line in lines if line.startswith(LOSSES) or ERROR.match(line))
+    lines = [line for line in warnings.splitlines() if not REPEATED.fullmatch(line)]
+    around = zip(lines, ["", *lines], [*lines[1:], ""], strict=False)
+    seen = dict.fromkeys(line for line, before, after in around if not _is_explained(line, before, after))
+    found = (line for line in seen if line.startswith(LOSSES) or ERROR.match(line))
     return [line for line in found if not line.startswith(HARMLESS)]
+
+
+def _is_explained(line: str, before: str, after: str) -> bool:
+    """Whether the line before or behind it says that nothing is missing for it."""
+    return bool(MENDED.match(after) or (line.startswith("cannot render glyph") and UNSEEN.match(before)))

@@ -202,6 +202,7 @@ WHOLE: dict[str, bytes] = {
             7: stream(b"/N 1/Alternate/DeviceGray", garbage(PACKED)),
         },
     ),
+    "the page's blending colours": page(extra=b"/Group<</S/Transparency/CS[/ICCBased 99 0 R]>>"),
     "table of places is wrong": page().replace(b"xref\n0", b"xref\n9"),
     "empty": page(b""),
     "one colour": page(b"0 0 1 rg 0 0 200 200 re f"),
@@ -253,6 +254,9 @@ def test_warnings_are_losses_by_their_kind() -> None:
         "library error: a new one\nsyntax error: unknown keyword: 'a'\npremature end of data in flate filter"
     )
     assert damage.losses(said) == ["premature end of data in flate filter", "library error: a new one"]
+    unseen = "FT_Load_Glyph(HiddenHorzOCR,121,FT_LOAD_NO_HINTING): invalid argument\ncannot render glyph\n"
+    assert damage.losses(unseen) == damage.losses(unseen.replace("Hidden", "ABCDEF+Hidden")) == []
+    assert damage.losses(unseen + unseen.replace("HiddenHorzOCR", "Times")) == ["cannot render glyph"]
     said = "".join(f"syntax error: unknown keyword: '{word}'\n" for word in "abc")
     assert len(damage.losses(said)) == 3
 
