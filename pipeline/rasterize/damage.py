@@ -66,6 +66,7 @@ CELL: Final = 16  # pixels of a side of the cells in which `shown` looks for som
 INK: Final = 48  # between the darkest and the brightest value of a cell that shows something,
 SHADE: Final = 24  # or between its mean and that of most cells
 MIN_SHOWN: Final = 0.003  # of the cells; a line of text across a page fills a hundredth
+WHITE: Final = 250  # the mean of a page that is paper
 MAX_LOST: Final = 0.25  # of a page's area, where nothing but images is on it
 MIN_GLYPHS: Final = 100  # drawn as text: a page with so many says something without its images
 MAX_WORDS: Final = 3  # losses that are named
@@ -99,6 +100,11 @@ def shown(pixels: NDArray[np.uint8]) -> float:
     means = cells.mean((1, 3))
     differs = abs(means - np.median(means)) >= SHADE
     return float(((np.ptp(cells, (1, 3)) >= INK) | differs).mean())
+
+
+def is_white(pixels: NDArray[np.uint8]) -> bool:
+    """Whether a page that shows nothing is paper; one of another colour was painted so."""
+    return float(pixels.mean()) > WHITE
 
 
 def words(lost: list[str]) -> str:

@@ -20,6 +20,7 @@ from pipeline.rasterize.damage import (
     MIN_GLYPHS,
     MIN_SHOWN,
     doubts,
+    is_white,
     lacks_memory,
     losses,
     shown,
@@ -130,7 +131,7 @@ def _run(pdf_page: pymupdf.Page, pixels: NDArray[np.uint8], across: float, down:
 def _judge(page: pymupdf.Page, pixels: NDArray[np.uint8], warnings: str, what: str) -> str | None:
     """The note on a page if it has lost something. Raises PageError if too little of it is there."""
     doubted, lost = doubts(warnings), losses(warnings)
-    if doubted and shown(pixels) < MIN_SHOWN:
+    if doubted and (lost or is_white(pixels)) and shown(pixels) < MIN_SHOWN:
         message = f"{what} is damaged, and next to nothing of it is there: {words(lost or doubted)}"
         raise PageError("damaged_page", message)
     if not lost:

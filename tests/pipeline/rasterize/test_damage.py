@@ -124,6 +124,7 @@ LOST: dict[str, bytes] = {
         },
     ),
     "form is noise": page(b"/Im0 Do", resources=XOBJECT, others={6: stream(FORM + FLATE, garbage(PACKED))}),
+    "graphics state is no resource, and nothing is there": page(b"/G gs"),
     "pattern is no resource": page(b"/Pattern cs /P scn 0 0 100 100 re f"),
     "glyphs of a font are noise": page(
         TEXT,
@@ -205,6 +206,7 @@ WHOLE: dict[str, bytes] = {
     "the page's blending colours": page(extra=b"/Group<</S/Transparency/CS[/ICCBased 99 0 R]>>"),
     "table of places is wrong": page().replace(b"xref\n0", b"xref\n9"),
     "empty": page(b""),
+    "one colour, and an error that costs nothing": page(b"/G gs 1 0 0 rg 0 0 200 200 re f"),
     "one colour": page(b"0 0 1 rg 0 0 200 200 re f"),
 }
 
