@@ -40,6 +40,8 @@ class Opened:
     media_type: str
     page_count: int
     data: bytes = field(repr=False)
+    places: Sequence[int] = ()
+    """Of an image file's pages."""
     pdf: pymupdf.Document | None = None
     note: str | None = None
     """A remark on all of its pages, for the readers of their answers."""
@@ -64,7 +66,7 @@ def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> O
     """Open a PDF or an image from its bytes, with the first of `passwords` that fits if it needs one.
 
     Raises DocumentError with one of the reasons empty_file, unsupported_type, damaged, needs_password,
-    wrong_password, zero_pages, too_many_pixels, memory.
+    wrong_password, encrypted, zero_pages, memory.
     """
     if not data:
         raise DocumentError("empty_file", f"{name} has 0 bytes")
@@ -77,8 +79,8 @@ def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> O
     if media_type == PDF:
         opened = _open_pdf(data, name, passwords)
     else:
-        page_count = images.count_pages(data, name, media_type)
-        opened = Opened(name=name, media_type=media_type, page_count=page_count, data=data)
+        places = images.find_pages(data, name, media_type)
+        opened = Opened(name=name, media_type=media_type, page_count=len(places), data=data, places=places)
     if opened.page_count == 0:
         opened.close()
         raise DocumentError("zero_pages", f"{name} opens, but has no pages")
@@ -103,7 +105,9 @@ def rasterize(
     assert 1 <= page <= opened.page_count, (page, opened.page_count)
     if opened.media_type == PDF:
         return _draw_page(opened, page, max_side, patch_size, buffer)
-    image, note = images.decode_page(opened.data, opened.name, opened.media_type, page, max_pixels)
+    image, note = images.decode_page(
+        opened.data, opened.name, opened.media_type, page, opened.places[page - 1], max_pixels
+    )
     pixels = place((image.height, image.width, 3), buffer)
     pixels[:] = np.asarray(image)
     return pixels, note, False
