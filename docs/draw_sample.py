@@ -26,7 +26,7 @@ def page() -> Image.Image:
     """The upper part of the sample's first page."""
     data = (SAMPLES / "documents" / NAME).read_bytes()
     with open_document(data, NAME) as opened:
-        pixels, _ = rasterize(opened, 1, max_side=1024, patch_size=16)
+        pixels, _, _ = rasterize(opened, 1, max_side=1024, patch_size=16)
     whole = Image.fromarray(np.asarray(pixels))
     return ImageOps.fit(whole, PAGE, Image.Resampling.LANCZOS, centering=(0.5, 0.0))
 

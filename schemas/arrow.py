@@ -33,7 +33,7 @@ __all__ = [
     "to_table",
 ]
 
-SCHEMA_VERSION = 4  # of the tables; a change may only append nullable columns, and counts one up
+SCHEMA_VERSION = 5  # of the tables; a change may only append nullable columns, and counts one up
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -104,7 +104,7 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score | Transcri
         for _ in range(pages):
             _, drawn = draw(scene)
             with open_document(drawn.sheet.pdf(), f"{kind}.pdf") as opened:
-                image, _ = rasterize(opened, 1, max_side=max_side, patch_size=patch_size)
+                image, _, _ = rasterize(opened, 1, max_side=max_side, patch_size=patch_size)
             picture = ImagePlaceholder(image.shape[0] // patch_size, image.shape[1] // patch_size)
             is_target = [exchange.prompt.startswith(SHAPE_REQUEST) for exchange in drawn.exchanges]
             questions = [e for e, target in zip(drawn.exchanges, is_target, strict=True) if not target]

@@ -113,6 +113,7 @@ class Resolver:
             "content_key": sharer["content_key"],
             "pages_missing": seen["pages_missing"],
             "note": seen["note"],
+            "page_damaged": seen["page_damaged"],
             "fields": [
                 field | {"page": None if field["page"] is None else field["page"] + shift}
                 for field in owner["fields"]

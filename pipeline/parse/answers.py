@@ -161,6 +161,7 @@ def read_completion(
             "answered_at": datetime.now(UTC),
             "pages_missing": row["pages_missing"],
             "note": row["note"],
+            "page_damaged": row["page_damaged"],
             "prompt_key": row["prompt_key"],
         }
     )

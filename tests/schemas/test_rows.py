@@ -45,6 +45,7 @@ ANSWER = KEYS | {
     "note": "string",
     "prompt_key": "string",
     "shared_from": "string",
+    "page_damaged": "bool",
 }
 FAILURE = KEYS | {
     "page_first": "int64",
@@ -127,8 +128,8 @@ def test_the_arrow_schema_of_a_table_is_pinned(model: type[BaseModel], columns: 
     schema = arrow_schema(model)
     found = {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in schema}
     assert list(found.items()) == list(columns.items())
-    assert schema.metadata == {b"schema_version": b"4"}
-    assert SCHEMA_VERSION == 4
+    assert schema.metadata == {b"schema_version": b"5"}
+    assert SCHEMA_VERSION == 5
 
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)

@@ -73,6 +73,7 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "page_last": 3,
         "pages_missing": None,
         "note": None,
+        "page_damaged": False,
         "ask": 0,
         "question_id": "q",
         "question": "How many?",
@@ -125,6 +126,7 @@ def test_a_free_answer_is_a_row() -> None:
         content_key="content",
         answered_at=row.answered_at,
         prompt_key="p",
+        page_damaged=False,
     )
     assert math.exp(-0.5 * tokens) <= row.confidence < 1
 
