@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.evaluation.metrics import exact_match
+from jobs.evaluation.scorers.texts import exact_match
 from jobs.extract import Parser
 from jobs.run.runner import summary
 from pipeline.commit.manifest import read_record
