@@ -16,6 +16,11 @@ FLAGS = {
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size
     """,
+    "evaluate": """
+        --output --limit --measure --style
+        --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+    """,
+    "evaluate compare": "",
     "report": "--expected",
     "retry": "--cause --password --page-timeout --page-memory --document-pages",
     "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",

@@ -26,7 +26,7 @@ def relaxed_accuracy(prediction: str, answers: Sequence[str]) -> float:
 
     "$", commas and punctuation at the end of a number do not count, a percentage may be given as its number
     or as the fraction (12% as 12 or 0.12), an answer of one letter is met by a prediction that begins with
-    it, and other text is compared without case and quotes around it. "nan" is a number that nothing is equal to.
+    it, and other text is compared without case and quotes around it. "nan" is a number that equals nothing.
     """
     said = _bare(prediction)
     return float(any(_relaxed(said, _bare(answer)) for answer in some(answers)))

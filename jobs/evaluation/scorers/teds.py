@@ -25,6 +25,8 @@ class Node:
     colspan: int = 1
     rowspan: int = 1
     text: str = ""
+    is_header: bool = False
+    """A th, which counts as a td."""
     children: list["Node"] = field(default_factory=list)
 
     def count(self) -> int:
@@ -53,12 +55,17 @@ def teds(prediction: str, answer: str, *, structure_only: bool = False) -> float
 def first_table(text: str) -> Node | None:
     """The first table of a text, in HTML or in Markdown."""
     if re.search(r"<table\b", text, re.IGNORECASE):
-        parser = _Tables()
-        parser.feed(text)
-        parser.close()
-        return parser.tables[0] if parser.tables else None
+        return next(iter(html_tables(text)), None)
     rows = _markdown_rows(text)
     return _from_rows(rows) if rows else None
+
+
+def html_tables(text: str) -> list[Node]:
+    """All tables in HTML that do not lie in another one."""
+    parser = _Tables()
+    parser.feed(text)
+    parser.close()
+    return parser.tables
 
 
 def _config(structure_only: bool) -> object:
@@ -106,6 +113,7 @@ class _Tables(HTMLParser):
             spans = dict(attrs)
             node = Node(
                 tag="td" if tag == "th" else tag,
+                is_header=tag == "th",
                 colspan=_number(spans.get("colspan")),
                 rowspan=_number(spans.get("rowspan")),
             )
