@@ -21,7 +21,7 @@ FLAGS = {
         --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
     """,
     "evaluate compare": "",
-    "report": "--expected",
+    "report": "--expected --html",
     "retry": "--cause --password --page-timeout --page-memory --document-pages",
     "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",
     "benchmark engine": """

@@ -19,7 +19,7 @@ from pipeline.plan.prompts import question_prompt
 Style = Literal["short", "free"]
 KNOWN: Final = (
     "id", "question_id", "question", "answer", "answers", "image", "images", "document", "page", "metric",
-    "tolerance", "folder", "evidence", "field", "doc",
+    "tolerance", "folder", "evidence", "field", "doc", "verdict", "said",
 )  # fmt: skip
 MAX_SLICE: Final = 40  # characters of a value that scores are broken down by
 # A headline measure, and others that are of interest beside it.
