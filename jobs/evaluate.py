@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.extract import NANO, Parser, count_or_auto
+from jobs import extract
+from jobs.extract import Parser, count_or_auto
 
 EPILOG = """\
 data sets:
@@ -74,7 +75,7 @@ def make_parser() -> Parser:
         "(default: %(default)s)",
     )
     add = parser.add_argument_group("model, as in jobs.extract").add_argument
-    add("--model", default=str(NANO), metavar="DIR", help="checkpoint (default: model/nano)")
+    add("--model", default=str(extract.NANO), metavar="DIR", help="checkpoint (default: model/nano)")
     add("--max-side", type=int, metavar="PIXELS", help="longest edge at which the model sees a page")
     add(
         "--max-new-tokens",

@@ -36,6 +36,7 @@ FLAGS = {
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "nano.cut_tokenizer": "--ranks",
+    "nano.held_out": "--pages",
 }
 
 
