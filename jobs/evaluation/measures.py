@@ -13,6 +13,7 @@ from jobs.evaluation.asked import Asked
 from jobs.evaluation.scorers.anls import anls, anls_without_threshold, nested_anls
 from jobs.evaluation.scorers.facts import holds
 from jobs.evaluation.scorers.fields import is_same, leaf_accuracy, value_f1
+from jobs.evaluation.scorers.ifeval import followed
 from jobs.evaluation.scorers.maths import math_equal
 from jobs.evaluation.scorers.mathvista import mathvista
 from jobs.evaluation.scorers.mmmu import GUESSING_SEED, mmmu_choice, mmmu_open
@@ -93,6 +94,21 @@ def _json(compare: Callable[[Any, Any], float]) -> Measure:
     return score
 
 
+def _share(*, loose: bool, whole: bool) -> Measure:
+    """Of IF-Eval's instructions, the share that is followed; or 1.0 only if all of them are."""
+
+    def score(text: str, asked: Asked, guess: random.Random) -> float:
+        found = followed(text, asked.facts["instructions"], asked.facts["arguments"], loose=loose)
+        return float(all(found)) if whole else sum(found) / len(found)
+
+    return score
+
+
+def weight(name: str, asked: Asked) -> int:
+    """How often a question counts in an average: IF-Eval's measures of instructions count each of them."""
+    return len(asked.facts["instructions"]) if name.startswith("ifeval_instruction") else 1
+
+
 def _best(rate: Callable[[str, str], float]) -> Measure:
     """A similarity out of an error rate: 1 - rate, and 0.0 where there are more errors than characters."""
     return lambda text, asked, guess: max(max(0.0, 1.0 - rate(text, answer)) for answer in asked.answers)
@@ -123,5 +139,9 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "leaf_accuracy": _json(leaf_accuracy),
     "value_f1": _json(lambda said, wanted: value_f1(said, wanted).f1),
     "teds": lambda text, asked, guess: max(teds(text, answer) for answer in asked.answers),
+    "ifeval_prompt_strict": _share(loose=False, whole=True),
+    "ifeval_prompt_loose": _share(loose=True, whole=True),
+    "ifeval_instruction_strict": _share(loose=False, whole=False),
+    "ifeval_instruction_loose": _share(loose=True, whole=False),
     "fact": lambda text, asked, guess: float(holds(asked.facts["fact"], text)),
 }

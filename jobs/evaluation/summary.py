@@ -17,6 +17,7 @@ from jobs.evaluation.calibration import (
     threshold,
 )
 from jobs.evaluation.files import Folder
+from jobs.evaluation.measures import weight
 from jobs.evaluation.questions import Source
 from jobs.evaluation.results import Result, by_slice
 from jobs.evaluation.statistics import Interval, bootstrap
@@ -62,8 +63,9 @@ def _measures(results: Sequence[Result]) -> dict[str, Any]:
         for name in result.scores:
             groups[name].append(result)
     found = {
-        name: asdict(_interval(some, [result.scores[name] for result in some]))
+        name: asdict(_interval(counted, [result.scores[name] for result in counted]))
         for name, some in groups.items()
+        for counted in [[result for result in some for _ in range(weight(name, result.asked))]]
     }
     if len({result.measure for result in results}) > 1:
         found = {"headline": asdict(_interval(results, [result.score for result in results])), **found}

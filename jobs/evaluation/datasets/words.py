@@ -1,4 +1,4 @@
-"""Benchmarks of text alone: MMLU and MATH-500; and the turns of MM-MT-Bench.
+"""Benchmarks of text alone: MMLU, MATH-500, IF-Eval; and the turns of MM-MT-Bench.
 
 MMLU (Hendrycks et al. 2020) is asked with five examples, each a turn of the conversation, so that the answer
 is a letter. Answers of MM-MT-Bench are opinions, which a judge grades: without one, the similarity with the
@@ -54,6 +54,29 @@ def _math(row: Row, name: str) -> Iterator[Asked]:
     )
 
 
+def _ifeval(row: Row, name: str) -> Iterator[Asked]:
+    """In Parquet the arguments of all instructions are one struct: those that are null are none."""
+    yield Asked(
+        id=str(row["key"]),
+        turns=(Turn(role="user", parts=(row["prompt"],)),),
+        question=row["prompt"],
+        answers=tuple(row["instruction_id_list"]),
+        measures=(
+            "ifeval_prompt_strict",
+            "ifeval_instruction_strict",
+            "ifeval_prompt_loose",
+            "ifeval_instruction_loose",
+        ),
+        facts={
+            "instructions": list(row["instruction_id_list"]),
+            "arguments": [
+                {key: value for key, value in given.items() if value is not None} for given in row["kwargs"]
+            ],
+        },
+        document=name,
+    )
+
+
 def _bench(row: Row, name: str) -> Iterator[Asked]:
     """Each of the user's messages is a question, with the reference answers before it as they are."""
     said: list[Turn] = []
@@ -104,6 +127,16 @@ FAMILIES = (
         max_new_tokens=2_048,
         rows=500,
         note="MATH-500, a subset; compared as mathematics, where the official scorer compares text",
+    ),
+    Family(
+        name="ifeval",
+        hub="google/IFEval",
+        files="ifeval_input_data.jsonl",
+        columns=("key", "prompt", "instruction_id_list", "kwargs"),
+        ask=_ifeval,
+        max_new_tokens=1_280,
+        rows=541,
+        note="sentences and words in capitals are counted by a rule, where the benchmark asks models of nltk",
     ),
     Family(
         name="mm-mt-bench",

@@ -123,6 +123,12 @@ ROWS: dict[str, Rows] = {
     "mmlu": [
         {"question": "Which is prime?", "subject": "number_theory", "choices": ["4", "5", "6", "8"], "answer": 1}
     ],
+    "ifeval": [
+        {
+            "key": 1000, "prompt": "Write two lines without a comma.", "instruction_id_list": ["punctuation:no_comma", "keywords:existence"],
+            "kwargs": [{"keywords": None, "num_words": None}, {"keywords": ["two"], "num_words": None}],
+        }
+    ],
     "mm-mt-bench": [
         {
             "image": image(), "category": "Chart",
@@ -143,6 +149,7 @@ FILES = {
     "mmmu": "data/validation-00000-of-00001.parquet",
     "mathvista": "data/testmini-00000-of-00001-725687bf7a18d64b.parquet",
     "mmlu": "all/test-00000-of-00001.parquet",
+    "ifeval": "data/ifeval.parquet",
     "mm-mt-bench": "data/eval-00000-of-00001.parquet",
 }
 
