@@ -1,7 +1,8 @@
 """The results of an evaluation: a row for each question, in the order of its data set.
 
 In: an output whose run has finished. Out: the rows, which also become the Delta table OUT/scores. A question
-without an answer has a row with its failure's reason, and 0.0 in all measures.
+without an answer has a row with its failure's reason, and 0.0 in all measures. Where the model wrote nothing,
+that is its answer: of a blank page it is the right one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,8 @@ _ANSWERS: Final = (
     "finish_reason",
     "output_tokens",
 )
-_FAILURES: Final = ("uri", "item_key", "settings_key", "run_id", "reason", "message")
+_FAILURES: Final = ("uri", "item_key", "settings_key", "run_id", "reason", "message", "raw_text")
+EMPTY: Final = "empty_answer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,8 @@ def collect(output: str, settings_key: str) -> list[Result]:
     start = f"{questions.parquet_of(output)}#"
     answers = _by_id(f"{root}/answers/text", _ANSWERS, start, settings_key)
     failures = _by_id(f"{root}/failures", _FAILURES, start, settings_key)
+    for id in [id for id, row in failures.items() if row["reason"] == EMPTY]:
+        answers.setdefault(id, failures.pop(id) | {"reason": None, "message": None})
     stored = list(questions.read(output))
     for one in stored:
         if one.asked.id not in answers and one.asked.id not in failures:

@@ -41,7 +41,7 @@ def summarise(source: Source, results: Sequence[Result], record: dict[str, Any])
         "run_id": record["run_id"],
         "finished_at": record["finished_at"],
         "versions": record["versions"],
-        "seconds": record["timings"]["run_seconds"],
+        "last_run_seconds": record["timings"]["run_seconds"],
         "questions": len(results),
         "answered": sum(result.answer is not None for result in results),
         "failures": dict(Counter(result.reason for result in results if result.reason).most_common()),

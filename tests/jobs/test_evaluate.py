@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from jobs import evaluate
 from jobs.evaluation import results, summary
+from pipeline.commit.manifest import read_record
 from tests.jobs.evaluation import published
 from tests.jobs.parrot import save_parrot
 
@@ -65,6 +67,23 @@ def test_every_question_is_a_row_of_scores(evaluated: Path) -> None:
     assert len(rows["5"]["images"]) == 2
     assert (rows["1"]["pixels"], rows["6"]["pixels"]) == (2_400, None)
     assert all((evaluated / "questions" / name).is_file() for row in rows.values() for name in row["images"])
+
+
+def test_an_empty_answer_is_one(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a blank page is right: it is scored, and is no failure."""
+    key = read_record(str(evaluated))["plan"]["asks"][0]["settings_key"]
+    read = results.read_table
+
+    def emptied(table: str, columns: tuple[str, ...]) -> pa.Table:
+        rows = read(table, columns).to_pylist()
+        for row in rows:
+            if table.endswith("failures"):
+                row |= {"reason": "empty_answer", "raw_text": " \n"}
+        return pa.Table.from_pylist(rows)
+
+    monkeypatch.setattr(results, "read_table", emptied)
+    found = {one.asked.id: one for one in results.collect(str(evaluated), key)}["4"]
+    assert (found.answer, found.reason, found.confidence, found.score) == (" \n", None, None, 0.0)
 
 
 def test_the_summary_can_be_repeated(evaluated: Path, parrot: Path) -> None:

@@ -22,7 +22,7 @@ def write_evaluation(output: str, summary: dict[str, Any], rows: Sequence[Mappin
         items=list(of_scores(rows)),
         pictures=draw(_images(output, rows)),
         about=[
-            ("model", summary["model"]),
+            ("model", _name(summary["model"])),
             ("model key", summary["model_key"][:12]),
             ("data", f"{data['place']} ({data['hash'][:12]})"),
             ("headline", summary["headline"]),
@@ -43,8 +43,8 @@ def write_comparison(first: str, second: str, found: Comparison) -> str:
         items=list(of_pairs(found.pairs)),
         pictures=draw(_images(second, [row for _, row in found.pairs])),
         about=[
-            ("A", f"{first}: {found.names[0]}"),
-            ("B", f"{second}: {found.names[1]}"),
+            ("A", f"{first}: {_name(found.names[0])}"),
+            ("B", f"{second}: {_name(found.names[1])}"),
             ("95% interval", f"{one.low:+.1%} to {one.high:+.1%}"),
             ("paired test", f"p = {one.p:.4f} over {one.n:,} questions"),
             ("visible from", f"a difference of {one.visible:.1%}"),
@@ -67,12 +67,17 @@ def write_run(
         pictures=draw(pages),
         about=[
             ("output", output),
-            ("model", record["config"]["model"]),
+            ("model", _name(record["config"]["model"])),
             ("failed", f"{counts['failed']:,} of {counts['expected']:,} items"),
             ("finished", record["finished_at"][:16].replace("T", " ")),
             ("run", record["run_id"]),
         ],
     )
+
+
+def _name(model: str) -> str:
+    """The last part of a checkpoint's folder: a report may travel, and the folder is of no use there."""
+    return model.rstrip("/").rpartition("/")[2]
 
 
 def _headline(summary: dict[str, Any]) -> str:

@@ -44,7 +44,7 @@ def _versions(response: str) -> Iterator[str]:
 
 
 def _related(count: int, relation: str, wanted: int) -> bool:
-    return count < wanted if relation == _LESS else count >= wanted
+    return (count < wanted) if relation == _LESS else (count >= wanted)
 
 
 def _language(text: str) -> str | None:
@@ -62,7 +62,7 @@ def _paragraphs(text: str, given: Arguments) -> bool:
     if any(not part.strip() for part in parts[1:-1]):
         return False
     empty = sum(not parts[place].strip() for place in {0, len(parts) - 1})
-    return len(parts) - empty == given["num_paragraphs"]
+    return bool(len(parts) - empty == given["num_paragraphs"])
 
 
 def _first_word(text: str, given: Arguments) -> bool:
