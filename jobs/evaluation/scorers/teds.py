@@ -71,7 +71,7 @@ def html_tables(text: str) -> list[Node]:
 def _config(structure_only: bool) -> object:
     base = need("apted").Config
 
-    class Costs(base):  # type: ignore[misc, valid-type]
+    class Costs(base):  # type: ignore[misc, valid-type] # a base that is imported where it is needed
         """An edit costs 1; two cells that differ in their text alone cost what the texts do."""
 
         def rename(self, a: Node, b: Node) -> float:
