@@ -10,6 +10,7 @@ import pytest
 from jobs import evaluate
 from jobs.evaluation import results, summary
 from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import read_table
 from tests.jobs.evaluation import published
 from tests.jobs.parrot import save_parrot
 
@@ -72,7 +73,7 @@ def test_every_question_is_a_row_of_scores(evaluated: Path) -> None:
 def test_an_empty_answer_is_one(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That of a blank page is right: it is scored, and is no failure."""
     key = read_record(str(evaluated))["plan"]["asks"][0]["settings_key"]
-    read = results.read_table
+    read = read_table
 
     def emptied(table: str, columns: tuple[str, ...]) -> pa.Table:
         rows = read(table, columns).to_pylist()
