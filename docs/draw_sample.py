@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from jobs.report import COLUMNS, Line, is_right, lines_of, load_expected
+from jobs.evaluation.gold import Line, is_right, lines_of, load_expected
+from jobs.report import COLUMNS
 from pipeline.commit.tables import read_table
 from pipeline.rasterize.pdf import open_document, rasterize
 

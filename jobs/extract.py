@@ -306,7 +306,7 @@ def make_parser() -> Parser:
     )
     add(
         "--replicas",
-        type=_count_or_auto,
+        type=count_or_auto,
         default="auto",
         metavar="M|auto",
         help="copies of the model (default: auto, as many as the cluster's GPUs hold; without GPUs one a "
@@ -340,7 +340,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _count_or_auto(text: str) -> int | None:
+def count_or_auto(text: str) -> int | None:
+    """The value of --replicas. Raises ArgumentTypeError."""
     if text != "auto" and not text.lstrip("-").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto")
     return None if text == "auto" else int(text)

@@ -3,27 +3,23 @@ failures by reason, and the tables' paths.
 
 With --expected, each answer that the file knows is marked right or wrong, and the score is printed. A line of
 the file is a JSON object: document (its name or the end of its path), page (null for any), question (or for a
-target field, such as "total" or "items[0].amount") and answers, a list of those that are right.
+target field, such as "total" or "items[0].amount") and answers, a list of those that are right. --html writes
+OUT/report.html, which shows each answer beside its page; what a reviewer exports there is such a file.
 """
 
 import argparse
-import json
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.evaluation.metrics import exact_match
+from jobs.evaluation.gold import Expected, Line, is_right, lines_of, load_expected
 from jobs.extract import Parser
 from jobs.run.runner import summary
 from pipeline.commit.manifest import read_record
@@ -35,106 +31,6 @@ MAX_PAGES = 20  # of Markdown that are printed
 MARKDOWN_TABLE = "answers/markdown"
 WIDTH = 140  # where the output is no terminal
 COLUMNS = ["uri", "page_first", "page_last", "question", "answer", "confidence", "fields"]
-
-
-class Expected(BaseModel):
-    """One line of the --expected file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    document: str = Field(min_length=1)
-    page: int | None = None
-    question: str | None = None
-    field: str | None = None
-    answers: list[str] = Field(min_length=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of the printed table: a free answer, or one field of a target's answer."""
-
-    uri: str
-    page_first: int
-    page_last: int
-    what: str
-    answer: str
-    confidence: float
-
-    def is_about(self, expected: Expected) -> bool:
-        """Whether `expected` holds the right answers to this line."""
-        return (
-            f"/{self.uri}".endswith(f"/{expected.document}")
-            and (expected.page is None or self.page_first <= expected.page <= self.page_last)
-            and self.what == (expected.field or expected.question)
-        )
-
-
-def is_right(answer: str, accepted: Sequence[str]) -> bool:
-    """Whether an answer is accepted: case and white space do not count, numbers are compared as numbers."""
-    said = as_number(answer)
-    return exact_match(answer, accepted) == 1.0 or (
-        said is not None and said in [as_number(text) for text in accepted]
-    )
-
-
-def as_number(text: str) -> Decimal | None:
-    """The number that a text is, commas between thousands left out; None if it is none."""
-    try:
-        number = Decimal(re.sub(r"(?<=\d),(?=\d{3})", "", text.strip()))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
-def load_expected(path: Path) -> list[Expected]:
-    """The lines of an --expected file. Raises ValueError with the number of the line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--expected {path} cannot be read: {error}") from error
-    expected = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = Expected.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"--expected {path}, line {number}: {where} {first['msg']}") from error
-        if (entry.question is None) == (entry.field is None):
-            raise ValueError(f"--expected {path}, line {number}: give question or field, one of the two")
-        expected.append(entry)
-    if not expected:
-        raise ValueError(f"--expected {path} is empty")
-    return expected
-
-
-def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
-    """The lines to print of an answers table's rows, by document and page."""
-    for row in sorted(rows, key=lambda row: (row["uri"], row["page_first"])):
-        where = {name: row[name] for name in ("uri", "page_first", "page_last")}
-        if isinstance(row["answer"], str):
-            yield Line(**where, what=row["question"], answer=row["answer"], confidence=row["confidence"])
-            continue
-        for field in row["fields"]:
-            value = _at(row["answer"], field["path"])
-            yield Line(**where, what=field["path"], answer=_text(value), confidence=field["confidence"])
-
-
-def _at(value: Any, path: str) -> Any:
-    """The value at a path such as items[0].amount in nested dicts and lists."""
-    for part in re.findall(r"[^.\[\]]+", path):
-        if value is None:
-            return None
-        value = value[int(part)] if isinstance(value, list) else value.get(part)
-    return value
-
-
-def _text(value: Any) -> str:
-    if value is None or isinstance(value, bool | list | dict):  # an empty list or object is a leaf, too
-        return json.dumps(value)
-    return str(value)
 
 
 def answers_table(lines: Sequence[Line], expected: Sequence[Expected]) -> Table:
@@ -228,13 +124,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("output", metavar="OUT", help="the run's --output")
     parser.add_argument("--expected", type=Path, metavar="FILE", help=".jsonl with the right answers")
+    parser.add_argument("--html", action="store_true", help="write OUT/report.html, with the pages")
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     try:
         given = parser.parse_args(arguments)
         expected = load_expected(given.expected) if given.expected else []
-        print_report(console, given.output, expected)
+        if given.html:
+            from jobs.evaluation.report.runs import write_html  # draws pages, which takes a while
+
+            print(write_html(given.output, expected))
+        else:
+            print_report(console, given.output, expected)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from jobs.bench.flags import add_checkpoint, new_parser
 from jobs.bench.models import this_device
-from jobs.evaluation.metrics import character_errors
+from jobs.evaluation.scorers.texts import character_errors
 from model.checkpoint import default_dtype, load_model
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Group

@@ -16,7 +16,12 @@ FLAGS = {
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size
     """,
-    "report": "--expected",
+    "evaluate": """
+        --output --limit --measure --style
+        --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+    """,
+    "evaluate compare": "",
+    "report": "--expected --html",
     "retry": "--cause --password --page-timeout --page-memory --document-pages",
     "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",
     "benchmark engine": """
@@ -31,6 +36,7 @@ FLAGS = {
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "nano.cut_tokenizer": "--ranks",
+    "nano.held_out": "--pages",
 }
 
 
