@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from jobs.run.terminal import say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
 NANO = Path(__file__).parents[1] / "model" / "nano"
@@ -180,6 +181,18 @@ def make_parser() -> Parser:
         metavar="N",
         help="most pages of a document (default: %(default)s)",
     )
+    add(
+        "--document-timeout",
+        type=float,
+        default=limits.document_seconds,
+        metavar="SECONDS",
+        help="seconds of computing to draw all pages of a document together (default: %(default)g)",
+    )
+    add(
+        "--require-sandbox",
+        action="store_true",
+        help="refuse machines that lack a part of the sandbox (default: said once, the other parts are used)",
+    )
 
     add = parser.add_argument_group("what to ask: questions, targets, or both in one pass").add_argument
     add("--question", dest="texts", action="append", default=[], metavar="TEXT", help="repeat it for several")
@@ -324,7 +337,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    start_output(logging.WARNING)
     try:
         given = make_parser().parse_args(arguments)
         # Only here, so that --help and a mistyped flag answer at once: this imports torch,
@@ -336,7 +349,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return carry_out(prepared)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
 
 
@@ -367,6 +380,8 @@ def _config(given: argparse.Namespace) -> Any:
         page_seconds=options.pop("page_timeout"),
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
+        document_seconds=options.pop("document_timeout"),
+        sandbox_required=options.pop("require_sandbox"),
     )
     names = ("inputs", "passwords", "stop", "allow_roots")
     lists = {name: tuple(options[name]) for name in names}

@@ -8,6 +8,7 @@ OUT/report.html, which shows each answer beside its page; what a reviewer export
 """
 
 import argparse
+import logging
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from rich.text import Text
 from jobs.evaluation.gold import Expected, Line, is_right, lines_of, load_expected
 from jobs.extract import Parser
 from jobs.run.runner import summary
+from jobs.run.terminal import say_error, shown, start_output
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
 from pipeline.parse.markdown import page_markdown
@@ -52,9 +54,13 @@ def answers_table(lines: Sequence[Line], expected: Sequence[Expected]) -> Table:
         if marks:
             accepted = [text for entry in marks for text in entry.answers]
             right = is_right(row.answer, accepted)
-            mark = Text("right", "green") if right else Text(f"wrong: {accepted[0]}", "red")
-        table.add_row(*map(Text, cells), *([mark] if expected else []))
+            mark = Text("right", "green") if right else _cell(f"wrong: {accepted[0]}", "red")
+        table.add_row(*map(_cell, cells), *([mark] if expected else []))
     return table
+
+
+def _cell(text: str, style: str = "") -> Text:
+    return Text(shown(text), style)
 
 
 def short_names(uris: set[str]) -> dict[str, str]:
@@ -72,7 +78,7 @@ def failures_table(failures: Sequence[Mapping[str, Any]]) -> Table:
     count = Counter((row["stage"], row["reason"]) for row in failures)
     examples = {(row["stage"], row["reason"]): row["message"] for row in failures}
     for (stage, reason), items in count.most_common():
-        table.add_row(stage, reason, f"{items:,}", Text(examples[stage, reason]))
+        table.add_row(*map(_cell, (stage, reason, f"{items:,}", examples[stage, reason])))
     return table
 
 
@@ -93,14 +99,14 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
     if failures.num_rows:
         console.print("\nFailures", style="bold")
         console.print(failures_table(failures.to_pylist()))
-    console.print(f"\n{summary(record, output)}", highlight=False, soft_wrap=True)
+    console.print(shown(f"\n{summary(record, output)}"), highlight=False, markup=False, soft_wrap=True)
     if expected:
         matches = [(entry, [row for row in lines if row.is_about(entry)]) for entry in expected]
         right = sum(any(is_right(row.answer, entry.answers) for row in rows) for entry, rows in matches)
         for entry, rows in matches:
             if not rows:
                 what = f"{entry.document}: {entry.question or entry.field}"
-                console.print(f"no answer to {what}", style="red", highlight=False, soft_wrap=True)
+                console.print(_cell(f"no answer to {what}", "red"), soft_wrap=True)
         share = f"{right} of {len(expected)} expected answers are right ({right / len(expected):.0%})"
         console.print(share, style="bold", highlight=False)
 
@@ -109,13 +115,14 @@ def _print_pages(console: Console, pages: pa.Table, model: str) -> None:
     """The first transcriptions, whole."""
     rows = pages.sort_by([("uri", "ascending"), ("page_first", "ascending")]).slice(0, MAX_PAGES).to_pylist()
     for row in rows:
-        console.print(page_markdown(row, model), markup=False, highlight=False, soft_wrap=True)
+        console.print(shown(page_markdown(row, model)), markup=False, highlight=False, soft_wrap=True)
     if len(pages) > MAX_PAGES:
         console.print(f"... and {len(pages) - MAX_PAGES:,} more pages")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the report; returns the exit code."""
+    start_output(logging.WARNING)
     parser = Parser(
         prog="python -m jobs.report",
         description=__doc__,
@@ -138,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print_report(console, given.output, expected)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
     return 0
 

@@ -9,6 +9,7 @@ An upgrade of Ray begins here. Each part has its reason: nothing public of Ray d
   that the raylet has died.
 - What prints messages of Ray's on the terminal: no option leaves out those of a run that was told to stop.
 - The references that the actors of Ray Data are made from: it has no other way to make them.
+- A question to the head alone: whether a port is that of a head.
 - The interval of Ray Data's statistics: no option sets it.
 - The raylet's account of its object store: no public call counts the bytes that were spilled.
 """
@@ -16,6 +17,7 @@ An upgrade of Ray begins here. Each part has its reason: nothing public of Ray d
 from pathlib import Path
 from typing import Any
 
+import grpc
 import psutil
 import ray
 import ray._private.worker
@@ -41,6 +43,9 @@ __all__ = [
     "MapOperator",
     "agents",
     "be_quiet",
+    "delete_key",
+    "get_key",
+    "head_error",
     "is_key_set",
     "keep_no_statistics",
     "largest_cluster",
@@ -54,9 +59,23 @@ __all__ = [
 _NAMESPACE = b"quire"
 
 
-def set_key(key: bytes) -> None:
+def set_key(key: bytes, value: bytes = b"1") -> None:
     """Sets a key in the head's store, for all processes of the cluster."""
-    internal_kv._internal_kv_put(key, b"1", namespace=_NAMESPACE)
+    internal_kv._internal_kv_put(key, value, namespace=_NAMESPACE)
+
+
+def get_key(key: bytes) -> bytes | None:
+    """Asks the head for a key's value; None if it is not set, and in a process without Ray."""
+    if not internal_kv._internal_kv_initialized():
+        return None
+    value: bytes | None = internal_kv._internal_kv_get(key, namespace=_NAMESPACE)
+    return value
+
+
+def delete_key(key: bytes) -> None:
+    """Takes a key out of the head's store; nothing happens where Ray has gone."""
+    if internal_kv._internal_kv_initialized():
+        internal_kv._internal_kv_del(key, namespace=_NAMESPACE)
 
 
 def is_key_set(key: bytes) -> bool:
@@ -129,6 +148,24 @@ def raylet_stub() -> tuple[Any, Any]:
     (node,) = ray.nodes()
     channel = init_grpc_channel(f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
     return NodeManagerServiceStub(channel), messages.GetNodeStatsRequest(include_memory_info=False)
+
+
+def head_error(address: str, seconds: float) -> str | None:
+    """Why what answers at HOST:PORT is not the head of a Ray; None if it is one."""
+    from ray.core.generated import gcs_service_pb2
+    from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
+
+    messages: Any = gcs_service_pb2  # made by protoc: mypy sees nothing in it
+    channel = init_grpc_channel(address)
+    try:
+        NodeInfoGcsServiceStub(channel).CheckAlive(messages.CheckAliveRequest(), timeout=seconds)
+    except grpc.RpcError as error:
+        if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            return None  # it wants a token: Ray says so itself when it connects
+        return f"{error.code().name.lower()}: {' '.join(error.details().split())}"
+    finally:
+        channel.close()
+    return None
 
 
 def keep_no_statistics() -> None:

@@ -72,7 +72,7 @@ def as_number(text: str) -> Decimal | None:
 def load_expected(path: Path) -> list[Expected]:
     """The lines of an --expected file. Raises ValueError with the number of the line."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"--expected {path} cannot be read: {error}") from error
     expected = []

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from jobs.run.ray_watchdog import RayLostError, connection_error, standby, watch_connecting
+from jobs.run.ray_address import CONNECT_SECONDS, check_head, cluster_address
+from jobs.run.ray_watchdog import RayLostError, standby, watch_connecting
+from jobs.run.terminal import say_error
 
 ROOT = Path(__file__).parents[2]
-CONNECT_SECONDS = 10.0
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by `ray job submit`, which has shipped the code already
 # Left behind when the code is shipped to a cluster. A leading slash means: of the top level alone.
 EXCLUDES = ["/out", "/tests", "/docs", "/deploy", ".git", ".venv", "venv", "__pycache__"]
@@ -28,10 +29,8 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     its folder is removed; after an error that was nobody's mistake it stays, and its logs are named.
     Raises ValueError if nothing answers at the address, RayLostError if Ray does not start.
     """
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _check_answers(address)
-    else:
+    address = cluster_address()
+    if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # Nobody asks a private Ray for its tasks and metrics, and its processes would keep them: some
@@ -56,10 +55,17 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     if ray.is_initialized():
         yield "the Ray that was connected before"
         return
+    if address:
+        check_head(address)
     with standby() as waiting:
         try:
             _connect(address, num_cpus)
         except Exception as error:  # Ray has no name for it: a raylet that does not come up is an Exception
+            if address == "auto" and isinstance(error, ConnectionError):
+                raise ValueError(
+                    "RAY_ADDRESS auto: no Ray runs on this machine; start one, or unset RAY_ADDRESS for a "
+                    "private one"
+                ) from error
             raise RayLostError(f"Ray does not start: {' '.join(str(error).split())}") from error
         folder = None if address else ray_internals.session_folder()
         if folder is not None:
@@ -70,7 +76,7 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
             raise
         except Exception:
             if folder is not None:
-                print(f"the logs of Ray are in {folder / 'logs'}", file=sys.stderr)
+                say_error(f"the logs of Ray are in {folder / 'logs'}")
                 folder = None
             raise
         finally:
@@ -109,15 +115,6 @@ def _remove(folder: Path) -> None:
     with suppress(OSError):
         if latest.readlink() == folder:
             latest.unlink()
-
-
-def _check_answers(address: str) -> None:
-    """Ray itself would try for minutes, with a warning every few seconds."""
-    if error := connection_error(address, CONNECT_SECONDS):
-        raise ValueError(
-            f"RAY_ADDRESS {address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a "
-            "private one"
-        ) from error
 
 
 @contextmanager

@@ -15,7 +15,6 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,8 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import psutil
+
+from jobs.run.terminal import say_error
 
 HEAD_SECONDS: Final = 30.0  # for which the head may be away: one with a store that survives it starts again
 LOOK_SECONDS: Final = 1.0  # between two looks
@@ -218,7 +219,7 @@ def end_process(lost: str) -> None:
     """Prints the last sentence and ends this process, whatever it waits for."""
     for process in _standbys:
         process.dismiss()
-    print(_last_sentence(lost), file=sys.stderr, flush=True)
+    say_error(_last_sentence(lost))
     os._exit(1)
 
 

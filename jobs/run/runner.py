@@ -7,10 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from jobs.run.engine_errors import named_engine_errors
-from jobs.run.progress_bar import shown
+from jobs.run.progress_bar import progress
 from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.signals import graceful
+from jobs.run.terminal import say, say_error, shown
 from pipeline.cancellation import ask_to_stop
 from pipeline.commit.tables import OutputError
 from pipeline.flow import run
@@ -28,17 +29,17 @@ def carry_out(prepared: Prepared) -> int:
     try:
         record = _run(prepared)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return MISTAKE
     except (OutputError, RayLostError, EngineBrokenError) as error:
-        print(f"broken off: {error}; the same command continues with what {output} holds", file=sys.stderr)
+        say_error(f"broken off: {error}; the same command continues with what {output} holds")
         return FAILED
     except KeyboardInterrupt:
         record = None
     if record is None or not record["finished_at"]:
-        print(f"stopped: {output} holds what was done so far; the same command continues", file=sys.stderr)
+        say_error(f"stopped: {output} holds what was done so far; the same command continues")
         return INTERRUPTED
-    print(summary(record, output))
+    say(summary(record, output), sys.stdout)
     return 0
 
 
@@ -51,8 +52,8 @@ def _run(prepared: Prepared) -> dict[str, Any]:
         placement = find_placement(prepared.config)
         what = " and ".join(map(_named, prepared.plan.asks))
         documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
-        console.print(f"{documents}, {what}, on {where}", highlight=False)
-        with shown(console) as observe, named_engine_errors():
+        console.print(shown(f"{documents}, {what}, on {where}"), highlight=False, markup=False)
+        with progress(console) as observe, named_engine_errors():
             return run(prepared, placement, observe)
 
 

@@ -1,11 +1,12 @@
 """Ctrl-C and SIGTERM for a job: the first Ctrl-C lets tasks finish, the second and SIGTERM stop at once."""
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 from types import FrameType
+
+from jobs.run.terminal import say
 
 
 @contextmanager
@@ -22,7 +23,7 @@ def graceful(finish: Callable[[], None], stop: Callable[[], None] = lambda: None
             stop()
             raise KeyboardInterrupt
         asked = True
-        print("finishing what runs; Ctrl-C again stops now", file=sys.stderr, flush=True)
+        say("finishing what runs; Ctrl-C again stops now")
         Thread(target=finish, daemon=True).start()  # the handler may have come amid a call of Ray's
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -24,10 +24,11 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Field
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
-from pyarrow import dataset, fs
+from pyarrow import dataset
 from pydantic import BaseModel
 
-from pipeline.ingest.delta import storage_options
+from pipeline.ingest.delta import address, storage_options
+from pipeline.ingest.storage import file_system
 from schemas.arrow import arrow_schema, schema_hash
 from schemas.rows import Document, Failure, answer_row
 
@@ -110,7 +111,7 @@ def write_rows(table: Table, rows: pa.Table) -> DataFile:
     """Writes a new file into the table's folder, not yet visible. Raises OSError: no room, no permission."""
     assert rows.schema.equals(table.schema), f"rows for {table.uri} have the columns\n{rows.schema}"
     name = f"part-{uuid.uuid4().hex}.parquet"
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     path = f"{folder}/{name}"
     pq.write_table(rows, path, filesystem=filesystem, compression="zstd")
     size = filesystem.get_file_info(path).size
@@ -140,7 +141,7 @@ def stream_files(table: Table, columns: Sequence[str]) -> Iterator[tuple[str, pa
 
 def file_size(table: Table, path: str) -> int:
     """Bytes of one file. Raises FileNotFoundError."""
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     size: int | None = filesystem.get_file_info(_place(folder, path)).size
     if size is None:
         raise FileNotFoundError(path)
@@ -152,7 +153,7 @@ def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> 
 
     The file may have another one: an older version's, or that of another tool, which writes `string_view`.
     """
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     names = None if columns is None else list(columns)
     return pq.read_table(_place(folder, path), filesystem=filesystem, schema=table.schema, columns=names)
 
@@ -160,7 +161,7 @@ def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The visible rows of a table. Raises ValueError if there is no table."""
     uri = _absolute(uri)
-    if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
+    if not DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     return _rows(uri, handle_of(uri), columns)
 
@@ -171,9 +172,9 @@ def open_table(table: Table) -> None:
     Raises ValueError, OSError, DeltaError.
     """
     options = storage_options(table.uri)
-    if not DeltaTable.is_deltatable(table.uri, storage_options=options):
+    if not DeltaTable.is_deltatable(address(table.uri), storage_options=options):
         DeltaTable.create(
-            table.uri,
+            address(table.uri),
             schema=table.schema,
             mode="ignore",
             name=table.name,
@@ -243,10 +244,10 @@ def handle_of(uri: str) -> DeltaTable:
     """The table's newest version, through deltalake, which does not ask again where an answer breaks off."""
     for seconds in RETRY_SECONDS:
         try:
-            return DeltaTable(uri, storage_options=storage_options(uri))
+            return DeltaTable(address(uri), storage_options=storage_options(uri))
         except OSError:
             time.sleep(seconds)
-    return DeltaTable(uri, storage_options=storage_options(uri))
+    return DeltaTable(address(uri), storage_options=storage_options(uri))
 
 
 def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
@@ -255,7 +256,7 @@ def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Tab
     Through deltalake's (`to_pyarrow_table`, `to_pyarrow_dataset`), a third to a half of short processes
     end in an abort at their exit, with every row read: a thread of pyarrow's calls a Python that is gone.
     """
-    filesystem, folder = fs.FileSystem.from_uri(uri)
+    filesystem, folder = file_system(uri)
     paths = [_place(folder, name) for name in paths_of(handle)]
     schema = pa.schema(handle.schema().to_arrow())
     rows = dataset.dataset(sorted(paths), schema=schema, format="parquet", filesystem=filesystem)

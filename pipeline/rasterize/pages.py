@@ -45,14 +45,16 @@ def draw_images(turns: Sequence[Turn], name: str, sandbox: Sandbox, plan: Plan) 
     """The images of a conversation in their order. Raises DocumentError, which names the image."""
     images = [part for turn in turns for part in turn.parts if isinstance(part, Image)]
     pages: list[Page] = []
+    seconds = sandbox.limits.document_seconds
     for number, image in enumerate(images, 1):
         which = f"image {number} of {name}"
         data = read_named(image.address, which, plan.roots)
-        with sandbox.open(data, which) as opened:
+        with sandbox.open(data, which, seconds=seconds) as opened:
             if opened.page_count > 1:
                 message = f"{which} has {opened.page_count} pages: an image of a message is a single one"
                 raise DocumentError("bad_messages", message)
             page = draw(opened, 1, plan)
+        seconds = opened.seconds
         if isinstance(page, DocumentError):
             raise page
         pages.append(page)

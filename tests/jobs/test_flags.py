@@ -10,7 +10,7 @@ JOBS = Path(__file__).parents[2] / "jobs"
 FLAGS = {
     "extract": """
         --input --column --messages-column --id-column --allow-root --password --password-column --output
-        --page-timeout --page-memory --document-pages
+        --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
         --scope --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
@@ -22,7 +22,9 @@ FLAGS = {
     """,
     "evaluate compare": "",
     "report": "--expected --html",
-    "retry": "--cause --password --page-timeout --page-memory --document-pages",
+    "retry": """
+        --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
+    """,
     "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",
     "benchmark engine": """
         --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile

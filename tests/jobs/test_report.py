@@ -122,6 +122,13 @@ def test_a_wrong_file_of_expected_answers_is_refused(
     assert printed.count("\n") == 1
 
 
+def test_a_line_of_expected_answers_ends_at_a_line_feed_alone(tmp_path: Path) -> None:
+    path = tmp_path / "expected.jsonl"
+    line = '{"document": "a", "question": "What\u2028is\x85it?", "answers": ["1"]}'
+    path.write_bytes(f"\ufeff{line}\r\n\n{line}".encode())
+    assert [entry.question for entry in report.load_expected(path)] == ["What\u2028is\x85it?"] * 2
+
+
 def test_an_output_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(tmp_path / "nothing")]) == 2
     assert "holds no finished run" in capsys.readouterr().err

@@ -13,8 +13,10 @@ from PIL import Image
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.plan import rows as stream
+from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, RANGES, result_schema
+from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.targets import Question
 from tests.jobs.parrot import save_parrot
@@ -71,6 +73,26 @@ def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
     found = through([long, short], plan)
     assert len(found) == 46
     assert len({row["item_key"] for row in found}) == 46
+
+
+def test_a_parquet_part_that_cannot_be_read_fails_beside_the_others(
+    folder: Path, tiny_checkpoint: Path
+) -> None:
+    pq.write_table(pa.table({"page": [pdf_bytes([(100, 100)])]}), folder / "good.parquet")
+    (folder / "empty.parquet").write_bytes(b"")
+    plan = plan_for(tiny_checkpoint)
+    opened = list(open_sources(list_sources([str(folder)], column="page"), plan))
+    documents = known([row for table in opened for row in table.to_pylist()])
+    assert {document["uri"]: document["items_expected"] for document in documents} == {
+        f"{folder}/good.parquet#0": 2,
+        f"{folder}/empty.parquet": 2,
+    }
+    found = through(opened, plan)
+    assert len(found) == 4
+    failures = [row["failure"] for row in found if row["kind"] == FAILURE]
+    assert [(failure["uri"], failure["reason"]) for failure in failures] == [
+        (f"{folder}/empty.parquet", "unreadable")
+    ] * 2
 
 
 def test_a_document_that_changes_while_it_is_read_fails_page_by_page(
@@ -222,6 +244,25 @@ def test_an_answer_about_a_page_that_is_damaged_in_part_says_so(folder: Path, tm
     }
     assert marks == {("page 1: damaged: syntax error: cannot find XObject resource 'Gone'", True)}
     assert {row["failure"]["reason"] for row in found if row["kind"] == FAILURE} == {"damaged_page"}
+
+
+def test_tasks_that_draw_a_document_share_out_its_time(
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.pdf").write_bytes(pdf_bytes([(9, 9)] * 40))
+    plan = plan_for(tiny_checkpoint, limits=Limits(document_seconds=100))
+    seconds: list[float | None] = []
+    opens = Sandbox.open
+
+    def noted(*arguments: Any, **options: Any) -> Document:
+        seconds.append(options["seconds"])
+        return opens(*arguments, **options)
+
+    monkeypatch.setattr(Sandbox, "open", noted)
+    for part in opened_from(folder, plan):
+        for _ in draw_groups(part, plan):
+            pass
+    assert seconds == [None, 40, 40, 20]  # opened; then 16, 16 and 8 pages of it are drawn
 
 
 SECRET = "hunter2"

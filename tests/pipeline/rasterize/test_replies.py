@@ -21,7 +21,8 @@ GOOD_FAILED: Message = {"reason": "damaged_page", "message": "page 1 of x cannot
 @pytest.mark.parametrize(
     ("reply", "form"),
     [
-        ({}, READY),
+        ({"lacks": None}, READY),
+        ({"lacks": "Landlock"}, READY),
         (GOOD_OPENED, OPENED),
         (GOOD_OPENED | {"page_count": 2**31 - 1}, OPENED),
         (GOOD_DRAWN, DRAWN),
@@ -38,6 +39,7 @@ def test_what_a_child_replies_passes(reply: Message, form: Form) -> None:
     ("reply", "form"),
     [
         (GOOD_FAILED, READY),
+        ({}, READY),
         ({}, OPENED),
         (GOOD_OPENED, DRAWN),
         (GOOD_OPENED | {"more": 1}, OPENED),
