@@ -56,6 +56,7 @@ output:
   OUT/answers/text/             a row for each answered question: answer, confidence, pages, raw text
   OUT/answers/markdown/         the same for --target markdown; `answer` is the Markdown of a page
   OUT/answers/<target>-<hash>/  the same for a target; `answer` is a struct of the target's own fields
+  OUT/merged/<target>-<hash>/   a row for each document: the target's answers about its windows, merged
   OUT/failures/                 a row for each item without an answer: stage, reason, message
   OUT/documents/                a row for each document: pages, items expected, answered and failed
   OUT/run.json                  counts (answered + failed = expected, shared), timings, versions; whole once
@@ -238,6 +239,12 @@ def make_parser() -> Parser:
         choices=["page", "document"],
         help="ask every page by itself, or windows of pages together (default: page for questions, "
         "document for a target)",
+    )
+    add(
+        "--merge",
+        action=argparse.BooleanOptionalAction,
+        help="merge a target's answers about the windows of a document into one row of "
+        "merged/<target>-<hash> (default: for a target at scope document)",
     )
     add(
         "--pages",

@@ -1,5 +1,6 @@
 """Print the results of a run: answers with page and confidence, pages that were transcribed as Markdown,
-failures by reason, and the tables' paths.
+failures by reason, and the tables' paths. Of a target whose answers were merged, one answer a document is
+printed, each field with the pages on which it was read, and the values in which those pages differ.
 
 With --expected, each answer that the file knows is marked right or wrong, and the score is printed. A line of
 the file is a JSON object: document (its name or the end of its path), page (null for any), question (or for a
@@ -16,16 +17,17 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.evaluation.gold import Expected, Line, is_right, lines_of, load_expected
+from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
 from jobs.extract import Parser
 from jobs.run.runner import summary
 from jobs.run.terminal import say_error, shown, start_output
 from pipeline.commit.manifest import read_record
-from pipeline.commit.tables import read_table
+from pipeline.commit.tables import is_of_answers, merged_name, read_table
 from pipeline.parse.markdown import page_markdown
 
 MAX_ROWS = 500  # of answers that are printed; the tables hold all
@@ -33,6 +35,9 @@ MAX_PAGES = 20  # of Markdown that are printed
 MARKDOWN_TABLE = "answers/markdown"
 WIDTH = 140  # where the output is no terminal
 COLUMNS = ["uri", "page_first", "page_last", "question", "answer", "confidence", "fields"]
+MERGED_COLUMNS = [*COLUMNS, "source_key", "conflicts"]
+
+Row = dict[str, Any]
 
 
 def answers_table(lines: Sequence[Line], expected: Sequence[Expected]) -> Table:
@@ -86,22 +91,34 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
     """Prints answers, failures, summary and score. Raises ValueError if `output` holds no finished run."""
     record = read_record(output)
     root = output.rstrip("/")
-    tables = [path for name, path in record["tables"].items() if name not in ("failures", "documents")]
-    answers = [read_table(f"{root}/{path}", COLUMNS).to_pylist() for path in tables if path != MARKDOWN_TABLE]
+    tables = [path for name, path in record["tables"].items() if is_of_answers(name)]
+    merged = [path for name, path in record["tables"].items() if name.startswith("merged")]
+    answers, in_windows = [], []
+    for path in tables:
+        if path != MARKDOWN_TABLE:
+            shown, hidden = _rows(root, path, merged)
+            answers.append(shown)
+            in_windows += hidden
     failures = read_table(f"{root}/{record['tables']['failures']}", ["stage", "reason", "message"])
     lines = list(lines_of([row for rows in answers for row in rows]))
     if answers:
         console.print(answers_table(lines[:MAX_ROWS], expected))
+    conflicts = list(conflicts_of([row for rows in answers for row in rows]))
     if len(lines) > MAX_ROWS:
         console.print(f"... and {len(lines) - MAX_ROWS:,} more")
     if MARKDOWN_TABLE in tables:
         _print_pages(console, read_table(f"{root}/{MARKDOWN_TABLE}", COLUMNS), record["config"]["model"])
+    if conflicts:
+        console.print("\nOther values on other pages", style="bold")
+        console.print(answers_table(conflicts[:MAX_ROWS], []))
     if failures.num_rows:
         console.print("\nFailures", style="bold")
         console.print(failures_table(failures.to_pylist()))
     console.print(shown(f"\n{summary(record, output)}"), highlight=False, markup=False, soft_wrap=True)
     if expected:
-        matches = [(entry, [row for row in lines if row.is_about(entry)]) for entry in expected]
+        # Of a merged answer, an entry may mean the value of another window: on its own page it is looked up.
+        beside = list(lines_of(in_windows))
+        matches = [(entry, _about(entry, lines) or _about(entry, beside)) for entry in expected]
         right = sum(any(is_right(row.answer, entry.answers) for row in rows) for entry, rows in matches)
         for entry, rows in matches:
             if not rows:
@@ -109,6 +126,23 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
                 console.print(_cell(f"no answer to {what}", "red"), soft_wrap=True)
         share = f"{right} of {len(expected)} expected answers are right ({right / len(expected):.0%})"
         console.print(share, style="bold", highlight=False)
+
+
+def _about(entry: Expected, lines: Sequence[Line]) -> list[Line]:
+    return [line for line in lines if line.is_about(entry)]
+
+
+def _rows(root: str, path: str, merged: Sequence[str]) -> tuple[list[Row], list[Row]]:
+    """The rows to show of a table of answers, and those whose place a document's merged row has taken."""
+    table = merged_name(path)
+    if table not in merged:
+        rows: list[Row] = read_table(f"{root}/{path}", COLUMNS).to_pylist()
+        return rows, []
+    whole = read_table(f"{root}/{table}", MERGED_COLUMNS)
+    windows = read_table(f"{root}/{path}", [*COLUMNS, "source_key"])
+    there = pc.is_in(windows["source_key"], value_set=whole["source_key"])
+    shown = [*whole.to_pylist(), *windows.filter(pc.invert(there)).to_pylist()]
+    return shown, windows.filter(there).to_pylist()
 
 
 def _print_pages(console: Console, pages: pa.Table, model: str) -> None:

@@ -68,6 +68,9 @@ class FlowConfig:
     """Texts at which the answer to a question ends."""
     scope: Scope | None = None
     """page: each page is asked; document: windows of pages. Default: document for a target, else page."""
+    merge: bool | None = None
+    """Whether a target's answers about the windows of a document become one. Default: at scope document. A
+    table of merged answers that is there is kept up to date."""
     max_pages: int = 4
     """Pages in a window of scope document."""
     pages: tuple[int, int | None] = (1, None)
@@ -124,6 +127,8 @@ class FlowConfig:
             raise ValueError("--keep-headers is about --target markdown: leave it out")
         if self.scope == "document" and self.targets == (MARKDOWN,) and not self.questions:
             raise ValueError("--scope document: --target markdown goes page by page; leave --scope out")
+        if self.merge and not set(self.targets) - {MARKDOWN}:
+            raise ValueError("--merge is about the answers to a target, and there is none: leave it out")
         self._check_sampling()
         if self.system is not None and not self.system.strip():
             raise ValueError("--system is empty: give it words, or leave it out")
@@ -269,6 +274,7 @@ def _target_ask(config: FlowConfig, run: Settings, *, name: str, target: type[Ba
         scope=scope,
         max_new_tokens=max_new_tokens,
         grammar=grammar,
+        merge=scope == "document" if config.merge is None else config.merge,
         **_shared(config),
     )
 

@@ -102,7 +102,17 @@ def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
             continue
         for field in row["fields"]:
             value = _at(row["answer"], field["path"])
+            where |= {name: field[name] for name in ("page_first", "page_last") if name in field}
             yield Line(**where, what=field["path"], answer=_text(value), confidence=field["confidence"])
+
+
+def conflicts_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
+    """The values of windows that merged answers do not have."""
+    for row in sorted(rows, key=lambda row: row["uri"]):
+        for one in row.get("conflicts", ()):
+            value = json.loads(one["answer"], parse_float=Decimal)
+            where = {name: one[name] for name in ("page_first", "page_last", "confidence")}
+            yield Line(uri=row["uri"], what=one["path"], answer=_text(value), **where)
 
 
 def _at(value: Any, path: str) -> Any:

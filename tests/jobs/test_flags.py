@@ -12,7 +12,7 @@ FLAGS = {
         --input --column --messages-column --id-column --allow-root --password --password-column --output
         --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
-        --scope --pages --max-pages
+        --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size
     """,

@@ -86,6 +86,24 @@ def test_a_targets_answer_is_a_line_for_each_field() -> None:
     )
 
 
+def test_a_merged_answer_has_its_pages_by_field_and_its_conflicts_apart() -> None:
+    place = {"confidence": 0.5, "page_last": 8}
+    row = {
+        "uri": "x.pdf",
+        "page_first": 1,
+        "page_last": 30,
+        "question": "",
+        "answer": {"total": Decimal("12.50"), "number": "7"},
+        "confidence": 0.5,
+        "fields": [place | {"path": "total", "page_first": 5}, place | {"path": "number", "page_first": 8}],
+        "conflicts": [place | {"path": "total", "page_first": 3, "answer": "12.00"}],
+    }
+    found = [(line.what, line.answer, line.page_first, line.page_last) for line in report.lines_of([row])]
+    assert found == [("total", "12.50", 5, 8), ("number", "7", 8, 8)]
+    (other,) = report.conflicts_of([row])
+    assert (other.what, other.answer, other.page_first) == ("total", "12.00", 3)
+
+
 def test_documents_of_one_name_are_told_apart() -> None:
     assert report.short_names({"/in/a/x.pdf", "/in/b/x.pdf", "/in/b/y.pdf"}) == {
         "/in/a/x.pdf": "a/x.pdf",
