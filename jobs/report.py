@@ -96,8 +96,8 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
     answers, in_windows = [], []
     for path in tables:
         if path != MARKDOWN_TABLE:
-            shown, hidden = _rows(root, path, merged)
-            answers.append(shown)
+            printed, hidden = _rows(root, path, merged)
+            answers.append(printed)
             in_windows += hidden
     failures = read_table(f"{root}/{record['tables']['failures']}", ["stage", "reason", "message"])
     lines = list(lines_of([row for rows in answers for row in rows]))

@@ -200,7 +200,7 @@ def stream_rows(
     table: Table, paths: Collection[str], columns: Sequence[str], wanted: pc.Expression
 ) -> Iterator[pa.RecordBatch]:
     """The wanted rows of some files, a batch at a time in memory. Raises OSError."""
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     places = [_place(folder, path) for path in sorted(paths)]
     files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
     batches: Iterator[pa.RecordBatch] = files.to_batches(columns=list(columns), filter=wanted)

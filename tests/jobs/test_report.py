@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from jobs import report
-from jobs.evaluation.gold import Expected, Line, is_right, lines_of
+from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
 from pipeline.commit.manifest import write_record
 from pipeline.commit.tables import create_tables
 from schemas.arrow import to_table
@@ -98,9 +98,9 @@ def test_a_merged_answer_has_its_pages_by_field_and_its_conflicts_apart() -> Non
         "fields": [place | {"path": "total", "page_first": 5}, place | {"path": "number", "page_first": 8}],
         "conflicts": [place | {"path": "total", "page_first": 3, "answer": "12.00"}],
     }
-    found = [(line.what, line.answer, line.page_first, line.page_last) for line in report.lines_of([row])]
+    found = [(line.what, line.answer, line.page_first, line.page_last) for line in lines_of([row])]
     assert found == [("total", "12.50", 5, 8), ("number", "7", 8, 8)]
-    (other,) = report.conflicts_of([row])
+    (other,) = conflicts_of([row])
     assert (other.what, other.answer, other.page_first) == ("total", "12.00", 3)
 
 
@@ -144,7 +144,7 @@ def test_a_line_of_expected_answers_ends_at_a_line_feed_alone(tmp_path: Path) ->
     path = tmp_path / "expected.jsonl"
     line = '{"document": "a", "question": "What\u2028is\x85it?", "answers": ["1"]}'
     path.write_bytes(f"\ufeff{line}\r\n\n{line}".encode())
-    assert [entry.question for entry in report.load_expected(path)] == ["What\u2028is\x85it?"] * 2
+    assert [entry.question for entry in load_expected(path)] == ["What\u2028is\x85it?"] * 2
 
 
 def test_an_output_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -60,7 +60,7 @@ def _opened(place: str, path: str) -> Iterator[Document]:
 @lru_cache(64)  # rows about one page follow one another
 def _draw(place: str, path: str, page: int) -> bytes:
     with _opened(place, path) as opened:
-        pixels, _ = opened.draw(page, max_side=MAX_SIDE, patch_size=PATCH_SIZE)
+        pixels, _, _ = opened.draw(page, max_side=MAX_SIDE, patch_size=PATCH_SIZE)
         return png(Image.fromarray(pixels))
 
 

@@ -43,7 +43,7 @@ def _read(uri: str) -> bytes | str:
 def _picture(data: bytes, uri: str, page: int) -> bytes | str:
     try:
         with sandbox().open(data, uri) as opened:
-            pixels, _ = opened.draw(page, max_side=SIDE, patch_size=PATCH_SIZE)
+            pixels, _, _ = opened.draw(page, max_side=SIDE, patch_size=PATCH_SIZE)
             image = Image.fromarray(pixels)
     except DocumentError as error:
         return error.message

@@ -48,7 +48,7 @@ def test_keys_that_are_gathered_in_parts_give_the_same_answers(
     monkeypatch.setattr(attention_inputs, "SHORT", 1)
     monkeypatch.setattr(attention_inputs, "GATHERED_KEYS", 10)
     parts = []
-    whole = fused_decoder.segments_of
+    whole = attention_inputs.segments_of
 
     def count(long: LongChunks[Tensor]) -> list[tuple[Segments, Tensor | None]]:
         parts.append(len(found := whole(long)))
