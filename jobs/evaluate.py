@@ -14,6 +14,7 @@ from typing import Any
 
 from jobs import extract
 from jobs.extract import Parser, count_or_auto
+from jobs.run.terminal import say, say_error, start_output
 
 EPILOG = """\
 data sets:
@@ -105,7 +106,7 @@ def make_compare_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    start_output(logging.WARNING)
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if words[:1] == ["compare"]:
@@ -113,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _compare(given.first, given.second)
         return _evaluate(make_parser().parse_args(words))
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
 
 
@@ -189,7 +190,7 @@ def _compare(first: str, second: str) -> int:
 
     found = compare_runs(first, second)
     print_comparison(first, second, found)
-    print(f"compare.html {write_comparison(first, second, found)}")
+    say(f"compare.html {write_comparison(first, second, found)}", sys.stdout)
     return 0
 
 

@@ -25,7 +25,7 @@ from rich.text import Text
 from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
 from jobs.extract import Parser
 from jobs.run.runner import summary
-from jobs.run.terminal import say_error, shown, start_output
+from jobs.run.terminal import say, say_error, shown, start_output
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import is_of_answers, merged_name, read_table
 from pipeline.parse.markdown import page_markdown
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.html:
             from jobs.evaluation.report.runs import write_html  # draws pages, which takes a while
 
-            print(write_html(given.output, expected))
+            say(write_html(given.output, expected), sys.stdout)
         else:
             print_report(console, given.output, expected)
     except ValueError as error:

@@ -9,9 +9,11 @@ PDF.
 import argparse
 import json
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.run.terminal import say
 from pipeline.plan.prompts import SHAPE_REQUEST, question_prompt
 
 QUESTIONS = 4  # of a page
@@ -31,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         parser.error(str(error))
     count = write(options.folder, options.pages)
-    print(f"{options.folder}/questions.jsonl: {count} questions")
+    say(f"{options.folder}/questions.jsonl: {count} questions", sys.stdout)
 
 
 def write(folder: Path, pages: int) -> int:

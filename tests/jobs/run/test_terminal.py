@@ -118,6 +118,7 @@ def test_jobs_print_by_this_module_alone() -> None:
     }
     assert printing == {
         "run/terminal.py",
+        "evaluation/printing.py",
         "report.py",
         "run/progress_bar.py",
         "run/runner.py",
