@@ -56,6 +56,7 @@ output:
   OUT/answers/text/             a row for each answered question: answer, confidence, pages, raw text
   OUT/answers/markdown/         the same for --target markdown; `answer` is the Markdown of a page
   OUT/answers/<target>-<hash>/  the same for a target; `answer` is a struct of the target's own fields
+  OUT/merged/<target>-<hash>/   a row for each document: the target's answers about its windows, merged
   OUT/failures/                 a row for each item without an answer: stage, reason, message
   OUT/documents/                a row for each document: pages, items expected, answered and failed
   OUT/run.json                  counts (answered + failed = expected, shared), timings, versions; whole once
@@ -240,6 +241,12 @@ def make_parser() -> Parser:
         "document for a target)",
     )
     add(
+        "--merge",
+        action=argparse.BooleanOptionalAction,
+        help="merge a target's answers about the windows of a document into one row of "
+        "merged/<target>-<hash> (default: for a target at scope document)",
+    )
+    add(
         "--pages",
         default="1-",
         metavar="RANGE",
@@ -319,7 +326,7 @@ def make_parser() -> Parser:
     )
     add(
         "--replicas",
-        type=_count_or_auto,
+        type=count_or_auto,
         default="auto",
         metavar="M|auto",
         help="copies of the model (default: auto, as many as the cluster's GPUs hold; without GPUs one a "
@@ -353,7 +360,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _count_or_auto(text: str) -> int | None:
+def count_or_auto(text: str) -> int | None:
+    """The value of --replicas. Raises ArgumentTypeError."""
     if text != "auto" and not text.lstrip("-").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto")
     return None if text == "auto" else int(text)

@@ -63,7 +63,9 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
     check_first(sources, plan.roots)
     warn_of_unasked(sources, config.questions)
     tables = create_tables(
-        config.output, *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks)
+        config.output,
+        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
+        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
     )
     with Lease(tables, plan.run_id) as lease:
         try:

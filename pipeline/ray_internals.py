@@ -5,17 +5,24 @@ An upgrade of Ray begins here. Each part has its reason: nothing public of Ray d
 - The classes of Ray Data's scheduler: no option holds one stage back (`pipeline/backpressure.py`).
 - A key in the store of Ray's head: tasks have no other message from their driver that costs nothing to await.
 - How far a cluster may grow: Ray's public calls know only the nodes that run.
-- The socket of the raylet: no public call says where it is, or that the raylet has died.
+- The socket of the raylet, its agents, and the folder of its logs: no public call says where they are, or
+  that the raylet has died.
+- What prints messages of Ray's on the terminal: no option leaves out those of a run that was told to stop.
+- The references that the actors of Ray Data are made from: it has no other way to make them.
 - A question to the head alone: whether a port is that of a head.
 - The interval of Ray Data's statistics: no option sets it.
 - The raylet's account of its object store: no public call counts the bytes that were spilled.
 """
 
+from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import ray
+import ray._private.worker
 from ray._private.grpc_utils import init_grpc_channel
+from ray._private.ray_constants import PROCESS_TYPE_RAYLET
 from ray._private.state import state
 from ray.data._internal.block_batching.iter_batches import BatchIterator
 from ray.data._internal.execution.backpressure_policy import (
@@ -34,14 +41,18 @@ __all__ = [
     "ActorPoolMapOperator",
     "DownstreamCapacityBackpressurePolicy",
     "MapOperator",
+    "agents",
+    "be_quiet",
     "delete_key",
     "get_key",
     "head_error",
     "is_key_set",
     "keep_no_statistics",
     "largest_cluster",
+    "pass_arguments_by_value",
     "raylet_socket",
     "raylet_stub",
+    "session_folder",
     "set_key",
 ]
 
@@ -84,6 +95,48 @@ def raylet_socket() -> str:
     node = ray._private.worker.global_worker.node
     assert node is not None, "Ray is not connected"
     return str(node.raylet_socket_name)
+
+
+def agents() -> list[psutil.Process]:
+    """The processes that the raylet has started. This process must have started the raylet.
+
+    They are its agents, with which it lives and dies, and perhaps workers.
+    """
+    node = ray._private.worker.global_worker.node
+    assert node is not None, "Ray is not connected"
+    (raylet,) = node.all_processes[PROCESS_TYPE_RAYLET]
+    children: list[psutil.Process] = psutil.Process(raylet.process.pid).children()
+    return children
+
+
+def session_folder() -> Path:
+    """Where Ray keeps its logs on this machine. Ray must be connected."""
+    node = ray._private.worker.global_worker.node
+    assert node is not None, "Ray is not connected"
+    return Path(node.get_session_dir_path())
+
+
+def be_quiet(*, quiet: bool) -> None:
+    """Whether this process drops the messages that the cluster sends it about lost workers and tasks."""
+    ray._private.worker.print_to_stdstream = _drop if quiet else _print
+
+
+_print = ray._private.worker.print_to_stdstream
+
+
+def _drop(*_: Any, **__: Any) -> None:
+    pass
+
+
+def pass_arguments_by_value() -> None:
+    """Has Ray Data hand its actors what they are made from, not references to it.
+
+    An actor whose process dies is made again from its references, and from nothing if they are lost. Ray
+    prints an error about that for each actor (ray issue 53727).
+    """
+    operator: Any = ActorPoolMapOperator
+    operator._map_transformer_ref = property(lambda self: self._map_transformer)
+    operator._data_context_ref = property(lambda self: self.data_context)
 
 
 def raylet_stub() -> tuple[Any, Any]:

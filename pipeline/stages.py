@@ -284,6 +284,7 @@ def _group(
         "questions": [question.text for _, question in window.asked],
         "prompt_keys": prompt_keys(settings, prompt.prefix, prompt.branches, shapes, pixels),
         "branch_ids": prompt.branches,
+        "page_damaged": any(page.damaged for page in seen),
         "heights": [height for height, _ in shapes],
         "widths": [width for _, width in shapes],
         "pixels": pixels,

@@ -48,13 +48,19 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     if not left:
         return run(prepared, None, lambda counts: None)
     console = Console(stderr=True)
-    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), watchdog():
+    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id), _hush), watchdog():
         placement = find_placement(prepared.config)
         what = " and ".join(map(_named, prepared.plan.asks))
         documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
         console.print(shown(f"{documents}, {what}, on {where}"), highlight=False, markup=False)
         with progress(console) as observe, named_engine_errors():
             return run(prepared, placement, observe)
+
+
+def _hush() -> None:
+    from pipeline.ray_internals import be_quiet
+
+    be_quiet(quiet=True)  # Ray would say of each task that ends now that it is tried again
 
 
 def _named(ask: Ask) -> str:

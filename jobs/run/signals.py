@@ -10,16 +10,17 @@ from jobs.run.terminal import say
 
 
 @contextmanager
-def graceful(finish: Callable[[], None]) -> Iterator[None]:
-    """The first SIGINT calls `finish`, the second raises KeyboardInterrupt.
+def graceful(finish: Callable[[], None], stop: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """The first SIGINT calls `finish`, the second `stop`, and raises KeyboardInterrupt.
 
-    SIGTERM raises it at once: `ray job stop` kills three seconds later.
+    SIGTERM does as the second at once: `ray job stop` kills three seconds later.
     """
     asked = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked or number == signal.SIGTERM:
+            stop()
             raise KeyboardInterrupt
         asked = True
         say("finishing what runs; Ctrl-C again stops now")

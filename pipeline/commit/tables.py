@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -20,6 +20,7 @@ from typing import Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Field
 from deltalake import Schema as DeltaSchema
@@ -30,9 +31,10 @@ from pydantic import BaseModel
 from pipeline.ingest.delta import address, storage_options
 from pipeline.ingest.storage import file_system
 from schemas.arrow import arrow_schema, schema_hash
-from schemas.rows import Document, Failure, answer_row
+from schemas.rows import Document, Failure, answer_row, merged_row
 
 RETRY_SECONDS = (0.1, 1.0)  # before a table's log is read again that could not be
+ATTEMPTS = 20  # at one change: each that fails was overtaken by one of another tool
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
@@ -61,12 +63,17 @@ class DataFile:
     rows: int
 
 
-def create_tables(output: str, *asked: Literal["markdown"] | type[BaseModel] | None) -> dict[str, Table]:
+def create_tables(
+    output: str,
+    *asked: Literal["markdown"] | type[BaseModel] | None,
+    merged: Collection[type[BaseModel]] = (),
+) -> dict[str, Table]:
     """The tables of a run by name, in the order of their commits; those that do not exist are created empty.
 
     `asked` has an element for each ask: free questions (None) share `answers/text`, transcription has
     `answers/markdown`, each target its `answers/<target>-<schema hash>`. They come first, in this order. A
-    single one is called "answers", several go by their paths under the output.
+    single one is called "answers", several go by their paths under the output. Each target of `merged` has a
+    table `merged/<target>-<schema hash>`, too, and so have others of which there is one.
 
     An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
     a table there has other columns, or the path has a percent sign before two hex digits.
@@ -84,16 +91,32 @@ def create_tables(output: str, *asked: Literal["markdown"] | type[BaseModel] | N
         )
         for target in asked
     ]
-    tables += [
-        Table(name="failures", uri=f"{root}/failures", schema=arrow_schema(Failure)),
-        Table(name="documents", uri=f"{root}/documents", schema=arrow_schema(Document)),
-    ]
+    tables.append(Table(name="failures", uri=f"{root}/failures", schema=arrow_schema(Failure)))
+    for target in asked:
+        if target is None or target == "markdown":
+            continue
+        path = merged_name(_answers_path(target))
+        table = Table(
+            name="merged" if len(asked) == 1 else path,
+            uri=f"{root}/{path}",
+            schema=arrow_schema(merged_row(target)),
+        )
+        if target in merged or _is_there(table.uri):
+            tables.append(table)
+    tables.append(Table(name="documents", uri=f"{root}/documents", schema=arrow_schema(Document)))
     for table in tables:
         try:
             open_table(table)
         except (OSError, DeltaError) as error:
             raise ValueError(f"cannot open the table {table.uri}: {plain(error)}") from error
     return {table.name: table for table in tables}
+
+
+def _is_there(uri: str) -> bool:
+    try:
+        return DeltaTable.is_deltatable(uri, storage_options=storage_options(uri))
+    except (OSError, DeltaError) as error:
+        raise ValueError(f"cannot open the table {uri}: {plain(error)}") from error
 
 
 def _answers_path(target: Literal["markdown"] | type[BaseModel] | None) -> str:
@@ -104,7 +127,22 @@ def _answers_path(target: Literal["markdown"] | type[BaseModel] | None) -> str:
 
 def answers_of(tables: Mapping[str, Table]) -> list[Table]:
     """The tables of answers, in the order of the asks."""
-    return [table for name, table in tables.items() if name not in ("failures", "documents")]
+    return [table for name, table in tables.items() if is_of_answers(name)]
+
+
+def is_of_answers(name: str) -> bool:
+    """Whether a run calls a table of answers so."""
+    return name == "answers" or name.startswith("answers/")
+
+
+def merged_name(answers: str) -> str:
+    """The name of the table with the merged answers of a table of answers."""
+    return answers.replace("answers", "merged", 1)
+
+
+def is_of_documents(name: str) -> bool:
+    """Whether a table has a row for a document: documents/ and those of merged answers."""
+    return not is_of_answers(name) and name != "failures"
 
 
 def write_rows(table: Table, rows: pa.Table) -> DataFile:
@@ -156,6 +194,17 @@ def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> 
     filesystem, folder = file_system(table.uri)
     names = None if columns is None else list(columns)
     return pq.read_table(_place(folder, path), filesystem=filesystem, schema=table.schema, columns=names)
+
+
+def stream_rows(
+    table: Table, paths: Collection[str], columns: Sequence[str], wanted: pc.Expression
+) -> Iterator[pa.RecordBatch]:
+    """The wanted rows of some files, a batch at a time in memory. Raises OSError."""
+    filesystem, folder = file_system(table.uri)
+    places = [_place(folder, path) for path in sorted(paths)]
+    files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
+    batches: Iterator[pa.RecordBatch] = files.to_batches(columns=list(columns), filter=wanted)
+    return batches
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -26,16 +26,19 @@ class Page:
     width: int
     pixels: bytes  # uint8 RGB, row by row
     note: str | None
+    damaged: bool
+    """Whether a part of it is lost."""
 
 
 def draw(opened: Document, page: int, plan: Plan) -> Page | DocumentError:
     """A page of a document, or why it cannot be drawn."""
     try:
-        image, note = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
+        image, note, damaged = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
     except DocumentError as error:
         return error
     # A copy: the sandbox draws the next page into the same memory.
-    return Page(height=image.shape[0], width=image.shape[1], pixels=image.tobytes(), note=note)
+    pixels = image.tobytes()
+    return Page(height=image.shape[0], width=image.shape[1], pixels=pixels, note=note, damaged=damaged)
 
 
 def draw_images(turns: Sequence[Turn], name: str, sandbox: Sandbox, plan: Plan) -> list[Page]:

@@ -48,6 +48,7 @@ DRAWN: Final[Form] = {
     "height": _whole(MAX_TRAVEL_SIDE),
     "width": _whole(MAX_TRAVEL_SIDE),
     "note": _or_null(_text(MOST_CHARACTERS)),
+    "damaged": lambda value: type(value) is bool,
 }
 FAILED: Final[Form] = {"reason": _reason, "message": _text(MOST_CHARACTERS)}
 

@@ -105,8 +105,12 @@ class Document:
             message = f"{name} has {self.page_count} pages, the limit is {limit} (--document-pages)"
             raise DocumentError("too_many_pages", message)
 
-    def draw(self, page: int, *, max_side: int, patch_size: int) -> tuple[NDArray[np.uint8], str | None]:
-        """Page `page` (from 1) and a note, as `pdf.rasterize`. The pixels last until the next page.
+    def draw(
+        self, page: int, *, max_side: int, patch_size: int
+    ) -> tuple[NDArray[np.uint8], str | None, bool]:
+        """Page `page` (from 1), a note, and whether a part is lost, as `pdf.rasterize`.
+
+        The pixels last until the next page.
 
         Raises PageError: as there, and crash, killed, memory, timeout.
         """
@@ -117,7 +121,7 @@ class Document:
             raise PageError("timeout", message)
         request = {"do": "draw", "page": page, "max_side": max_side, "patch_size": patch_size}
         reply = self._ask(request, PageError, what)
-        return self._sandbox.pixels(reply["height"], reply["width"]), reply["note"]
+        return self._sandbox.pixels(reply["height"], reply["width"]), reply["note"], reply["damaged"]
 
     def close(self) -> None:
         """It cannot be drawn from any more."""

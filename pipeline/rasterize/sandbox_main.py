@@ -44,9 +44,9 @@ def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[n
                     reply: Message = {"media_type": opened.media_type, "page_count": opened.page_count}
                 case "draw":
                     assert opened is not None
-                    pixels, note = rasterize(opened, **message, buffer=buffer)
+                    pixels, note, damaged = rasterize(opened, **message, buffer=buffer)
                     reply = {"height": pixels.shape[0], "width": pixels.shape[1]}
-                    reply["note"] = note and _sentence(note)
+                    reply |= {"note": note and _sentence(note), "damaged": damaged}
                 case "close":
                     assert opened is not None
                     opened.close()

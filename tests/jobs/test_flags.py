@@ -12,11 +12,16 @@ FLAGS = {
         --input --column --messages-column --id-column --allow-root --password --password-column --output
         --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
-        --scope --pages --max-pages
+        --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size
     """,
-    "report": "--expected",
+    "evaluate": """
+        --output --limit --measure --style
+        --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+    """,
+    "evaluate compare": "",
+    "report": "--expected --html",
     "retry": """
         --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
     """,
@@ -33,6 +38,7 @@ FLAGS = {
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "nano.cut_tokenizer": "--ranks",
+    "nano.held_out": "--pages",
 }
 
 

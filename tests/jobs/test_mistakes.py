@@ -1,5 +1,6 @@
 """A user's mistake is one clear sentence and exit code 2, before Ray starts or anything is written."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -135,6 +136,25 @@ def test_a_schema_that_cannot_be_a_target(refused: Run, folder: Path, text: str,
     printed = refused(question=None, target=folder / "bill.json")
     assert message in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", ["question", "system", "target"])
+def test_what_cannot_fit_into_the_context(refused: Run, folder: Path, asked: str) -> None:
+    words = "Is it this? " * 40_000
+    schema = {"title": "Bill", "properties": {"a": {"type": "string", "description": words}}}
+    (folder / "bill.json").write_text(json.dumps(schema))
+    changes: dict[str, dict[str, object]] = {
+        "question": {"question": None, "questions": folder / "long.txt"},
+        "system": {"system": words},
+        "target": {"question": None, "target": folder / "bill.json"},
+    }
+    (folder / "long.txt").write_text(f"Is it short?\n{words}\n")
+    names = {"question": "the question 'Is it this? Is", "system": "the question 'What is it?'"}
+    printed = refused(**changes[asked])
+    assert names.get(asked, "--target Bill-") in printed
+    assert "tokens without a page" in printed
+    assert "context holds 128,000" in printed
+    assert len(printed) < 400
 
 
 def test_a_deep_line_of_questions(refused: Run, folder: Path) -> None:

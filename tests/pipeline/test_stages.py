@@ -23,6 +23,7 @@ from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.local_replica import LocalReplica
 from tests.pipeline.plans import QUESTIONS, plan_for
+from tests.pipeline.rasterize.damaged_pdfs import TEXT, page
 
 Rows = list[dict[str, Any]]
 
@@ -126,9 +127,9 @@ def test_a_bad_page_fails_and_its_document_goes_on(folder: Path, tiny_checkpoint
     plan = plan_for(tiny_checkpoint)
     found = through(opened_from(folder, plan), plan)
     stages = [(row["page_first"], row["failure"] and row["failure"]["stage"]) for row in found]
-    assert sorted(page for page, _ in stages) == [1, 1, 2, 2]
-    assert [stage for page, stage in stages if page == 2] == ["rasterize"] * 2
-    assert "rasterize" not in [stage for page, stage in stages if page == 1]
+    assert sorted(number for number, _ in stages) == [1, 1, 2, 2]
+    assert [stage for number, stage in stages if number == 2] == ["rasterize"] * 2
+    assert "rasterize" not in [stage for number, stage in stages if number == 1]
 
 
 def test_a_window_with_a_bad_page_is_asked_about_the_others_and_says_so(
@@ -230,6 +231,19 @@ def test_an_answer_knows_what_was_done_to_its_page(folder: Path, tmp_path: Path)
     assert {(answer["answer"], answer["note"], answer["pages_missing"]) for answer in answers} == {
         ("Red", "page 1: first frame of 2", None)
     }
+    assert {answer["page_damaged"] for answer in answers} == {False}
+
+
+def test_an_answer_about_a_page_that_is_damaged_in_part_says_so(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.pdf").write_bytes(page(b"/Gone Do " + TEXT))
+    (folder / "b.pdf").write_bytes(page(b"/Gone Do "))
+    plan = plan_for(save_parrot(tmp_path / "parrot", "Red"))
+    found = through(opened_from(folder, plan), plan)
+    marks = {
+        (row["answer"]["note"], row["answer"]["page_damaged"]) for row in found if row["kind"] != FAILURE
+    }
+    assert marks == {("page 1: damaged: syntax error: cannot find XObject resource 'Gone'", True)}
+    assert {row["failure"]["reason"] for row in found if row["kind"] == FAILURE} == {"damaged_page"}
 
 
 def test_tasks_that_draw_a_document_share_out_its_time(

@@ -189,7 +189,7 @@ def test_every_type_has_its_arrow_type() -> None:
         ("inners", pa.list_(pa.field("element", inner, nullable=False)), False),
         ("holes", pa.list_(pa.field("element", pa.decimal128(3, 0), nullable=True)), False),
     ]
-    schema = pa.schema([pa.field(*field) for field in expected], metadata={"schema_version": "4"})
+    schema = pa.schema([pa.field(*field) for field in expected], metadata={"schema_version": "5"})
     assert arrow_schema(Everything).equals(schema, check_metadata=True)
 
 

@@ -10,7 +10,8 @@ import pytest
 from rich.console import Console
 
 from jobs.bench.printing import print_table
-from jobs.report import Line, answers_table, failures_table
+from jobs.evaluation.gold import Line
+from jobs.report import answers_table, failures_table
 from jobs.run.runner import summary
 from jobs.run.terminal import say, say_error, shown, start_output
 
@@ -117,6 +118,7 @@ def test_jobs_print_by_this_module_alone() -> None:
     }
     assert printing == {
         "run/terminal.py",
+        "evaluation/printing.py",
         "report.py",
         "run/progress_bar.py",
         "run/runner.py",

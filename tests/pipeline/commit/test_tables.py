@@ -28,7 +28,7 @@ def test_new_tables_are_empty_and_readable(tmp_path: Path) -> None:
         found = read_table(table.uri)
         assert found.num_rows == 0
         assert found.schema.equals(table.schema)
-        assert DeltaTable(table.uri).metadata().configuration == {"schema_version": "4"}
+        assert DeltaTable(table.uri).metadata().configuration == {"schema_version": "5"}
 
 
 def test_an_output_may_be_relative_or_in_the_home_folder(
