@@ -43,6 +43,8 @@ def measure_step(
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     before = free_memory(device)
+    allocated = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
     executor = CudaExecutor(fused, cache, max_graph_seqs=0, overlap=overlap)
     # A batch of images is encoded while the features of one before it are still wanted.
     features = [executor.encode(_images(fused, patches)) for _ in range(2)]
@@ -51,10 +53,12 @@ def measure_step(
     copies = [logits_RV.float() for _ in range(2)]
     recorded = DecoderGraphs.record_largest(executor.decoder, max_num_seqs=seqs) if graphs else None
     torch.cuda.synchronize(device)
-    taken = before - free_memory(device)
+    # The peak alone counts what torch had reserved before; the driver alone what others than torch took.
+    peak = torch.cuda.max_memory_allocated(device) - allocated
+    taken = max(peak, before - free_memory(device))
     del executor, features, logits_RV, copies, recorded
     torch.cuda.empty_cache()
-    return max(0, taken)
+    return taken
 
 
 def _images(fused: FusedModel, patches: int) -> list[Tensor]:
@@ -67,12 +71,13 @@ def _images(fused: FusedModel, patches: int) -> list[Tensor]:
 
 
 def _largest_batch(cache: PagedCache, tokens: int, seqs: int) -> Batch:
-    """Sequences that decode, and one prompt whose keys before the step are gathered."""
-    decoding = max(0, min(seqs - 1, tokens - 1))
-    prompt = tokens - decoding
-    before = max(0, GATHERED_KEYS - prompt)
+    """Sequences that decode, and two prompts whose keys are gathered one after the other."""
+    decoding = max(0, min(seqs, tokens) - 2)
+    first = (tokens - decoding) // 2
     chunks = [_chunk(number, cache.size - 1, 1, cache.size) for number in range(decoding)]
-    chunks.append(_chunk("prompt", before, prompt, cache.size))
+    for name, count in (("first", first), ("second", tokens - decoding - first)):
+        if count:
+            chunks.append(_chunk(name, max(0, GATHERED_KEYS - count), count, cache.size))
     return Batch(
         chunks=chunks,
         ids_T=np.zeros(tokens, np.int32),

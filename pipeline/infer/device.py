@@ -21,7 +21,7 @@ _DTYPES = {
 }
 
 
-PRIMITIVES: Final = 32
+PRIMITIVES: Final = 48
 """Pieces of code that oneDNN keeps. It makes one for each shape of a product, and the shapes follow from the
 page's: with its own bound of 1,024, a process grew by gigabytes over pages of many shapes."""
 

@@ -7,7 +7,7 @@ from jobs.evaluation.gold import Expected, Line, is_right, lines_of
 from jobs.evaluation.report.items import Item
 from jobs.evaluation.report.writing import write_run
 from pipeline.commit.manifest import read_record
-from pipeline.commit.tables import read_table
+from pipeline.commit.tables import is_of_answers, read_table
 
 _ANSWERS = ("item_key", "uri", "page_first", "page_last", "question", "answer", "confidence", "fields")
 _FAILURES = ("item_key", "uri", "page_first", "page_last", "question", "reason", "message")
@@ -20,7 +20,7 @@ def write_html(output: str, expected: Sequence[Expected]) -> str:
     items: list[Item] = []
     pages: dict[str, tuple[str, int]] = {}
     for name, path in record["tables"].items():
-        if name in ("failures", "documents"):
+        if not is_of_answers(name):
             continue
         for row in read_table(f"{root}/{path}", _ANSWERS).to_pylist():
             pages |= dict(_pages(row))
