@@ -24,7 +24,13 @@ from tests.pipeline.s3 import Server
 
 HALF_WRITTEN = Path(__file__).parent / "half_written"
 TABLES = ("answers/text", "failures", "documents")
-DIFFERS = {"run_id", "answered_at", "failed_at", "finished_at"}  # between two runs of the same
+DIFFERS = {
+    "run_id",
+    "answered_at",
+    "failed_at",
+    "finished_at",
+    "message",
+}  # between two runs of the same, or two versions
 
 
 @pytest.fixture
