@@ -27,6 +27,7 @@ def preload() -> None:
     Image.init()
     for name in ENCODINGS.split():
         importlib.import_module(f"encodings.{name}")
+    importlib.import_module("numpy.ma")  # for `median`, `unique` and others of NumPy's
     time.tzset()
     missing = {kind.pillow for kind in IMAGES.values()} - set(Image.OPEN)
     assert not missing, missing

@@ -22,6 +22,7 @@ from pipeline.rasterize.pdf import open_document, rasterize
 from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.rasterize.supervisor import Child, SharedBuffer
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
+from tests.pipeline.rasterize import damaged_pdfs
 
 pytestmark = pytest.mark.processes
 
@@ -319,3 +320,18 @@ def test_the_limits_are_checked() -> None:
         Limits(page_bytes=100 * MIB)
     with pytest.raises(ValueError, match="--document-pages 0: it must be at least 1"):
         Limits(document_pages=0)
+
+
+def test_damage_is_looked_for_without_a_call_that_the_child_may_not_make(sandbox: Sandbox) -> None:
+    """NumPy, for one, loads parts of itself when they are first used, and the child cannot open a file."""
+    for kind in damaged_pdfs.IMAGES:
+        entries, data = damaged_pdfs.encoded(kind)
+        for layout in (damaged_pdfs.SCAN, damaged_pdfs.LOGO):
+            for damage in damaged_pdfs.DAMAGES:
+                hurt = damaged_pdfs.image_page(entries, damage(data), layout)
+                try:
+                    with sandbox.open(hurt, kind) as document:
+                        document.draw(1, max_side=512, patch_size=16)
+                except (DocumentError, PageError) as error:
+                    assert error.reason not in ("crash", "killed"), error.message
+    assert sandbox.starts == 1
