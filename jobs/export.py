@@ -5,6 +5,7 @@ formats write one file for each table of the last run. Rows are streamed, and co
 """
 
 import argparse
+import logging
 import sqlite3
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from jobs.exports.destination import Destination
 from jobs.exports.documents import MISSING_COLUMNS, PAGE_COLUMNS, write_documents
 from jobs.exports.flat import FORMATS
 from jobs.extract import Parser
+from jobs.run.terminal import say, say_error, start_output
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import OutputError, stream_table
 
@@ -93,11 +95,13 @@ def export(output: str, *, format: str, to: str | None = None, force: bool = Fal
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Writes the files; returns the exit code."""
+    start_output(logging.WARNING)
     try:
         given = make_parser().parse_args(arguments)
-        print(*export(given.output, format=given.format, to=given.to, force=given.force), sep="\n")
+        written = export(given.output, format=given.format, to=given.to, force=given.force)
+        say("\n".join(written), sys.stdout)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
     return 0
 

@@ -13,6 +13,7 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, NoReturn
 
 from jobs.run.config_of_flags import config_of
+from jobs.run.terminal import say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
 if TYPE_CHECKING:
@@ -186,6 +187,18 @@ def make_parser() -> Parser:
         metavar="N",
         help="most pages of a document (default: %(default)s)",
     )
+    add(
+        "--document-timeout",
+        type=float,
+        default=limits.document_seconds,
+        metavar="SECONDS",
+        help="seconds of computing to draw all pages of a document together (default: %(default)g)",
+    )
+    add(
+        "--require-sandbox",
+        action="store_true",
+        help="refuse machines that lack a part of the sandbox (default: said once, the other parts are used)",
+    )
 
     add = parser.add_argument_group("what to ask: questions, targets, or both in one pass").add_argument
     add("--question", dest="texts", action="append", default=[], metavar="TEXT", help="repeat it for several")
@@ -318,7 +331,7 @@ def make_parser() -> Parser:
     )
     add(
         "--replicas",
-        type=_count_or_auto,
+        type=count_or_auto,
         default="auto",
         metavar="M|auto",
         help="copies of the model (default: auto, as many as the cluster's GPUs hold; without GPUs one a "
@@ -336,7 +349,7 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    start_output(logging.WARNING)
     try:
         given = make_parser().parse_args(arguments)
         # Only here, so that --help and a mistyped flag answer at once: this imports torch,
@@ -348,7 +361,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return carry_out(prepared)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
 
 
@@ -375,7 +388,8 @@ def extract(input: object, /, **flags: object) -> "Result":
         return Result(given.output, run_prepared(prepared, "the same call"))
 
 
-def _count_or_auto(text: str) -> int | None:
+def count_or_auto(text: str) -> int | None:
+    """The value of --replicas. Raises ArgumentTypeError."""
     if text != "auto" and not text.lstrip("-").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto")
     return None if text == "auto" else int(text)

@@ -12,7 +12,7 @@ computed: the next turn of a conversation costs its new tokens alone. Not for se
 
 import codecs
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -33,6 +33,7 @@ from model.network.image_grid import grid
 from model.network.pixtral import Pixtral
 from model.text.tokenizer import ImagePlaceholder, Message, Role, Text, Tokenizer
 
+ROLES: tuple[Role, ...] = get_args(Role)
 MAX_SIDE = 1024  # pixels, or what the model can
 
 Messages = Sequence[Mapping[str, Any]]
@@ -99,7 +100,7 @@ class Chat:
             self._step()
         return self._reply(self._finished.pop(name))
 
-    def stream(self, messages: Messages, **options: Any) -> Iterator[str]:
+    def stream(self, messages: Messages, **options: Any) -> Generator[str, None, Reply]:
         """The text of the answer, piece by piece, as it is written; the generator returns the `Reply`.
 
         Options: `max_new_tokens` (512), after which it is cut; `temperature` (0: the likeliest tokens),
@@ -143,10 +144,11 @@ class Chat:
         return name
 
     def _message(self, message: Mapping[str, Any], number: int, images: list[NDArray[np.uint8]]) -> Message:
-        role, content = message.get("role"), message.get("content")
-        if role not in get_args(Role):
-            known = ", ".join(get_args(Role))
-            raise ValueError(f"message {number} has the role {role!r}; known are {known}")
+        content = message.get("content")
+        role: Role | None = next((role for role in ROLES if role == message.get("role")), None)
+        if role is None:
+            known = ", ".join(ROLES)
+            raise ValueError(f"message {number} has the role {message.get('role')!r}; known are {known}")
         parts = [content] if isinstance(content, str) else content
         if not isinstance(parts, list | tuple):
             raise ValueError(f"the content of message {number} is neither text nor a list of parts")
@@ -168,7 +170,7 @@ class Chat:
             *grid(height, width, max_side=self._max_side, patch_size=self._vision.patch_size)
         )
 
-    def _stream(self, name: str, stop: Sequence[str]) -> Iterator[str]:
+    def _stream(self, name: str, stop: Sequence[str]) -> Generator[str, None, Reply]:
         pieces = _Pieces(self._tokenizer.token_bytes, (stop,) if isinstance(stop, str) else stop)
         try:
             while name not in self._finished:

@@ -25,7 +25,7 @@ from model.text.tokenizer import Tokenizer
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, MESSAGES, ROOT, Ask, Plan, Scope, Style
-from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION
+from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION, check_length
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target, target_label
 
@@ -185,7 +185,7 @@ def make_plan(config: FlowConfig) -> Plan:
     check_tensor_parallel_size(shape, config.tensor_parallel)
     if config.dtype == "fp8":
         check_fp8_widths(shape, config.tensor_parallel)
-    Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
+    tokenizer = Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
     max_side = config.max_side or min(MAX_SIDE, image_size)
     if not patch_size <= max_side <= image_size:
@@ -201,6 +201,8 @@ def make_plan(config: FlowConfig) -> Plan:
             asks.append(_markdown_ask(config, run, number=number))
         else:
             asks.append(_target_ask(config, run, name=name, target=target, number=number))
+    for ask in asks:
+        check_length(ask, tokenizer, shape.max_position_embeddings)
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         asks=tuple(asks),

@@ -80,6 +80,8 @@ class Answer(Row):
     """The item_key of the item whose answer this is, since it has the same prompt; null: it was asked itself.
     Then nothing was computed for this row: all of its prompt counts as cached, and none of its tokens as
     written."""
+    page_damaged: bool | None = None
+    """Whether a part of a page is lost, as `note` says: the model saw the rest. Null: nobody looked then."""
 
     @model_validator(mode="after")
     def _covers_pages(self) -> Self:

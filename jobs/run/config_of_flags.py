@@ -29,6 +29,8 @@ def config_of(given: argparse.Namespace) -> "FlowConfig":
         page_seconds=options.pop("page_timeout"),
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
+        document_seconds=options.pop("document_timeout"),
+        sandbox_required=options.pop("require_sandbox"),
     )
     names = ("inputs", "passwords", "stop", "allow_roots")
     lists = {name: tuple(options[name]) for name in names}

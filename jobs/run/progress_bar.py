@@ -22,7 +22,7 @@ class Observer(Protocol):
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Observer]:
+def progress(console: Console) -> Iterator[Observer]:
     """Shows the counts that it is called with."""
     speed = Speed()
     if console.is_jupyter:
@@ -35,12 +35,12 @@ def shown(console: Console) -> Iterator[Observer]:
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("starting: the first pages come when the model is loaded", total=None)
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("starting: the first pages come when the model is loaded", total=None)
 
             def draw(counts: Counts) -> None:
                 if counts.answered + counts.failed:
-                    progress.update(
+                    bar.update(
                         task,
                         description=speed.line(counts),
                         completed=counts.documents_done,

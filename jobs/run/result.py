@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from jobs.run.extras import missing
 from jobs.run.runner import summary
+from jobs.run.terminal import shown
 from pipeline.commit.tables import is_of_answers, read_table
 
 
@@ -22,7 +23,7 @@ class Result:
         """run.json."""
 
     def __repr__(self) -> str:
-        return summary(dict(self.record), self.output)
+        return shown(summary(dict(self.record), self.output))
 
     @property
     def names(self) -> list[str]:

@@ -25,10 +25,11 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Field
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
-from pyarrow import dataset, fs
+from pyarrow import dataset
 from pydantic import BaseModel
 
-from pipeline.ingest.delta import storage_options
+from pipeline.ingest.delta import address, storage_options
+from pipeline.ingest.storage import file_system
 from schemas.arrow import arrow_schema, schema_hash
 from schemas.rows import Document, Failure, answer_row, merged_row
 
@@ -149,7 +150,7 @@ def write_rows(table: Table, rows: pa.Table) -> DataFile:
     """Writes a new file into the table's folder, not yet visible. Raises OSError: no room, no permission."""
     assert rows.schema.equals(table.schema), f"rows for {table.uri} have the columns\n{rows.schema}"
     name = f"part-{uuid.uuid4().hex}.parquet"
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     path = f"{folder}/{name}"
     pq.write_table(rows, path, filesystem=filesystem, compression="zstd")
     size = filesystem.get_file_info(path).size
@@ -179,7 +180,7 @@ def stream_files(table: Table, columns: Sequence[str]) -> Iterator[tuple[str, pa
 
 def file_size(table: Table, path: str) -> int:
     """Bytes of one file. Raises FileNotFoundError."""
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     size: int | None = filesystem.get_file_info(_place(folder, path)).size
     if size is None:
         raise FileNotFoundError(path)
@@ -191,7 +192,7 @@ def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> 
 
     The file may have another one: an older version's, or that of another tool, which writes `string_view`.
     """
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     names = None if columns is None else list(columns)
     return pq.read_table(_place(folder, path), filesystem=filesystem, schema=table.schema, columns=names)
 
@@ -200,7 +201,7 @@ def stream_rows(
     table: Table, paths: Collection[str], columns: Sequence[str], wanted: pc.Expression
 ) -> Iterator[pa.RecordBatch]:
     """The wanted rows of some files, a batch at a time in memory. Raises OSError."""
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     places = [_place(folder, path) for path in sorted(paths)]
     files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
     batches: Iterator[pa.RecordBatch] = files.to_batches(columns=list(columns), filter=wanted)
@@ -210,7 +211,7 @@ def stream_rows(
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The visible rows of a table. Raises ValueError if there is no table."""
     uri = _absolute(uri)
-    if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
+    if not DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     return _rows(uri, handle_of(uri), columns)
 
@@ -245,9 +246,9 @@ def open_table(table: Table) -> None:
     Raises ValueError, OSError, DeltaError.
     """
     options = storage_options(table.uri)
-    if not DeltaTable.is_deltatable(table.uri, storage_options=options):
+    if not DeltaTable.is_deltatable(address(table.uri), storage_options=options):
         DeltaTable.create(
-            table.uri,
+            address(table.uri),
             schema=table.schema,
             mode="ignore",
             name=table.name,
@@ -317,10 +318,10 @@ def handle_of(uri: str) -> DeltaTable:
     """The table's newest version, through deltalake, which does not ask again where an answer breaks off."""
     for seconds in RETRY_SECONDS:
         try:
-            return DeltaTable(uri, storage_options=storage_options(uri))
+            return DeltaTable(address(uri), storage_options=storage_options(uri))
         except OSError:
             time.sleep(seconds)
-    return DeltaTable(uri, storage_options=storage_options(uri))
+    return DeltaTable(address(uri), storage_options=storage_options(uri))
 
 
 def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
@@ -333,7 +334,7 @@ def _dataset(uri: str, handle: DeltaTable) -> dataset.Dataset:
     Through deltalake's (`to_pyarrow_table`, `to_pyarrow_dataset`), a third to a half of short processes
     end in an abort at their exit, with every row read: a thread of pyarrow's calls a Python that is gone.
     """
-    filesystem, folder = fs.FileSystem.from_uri(uri)
+    filesystem, folder = file_system(uri)
     paths = [_place(folder, name) for name in paths_of(handle)]
     schema = pa.schema(handle.schema().to_arrow())
     return dataset.dataset(sorted(paths), schema=schema, format="parquet", filesystem=filesystem)

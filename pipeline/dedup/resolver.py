@@ -112,6 +112,7 @@ class Resolver:
         return self._seen(sharer, owner) | {
             "content_key": sharer["content_key"],
             "note": seen["note"],
+            "page_damaged": seen["page_damaged"],
             "cached_tokens": owner["prompt_tokens"],  # of this row nothing was computed
             "output_tokens": 0,
             "answered_at": datetime.now(UTC),

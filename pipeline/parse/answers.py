@@ -39,6 +39,7 @@ CUT_SHORT = {"length": "truncated", "repetition": "repetition", "grammar": "gram
 ENGINE_ERROR = re.compile(r"([A-Z]\w*Error): (.*)", re.DOTALL)  # "ValueError: ..."
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 MAX_ERRORS = 5  # named in one message
+RAW_TEXT = "the raw text has what there is of it"
 
 Target = TypeVar("Target", bound=BaseModel)
 
@@ -69,8 +70,8 @@ def read_markdown(raw_text: str, finish_reason: str) -> tuple[int, int]:
     """Where a page's transcription stands in the text. Raises AnswerError `truncated` or `repetition`."""
     if finish_reason in CUT_SHORT:
         reason = CUT_SHORT[finish_reason]
-        what = "went round in a loop" if reason == "repetition" else "was cut by the token limit"
-        raise AnswerError(reason, f"the transcription {what}; the raw text has what there is of it")
+        what = "went round in a loop" if reason == "repetition" else "was cut"
+        raise AnswerError(reason, f"the transcription {what}; {RAW_TEXT}")
     fence = MARKDOWN_FENCE.fullmatch(raw_text)
     start, end = fence.span(1) if fence else (0, len(raw_text))
     if not raw_text[start:end].strip():
@@ -158,10 +159,14 @@ def read_completion(
         else:
             answer = read_answer(text)
     except AnswerError as error:
-        reason = error.reason
+        reason, message = error.reason, row["error"] or str(error)
         if reason == "invalid_json":
             reason = CUT_SHORT.get(row["finish_reason"], reason)
-        failure = _failure(row, plan, "parse", reason, row["error"] or str(error), raw_text)
+        if reason == "truncated":
+            message = (
+                f"{len(row['token_ids']):,} tokens did not hold the whole (--max-new-tokens); {RAW_TEXT}"
+            )
+        failure = _failure(row, plan, "parse", reason, message, raw_text)
         return failure if error.partial is None else _with_part(failure, error.partial, row, tokenizer)
     (whole,) = confidences([body], row["token_ids"], row["logprobs"], tokenizer)
     checked = Answer.model_validate(
@@ -179,6 +184,7 @@ def read_completion(
             "answered_at": datetime.now(UTC),
             "pages_missing": row["pages_missing"],
             "note": row["note"],
+            "page_damaged": row["page_damaged"],
             "prompt_key": row["prompt_key"],
         }
     )

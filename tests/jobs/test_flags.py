@@ -10,15 +10,22 @@ JOBS = Path(__file__).parents[2] / "jobs"
 FLAGS = {
     "extract": """
         --input --column --messages-column --id-column --allow-root --password --password-column --output
-        --page-timeout --page-memory --document-pages
+        --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size
     """,
-    "report": "--expected",
+    "evaluate": """
+        --output --limit --measure --style
+        --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+    """,
+    "evaluate compare": "",
     "export": "--format --to --force",
-    "retry": "--cause --password --page-timeout --page-memory --document-pages",
+    "report": "--expected --html",
+    "retry": """
+        --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
+    """,
     "train": "--output --state --shape --minutes --limit-seconds --batch-tokens --workers --device --seed",
     "benchmark engine": """
         --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile
@@ -32,6 +39,7 @@ FLAGS = {
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "nano.cut_tokenizer": "--ranks",
+    "nano.held_out": "--pages",
 }
 
 

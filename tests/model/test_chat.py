@@ -1,6 +1,6 @@
 """The model by itself: it is given what mistral_common gives it, and says what the plain engine says."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def test_the_python_of_mistral_inference(chat: Chat, by_hand: ReferenceEngine) -
     assert chat.reply(messages, max_new_tokens=16, temperature=0.35, seed=3).text == result
 
 
-def read(stream: Iterator[str]) -> tuple[list[str], Reply]:
+def read(stream: Generator[str, None, Reply]) -> tuple[list[str], Reply]:
     pieces = []
     while True:
         try:
@@ -162,7 +162,7 @@ def test_a_stream_may_be_left_and_others_read_amid_it(chat: Chat) -> None:
     stream, left = chat.stream(SIMPLE, max_new_tokens=8), chat.stream(ADVANCED, max_new_tokens=8)
     pieces = [next(stream)]
     next(left)
-    left.close()  # type: ignore[attr-defined]  # it is a generator
+    left.close()
     assert chat.reply(plain, max_new_tokens=8).text == expected[1]
     assert "".join([*pieces, *stream]) == expected[0]
     assert chat._engine.pending == 0

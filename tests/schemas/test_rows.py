@@ -55,6 +55,7 @@ ANSWER = KEYS | {
     "note": "string",
     "prompt_key": "string",
     "shared_from": "string",
+    "page_damaged": "bool",
 }
 FAILURE = KEYS | {
     "page_first": "int64",

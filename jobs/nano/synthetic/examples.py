@@ -95,7 +95,7 @@ def _page(document: Drawn, max_side: int, patch_size: int, *, scanned: bool) -> 
     """The page as the model sees it; a scanned one is drawn larger, and shrunk by the model's own resize."""
     side = int(max_side * random.uniform(1.1, 1.7)) if scanned else max_side
     with open_document(document.sheet.pdf(), "synthetic.pdf") as opened:
-        pixels, _ = rasterize(opened, 1, max_side=side, patch_size=patch_size)
+        pixels, _, _ = rasterize(opened, 1, max_side=side, patch_size=patch_size)
     pixels = scenes.spoil(pixels)
     height, width = fit(*pixels.shape[:2], max_side=max_side, patch_size=patch_size)
     if (height, width) == pixels.shape[:2]:

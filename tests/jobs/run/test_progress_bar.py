@@ -51,7 +51,7 @@ def test_a_duration_reads_like_a_clock(seconds: float, text: str) -> None:
 def test_without_a_terminal_a_line_comes_every_few_seconds_and_at_the_end(clock: Clock) -> None:
     console = Console(file=io.StringIO(), force_terminal=False)
     counts = Counts(documents=2)
-    with display.shown(console) as observe:
+    with display.progress(console) as observe:
         for step in range(30):
             clock.now += 1
             counts.answered = step
@@ -66,7 +66,7 @@ def test_without_a_terminal_a_line_comes_every_few_seconds_and_at_the_end(clock:
 def test_in_a_terminal_one_line_lives_and_goes() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=150)
     counts = Counts(documents=2, documents_open=2, expected=5, answered=3, documents_done=1)
-    with display.shown(console) as observe:
+    with display.progress(console) as observe:
         observe(Counts(documents=2))
         observe(counts)
     assert isinstance(console.file, io.StringIO)
@@ -96,7 +96,7 @@ def test_a_notebook_has_a_bar(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=fake))
     monkeypatch.setitem(sys.modules, "IPython.display", fake)
     console = Console(file=io.StringIO(), force_jupyter=True)
-    with display.shown(console) as observe:
+    with display.progress(console) as observe:
         observe(Counts(documents=4))
         assert len(cell.shown) == 1
         observe(Counts(documents=4, answered=3, documents_done=1))

@@ -73,6 +73,7 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "page_last": 3,
         "pages_missing": None,
         "note": None,
+        "page_damaged": False,
         "ask": 0,
         "question_id": "q",
         "question": "How many?",
@@ -125,6 +126,7 @@ def test_a_free_answer_is_a_row() -> None:
         content_key="content",
         answered_at=row.answered_at,
         prompt_key="p",
+        page_damaged=False,
     )
     assert math.exp(-0.5 * tokens) <= row.confidence < 1
 
@@ -163,7 +165,12 @@ def test_an_object_that_ended_with_the_limit_is_an_answer() -> None:
     ("text", "finish_reason", "reason", "message"),
     [
         ('{"merchant": "K', "stop", "invalid_json", "the text is not JSON: no string at character 13"),
-        ('{"merchant": "K', "length", "truncated", "the text is not JSON: no string at character 13"),
+        (
+            '{"merchant": "K',
+            "length",
+            "truncated",
+            "8 tokens did not hold the whole (--max-new-tokens); the raw text has what there is of it",
+        ),
         ('{"merchant": "K', "repetition", "repetition", "the text is not JSON: no string at character 13"),
         ("", "stop", "invalid_json", "the text is not JSON: the end at character 0"),
         (

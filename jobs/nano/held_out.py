@@ -1,0 +1,69 @@
+"""Writes pages that nano was not trained on, with their questions, as a data set of jobs.evaluate.
+
+python -m jobs.nano.held_out FOLDER [--pages N]
+
+They are the pages of `jobs.benchmark reading`: the same seeds. Out: FOLDER/questions.jsonl, and the pages as
+PDF.
+"""
+
+import argparse
+import json
+import random
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from jobs.run.terminal import say
+from pipeline.plan.prompts import SHAPE_REQUEST, question_prompt
+
+QUESTIONS = 4  # of a page
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draws the pages, and writes their questions."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.nano.held_out",
+        description="Write pages that nano was not trained on, and their questions, for jobs.evaluate.",
+    )
+    parser.add_argument("folder", type=Path, help="the folder to write")
+    parser.add_argument("--pages", type=int, default=10, help="pages of each kind")
+    options = parser.parse_args(arguments)
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(str(error))
+    count = write(options.folder, options.pages)
+    say(f"{options.folder}/questions.jsonl: {count} questions", sys.stdout)
+
+
+def write(folder: Path, pages: int) -> int:
+    """Writes so many pages of each kind; returns how many questions there are about them."""
+    from jobs.nano.synthetic.scenes import KINDS, Scene, draw  # needs packages of the [train] extra
+
+    ending = question_prompt("")
+    rows = []
+    for kind in KINDS:
+        random.seed(f"held out: {kind}")
+        for page in range(pages):
+            _, drawn = draw(Scene(pixels=None, mix={kind: 1}, max_side=1024))
+            name = f"{kind}-{page}.pdf"
+            (folder / name).write_bytes(drawn.sheet.pdf())
+            free = [one for one in drawn.exchanges if not one.prompt.startswith(SHAPE_REQUEST)]
+            rows += [
+                {
+                    "id": f"{kind}-{page}-{number}",
+                    "document": name,
+                    "page": 1,
+                    "question": one.prompt.removesuffix(ending),
+                    "answers": [one.answer],
+                    "metric": "strict_match",
+                    "kind": kind,
+                }
+                for number, one in enumerate(free[:QUESTIONS])
+            ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return len(rows)
+
+
+if __name__ == "__main__":
+    main()
