@@ -112,7 +112,7 @@ def test_the_examples_of_the_model_card(messages: Messages, chat: Chat, by_hand:
 
 def test_the_python_of_mistral_inference(chat: Chat, by_hand: ReferenceEngine) -> None:
     """Load tokenizer and model, encode a request of mistral_common's, generate at a temperature, decode."""
-    image, question = sample("application_form.png", 600), "What is the date of birth?"
+    image, question = sample("visitors_chart.png", 600), "Which category has the highest value?"
     request = ChatCompletionRequest(
         messages=[UserMessage(content=[ImageChunk(image=image), TextChunk(text=question)])]
     )
