@@ -116,7 +116,9 @@ class Failure(Row):
     fields: list[FieldConfidence] | None = None
     """Of `partial`: the confidence of each value that the raw text has."""
     pages_missing: list[int] | None = None
-    """Of `partial`: pages that could not be drawn."""
+    """This and the next two: of `partial`, as of an answer."""
+    note: str | None = None
+    page_damaged: bool | None = None
 
     @model_validator(mode="after")
     def _covers_pages_or_none(self) -> Self:
@@ -159,6 +161,8 @@ class Merged(Row):
     pages_missing: list[int] | None = None
     """Pages between page_first and page_last that could not be drawn, and those of windows that failed."""
     note: str | None = None
+    page_damaged: bool | None = None
+    """Whether a part of a page is lost; null where an older version has asked a window."""
     item_keys: list[str]
     """The items that it was made of."""
     merged_at: AwareDatetime

@@ -27,9 +27,10 @@ from pipeline.plan.rows import ANSWER, FAILURE, Row, column_of
 from schemas.arrow import from_json_text
 
 GROUP_WINDOWS = 5_000  # of documents that are merged together: each look into the tables is for many
-WINDOW_COLUMNS = ("source_key", "item_key", "page_first", "page_last", "pages_missing")
-ANSWER_COLUMNS = (*WINDOW_COLUMNS, "answer", "fields", "note")
-FAILURE_COLUMNS = (*WINDOW_COLUMNS, "partial", "fields")
+SEEN_COLUMNS = ("pages_missing", "note", "page_damaged")
+WINDOW_COLUMNS = ("source_key", "item_key", "page_first", "page_last", "fields", *SEEN_COLUMNS)
+ANSWER_COLUMNS = (*WINDOW_COLUMNS, "answer")
+FAILURE_COLUMNS = (*WINDOW_COLUMNS, "partial")
 SETTINGS = "settings_key"
 Visible = Callable[[str], AbstractSet[str]]  # a table's name -> its files now
 
@@ -170,7 +171,8 @@ class MergedRows:
             return None
         missing = {page for first, last in expected - windows.keys() for page in range(first, last + 1)}
         missing |= {page for window in windows.values() for page in window.missing}
-        notes = [there[pages]["note"] for pages in windows if there[pages].get("note")]
+        notes = [there[pages]["note"] for pages in windows if there[pages]["note"]]
+        damaged = {there[pages]["page_damaged"] for pages in windows}
         (question,) = ask.questions
         return {
             "source_key": document.source_key,
@@ -188,6 +190,7 @@ class MergedRows:
             "conflicts": merged.conflicts,
             "pages_missing": sorted(missing) or None,
             "note": "; ".join(notes) or None,
+            "page_damaged": True if True in damaged else None if None in damaged else False,
             "item_keys": [there[pages]["item_key"] for pages in windows],
             "merged_at": datetime.now(UTC),
         }

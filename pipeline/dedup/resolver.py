@@ -108,11 +108,8 @@ class Resolver:
         return _result(kind, sharer["ask"], owner | mine)
 
     def _answer(self, sharer: Row, owner: Row) -> Row:
-        seen = owner if sharer["prompt_key"] is None else sharer  # an item that was not drawn has no notes
         return self._seen(sharer, owner) | {
             "content_key": sharer["content_key"],
-            "note": seen["note"],
-            "page_damaged": seen["page_damaged"],
             "cached_tokens": owner["prompt_tokens"],  # of this row nothing was computed
             "output_tokens": 0,
             "answered_at": datetime.now(UTC),
@@ -120,8 +117,8 @@ class Resolver:
 
     def _seen(self, sharer: Row, owner: Row) -> Row:
         shift = sharer["page_first"] - owner["page_first"]
-        return {
-            "pages_missing": (owner if sharer["prompt_key"] is None else sharer)["pages_missing"],
+        seen = owner if sharer["prompt_key"] is None else sharer  # an item that was not drawn has no notes
+        return {name: seen[name] for name in ("pages_missing", "note", "page_damaged")} | {
             "fields": [
                 field | {"page": None if field["page"] is None else field["page"] + shift}
                 for field in owner["fields"]

@@ -226,9 +226,8 @@ def _failure(
 def _with_part(failure: Failure, partial: str, row: Mapping[str, Any], tokenizer: Tokenizer) -> Failure:
     assert failure.raw_text is not None, failure
     fields = _confidences(value_spans(failure.raw_text), row, tokenizer)
-    return failure.model_copy(
-        update={"partial": partial, "fields": fields, "pages_missing": row["pages_missing"]}
-    )
+    seen = {name: row[name] for name in ("pages_missing", "note", "page_damaged")}
+    return failure.model_copy(update={"partial": partial, "fields": fields} | seen)
 
 
 def _body(raw_text: str) -> tuple[int, int]:

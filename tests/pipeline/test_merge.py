@@ -172,7 +172,7 @@ def test_a_page_that_cannot_be_drawn_is_missing(
     follow_script(as_found, monkeypatch)
     record = machine.run(tiff(tmp_path / "in" / "a.tiff", 10).parent, **MERGE)
     (row,) = merged(machine, record)
-    assert row["pages_missing"] == [9]
+    assert (row["pages_missing"], row["note"], row["page_damaged"]) == ([9], "page 9 is damaged", False)
     there = [line for page in (*range(1, 9), 10) for line in lines_on(page)]
     assert row["answer"]["lines"] == there
 

@@ -21,9 +21,12 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from schemas.arrow import (
     arrow_schema,
+    arrow_type,
     check_json,
+    from_json_text,
     from_row,
     json_schema,
+    json_text,
     schema_hash,
     to_json,
     to_row,
@@ -345,6 +348,12 @@ def test_a_decimal_that_got_past_validation_is_not_rounded(value: str) -> None:
     unfit = Inner.model_construct(name="", price=Decimal(value))
     with pytest.raises(ValueError, match=r"field 'price': .* does not fit in 7 digits, 2 of them"):
         to_row(unfit)
+
+
+def test_the_json_of_a_stored_value_is_read_back_in_its_type() -> None:
+    (row,) = to_table(Everything, [EVERYTHING]).to_pylist()
+    assert from_json_text(arrow_type(Everything), json_text(row)) == row
+    assert from_json_text(arrow_type(Everything), "{}") == {}
 
 
 def test_a_strict_model_comes_back_too() -> None:

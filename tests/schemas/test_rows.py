@@ -73,6 +73,8 @@ FAILURE = KEYS | {
     "partial": "string",
     "fields": f"list<element: struct<{VALUE}> not null>",
     "pages_missing": "list<element: int64 not null>",
+    "note": "string",
+    "page_damaged": "bool",
 }
 MERGED = {name: kind for name, kind in KEYS.items() if name != "item_key"} | {
     "content_key": "string",
@@ -86,6 +88,7 @@ MERGED = {name: kind for name, kind in KEYS.items() if name != "item_key"} | {
     "conflicts": f"list<element: struct<{VALUE}, {PAGES}, answer: string not null> not null> not null",
     "pages_missing": "list<element: int64 not null>",
     "note": "string",
+    "page_damaged": "bool",
     "item_keys": "list<element: string not null> not null",
     "merged_at": "timestamp[us, tz=UTC] not null",
 }

@@ -108,6 +108,18 @@ def test_where_an_owner_fails_its_sharers_fail_for_the_same_reason(make: Callabl
         assert (row["uri"], row["page_first"]) == (f"/in/{item}.pdf", 3)
 
 
+def test_what_a_failure_has_of_a_target_is_its_sharers_too(make: Callable[[], Resolver]) -> None:
+    evidence = [{"path": "total", "confidence": 0.25, "page": 2, "box": None}]
+    seen = {"note": "first frame", "pages_missing": [4], "page_damaged": True}
+    owner = failed(OWNER)
+    owner["failure"] |= {"partial": '{"total":1}', "fields": evidence, "page_first": 1, "page_last": 2}
+    row = resolve(make(), owner, carrier(SHARER, OWNER, **seen))[SHARER]
+    assert (row["partial"], row["fields"][0]["page"]) == ('{"total":1}', 4)
+    assert {name: row[name] for name in seen} == seen
+    row = resolve(make(), owner, carrier(SHARER, OWNER, prompt_key=None, **seen))[SHARER]
+    assert (row["pages_missing"], row["note"], row["page_damaged"]) == (None, None, None)
+
+
 def test_a_chain_names_the_one_that_was_asked(make: Callable[[], Resolver]) -> None:
     found = resolve(make(), carrier(THIRD, SHARER), answered(OWNER), carrier(SHARER, OWNER))
     assert {item: row["shared_from"] for item, row in found.items()} == {
