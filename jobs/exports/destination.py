@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from pipeline.ingest.storage import explain
+from pipeline.ingest.storage import explain, file_system
 
 
 class Destination:
@@ -19,7 +19,8 @@ class Destination:
         self._place = place.rstrip("/")
         absolute = self._place if "://" in place else str(Path(place).expanduser().absolute())
         try:
-            self._filesystem, self._folder = pafs.FileSystem.from_uri(absolute)
+            self._filesystem, folder = file_system(absolute)
+            self._folder = folder.rstrip("/")
             self._is_local = isinstance(self._filesystem, pafs.LocalFileSystem)
             there = self._filesystem.get_file_info(pafs.FileSelector(self._folder, allow_not_found=True))
         except OSError as error:

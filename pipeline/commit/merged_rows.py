@@ -136,8 +136,12 @@ class MergedRows:
         index = self._indices[table.name]
         uris = {document.uri for document in documents}
         keys = pa.array([document.source_key for document in documents], pa.string())
-        wanted = pc.field("source_key").isin(keys) & (pc.field(SETTINGS) == ask.settings_key)
-        columns = FAILURE_COLUMNS if table.name == "failures" else ANSWER_COLUMNS
+        columns = [*(FAILURE_COLUMNS if table.name == "failures" else ANSWER_COLUMNS), SETTINGS]
+
+        def wanted(batch: pa.RecordBatch) -> pa.Array:
+            mine = pc.is_in(batch["source_key"], value_set=keys)
+            return pc.and_(mine, pc.equal(batch[SETTINGS], ask.settings_key))
+
         for attempt in range(1, ATTEMPTS + 1):
             paths = set(index.there(index.spans(uris)).values())
             if not paths:

@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +20,6 @@ from typing import Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, Field
 from deltalake import Schema as DeltaSchema
@@ -36,6 +35,7 @@ from schemas.rows import Document, Failure, answer_row, merged_row
 RETRY_SECONDS = (0.1, 1.0)  # before a table's log is read again that could not be
 ATTEMPTS = 20  # at one change: each that fails was overtaken by one of another tool
 STREAM_ROWS = 4096
+NO_READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}  # by default, 16 batches of 4 files
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
@@ -198,14 +198,15 @@ def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> 
 
 
 def stream_rows(
-    table: Table, paths: Collection[str], columns: Sequence[str], wanted: pc.Expression
+    table: Table, paths: Collection[str], columns: Sequence[str], wanted: Callable[[pa.RecordBatch], pa.Array]
 ) -> Iterator[pa.RecordBatch]:
-    """The wanted rows of some files, a batch at a time in memory. Raises OSError."""
+    """The wanted rows of some files, a few thousand at a time in memory. Raises OSError."""
     filesystem, folder = file_system(table.uri)
     places = [_place(folder, path) for path in sorted(paths)]
     files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
-    batches: Iterator[pa.RecordBatch] = files.to_batches(columns=list(columns), filter=wanted)
-    return batches
+    # Not by a filter of the scan: it fails on `string_view`, which other tools write (see `read_file`).
+    for batch in files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD):
+        yield batch.filter(wanted(batch))
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -233,9 +234,8 @@ def stream_table(
 
 
 def _batches(uri: str, rows: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    ahead = {"batch_readahead": 1, "fragment_readahead": 1}
     try:
-        yield from rows.to_batches(columns=columns, batch_size=STREAM_ROWS, **ahead)
+        yield from rows.to_batches(columns=columns, batch_size=STREAM_ROWS, **NO_READ_AHEAD)
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{uri} cannot be read: {plain(error)}") from error
 

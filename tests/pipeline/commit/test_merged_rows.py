@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from deltalake import DeltaTable
 
 from tests.pipeline.commit.merging import MergingWorld
 from tests.pipeline.commit.simulated import TIMEOUT, Run, die_before, lose_the_reply
@@ -88,14 +89,32 @@ def test_other_tools_may_move_the_windows(world: MergingWorld, vacuum: bool) -> 
     world.finish()
 
 
-def test_windows_of_a_run_that_was_cut_are_found_where_optimize_has_put_them(world: MergingWorld) -> None:
+@pytest.mark.parametrize("before", [False, True])
+@pytest.mark.parametrize("tool", ["optimize", "delete"])
+def test_windows_of_a_run_that_was_cut_are_found_where_another_tool_has_put_them(
+    world: MergingWorld, before: bool, tool: str
+) -> None:
+    """A DELETE writes files whose texts are `string_view`."""
+
+    def rewrite() -> None:
+        assert DeltaTable(world.tables["answers"].uri).optimize.compact()["numFilesAdded"] == 1
+        if tool == "delete":
+            world.delete("answers", world.gone[0])
+        world.vacuum("answers")
+
+    world.papers[0].pages = 4
+    world.finish()
+    world.settings += 1  # other rows in the file have other ones
     run = start(world)
-    world.deliver(run, 2)  # the facts of a document, and the first of its pages
-    world.commit(run)
+    for count in (2, 1):  # the facts of a document and the first of its pages, then the second
+        world.deliver(run, count)
+        world.commit(run)
     world.die(run)
+    if before:
+        rewrite()
     run = start(world)
-    world.optimize("answers")
-    world.vacuum("answers")
+    if not before:
+        rewrite()
     commit_one_by_one(world, run)
     world.finish()
 
