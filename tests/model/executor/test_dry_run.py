@@ -67,6 +67,8 @@ def group(number: int, side: int, words: int) -> Group:
 @pytest.mark.gpu
 @pytest.mark.parametrize("left", [6, 20], ids=lambda gib: f"{gib} GiB left")
 def test_the_largest_steps_fit_beside_the_cache(left: int) -> None:
+    gc.collect()  # the engine of the test before, whose memory these weights must not split
+    torch.cuda.empty_cache()
     with torch.device(DEVICE):
         torch.set_default_dtype(torch.bfloat16)
         try:
@@ -76,8 +78,6 @@ def test_the_largest_steps_fit_beside_the_cache(left: int) -> None:
     model.requires_grad_(requires_grad=False)
     for parameter in model.parameters():
         parameter.fill_(1.0) if parameter.dim() == 1 else parameter.normal_(std=0.02)
-    gc.collect()  # the engine of the test before
-    torch.cuda.empty_cache()
     free, _ = torch.cuda.mem_get_info()
     taken = torch.empty(free - (left << 30), dtype=torch.uint8, device=DEVICE)  # another process
     engine = BatchEngine(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jobs.evaluation.datasets import rasterizing
 from pipeline import stages
 from pipeline.ingest.file_types import DocumentError, PageError
 from pipeline.plan.limits import MIB, Limits
@@ -40,12 +41,13 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(autouse=True)
 def no_other_sandbox() -> None:
-    end_the_stages_sandbox()
+    end_cached_sandboxes()
 
 
-def end_the_stages_sandbox() -> None:
-    """The one that other tests have left in this process, if any: to collect garbage takes seconds here."""
+def end_cached_sandboxes() -> None:
+    """Those that other tests have left in this process, if any: to collect garbage takes seconds here."""
     stages._sandbox.cache_clear()
+    rasterizing.sandbox.cache_clear()
     if children_of(os.getpid()):
         gc.collect()
 
