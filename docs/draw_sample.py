@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from jobs.report import COLUMNS, Line, is_right, lines_of, load_expected
+from jobs.evaluation.gold import Line, is_right, lines_of, load_expected
+from jobs.report import COLUMNS
 from pipeline.commit.tables import read_table
 from pipeline.rasterize.pdf import open_document, rasterize
 
@@ -26,7 +27,7 @@ def page() -> Image.Image:
     """The upper part of the sample's first page."""
     data = (SAMPLES / "documents" / NAME).read_bytes()
     with open_document(data, NAME) as opened:
-        pixels, _ = rasterize(opened, 1, max_side=1024, patch_size=16)
+        pixels, _, _ = rasterize(opened, 1, max_side=1024, patch_size=16)
     whole = Image.fromarray(np.asarray(pixels))
     return ImageOps.fit(whole, PAGE, Image.Resampling.LANCZOS, centering=(0.5, 0.0))
 

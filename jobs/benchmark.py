@@ -4,11 +4,13 @@ Each command prints a table for people and, as its last line, JSON for scripts.
 """
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from jobs.run.extras import missing
+from jobs.run.terminal import say_error, start_output
 
 # Each command is a file in jobs/bench, which is imported for its own command only.
 COMMANDS = {
@@ -19,6 +21,7 @@ COMMANDS = {
     "page": "seconds a page of each engine, and of transformers; needs the [test] extra",
     "pages": "pages a second of the sandbox, PyMuPDF and pypdfium2; needs the [test] extra",
     "keys": "the price of keys and commits",
+    "shapes": "memory of an engine on CPUs over pages of many shapes",
     "memory": "what a run holds in memory, over more and more pages",
     "reading": "right answers about held-out synthetic documents; needs the [train] extra",
 }
@@ -40,6 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one benchmark; returns the exit code."""
+    start_output(logging.WARNING)
     given = sys.argv[1:] if arguments is None else arguments
     name = given[0] if given else ""
     if name not in COMMANDS:
@@ -48,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command.run(command.make_parser().parse_args(given[1:]))
     except (ValueError, OSError) as error:
-        print(f"jobs.benchmark: {error}", file=sys.stderr)
+        say_error(f"jobs.benchmark: {error}")
     except ModuleNotFoundError as error:
-        print(f"jobs.benchmark: {missing(error, 'train' if name == 'reading' else 'test')}", file=sys.stderr)
+        say_error(f"jobs.benchmark: {missing(error, 'train' if name == 'reading' else 'test')}")
     else:
         return 0
     return 2

@@ -9,9 +9,15 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING, NoReturn
 
+from jobs.run.config_of_flags import config_of
+from jobs.run.terminal import say_error, start_output
 from pipeline.plan.limits import MIB, Limits
+
+if TYPE_CHECKING:
+    from jobs.run.result import Result
 
 NANO = Path(__file__).parents[1] / "model" / "nano"
 
@@ -55,6 +61,7 @@ output:
   OUT/answers/text/             a row for each answered question: answer, confidence, pages, raw text
   OUT/answers/markdown/         the same for --target markdown; `answer` is the Markdown of a page
   OUT/answers/<target>-<hash>/  the same for a target; `answer` is a struct of the target's own fields
+  OUT/merged/<target>-<hash>/   a row for each document: the target's answers about its windows, merged
   OUT/failures/                 a row for each item without an answer: stage, reason, message
   OUT/documents/                a row for each document: pages, items expected, answered and failed
   OUT/run.json                  counts (answered + failed = expected, shared), timings, versions; whole once
@@ -180,6 +187,18 @@ def make_parser() -> Parser:
         metavar="N",
         help="most pages of a document (default: %(default)s)",
     )
+    add(
+        "--document-timeout",
+        type=float,
+        default=limits.document_seconds,
+        metavar="SECONDS",
+        help="seconds of computing to draw all pages of a document together (default: %(default)g)",
+    )
+    add(
+        "--require-sandbox",
+        action="store_true",
+        help="refuse machines that lack a part of the sandbox (default: said once, the other parts are used)",
+    )
 
     add = parser.add_argument_group("what to ask: questions, targets, or both in one pass").add_argument
     add("--question", dest="texts", action="append", default=[], metavar="TEXT", help="repeat it for several")
@@ -225,6 +244,12 @@ def make_parser() -> Parser:
         choices=["page", "document"],
         help="ask every page by itself, or windows of pages together (default: page for questions, "
         "document for a target)",
+    )
+    add(
+        "--merge",
+        action=argparse.BooleanOptionalAction,
+        help="merge a target's answers about the windows of a document into one row of "
+        "merged/<target>-<hash> (default: for a target at scope document)",
     )
     add(
         "--pages",
@@ -306,7 +331,7 @@ def make_parser() -> Parser:
     )
     add(
         "--replicas",
-        type=_count_or_auto,
+        type=count_or_auto,
         default="auto",
         metavar="M|auto",
         help="copies of the model (default: auto, as many as the cluster's GPUs hold; without GPUs one a "
@@ -324,54 +349,50 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    start_output(logging.WARNING)
     try:
         given = make_parser().parse_args(arguments)
         # Only here, so that --help and a mistyped flag answer at once: this imports torch,
         from pipeline.prepare import prepare
 
-        with prepare(_config(given)) as prepared:
+        with prepare(config_of(given)) as prepared:
             # and this, once no mistake was found, Ray.
             from jobs.run.runner import carry_out
 
             return carry_out(prepared)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
 
 
-def _count_or_auto(text: str) -> int | None:
+def extract(input: object, /, **flags: object) -> "Result":
+    """Runs the job from Python; returns its tables. Prints what the command prints while it runs.
+
+    `input` is a file, folder, glob or address, or a list of such. The keywords are the flags of the command,
+    `--max-pages 2` as max_pages=2: a list for one that may be repeated, True for one without a value. A
+    target may be a class. Raises ValueError for what would be exit code 2, `jobs.run.runner.BrokenOffError`
+    for 1 and KeyboardInterrupt for 130.
+    """
+    from jobs.run.keywords import arguments_of
+
+    if current_thread() is not main_thread():
+        raise ValueError("extract() handles signals, which only the main thread can: call it from there")
+    parser = make_parser()
+    given = parser.parse_args(arguments_of(parser, {"input": input, **flags}))
+    from pipeline.prepare import prepare
+
+    with prepare(config_of(given)) as prepared:
+        from jobs.run.result import Result
+        from jobs.run.runner import run_prepared
+
+        return Result(given.output, run_prepared(prepared, "the same call"))
+
+
+def count_or_auto(text: str) -> int | None:
+    """The value of --replicas. Raises ArgumentTypeError."""
     if text != "auto" and not text.lstrip("-").isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto")
     return None if text == "auto" else int(text)
-
-
-def _config(given: argparse.Namespace) -> Any:
-    """The flags as a FlowConfig. Raises ValueError."""
-    from pydantic import ValidationError
-
-    from pipeline.config import FlowConfig
-    from pipeline.plan.plan import parse_pages
-    from schemas.targets import Question, load_questions, target_text
-
-    options = vars(given)
-    texts, file = options.pop("texts"), options.pop("file")
-    if texts and file:
-        raise ValueError("give questions with --question or in a file with --questions, not both")
-    try:
-        questions = load_questions(file) if file else [Question(text=text) for text in texts]
-    except ValidationError as error:
-        raise ValueError(f"--question {error.errors()[0]['input']!r}: a question needs words") from error
-    limits = Limits(
-        page_seconds=options.pop("page_timeout"),
-        page_bytes=options.pop("page_memory") * MIB,
-        document_pages=options.pop("document_pages"),
-    )
-    names = ("inputs", "passwords", "stop", "allow_roots")
-    lists = {name: tuple(options[name]) for name in names}
-    options["pages"] = parse_pages(given.pages)
-    lists["targets"] = tuple(map(target_text, given.targets))
-    return FlowConfig(**options | lists, limits=limits, questions=tuple(questions))
 
 
 if __name__ == "__main__":

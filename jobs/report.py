@@ -1,33 +1,33 @@
 """Print the results of a run: answers with page and confidence, pages that were transcribed as Markdown,
-failures by reason, and the tables' paths.
+failures by reason, and the tables' paths. Of a target whose answers were merged, one answer a document is
+printed, each field with the pages on which it was read, and the values in which those pages differ.
 
 With --expected, each answer that the file knows is marked right or wrong, and the score is printed. A line of
 the file is a JSON object: document (its name or the end of its path), page (null for any), question (or for a
-target field, such as "total" or "items[0].amount") and answers, a list of those that are right.
+target field, such as "total" or "items[0].amount") and answers, a list of those that are right. --html writes
+OUT/report.html, which shows each answer beside its page; what a reviewer exports there is such a file.
 """
 
 import argparse
-import json
-import re
+import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.evaluation.metrics import exact_match
+from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
 from jobs.extract import Parser
 from jobs.run.runner import summary
+from jobs.run.terminal import say, say_error, shown, start_output
 from pipeline.commit.manifest import read_record
-from pipeline.commit.tables import read_table
+from pipeline.commit.tables import is_of_answers, merged_name, read_table
 from pipeline.parse.markdown import page_markdown
 
 MAX_ROWS = 500  # of answers that are printed; the tables hold all
@@ -35,106 +35,9 @@ MAX_PAGES = 20  # of Markdown that are printed
 MARKDOWN_TABLE = "answers/markdown"
 WIDTH = 140  # where the output is no terminal
 COLUMNS = ["uri", "page_first", "page_last", "question", "answer", "confidence", "fields"]
+MERGED_COLUMNS = [*COLUMNS, "source_key", "conflicts"]
 
-
-class Expected(BaseModel):
-    """One line of the --expected file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    document: str = Field(min_length=1)
-    page: int | None = None
-    question: str | None = None
-    field: str | None = None
-    answers: list[str] = Field(min_length=1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """One line of the printed table: a free answer, or one field of a target's answer."""
-
-    uri: str
-    page_first: int
-    page_last: int
-    what: str
-    answer: str
-    confidence: float
-
-    def is_about(self, expected: Expected) -> bool:
-        """Whether `expected` holds the right answers to this line."""
-        return (
-            f"/{self.uri}".endswith(f"/{expected.document}")
-            and (expected.page is None or self.page_first <= expected.page <= self.page_last)
-            and self.what == (expected.field or expected.question)
-        )
-
-
-def is_right(answer: str, accepted: Sequence[str]) -> bool:
-    """Whether an answer is accepted: case and white space do not count, numbers are compared as numbers."""
-    said = as_number(answer)
-    return exact_match(answer, accepted) == 1.0 or (
-        said is not None and said in [as_number(text) for text in accepted]
-    )
-
-
-def as_number(text: str) -> Decimal | None:
-    """The number that a text is, commas between thousands left out; None if it is none."""
-    try:
-        number = Decimal(re.sub(r"(?<=\d),(?=\d{3})", "", text.strip()))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
-def load_expected(path: Path) -> list[Expected]:
-    """The lines of an --expected file. Raises ValueError with the number of the line."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"--expected {path} cannot be read: {error}") from error
-    expected = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            entry = Expected.model_validate_json(line)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"--expected {path}, line {number}: {where} {first['msg']}") from error
-        if (entry.question is None) == (entry.field is None):
-            raise ValueError(f"--expected {path}, line {number}: give question or field, one of the two")
-        expected.append(entry)
-    if not expected:
-        raise ValueError(f"--expected {path} is empty")
-    return expected
-
-
-def lines_of(rows: Sequence[Mapping[str, Any]]) -> Iterator[Line]:
-    """The lines to print of an answers table's rows, by document and page."""
-    for row in sorted(rows, key=lambda row: (row["uri"], row["page_first"])):
-        where = {name: row[name] for name in ("uri", "page_first", "page_last")}
-        if isinstance(row["answer"], str):
-            yield Line(**where, what=row["question"], answer=row["answer"], confidence=row["confidence"])
-            continue
-        for field in row["fields"]:
-            value = _at(row["answer"], field["path"])
-            yield Line(**where, what=field["path"], answer=_text(value), confidence=field["confidence"])
-
-
-def _at(value: Any, path: str) -> Any:
-    """The value at a path such as items[0].amount in nested dicts and lists."""
-    for part in re.findall(r"[^.\[\]]+", path):
-        if value is None:
-            return None
-        value = value[int(part)] if isinstance(value, list) else value.get(part)
-    return value
-
-
-def _text(value: Any) -> str:
-    if value is None or isinstance(value, bool | list | dict):  # an empty list or object is a leaf, too
-        return json.dumps(value)
-    return str(value)
+Row = dict[str, Any]
 
 
 def answers_table(lines: Sequence[Line], expected: Sequence[Expected]) -> Table:
@@ -156,9 +59,13 @@ def answers_table(lines: Sequence[Line], expected: Sequence[Expected]) -> Table:
         if marks:
             accepted = [text for entry in marks for text in entry.answers]
             right = is_right(row.answer, accepted)
-            mark = Text("right", "green") if right else Text(f"wrong: {accepted[0]}", "red")
-        table.add_row(*map(Text, cells), *([mark] if expected else []))
+            mark = Text("right", "green") if right else _cell(f"wrong: {accepted[0]}", "red")
+        table.add_row(*map(_cell, cells), *([mark] if expected else []))
     return table
+
+
+def _cell(text: str, style: str = "") -> Text:
+    return Text(shown(text), style)
 
 
 def short_names(uris: set[str]) -> dict[str, str]:
@@ -176,7 +83,7 @@ def failures_table(failures: Sequence[Mapping[str, Any]]) -> Table:
     count = Counter((row["stage"], row["reason"]) for row in failures)
     examples = {(row["stage"], row["reason"]): row["message"] for row in failures}
     for (stage, reason), items in count.most_common():
-        table.add_row(stage, reason, f"{items:,}", Text(examples[stage, reason]))
+        table.add_row(*map(_cell, (stage, reason, f"{items:,}", examples[stage, reason])))
     return table
 
 
@@ -184,42 +91,72 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
     """Prints answers, failures, summary and score. Raises ValueError if `output` holds no finished run."""
     record = read_record(output)
     root = output.rstrip("/")
-    tables = [path for name, path in record["tables"].items() if name not in ("failures", "documents")]
-    answers = [read_table(f"{root}/{path}", COLUMNS).to_pylist() for path in tables if path != MARKDOWN_TABLE]
+    tables = [path for name, path in record["tables"].items() if is_of_answers(name)]
+    merged = [path for name, path in record["tables"].items() if name.startswith("merged")]
+    answers, in_windows = [], []
+    for path in tables:
+        if path != MARKDOWN_TABLE:
+            printed, hidden = _rows(root, path, merged)
+            answers.append(printed)
+            in_windows += hidden
     failures = read_table(f"{root}/{record['tables']['failures']}", ["stage", "reason", "message"])
     lines = list(lines_of([row for rows in answers for row in rows]))
     if answers:
         console.print(answers_table(lines[:MAX_ROWS], expected))
+    conflicts = list(conflicts_of([row for rows in answers for row in rows]))
     if len(lines) > MAX_ROWS:
         console.print(f"... and {len(lines) - MAX_ROWS:,} more")
     if MARKDOWN_TABLE in tables:
         _print_pages(console, read_table(f"{root}/{MARKDOWN_TABLE}", COLUMNS), record["config"]["model"])
+    if conflicts:
+        console.print("\nOther values on other pages", style="bold")
+        console.print(answers_table(conflicts[:MAX_ROWS], []))
     if failures.num_rows:
         console.print("\nFailures", style="bold")
         console.print(failures_table(failures.to_pylist()))
-    console.print(f"\n{summary(record, output)}", highlight=False, soft_wrap=True)
+    console.print(shown(f"\n{summary(record, output)}"), highlight=False, markup=False, soft_wrap=True)
     if expected:
-        matches = [(entry, [row for row in lines if row.is_about(entry)]) for entry in expected]
+        # Of a merged answer, an entry may mean the value of another window: on its own page it is looked up.
+        beside = list(lines_of(in_windows))
+        matches = [(entry, _about(entry, lines) or _about(entry, beside)) for entry in expected]
         right = sum(any(is_right(row.answer, entry.answers) for row in rows) for entry, rows in matches)
         for entry, rows in matches:
             if not rows:
                 what = f"{entry.document}: {entry.question or entry.field}"
-                console.print(f"no answer to {what}", style="red", highlight=False, soft_wrap=True)
+                console.print(_cell(f"no answer to {what}", "red"), soft_wrap=True)
         share = f"{right} of {len(expected)} expected answers are right ({right / len(expected):.0%})"
         console.print(share, style="bold", highlight=False)
+
+
+def _about(entry: Expected, lines: Sequence[Line]) -> list[Line]:
+    return [line for line in lines if line.is_about(entry)]
+
+
+def _rows(root: str, path: str, merged: Sequence[str]) -> tuple[list[Row], list[Row]]:
+    """The rows to show of a table of answers, and those whose place a document's merged row has taken."""
+    table = merged_name(path)
+    if table not in merged:
+        rows: list[Row] = read_table(f"{root}/{path}", COLUMNS).to_pylist()
+        return rows, []
+    whole = read_table(f"{root}/{table}", MERGED_COLUMNS)
+    windows = read_table(f"{root}/{path}", [*COLUMNS, "source_key"])
+    there = pc.is_in(windows["source_key"], value_set=whole["source_key"])
+    shown = [*whole.to_pylist(), *windows.filter(pc.invert(there)).to_pylist()]
+    return shown, windows.filter(there).to_pylist()
 
 
 def _print_pages(console: Console, pages: pa.Table, model: str) -> None:
     """The first transcriptions, whole."""
     rows = pages.sort_by([("uri", "ascending"), ("page_first", "ascending")]).slice(0, MAX_PAGES).to_pylist()
     for row in rows:
-        console.print(page_markdown(row, model), markup=False, highlight=False, soft_wrap=True)
+        console.print(shown(page_markdown(row, model)), markup=False, highlight=False, soft_wrap=True)
     if len(pages) > MAX_PAGES:
         console.print(f"... and {len(pages) - MAX_PAGES:,} more pages")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the report; returns the exit code."""
+    start_output(logging.WARNING)
     parser = Parser(
         prog="python -m jobs.report",
         description=__doc__,
@@ -228,15 +165,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("output", metavar="OUT", help="the run's --output")
     parser.add_argument("--expected", type=Path, metavar="FILE", help=".jsonl with the right answers")
+    parser.add_argument("--html", action="store_true", help="write OUT/report.html, with the pages")
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
     try:
         given = parser.parse_args(arguments)
         expected = load_expected(given.expected) if given.expected else []
-        print_report(console, given.output, expected)
+        if given.html:
+            from jobs.evaluation.report.runs import write_html  # draws pages, which takes a while
+
+            say(write_html(given.output, expected), sys.stdout)
+        else:
+            print_report(console, given.output, expected)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
     return 0
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jobs.extract import Parser
+from jobs.run.terminal import say, say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
 EPILOG = """\
@@ -76,12 +77,24 @@ def make_parser() -> Parser:
         help=f"memory to draw a page, beside the file itself {same}",
     )
     add("--document-pages", type=int, metavar="N", help=f"most pages of a document {same}")
+    add(
+        "--document-timeout",
+        type=float,
+        metavar="SECONDS",
+        help=f"seconds of computing for all pages of a document {same}",
+    )
+    add(
+        "--require-sandbox",
+        action="store_true",
+        default=None,
+        help=f"refuse machines that lack a part of the sandbox {same}",
+    )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    start_output(logging.WARNING)
     try:
         given = make_parser().parse_args(arguments)
         from pipeline.commit.manifest import read_begun
@@ -90,14 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         record = read_begun(given.output)
         again = _causes(given, record)
         if not again:
-            print(f"nothing has failed in {given.output}")
+            say(f"nothing has failed in {given.output}", sys.stdout)
             return 0
         with prepare(_config(given, record), again) as prepared:
             from jobs.run.runner import carry_out
 
             return carry_out(prepared)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say_error(f"error: {error}")
         return 2
 
 
@@ -129,6 +142,8 @@ def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
         ("page_seconds", given.page_timeout),
         ("page_bytes", given.page_memory and given.page_memory * MIB),
         ("document_pages", given.document_pages),
+        ("document_seconds", given.document_timeout),
+        ("sandbox_required", given.require_sandbox),
     ):
         if value is not None:
             limits[name] = value

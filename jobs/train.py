@@ -3,11 +3,11 @@
 import argparse
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from jobs.run.extras import missing
+from jobs.run.terminal import say_error, start_output
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -47,17 +47,17 @@ def make_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
     given = make_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    start_output(logging.INFO)
     try:
         # Only here, so that --help works without the [train] extra: this imports it, and torch.
         from jobs.nano.training import Training, TrainingConfig
 
         training = Training(TrainingConfig(**vars(given)))
     except (ValueError, OSError) as error:
-        print(f"jobs.train: {error}", file=sys.stderr)
+        say_error(f"jobs.train: {error}")
         return 2
     except ModuleNotFoundError as error:
-        print(f"jobs.train: {missing(error, 'train')}", file=sys.stderr)
+        say_error(f"jobs.train: {missing(error, 'train')}")
         return 2
     training.run()
     training.write_checkpoint()

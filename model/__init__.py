@@ -10,4 +10,5 @@ executor/               how a step is computed: in plain torch, or with fused we
 kernels/                Triton's kernels for the executor, which run on GPUs alone
 collectives/            ranks that share a model: how they meet, and how they sum their parts
 parallel/               a rank's shard of the weights; rank 0's executor, which all other ranks follow
+chat                    the model by itself, from Python: conversations and images in, text out
 """

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 # transformers' defaults: the published conversions leave some values out of their config.json.
-_HUGGING_FACE_TEXT = {"num_attention_heads": 32, "num_key_value_heads": 8, "rms_norm_eps": 1e-6}
+_HUGGING_FACE_TEXT = {
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 131_072,
+}
 _HUGGING_FACE_VISION = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
@@ -22,8 +27,12 @@ _HUGGING_FACE_VISION = {
     "patch_size": 16,
     "hidden_act": "gelu",  # not what Pixtral is: a file must say "silu", and the published ones do
 }
-# Keys of params.json that say how the checkpoint was trained or served and change nothing in the network.
-_INERT = frozenset({"max_seq_len", "max_position_embeddings", "model_type", "norm_type"})
+# Keys of params.json that change nothing in the network.
+_INERT = frozenset({"model_type", "norm_type"})
+# Names of the context's length in params.json. Pixtral-12B-2409's has neither. Its model card says 128k,
+# which vLLM, too, takes to be this number.
+_CONTEXT_LENGTH = ("max_position_embeddings", "max_seq_len")
+_CONTEXT_LENGTH_IF_UNSAID = 128_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +104,16 @@ class PixtralConfig:
     """Added to the mean square in every decoder norm."""
     vocab_size: int
     """Token ids that can be read and written."""
+    max_position_embeddings: int
+    """Tokens of the context: most of a prompt and its answer together."""
     vision: VisionConfig
     """The vision encoder."""
 
     def __post_init__(self) -> None:
         _check_positive(
-            self, "dim head_dim hidden_dim n_heads n_kv_heads rope_theta norm_eps vocab_size n_layers"
+            self,
+            "dim head_dim hidden_dim n_heads n_kv_heads rope_theta norm_eps vocab_size n_layers "
+            "max_position_embeddings",
         )
         if self.n_heads % self.n_kv_heads:
             raise ValueError(
@@ -121,7 +134,11 @@ class PixtralConfig:
         if not isinstance(values.get("vision_encoder"), dict):
             raise ValueError(f"{path} has no vision_encoder: Quire needs a Pixtral, not a text-only model")
         vision = _build(VisionConfig, values.pop("vision_encoder"), path, "vision_encoder.")
-        return _build(PixtralConfig, {**values, "vision": vision}, path, "")
+        lengths = [length for name in _CONTEXT_LENGTH if (length := values.pop(name, None)) is not None]
+        length = min(lengths, default=_CONTEXT_LENGTH_IF_UNSAID)
+        return _build(
+            PixtralConfig, {**values, "max_position_embeddings": length, "vision": vision}, path, ""
+        )
 
     @staticmethod
     def from_hugging_face(path: Path) -> "PixtralConfig":
@@ -143,6 +160,7 @@ class PixtralConfig:
                 "rope_theta": _hugging_face_theta(text, path),
                 "norm_eps": text["rms_norm_eps"],
                 "vocab_size": text.get("vocab_size"),
+                "max_position_embeddings": text["max_position_embeddings"],
                 "vision": VisionConfig(
                     **{name: vision[name] for name in _HUGGING_FACE_VISION if name != "hidden_act"},
                     rope_theta=_hugging_face_theta(vision, path, default=10000.0),

@@ -25,7 +25,7 @@ from model.text.tokenizer import Tokenizer
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, MESSAGES, ROOT, Ask, Plan, Scope, Style
-from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION
+from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION, check_length
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target, target_label
 
@@ -68,6 +68,9 @@ class FlowConfig:
     """Texts at which the answer to a question ends."""
     scope: Scope | None = None
     """page: each page is asked; document: windows of pages. Default: document for a target, else page."""
+    merge: bool | None = None
+    """Whether a target's answers about the windows of a document become one. Default: at scope document. A
+    table of merged answers that is there is kept up to date."""
     max_pages: int = 4
     """Pages in a window of scope document."""
     pages: tuple[int, int | None] = (1, None)
@@ -124,6 +127,8 @@ class FlowConfig:
             raise ValueError("--keep-headers is about --target markdown: leave it out")
         if self.scope == "document" and self.targets == (MARKDOWN,) and not self.questions:
             raise ValueError("--scope document: --target markdown goes page by page; leave --scope out")
+        if self.merge and not set(self.targets) - {MARKDOWN}:
+            raise ValueError("--merge is about the answers to a target, and there is none: leave it out")
         self._check_sampling()
         if self.system is not None and not self.system.strip():
             raise ValueError("--system is empty: give it words, or leave it out")
@@ -180,7 +185,7 @@ def make_plan(config: FlowConfig) -> Plan:
     check_tensor_parallel_size(shape, config.tensor_parallel)
     if config.dtype == "fp8":
         check_fp8_widths(shape, config.tensor_parallel)
-    Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
+    tokenizer = Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
     max_side = config.max_side or min(MAX_SIDE, image_size)
     if not patch_size <= max_side <= image_size:
@@ -196,6 +201,8 @@ def make_plan(config: FlowConfig) -> Plan:
             asks.append(_markdown_ask(config, run, number=number))
         else:
             asks.append(_target_ask(config, run, name=name, target=target, number=number))
+    for ask in asks:
+        check_length(ask, tokenizer, shape.max_position_embeddings)
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         asks=tuple(asks),
@@ -267,6 +274,7 @@ def _target_ask(config: FlowConfig, run: Settings, *, name: str, target: type[Ba
         scope=scope,
         max_new_tokens=max_new_tokens,
         grammar=grammar,
+        merge=scope == "document" if config.merge is None else config.merge,
         **_shared(config),
     )
 

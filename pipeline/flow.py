@@ -31,6 +31,8 @@ from pipeline.infer.placement_groups import remove_groups
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import split
+from pipeline.passwords import handed_over
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import SECONDS
 from pipeline.prepare import Prepared, describe
 from pipeline.stages import draw_groups, open_sources, read_answers
@@ -44,12 +46,11 @@ BLOCKS = 64
 BLOCK_DOCUMENTS = 64  # at most, so that a task that Ray repeats is short
 
 
-def results(prepared: Prepared, placement: Placement, claim: Claim) -> ray.data.Dataset:
-    """The stages, lazily. Their tasks claim prompts, so that identical ones are asked once.
+def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) -> ray.data.Dataset:
+    """The stages, lazily, with this plan. Their tasks claim prompts, so that identical ones are asked once.
 
     One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has.
     """
-    plan = prepared.plan
     documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
     pages = documents.map_batches(
         partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow"
@@ -59,7 +60,7 @@ def results(prepared: Prepared, placement: Placement, claim: Claim) -> ray.data.
     ).repartition(target_num_rows_per_block=placement.batch_size)
     batches = prompts.map_batches(
         Replica,
-        fn_constructor_args=(_replica_config(prepared, placement),),
+        fn_constructor_args=(_replica_config(prepared, placement, plan),),
         compute=ray.data.ActorPoolStrategy(
             min_size=placement.ready,
             max_size=placement.replicas,
@@ -80,9 +81,9 @@ def _blocks(sources: pa.Table) -> list[pa.Table]:
     return split(sources, size)
 
 
-def _replica_config(prepared: Prepared, placement: Placement) -> ReplicaConfig:
+def _replica_config(prepared: Prepared, placement: Placement, plan: Plan) -> ReplicaConfig:
     return ReplicaConfig(
-        plan=prepared.plan,
+        plan=plan,
         tensor_parallel=placement.tensor_parallel,
         gpus=placement.gpus,
         threads=placement.threads,
@@ -91,7 +92,7 @@ def _replica_config(prepared: Prepared, placement: Placement) -> ReplicaConfig:
     )
 
 
-def _batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterable[Any]:
+def _batches(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) -> Iterable[Any]:
     """Runs the stages; their result rows as they come."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # `observe` shows the progress of the items
@@ -99,7 +100,7 @@ def _batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterable
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0
     bound_drawing(context)
     # Without prefetching, which holds every batch back until the next one is there.
-    batches: Iterable[Any] = results(prepared, placement, claim).iter_batches(
+    batches: Iterable[Any] = results(prepared, placement, plan, claim).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
     return batches
@@ -112,9 +113,9 @@ def _resolved(prepared: Prepared, placement: Placement | None) -> Iterator[Itera
         yield ()
         return
     resolver = Resolver(prepared.plan, answers_of(prepared.tables))
-    with closing(SharedRegistry()) as registry:
+    with closing(SharedRegistry()) as registry, handed_over(prepared.plan) as plan:
         resolver.seed(registry.note)
-        yield _with_shared(_batches(prepared, placement, registry.claim), resolver, prepared.plan.run_id)
+        yield _with_shared(_batches(prepared, placement, plan, registry.claim), resolver, plan.run_id)
 
 
 def _with_shared(batches: Iterable[pa.Table], resolver: Resolver, run_id: str) -> Iterator[pa.Table]:
@@ -138,9 +139,10 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     record = describe(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
     write_record(prepared.config.output, record)
     with (
-        Writer(prepared.tables, prepared.lease, remaining.stale_rows) as writer,
+        Writer(prepared.tables, prepared.lease, remaining.stale_rows, remaining.merged_rows) as writer,
         _resolved(prepared, placement) as batches,
     ):
+        writer.merge_done(remaining.unmerged)
         observe(progress.counts)
         for batch in batches:
             for name in SECONDS:

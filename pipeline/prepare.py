@@ -4,11 +4,16 @@ In: a FlowConfig. Out: a `Prepared` run: the plan, the documents that are left t
 lease. All mistakes are ValueErrors of one sentence; no weights are loaded.
 """
 
+import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from glob import has_magic
+from pathlib import PurePosixPath
 from typing import Any
+
+import pyarrow as pa
 
 from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import check_reachable, versions
@@ -18,7 +23,12 @@ from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
+from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, Plan
+from pipeline.rasterize.confinement import lacking
+from schemas.targets import Question
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +50,7 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
     With `again`, the run only asks items again that failed for one of these reasons.
     """
     check_reachable(config.output)
+    check_sandbox(config.limits)
     plan = make_plan(config)
     started = time.perf_counter()
     sources = list_sources(
@@ -50,8 +61,11 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
         messages_column=config.messages_column,
     )
     check_first(sources, plan.roots)
+    warn_of_unasked(sources, config.questions)
     tables = create_tables(
-        config.output, *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks)
+        config.output,
+        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
+        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
     )
     with Lease(tables, plan.run_id) as lease:
         try:
@@ -66,6 +80,31 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
             lease=lease,
             list_seconds=time.perf_counter() - started,
         )
+
+
+def warn_of_unasked(sources: pa.Table, questions: Sequence[Question]) -> None:
+    """Says which questions are asked of none of the documents: their globs match nothing."""
+    uris = sources["uri"].to_pylist()
+    by_name: dict[str, list[str]] = {}
+    for uri in uris:
+        by_name.setdefault(PurePosixPath(uri).name, []).append(uri)
+    for question in questions:
+        name = PurePosixPath(question.documents or "*").name
+        # Thousands of questions may each name a document of their own.
+        candidates = uris if has_magic(name) else by_name.get(name, ())
+        if not any(map(question.is_for_document, candidates)):
+            _log.warning("no document matches %s: nobody is asked %r", question.documents, question.text)
+
+
+def check_sandbox(limits: Limits) -> None:
+    """Says once what this machine lacks to confine documents. Raises ValueError if that is refused."""
+    lacks = lacking()
+    if lacks and limits.sandbox_required:
+        raise ValueError(
+            f"--require-sandbox: this machine lacks {lacks}; run on another one, or leave the flag out"
+        )
+    if lacks:
+        _log.warning("documents are confined less than they could be: this machine lacks %s", lacks)
 
 
 def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]:

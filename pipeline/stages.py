@@ -24,6 +24,7 @@ from pipeline.ingest.messages import read_turns
 from pipeline.ingest.reading import content_key, read_conversation, read_password, read_source
 from pipeline.parse.answers import read_completion
 from pipeline.parse.validator import Validator
+from pipeline.passwords import passwords_of
 from pipeline.plan.items import Window, asked_of, page_ranges, windows
 from pipeline.plan.keys import answer_settings, item_keys, without
 from pipeline.plan.limits import Limits
@@ -144,13 +145,19 @@ def draw_groups(table: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.
 
 def _draw_range(row: Row, plan: Plan, claim: Claim) -> Iterator[Row]:
     first, last = row["page_first"], row["page_last"]
-    asked = windows(plan, row["uri"], row["page_count"])
-    asked = [window for window in asked if first <= window.first and window.last <= last]
+    every = windows(plan, row["uri"], row["page_count"])
+    asked = [window for window in every if first <= window.first and window.last <= last]
+    # Nobody watches the tasks that draw a document together: each has its part of the time.
+    part = _count_pages(asked) / _count_pages(every)
     asked = without(row["source_key"], asked, set(row["unasked"] or ()))
     shared: list[Row] = []
     seconds = 0.0
-    groups = _draw_conversation if plan.is_chat else _draw_windows
-    for drawn in gather(groups(row, asked, plan), CLAIM_BYTES):
+    groups = (
+        _draw_conversation(row, asked, plan)
+        if plan.is_chat
+        else _draw_windows(row, asked, plan, part * plan.limits.document_seconds)
+    )
+    for drawn in gather(groups, CLAIM_BYTES):
         rows, its_shared, its_seconds = share_groups(drawn, claim)
         yield from rows
         shared += its_shared
@@ -176,10 +183,14 @@ def _draw_conversation(row: Row, asked: Sequence[Window], plan: Plan) -> Iterato
         yield drawn | {"rasterize_seconds": time.perf_counter() - started}
 
 
-def _draw_windows(row: Row, asked: Sequence[Window], plan: Plan) -> Iterator[Row]:
-    """A GROUP row for each window, or a FAILED one, until the run is to stop."""
+def _count_pages(asked: Iterable[Window]) -> int:
+    return len({page for window in asked for page in range(window.first, window.last + 1)})
+
+
+def _draw_windows(row: Row, asked: Sequence[Window], plan: Plan, seconds: float) -> Iterator[Row]:
+    """A GROUP row for each window, or a FAILED one, until the run is to stop or the seconds are over."""
     try:
-        opened = _open(_bytes_of(row, plan), row["source"], plan)
+        opened = _open(_bytes_of(row, plan), row["source"], plan, seconds)
     except DocumentError as error:
         for window in asked:
             yield _failed(_window_origin(row, window), "rasterize", error, _keys(row, window))
@@ -221,10 +232,11 @@ def _read(source: Row, plan: Plan) -> bytes:
     return read_conversation(source) if plan.is_chat else read_source(source, plan.roots)
 
 
-def _open(data: bytes, source: Row, plan: Plan) -> Document:
+def _open(data: bytes, source: Row, plan: Plan, seconds: float | None = None) -> Document:
     password = read_password(source)
     own = [] if password is None else [password]
-    return _sandbox(plan.limits).open(data, source["uri"], [*own, *plan.passwords])
+    passwords = [*own, *passwords_of(plan)]
+    return _sandbox(plan.limits).open(data, source["uri"], passwords, seconds=seconds)
 
 
 def _prompt(origin: Row, window: Window, pages: Mapping[int, Page | DocumentError], plan: Plan) -> Row:
@@ -272,6 +284,7 @@ def _group(
         "questions": [question.text for _, question in window.asked],
         "prompt_keys": prompt_keys(settings, prompt.prefix, prompt.branches, shapes, pixels),
         "branch_ids": prompt.branches,
+        "page_damaged": any(page.damaged for page in seen),
         "heights": [height for height, _ in shapes],
         "widths": [width for _, width in shapes],
         "pixels": pixels,

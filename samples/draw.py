@@ -31,7 +31,9 @@ def main() -> None:
         for number, (page, text, answers) in enumerate(sample.asked, start=1):
             key = f"{Path(sample.name).stem}-{number}"
             questions.append({"id": key, "text": text, "documents": sample.name, "pages": [page]})
-            expected.append({"document": sample.name, "page": page, "question": text, "answers": answers})
+            expected.append(
+                {"document": f"documents/{sample.name}", "page": page, "question": text, "answers": answers}
+            )
     for name, lines in (("questions.jsonl", questions), ("expected.jsonl", expected)):
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
         (FOLDER / name).write_text(text, encoding="utf-8")

@@ -8,7 +8,7 @@ nothing is rounded or filled in.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any, TypeVar
@@ -25,15 +25,17 @@ __all__ = [
     "arrow_schema",
     "arrow_type",
     "check_json",
+    "from_json_text",
     "from_row",
     "json_schema",
+    "json_text",
     "schema_hash",
     "to_json",
     "to_row",
     "to_table",
 ]
 
-SCHEMA_VERSION = 4  # of the tables; a change may only append nullable columns, and counts one up
+SCHEMA_VERSION = 5  # of the tables; a change may only append nullable columns, and counts one up
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -97,16 +99,39 @@ def from_row(model: type[Model], row: Mapping[str, Any]) -> Model:
 
 def to_json(value: BaseModel) -> str:
     """The text that `json_schema` describes: compact, in field order, decimals as numbers, digit by digit."""
-    return _json_text(to_row(value))
+    return json_text(to_row(value))
 
 
-def _json_text(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """A stored value as JSON: compact, in the order of its fields."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_json_text(name)}:{_json_text(item)}" for name, item in value.items()) + "}"
+        return "{" + ",".join(f"{json_text(name)}:{json_text(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_json_text, value)) + "]"
+        return "[" + ",".join(map(json_text, value)) + "]"
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, date):  # and datetime, which is one
         value = value.isoformat()
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def from_json_text(kind: pa.DataType, text: str) -> Any:
+    """The stored value of a type whose `json_text` this is; of a struct, fields that the text lacks are left
+    out."""
+    return _typed(kind, json.loads(text, parse_float=Decimal))
+
+
+def _typed(kind: pa.DataType, value: Any) -> Any:
+    if value is None:
+        return None
+    if pa.types.is_struct(kind):
+        return {name: _typed(kind.field(name).type, item) for name, item in value.items()}
+    if pa.types.is_list(kind):
+        return [_typed(kind.value_type, item) for item in value]
+    if pa.types.is_timestamp(kind):
+        return datetime.fromisoformat(value)
+    if pa.types.is_date(kind):
+        return date.fromisoformat(value)
+    if pa.types.is_decimal(kind):
+        return Decimal(value)
+    return float(value) if pa.types.is_floating(kind) else value

@@ -80,6 +80,8 @@ class Answer(Row):
     """The item_key of the item whose answer this is, since it has the same prompt; null: it was asked itself.
     Then nothing was computed for this row: all of its prompt counts as cached, and none of its tokens as
     written."""
+    page_damaged: bool | None = None
+    """Whether a part of a page is lost, as `note` says: the model saw the rest. Null: nobody looked then."""
 
     @model_validator(mode="after")
     def _covers_pages(self) -> Self:
@@ -108,11 +110,66 @@ class Failure(Row):
     failed_at: AwareDatetime
     shared_from: str | None = None
     """The item_key of the item that failed, which has the same prompt; null: it was this one itself."""
+    partial: str | None = None
+    """Of `missing_field`: the fields of the target that the pages do hold, as JSON. Null where they are not
+    valid."""
+    fields: list[FieldConfidence] | None = None
+    """Of `partial`: the confidence of each value that the raw text has."""
+    pages_missing: list[int] | None = None
+    """This and the next two: of `partial`, as of an answer."""
+    note: str | None = None
+    page_damaged: bool | None = None
 
     @model_validator(mode="after")
     def _covers_pages_or_none(self) -> Self:
         if self.page_first is not None or self.page_last is not None:
             _check_pages(self.page_first, self.page_last)
+        return self
+
+
+class MergedField(FieldConfidence):
+    """A value of a merged answer, and the window of pages in which it was read."""
+
+    page_first: int = Field(ge=1)
+    page_last: int = Field(ge=1)
+
+
+class Conflict(MergedField):
+    """A value of a window that a merged answer does not have: another window was surer of another one."""
+
+    answer: str
+    """The value, as JSON."""
+
+
+class Merged(Row):
+    """One document's answer, of those of its windows. `merged_row` gives the row of a target's table."""
+
+    source_key: str
+    settings_key: str
+    run_id: str
+    uri: str
+    content_key: str | None = None
+    page_first: int = Field(ge=1)
+    page_last: int = Field(ge=1)
+    question_id: str
+    question: str
+    answer: str
+    confidence: float = Field(ge=0, le=1)
+    """That of the value of which the windows are least sure."""
+    fields: list[MergedField]
+    conflicts: list[Conflict]
+    pages_missing: list[int] | None = None
+    """Pages between page_first and page_last that could not be drawn, and those of windows that failed."""
+    note: str | None = None
+    page_damaged: bool | None = None
+    """Whether a part of a page is lost; null where an older version has asked a window."""
+    item_keys: list[str]
+    """The items that it was made of."""
+    merged_at: AwareDatetime
+
+    @model_validator(mode="after")
+    def _covers_pages(self) -> Self:
+        _check_pages(self.page_first, self.page_last)
         return self
 
 
@@ -166,3 +223,9 @@ def answer_row(target: type[BaseModel] | None) -> type[Answer]:
     if target is None:
         return Answer
     return create_model(f"{target.__name__}Answer", __base__=Answer, answer=(target, ...))
+
+
+@cache
+def merged_row(target: type[BaseModel]) -> type[Merged]:
+    """The row of a target's merged answers: Merged with the target itself in `answer`."""
+    return create_model(f"{target.__name__}Merged", __base__=Merged, answer=(target, ...))

@@ -15,10 +15,11 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from schemas import json_schema_file
 from schemas.arrow import arrow_schema, schema_hash
+from schemas.globs import ends_with
 from schemas.json_text import read_json
 
 Money = Annotated[Decimal, Field(max_digits=12, decimal_places=2)]
@@ -156,8 +157,15 @@ class Question(BaseModel):
     pages: list[Annotated[int, Field(ge=1)]] | None = Field(default=None, min_length=1, description="from 1")
 
     def is_for_document(self, uri: str) -> bool:
-        """`documents` matches the last parts of the uri: "*.pdf", "invoices/*"."""
-        return self.documents is None or PurePosixPath(uri).match(self.documents)
+        """`documents` matches the last parts of the uri: "*.pdf", "invoices/*", "2024/**/*.pdf"."""
+        return self.documents is None or ends_with(uri, self.documents)
+
+    @field_validator("documents")
+    @classmethod
+    def _has_parts(cls, documents: str | None) -> str | None:
+        if documents is not None and not PurePosixPath(documents).parts:
+            raise ValueError(f"{documents!r} names no document")
+        return documents
 
     def is_for_page(self, page: int) -> bool:
         """Whether the question is asked of this page, counted from 1."""
@@ -174,7 +182,7 @@ def load_questions(path: Path) -> list[Question]:
             f"{path}: questions come in a .txt file (one a line) or a .jsonl file (one object a line)"
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} cannot be read as UTF-8 text: {error}") from error
     lines_by_id: dict[str, int] = {}
@@ -192,7 +200,8 @@ def load_questions(path: Path) -> list[Question]:
 
 def _parse(path: Path, text: str) -> Iterator[tuple[int, Question]]:
     is_json = path.suffix == ".jsonl"
-    for number, line in enumerate(text.splitlines(), start=1):
+    # At line feeds alone: a form feed may stand in a question, and U+2028 in JSON.
+    for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -33,7 +33,7 @@ def test_nano_writes_a_target_in_the_form_that_its_grammar_asks_for() -> None:
     model = load_model(NANO, device="cpu", dtype=torch.float32)
     engine = ReferenceEngine(model, eos_id=tokenizer.eos, grammars=Grammars(tokenizer))
     with open_document(Path("samples/documents/receipt.png").read_bytes(), "receipt.png") as opened:
-        image, _ = rasterize(opened, 1, max_side=MAX_SIDE, patch_size=16)
+        image, _, _ = rasterize(opened, 1, max_side=MAX_SIDE, patch_size=16)
     picture = ImagePlaceholder(*grid(*image.shape[:2], max_side=MAX_SIDE, patch_size=16))
     prompt = tokenize(tokenizer, [about([picture], target_prompt(Receipt))])
     grammar = json.dumps(json_schema(Receipt, nullable=True), ensure_ascii=False)

@@ -22,6 +22,7 @@ from jobs.bench.flags import new_parser
 from jobs.bench.printing import print_json, print_table
 from pipeline.commit.document_progress import Counts, DocumentProgress
 from pipeline.commit.lease import Lease
+from pipeline.commit.merged_rows import MergedRows
 from pipeline.commit.resume import find_remaining
 from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import create_tables
@@ -85,7 +86,9 @@ def price(documents: int) -> list[dict[str, Any]]:
         with _Memory() as memory, Lease(tables, "first") as lease:
             resolver = Resolver(PLAN, [tables["answers"]])
             progress = DocumentProgress(PLAN, sources["source_key"], Counts(documents=documents))
-            with Writer(tables, lease, StaleRows(PLAN, tables, {}, frozenset())) as writer:
+            with Writer(
+                tables, lease, StaleRows(PLAN, tables, {}, frozenset()), MergedRows(PLAN, tables)
+            ) as writer:
                 for batch in _results(sources):
                     started = time.perf_counter()
                     writer.add(*progress.take(resolver.resolve(batch)))

@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
     }
     with open_document(arguments.document.read_bytes(), arguments.document.name) as opened:
         patch = next(iter(models.values())).config.vision.patch_size
-        image, _ = rasterize(opened, 1, max_side=arguments.max_side, patch_size=patch)
+        image, _, _ = rasterize(opened, 1, max_side=arguments.max_side, patch_size=patch)
     timings = measure(
         models,
         tokenizer,

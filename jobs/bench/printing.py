@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from jobs.run.terminal import shown
 
 WIDTH = 140  # where the output is no terminal
 
@@ -21,12 +24,12 @@ def machine(device: torch.device) -> str:
 
 def print_table(title: str, rows: Sequence[Row], left: tuple[str, ...]) -> None:
     """A column for each name in the rows but `answers`; those in `left` begin at the left."""
-    table = Table(title=title)
+    table = Table(title=Text(shown(title)))
     names = [name for name in rows[0] if name != "answers"]
     for name in names:
         table.add_column(name.replace("_", " "), justify="left" if name in left else "right")
     for row in rows:
-        table.add_row(*["" if row[name] is None else str(row[name]) for name in names])
+        table.add_row(*[Text("" if row[name] is None else shown(str(row[name]))) for name in names])
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
 

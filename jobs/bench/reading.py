@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from jobs.bench.flags import add_checkpoint, new_parser
 from jobs.bench.models import this_device
-from jobs.evaluation.metrics import character_errors
+from jobs.evaluation.scorers.texts import character_errors
 from model.checkpoint import default_dtype, load_model
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Branch, Group
@@ -104,7 +104,7 @@ def scores(folder: Path, pages: int, max_side: int) -> Iterator[Score | Transcri
         for _ in range(pages):
             drawn = draw(scene).page
             with open_document(drawn.sheet.pdf(), f"{kind}.pdf") as opened:
-                image, _ = rasterize(opened, 1, max_side=max_side, patch_size=patch_size)
+                image, _, _ = rasterize(opened, 1, max_side=max_side, patch_size=patch_size)
             picture = ImagePlaceholder(image.shape[0] // patch_size, image.shape[1] // patch_size)
             is_target = [exchange.prompt.startswith(SHAPE_REQUEST) for exchange in drawn.exchanges]
             questions = [e for e, target in zip(drawn.exchanges, is_target, strict=True) if not target]

@@ -7,9 +7,11 @@ python -m jobs.nano.cut_tokenizer tekken_240911.json model/nano/tekken.json --ra
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.run.terminal import say
 from model.text.tokenizer import Tokenizer, shrink_tekken
 
 
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.output.write_text(text + "\n", "utf-8")
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    print(f"{options.output}: {cut['config']['default_vocab_size']} ids")
+    say(f"{options.output}: {cut['config']['default_vocab_size']} ids", sys.stdout)
 
 
 if __name__ == "__main__":

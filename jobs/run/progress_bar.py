@@ -1,5 +1,6 @@
-"""The progress of a run: one live line in a terminal, else a plain line every few seconds."""
+"""The progress of a run: one live line in a terminal, a bar in a notebook, else a plain line now and then."""
 
+import html
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from pipeline.commit.document_progress import Counts
 
 LINE_SECONDS = 5.0  # between plain lines
+BAR_SECONDS = 0.5  # between two states of a notebook's bar: each is a message to the browser
 
 
 class Observer(Protocol):
@@ -20,9 +22,12 @@ class Observer(Protocol):
 
 
 @contextmanager
-def shown(console: Console) -> Iterator[Observer]:
+def progress(console: Console) -> Iterator[Observer]:
     """Shows the counts that it is called with."""
     speed = Speed()
+    if console.is_jupyter:
+        yield _notebook_bar(speed)
+        return
     if console.is_terminal:
         columns = (
             SpinnerColumn(),
@@ -30,12 +35,12 @@ def shown(console: Console) -> Iterator[Observer]:
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
         )
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("starting: the first pages come when the model is loaded", total=None)
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task("starting: the first pages come when the model is loaded", total=None)
 
             def draw(counts: Counts) -> None:
                 if counts.answered + counts.failed:
-                    progress.update(
+                    bar.update(
                         task,
                         description=speed.line(counts),
                         completed=counts.documents_done,
@@ -54,6 +59,25 @@ def shown(console: Console) -> Iterator[Observer]:
             console.print(speed.line(counts), highlight=False, soft_wrap=True)
 
     yield write
+
+
+def _notebook_bar(speed: "Speed") -> Observer:
+    """A bar below the cell. Not rich's, which wants ipywidgets."""
+    from IPython.display import HTML, display  # a notebook has it
+
+    shown = display(HTML("<progress></progress> starting: the model is loaded"), display_id=True)
+    last = 0.0
+
+    def draw(counts: Counts) -> None:
+        nonlocal last
+        now = time.monotonic()
+        done = counts.documents_done == counts.documents
+        if counts.answered + counts.failed and (done or now - last >= BAR_SECONDS):
+            last = now
+            bar = f'<progress value="{counts.documents_done}" max="{counts.documents}"></progress>'
+            shown.update(HTML(f"{bar} {html.escape(speed.line(counts))}"))
+
+    return draw
 
 
 class Speed:

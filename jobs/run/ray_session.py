@@ -3,16 +3,18 @@
 import logging
 import os
 import secrets
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from jobs.run.ray_watchdog import RayLostError, connection_error, standby, watch_connecting
+from jobs.run.ray_address import CONNECT_SECONDS, check_head, cluster_address
+from jobs.run.ray_watchdog import RayLostError, standby, watch_connecting
+from jobs.run.terminal import say_error
 
 ROOT = Path(__file__).parents[2]
-CONNECT_SECONDS = 10.0
 SUBMITTED = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # set by `ray job submit`, which has shipped the code already
 # Left behind when the code is shipped to a cluster. A leading slash means: of the top level alone.
 EXCLUDES = ["/out", "/tests", "/docs", "/deploy", ".git", ".venv", "venv", "__pycache__"]
@@ -23,13 +25,12 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
     """Connects to Ray, says to which, and disconnects at the end. A caller's own connection is used as it is.
 
     A private Ray has `num_cpus` (default: those of the machine) and a token of its own: without one it would
-    write ~/.ray/auth_token, after which a `ray start` of the same user asks every client for it.
+    write ~/.ray/auth_token, after which a `ray start` of the same user asks every client for it. At the end
+    its folder is removed; after an error that was nobody's mistake it stays, and its logs are named.
     Raises ValueError if nothing answers at the address, RayLostError if Ray does not start.
     """
-    address = os.environ.get("RAY_ADDRESS")
-    if address:
-        _check_answers(address)
-    else:
+    address = cluster_address()
+    if not address:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         # Nobody asks a private Ray for its tasks and metrics, and its processes would keep them: some
@@ -46,29 +47,50 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
         if type(handler).__name__ == "PlainRayHandler":
             # Its plans and progress stay in its log files, and its errors are raised, too.
             handler.setLevel(logging.CRITICAL)
-    if not address:
-        from pipeline.ray_internals import keep_no_statistics
+    from pipeline import ray_internals
 
-        keep_no_statistics()  # nobody asks a private Ray for them
+    ray_internals.pass_arguments_by_value()
+    if not address:
+        ray_internals.keep_no_statistics()  # nobody asks a private Ray for them
     if ray.is_initialized():
         yield "the Ray that was connected before"
         return
-    with standby():
+    if address:
+        check_head(address)
+    with standby() as waiting:
         try:
             _connect(address, num_cpus)
         except Exception as error:  # Ray has no name for it: a raylet that does not come up is an Exception
+            if address == "auto" and isinstance(error, ConnectionError):
+                raise ValueError(
+                    "RAY_ADDRESS auto: no Ray runs on this machine; start one, or unset RAY_ADDRESS for a "
+                    "private one"
+                ) from error
             raise RayLostError(f"Ray does not start: {' '.join(str(error).split())}") from error
+        folder = None if address else ray_internals.session_folder()
+        if folder is not None:
+            waiting.note(folder / "logs", ray_internals.agents())
         try:
             yield f"the Ray cluster at {address}" if address else "a private Ray on this machine"
+        except ValueError:  # a mistake in the command
+            raise
+        except Exception:
+            if folder is not None:
+                say_error(f"the logs of Ray are in {folder / 'logs'}")
+                folder = None
+            raise
         finally:
             ray.shutdown()
+            ray_internals.be_quiet(quiet=False)
+            if folder is not None:
+                _remove(folder)
 
 
 def _connect(address: str | None, num_cpus: int | None) -> None:
     import ray
 
     if not address:
-        with _silent():
+        with _silent(), _importable():
             ray.init(
                 "local",
                 num_cpus=num_cpus,
@@ -86,13 +108,27 @@ def _connect(address: str | None, num_cpus: int | None) -> None:
             ray.init(runtime_env=code, log_to_driver=False, logging_level=logging.WARNING)
 
 
-def _check_answers(address: str) -> None:
-    """Ray itself would try for minutes, with a warning every few seconds."""
-    if error := connection_error(address, CONNECT_SECONDS):
-        raise ValueError(
-            f"RAY_ADDRESS {address}: no Ray answers there ({error}); start one, or unset RAY_ADDRESS for a "
-            "private one"
-        ) from error
+def _remove(folder: Path) -> None:
+    """Removes the folder of a private Ray, and the link by which Ray finds its latest one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    latest = folder.with_name("session_latest")
+    with suppress(OSError):
+        if latest.readlink() == folder:
+            latest.unlink()
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Ray's processes find Quire's modules, too, where a program in another folder has put it on its path."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [before])])
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 @contextmanager

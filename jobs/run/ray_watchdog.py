@@ -15,22 +15,37 @@ import select
 import signal
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Event, Thread, Timer
 from typing import Final
 from urllib.parse import urlsplit
+
+import psutil
+
+from jobs.run.terminal import say_error
 
 HEAD_SECONDS: Final = 30.0  # for which the head may be away: one with a store that survives it starts again
 LOOK_SECONDS: Final = 1.0  # between two looks
 ANSWER_SECONDS: Final = 5.0  # for the head to answer: a machine without power does not even refuse
 LAST_SECONDS: Final = 15.0  # to commit and to disconnect from Ray, whose libraries may wait for the head
 
-# Reads a line, or meets the end of a process that had no time to write one.
-_STANDBY = 'read -r line || echo "$0" >&2'
-_standbys: "list[subprocess.Popen[bytes]]" = []  # tests have several: one Ray lasts, another starts
+# Reads three lines, or meets the end of a process that had no time to write the last one. Then it ends the
+# agents of a private Ray, with which Ray ends: they alone would wait a minute for its head.
+_STANDBY = """
+read -r logs
+read -r agents
+read -r end || {
+    for agent in $agents; do
+        pid=${agent%:*}
+        [ "$(cut -d ' ' -f 22 /proc/$pid/stat 2>/dev/null)" = ${agent#*:} ] && kill -9 $pid
+    done
+    echo "$0${logs:+; the logs of Ray are in $logs}" >&2
+}
+"""
+_standbys: "list[Standby]" = []  # tests have several: one Ray lasts, another starts
 
 
 class RayLostError(RuntimeError):
@@ -157,27 +172,54 @@ def connection_error(address: str, seconds: float) -> Exception | None:
     return None
 
 
+class Standby:
+    """Another process, which prints the last sentence if this one is ended before it can."""
+
+    def __init__(self) -> None:
+        lost = "this process was killed, or ended by Ray, whose own on this machine, the raylet, has died"
+        # Not in this process's group, of which a terminal asks each to stop.
+        self._process = subprocess.Popen(
+            ["sh", "-c", _STANDBY, _last_sentence(lost)], stdin=subprocess.PIPE, start_new_session=True
+        )
+
+    def note(self, logs: Path, agents: Sequence[psutil.Process]) -> None:
+        """Of a private Ray: the folder of its logs, and the processes to end with this one."""
+        assert self._process.stdin is not None, "it is a pipe"
+        named = " ".join(f"{agent.pid}:{_start_of(agent.pid)}" for agent in agents)
+        with suppress(BrokenPipeError):  # somebody has ended it
+            self._process.stdin.write(f"{logs}\n{named}\n".encode())
+            self._process.stdin.flush()
+
+    def dismiss(self) -> None:
+        """It is not needed any more."""
+        self._process.communicate(b"\n\n\n")
+
+
+def _start_of(pid: int) -> str:
+    """When the process started, in the kernel's ticks: a later one may have its number. Empty: it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        return ""
+
+
 @contextmanager
-def standby() -> Iterator[None]:
-    """While another process stands by, which prints the last sentence if this one is ended before it can."""
-    lost = "this process was killed, or ended by Ray, whose own on this machine, the raylet, has died"
-    # Not in this process's group, of which a terminal asks each to stop.
-    process = subprocess.Popen(
-        ["sh", "-c", _STANDBY, _last_sentence(lost)], stdin=subprocess.PIPE, start_new_session=True
-    )
+def standby() -> Iterator[Standby]:
+    """While another process stands by."""
+    process = Standby()
     _standbys.append(process)
     try:
-        yield
+        yield process
     finally:
         _standbys.remove(process)
-        process.communicate(b"\n")
+        process.dismiss()
 
 
 def end_process(lost: str) -> None:
     """Prints the last sentence and ends this process, whatever it waits for."""
     for process in _standbys:
-        process.communicate(b"\n")
-    print(_last_sentence(lost), file=sys.stderr, flush=True)
+        process.dismiss()
+    say_error(_last_sentence(lost))
     os._exit(1)
 
 

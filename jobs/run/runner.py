@@ -7,10 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from jobs.run.engine_errors import named_engine_errors
-from jobs.run.progress_bar import shown
+from jobs.run.progress_bar import progress
 from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.signals import graceful
+from jobs.run.terminal import say, say_error, shown
 from pipeline.cancellation import ask_to_stop
 from pipeline.commit.tables import OutputError
 from pipeline.flow import run
@@ -22,24 +23,41 @@ from pipeline.prepare import Prepared
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
 
 
+class BrokenOffError(RuntimeError):
+    """The run broke off. One sentence, which says what continues it."""
+
+
 def carry_out(prepared: Prepared) -> int:
     """Runs it on the cluster at hand, or ends at once where nothing is left to do; returns the exit code."""
+    try:
+        say(summary(run_prepared(prepared), prepared.config.output), sys.stdout)
+    except ValueError as error:
+        say_error(f"error: {error}")
+        return MISTAKE
+    except BrokenOffError as error:
+        say_error(str(error))
+        return FAILED
+    except KeyboardInterrupt as error:
+        say_error(str(error))
+        return INTERRUPTED
+    return 0
+
+
+def run_prepared(prepared: Prepared, again: str = "the same command") -> dict[str, Any]:
+    """Runs it to its end; returns run.json. `again` is what continues it.
+
+    Raises ValueError for a mistake, BrokenOffError, and KeyboardInterrupt with a sentence if it was stopped.
+    """
     output = prepared.config.output
     try:
         record = _run(prepared)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return MISTAKE
     except (OutputError, RayLostError, EngineBrokenError) as error:
-        print(f"broken off: {error}; the same command continues with what {output} holds", file=sys.stderr)
-        return FAILED
+        raise BrokenOffError(f"broken off: {error}; {again} continues with what {output} holds") from error
     except KeyboardInterrupt:
         record = None
     if record is None or not record["finished_at"]:
-        print(f"stopped: {output} holds what was done so far; the same command continues", file=sys.stderr)
-        return INTERRUPTED
-    print(summary(record, output))
-    return 0
+        raise KeyboardInterrupt(f"stopped: {output} holds what was done so far; {again} continues")
+    return record
 
 
 def _run(prepared: Prepared) -> dict[str, Any]:
@@ -47,13 +65,19 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     if not left:
         return run(prepared, None, lambda counts: None)
     console = Console(stderr=True)
-    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id)), watchdog():
+    with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id), _hush), watchdog():
         placement = find_placement(prepared.config)
         what = " and ".join(map(_named, prepared.plan.asks))
         documents = f"{left:,} documents" if left == listed else f"{left:,} of {listed:,} documents"
-        console.print(f"{documents}, {what}, on {where}", highlight=False)
-        with shown(console) as observe, named_engine_errors():
+        console.print(shown(f"{documents}, {what}, on {where}"), highlight=False, markup=False)
+        with progress(console) as observe, named_engine_errors():
             return run(prepared, placement, observe)
+
+
+def _hush() -> None:
+    from pipeline.ray_internals import be_quiet
+
+    be_quiet(quiet=True)  # Ray would say of each task that ends now that it is tried again
 
 
 def _named(ask: Ask) -> str:

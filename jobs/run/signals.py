@@ -1,27 +1,29 @@
 """Ctrl-C and SIGTERM for a job: the first Ctrl-C lets tasks finish, the second and SIGTERM stop at once."""
 
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Thread
 from types import FrameType
 
+from jobs.run.terminal import say
+
 
 @contextmanager
-def graceful(finish: Callable[[], None]) -> Iterator[None]:
-    """The first SIGINT calls `finish`, the second raises KeyboardInterrupt.
+def graceful(finish: Callable[[], None], stop: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """The first SIGINT calls `finish`, the second `stop`, and raises KeyboardInterrupt.
 
-    SIGTERM raises it at once: `ray job stop` kills three seconds later.
+    SIGTERM does as the second at once: `ray job stop` kills three seconds later.
     """
     asked = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked or number == signal.SIGTERM:
+            stop()
             raise KeyboardInterrupt
         asked = True
-        print("finishing what runs; Ctrl-C again stops now", file=sys.stderr, flush=True)
+        say("finishing what runs; Ctrl-C again stops now")
         Thread(target=finish, daemon=True).start()  # the handler may have come amid a call of Ray's
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

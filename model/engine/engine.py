@@ -28,12 +28,9 @@ from model.engine.request import Branch, Completion, Group, check_branch, check_
 from model.engine.runner import Flight, Job, ModelRunner, Sampled
 from model.engine.scheduler import Scheduler
 from model.executor.executor import REQUEST_ERRORS, Executor, check_device
-from model.executor.factory import make_executor, max_num_batched_tokens, ranks_of
+from model.executor.factory import GPU_ENCODE_PATCHES, make_executor, max_num_batched_tokens, ranks_of
 from model.network.pixtral import Pixtral
 from model.text.grammar import Grammars
-
-# Patches that keep a GPU busy in the encoder: some five pages of A4.
-_GPU_ENCODE_PATCHES = 16384
 
 
 @dataclass(eq=False)
@@ -86,7 +83,7 @@ class BatchEngine:
         self._config = config
         self._async_scheduling = on_gpu if config.async_scheduling is None else config.async_scheduling
         self._encode_patches = (
-            (_GPU_ENCODE_PATCHES * ranks_of(model) if on_gpu else 0)
+            (GPU_ENCODE_PATCHES * ranks_of(model) if on_gpu else 0)
             if config.encode_patches is None
             else config.encode_patches
         )
@@ -135,7 +132,7 @@ class BatchEngine:
         good: dict[str, Answer] = {}
         for branch in group.branches:
             try:
-                check_branch(config, branch)
+                check_branch(config, group, branch)
                 self._check_room(group, branch)
                 good[branch.id] = self._answer(branch)
             except ValueError as error:
@@ -145,6 +142,11 @@ class BatchEngine:
             prefix = Prefix.of(group, sizes, vision.image_token_id, vision.patch_size)
             self._add(group, prefix, good)
         return ids
+
+    def written(self, branch: str) -> list[int]:
+        """The tokens so far of a branch that is pending; none of one that waits, or is not pending."""
+        found = self._branches.get(branch)
+        return list(found[1].answers[branch].token_ids) if found else []
 
     def abort(self, id: str) -> None:
         self._refused = [one for one in self._refused if id not in (one[0], one[1].id)]

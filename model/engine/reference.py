@@ -91,7 +91,7 @@ class ReferenceEngine:
             return [failed(work.group, branch, error)]
 
     def _answer(self, work: _Pending, branch: Branch) -> Completion:
-        check_branch(self._model.config, branch)
+        check_branch(self._model.config, work.group, branch)
         answer = Answer(
             branch,
             eos_id=self._eos_id,

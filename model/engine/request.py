@@ -17,6 +17,13 @@ from model.network.image_grid import fit
 FinishReason = Literal["stop", "length", "repetition", "grammar", "error"]
 
 
+class ContextLengthError(ValueError):
+    """Prompt and answer do not fit into the model's context.
+
+    The class's name becomes the reason `context_length_error` in failures.
+    """
+
+
 @dataclass(frozen=True, kw_only=True)
 class Branch:
     """One question of a group."""
@@ -109,8 +116,8 @@ def failed(group: Group, branch: Branch, error: Exception) -> Completion:
     )
 
 
-def check_branch(config: PixtralConfig, branch: Branch) -> None:
-    """ValueError if the branch cannot be answered by this model."""
+def check_branch(config: PixtralConfig, group: Group, branch: Branch) -> None:
+    """ValueError if this branch of the group cannot be answered by this model."""
     _check_ids(config, "ids", branch.ids)
     if not len(branch.ids):
         raise ValueError("ids is empty: leave at least the last token of the prompt to the branch")
@@ -120,6 +127,13 @@ def check_branch(config: PixtralConfig, branch: Branch) -> None:
         raise ValueError(f"max_new_tokens is {branch.max_new_tokens}: it must be at least 1")
     if "" in branch.stop:
         raise ValueError("a stop string is empty: leave it out")
+    tokens = len(group.prefix_ids) + len(branch.ids)
+    if tokens + branch.max_new_tokens > config.max_position_embeddings:
+        raise ContextLengthError(
+            f"the prompt has {tokens:,} tokens and the answer may have {branch.max_new_tokens:,}, and the "
+            f"model's context holds {config.max_position_embeddings:,}: ask in fewer words, about fewer "
+            "pages (--max-pages) or smaller ones (--max-side), or lower --max-new-tokens"
+        )
 
 
 def check_prefix(config: PixtralConfig, group: Group) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ Shapes: T tokens, R rows that sample, P patches, D width, V vocabulary, W words 
 """
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -106,17 +106,23 @@ class ModelRunner:
             raise  # the device is lost, which no request did, and no other could be answered on it
         except REQUEST_ERRORS as error:
             check_device(self._device)
-            if len(jobs) == 1:
+            if len(jobs) == 1 and not (_is_out_of_memory(error) and jobs[0].chunk.count > 1):
                 launched.failed.append((jobs[0], error))
                 return
         else:
             launched.parts.append(([job for job in jobs if job.answer is not None], logits_RV))
             return
-        # Halves are tried until the job that fails is alone. A chunk that is computed a second time writes
-        # the same keys and values again.
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # what the failed step left may be in pieces that are too small
+        # Halves are tried until the job that fails is alone; one that lacks memory alone is cut in two, of
+        # which the second needs the first. A chunk that is computed a second time writes the same keys and
+        # values again.
         middle = len(jobs) // 2
-        self._launch(jobs[:middle], tokens_R, rows, launched)
-        self._launch(jobs[middle:], tokens_R, rows, launched)
+        halves = (jobs[:middle], jobs[middle:]) if middle else tuple([half] for half in _halves(jobs[0]))
+        failed = len(launched.failed)
+        self._launch(halves[0], tokens_R, rows, launched)
+        if middle or len(launched.failed) == failed:
+            self._launch(halves[1], tokens_R, rows, launched)
 
     def sample(self, launched: Launched) -> Flight:
         """Samples a token for each job that samples. The answers must hold all tokens sampled before."""
@@ -145,6 +151,27 @@ class ModelRunner:
             masks_RW = send(torch.from_numpy(masks), self._device)
         settings = [(answer.branch.sampling, len(answer.token_ids)) for answer in answers]
         return sample_tokens(logits_RV, settings, masks_RW)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def _halves(job: Job) -> tuple[Job, Job]:
+    """The job of a chunk of several tokens, in two chunks behind one another."""
+    chunk, count = job.chunk, job.chunk.count // 2
+    first = replace(chunk, count=count, samples=False)
+    second = replace(chunk, start=chunk.start + count, count=chunk.count - count)
+    cuts = [(int(np.searchsorted(places, count)), places, features) for places, features in job.patches]
+    return (
+        Job(first, job.ids_T[:count], [(at[:cut], found[:cut]) for cut, at, found in cuts if cut], None),
+        Job(
+            second,
+            job.ids_T[count:],
+            [(at[cut:] - count, found[cut:]) for cut, at, found in cuts if cut < len(at)],
+            job.answer,
+        ),
+    )
 
 
 def _make_batch(jobs: Sequence[Job], tokens_R: Tensor | None, rows: dict[Hashable, int]) -> Batch:

@@ -29,6 +29,9 @@ from model.transfer import send_numbers
 SHORT = 64
 # Tokens of a work item: with 4 query heads for each key head, tiles of 16, 32 and 64 rows.
 WIDTHS = (4, 8, 16)
+# Keys of long chunks that are gathered at a time: those of as many chunks as fit, and at least of one. All of
+# them could be millions, where many chunks continue one long prefix.
+GATHERED_KEYS = 131_072
 # Work items that keep a GPU of 132 multiprocessors busy evenly, times its 8 key heads.
 ITEMS = 384
 
@@ -107,9 +110,12 @@ def send_inputs(inputs: StepInputs[NDArray[np.int32]], device: torch.device) -> 
     return inputs.with_arrays(send_numbers(inputs.arrays(), device))
 
 
-def segments_of(long: LongChunks[Tensor]) -> Segments:
-    """The long chunks as FlashAttention takes them."""
-    return Segments(
+def segments_of(long: LongChunks[Tensor]) -> list[tuple[Segments, Tensor | None]]:
+    """The long chunks as FlashAttention takes them, with the slots of their keys.
+
+    If they have more keys than are gathered at a time, they are parts, one behind the other.
+    """
+    whole = Segments(
         lengths_q=long.lengths_q,
         lengths_k=long.lengths_k,
         causal=True,
@@ -119,6 +125,38 @@ def segments_of(long: LongChunks[Tensor]) -> Segments:
         longest_k=long.longest_k,
         skipped=long.skipped,
     )
+    slots_S = long.slots_S
+    if slots_S is None or sum(long.lengths_k) <= GATHERED_KEYS:
+        return [(whole, slots_S)]
+    parts: list[tuple[Segments, Tensor | None]] = []
+    row = long.skipped
+    for first, end in _shares(long.lengths_k, GATHERED_KEYS):
+        lengths_q, lengths_k = long.lengths_q[first:end], long.lengths_k[first:end]
+        key = sum(long.lengths_k[:first])
+        segments = Segments(
+            lengths_q=lengths_q,
+            lengths_k=lengths_k,
+            causal=True,
+            starts_q=long.starts_q[first : end + 1],
+            starts_k=long.starts_k[first : end + 1] - key,
+            longest_q=max(lengths_q),
+            longest_k=max(lengths_k),
+            skipped=row,
+        )
+        parts.append((segments, slots_S[key : key + sum(lengths_k)]))
+        row += sum(lengths_q)
+    return parts
+
+
+def _shares(sizes: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
+    """Where runs of sizes begin and end whose sum is `most` at most, but for sizes that alone are larger."""
+    first = total = 0
+    for index, size in enumerate(sizes):
+        if index > first and total + size > most:
+            yield first, index
+            first, total = index, 0
+        total += size
+    yield first, len(sizes)
 
 
 def parted(chunks: Sequence[Chunk]) -> tuple[list[Chunk], list[Chunk]]:

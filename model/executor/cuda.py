@@ -35,8 +35,8 @@ class CudaExecutor:
         """
         self.encode = fused.encode
         self.cache = cache
-        self._decoder = FusedDecoder(fused, cache)
-        self._graphs = DecoderGraphs(self._decoder, max_num_seqs=max_graph_seqs)
+        self.decoder = FusedDecoder(fused, cache)
+        self._graphs = DecoderGraphs.record(self.decoder, max_num_seqs=max_graph_seqs)
         self._overlap = None if fused.reducer is None else overlap
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
@@ -49,18 +49,18 @@ class CudaExecutor:
             return logits_RV
         if self._overlap is not None and len(batch.ids_T) >= self._overlap and len(batch.chunks) > 1:
             return self._step_in_micro_batches(batch)
-        self._decoder.start_step()
+        self.decoder.start_step()
         [logits_RV] = interleave(self._forward(batch))
         return logits_RV
 
     def _step_in_micro_batches(self, batch: Batch) -> Tensor:
         halves = share_out([chunk.count for chunk in batch.chunks], 2)
-        self._decoder.start_step(overlapped=True)
+        self.decoder.start_step(overlapped=True)
         logits = interleave(*(self._forward(batch.part(half)) for half in halves))
         sampling = [index for half in halves for index in half if batch.chunks[index].samples]
-        order_R = send(torch.from_numpy(np.argsort(sampling)), self._decoder.device)
+        order_R = send(torch.from_numpy(np.argsort(sampling)), self.decoder.device)
         return torch.cat(logits)[order_R]
 
     def _forward(self, batch: Batch) -> Pausing[Tensor]:
-        inputs = send_inputs(pack(batch, self.cache.size), self._decoder.device)
-        return self._decoder.forward(self._decoder.embed(inputs.ids_T, batch), inputs)
+        inputs = send_inputs(pack(batch, self.cache.size), self.decoder.device)
+        return self.decoder.forward(self.decoder.embed(inputs.ids_T, batch), inputs)

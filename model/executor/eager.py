@@ -1,4 +1,4 @@
-"""The executor in plain torch: it computes on CPUs, and a GPU's executor is tested against it.
+"""The executor in plain torch: it computes on CPUs and on GPUs, and a GPU's own is tested against it.
 
 Shapes: T tokens, R rows that sample, P patches, D width, V vocabulary.
 """
@@ -12,6 +12,7 @@ from model.cache.batch import Batch
 from model.cache.paged_cache import PagedCache
 from model.network.paged_attention import PagedAttention
 from model.network.pixtral import Pixtral
+from model.transfer import send
 
 
 class EagerExecutor:
@@ -28,11 +29,13 @@ class EagerExecutor:
         self.cache.copy(pairs)
 
     def step(self, batch: Batch) -> Tensor:
-        ids_T = torch.from_numpy(batch.ids_T).long()
+        device = self.cache.k_LCSGH.device
+        ids_T = send(torch.from_numpy(batch.ids_T).long(), device)
         if len(batch.unknown_K2):
             assert batch.sampled_before is not None, batch.unknown_K2
-            unknown_K2 = torch.from_numpy(batch.unknown_K2).long()
+            unknown_K2 = send(torch.from_numpy(batch.unknown_K2).long(), device)
             ids_T[unknown_K2[:, 0]] = batch.sampled_before[unknown_K2[:, 1]]
         x_TD = self._model.embed_packed(ids_T, batch.patches)
         attention = PagedAttention(self.cache, batch)
-        return self._model.step(x_TD, torch.from_numpy(batch.positions_T), attention, attention.rows_R)
+        positions_T = send(torch.from_numpy(batch.positions_T), device)
+        return self._model.step(x_TD, positions_T, attention, attention.rows_R)

@@ -18,6 +18,9 @@ from model.executor.eager import EagerExecutor
 from model.executor.executor import Executor
 from model.network.pixtral import Pixtral
 
+GPU_ENCODE_PATCHES = 16384
+"""Patches that keep a GPU busy in the encoder: some five pages of A4."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutorConfig:
@@ -65,7 +68,7 @@ def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = 
     if config.fp8_weights:
         check_fp8_widths(model.config, ranks_of(model))
     if not fused:
-        return EagerExecutor(model, _make_cache(model, config, world, like, heads))
+        return EagerExecutor(model, _make_cache(model, config, world, like, heads, 0))
     # They import Triton, which torch brings for GPUs alone.
     from model.executor.cuda import CudaExecutor
     from model.executor.fused_layers import FusedModel
@@ -74,31 +77,42 @@ def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = 
     if world is not None:
         reducer = make_reducer(world, max_num_batched_tokens(config, weight), model.norm.weight)
     fused_model = FusedModel(model, fp8=config.fp8_weights, reducer=reducer)
+    step = 0
+    if weight.is_cuda and config.cache_tokens is None:
+        from model.executor.dry_run import measure_step
+
+        step = measure_step(
+            fused_model,
+            _cache_of(model, config, like, heads, blocks=2),
+            tokens=max_num_batched_tokens(config, weight),
+            seqs=config.max_num_seqs,
+            patches=GPU_ENCODE_PATCHES,
+            graphs=config.graphs,
+            overlap=config.overlap,
+        )
     return CudaExecutor(
         fused_model,
-        _make_cache(model, config, world, like, heads),
+        _make_cache(model, config, world, like, heads, step),
         max_graph_seqs=config.max_num_seqs if config.graphs and weight.is_cuda else 0,
         overlap=config.overlap,
     )
 
 
 def _make_cache(
-    model: Pixtral, config: ExecutorConfig, world: World | None, like: Tensor, heads: int
+    model: Pixtral, config: ExecutorConfig, world: World | None, like: Tensor, heads: int, step: int
 ) -> PagedCache:
+    """`step` bytes are kept free for the largest steps."""
     tokens = config.cache_tokens
     if tokens is None:
-        tokens = tokens_that_fit(
-            model.config,
-            like,
-            max_num_batched_tokens(config, like),
-            config.max_num_seqs,
-            fp8=config.fp8_cache,
-            ranks=ranks_of(model),
-        )
+        tokens = tokens_that_fit(model.config, like, step, fp8=config.fp8_cache, ranks=ranks_of(model))
         tokens = tokens if world is None else world.minimum(tokens)
+    return _cache_of(model, config, like, heads, blocks=tokens // config.block_size)
+
+
+def _cache_of(model: Pixtral, config: ExecutorConfig, like: Tensor, heads: int, blocks: int) -> PagedCache:
     return PagedCache(
         layers=len(model.layers),
-        blocks=tokens // config.block_size,
+        blocks=blocks,
         size=config.block_size,
         heads=heads,
         width=model.config.head_dim,

@@ -12,6 +12,8 @@ fused queries, keys and values, S tokens whose keys are gathered, V vocabulary, 
 knows.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -53,13 +55,13 @@ class FusedDecoder:
     def forward(self, x_TD: Tensor, inputs: StepInputs[Tensor]) -> Pausing[Tensor]:
         """Logits (R, V) of embedded tokens. The layers compute in place: x_TD is lost."""
         rotation_T2P = self.model.rotation(inputs.positions_T, x_TD)
-        segments = None if inputs.long is None else segments_of(inputs.long)
+        parts = [] if inputs.long is None else segments_of(inputs.long)
         addends: Addends = ()
         for layer, cache in zip(self._layers[:-1], self._cache[:-1], strict=True):
 
             def attend(qkv_TX: Tensor, layer: FusedBlock = layer, cache: CacheLayer = cache) -> Tensor:
                 rope_and_store(qkv_TX, rotation_T2P, inputs.slots_T, cache, layer.queries)
-                return self._attend(qkv_TX, layer, cache, inputs, segments)
+                return self._attend(qkv_TX, layer, cache, inputs, parts)
 
             addends = yield from layer(x_TD, addends, attend)
         x_RD, addends = yield from self._last_layer(x_TD, addends, rotation_T2P, inputs)
@@ -97,19 +99,27 @@ class FusedDecoder:
         layer: FusedBlock,
         cache: CacheLayer,
         inputs: StepInputs[Tensor],
-        segments: Segments | None,
+        parts: Sequence[tuple[Segments, Tensor | None]],
     ) -> Tensor:
         heads = (layer.queries, layer.groups, layer.groups)
         q_TNH, k_TGH, v_TGH = qkv_TX.unflatten(1, (-1, layer.width)).split(heads, dim=1)
-        if inputs.long is not None:
-            assert segments is not None, "the long chunks' segments"
-            if inputs.long.slots_S is None:
+        out_TNH: Tensor
+        if not parts:
+            out_TNH = q_TNH.new_zeros(q_TNH.shape)  # a graph has tokens of no sequence
+        elif len(parts) == 1:
+            [(segments, slots_S)] = parts
+            if slots_S is None:
                 k_SGH, v_SGH = k_TGH[inputs.short_tokens :], v_TGH[inputs.short_tokens :]
             else:
-                k_SGH, v_SGH = gather_kv(cache, inputs.long.slots_S, qkv_TX.dtype)
+                k_SGH, v_SGH = gather_kv(cache, slots_S, qkv_TX.dtype)
             out_TNH = packed_attention(q_TNH, k_SGH, v_SGH, segments)
         else:
-            out_TNH = q_TNH.new_zeros(q_TNH.shape)  # a graph has tokens of no sequence
+            out_TNH = torch.empty_like(q_TNH)
+            for segments, slots_S in parts:
+                assert slots_S is not None, "what is gathered in parts has slots"
+                rows = slice(segments.skipped, segments.skipped + sum(segments.lengths_q))
+                k_SGH, v_SGH = gather_kv(cache, slots_S, qkv_TX.dtype)
+                out_TNH[rows] = packed_attention(q_TNH[: rows.stop], k_SGH, v_SGH, segments)[rows]
         if inputs.short is not None:
             short = slice(inputs.short_tokens)
             split_attention(q_TNH[short], cache, inputs.short, self.block_size, out_TNH[short])

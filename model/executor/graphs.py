@@ -8,7 +8,7 @@ Shapes: T tokens, R rows that sample, D width, V vocabulary.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from model.transfer import StaticTensors
 # Sizes of decoding steps, in sequences. The host launches a step's 500 kernels in about the time in which a
 # GPU decodes 80 sequences of a page; a replay is one launch.
 _DECODE_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256)
-_TABLE_STEP = 64  # blocks by which a graph's table grows
+_TABLE = 64  # blocks of a graph's smallest table; each other one is twice as large as the next smaller
 # Sizes of mixed steps, in tokens. With prompts, a step is some 650 launches. They took 42 ms of a virtual
 # machine's host: as long as an H100 takes for 1,100 tokens.
 _MIXED_SIZES = tuple(range(128, 2049, 128))
@@ -38,7 +38,10 @@ class DecoderGraphs:
     """The graphs of one decoder, which share their input, their output and their memory."""
 
     def __init__(self, decoder: FusedDecoder, *, max_num_seqs: int) -> None:
-        """For decoding steps of up to `max_num_seqs` sequences; 0: there are no graphs at all."""
+        """For decoding steps of up to `max_num_seqs` sequences; 0: there are no graphs at all.
+
+        None is recorded yet.
+        """
         self._decoder = decoder
         self._decode_sizes = [size for size in _DECODE_SIZES if size <= max_num_seqs]
         like = decoder.model.norm.weight
@@ -49,11 +52,28 @@ class DecoderGraphs:
         self._x_TD = like.new_zeros(max(self._mixed_sizes, default=rows), len(like))
         self._logits_RV = like.new_zeros(rows, decoder.model.config.vocab_size)
         self._pool = torch.cuda.graph_pool_handle() if self._decode_sizes else None
+
+    @classmethod
+    def record(cls, decoder: FusedDecoder, *, max_num_seqs: int) -> Self:
+        """With the graphs that most steps need."""
+        graphs = cls(decoder, max_num_seqs=max_num_seqs)
         # The largest comes first: the others use the memory that it takes.
-        for size in reversed(self._mixed_sizes):
-            self._graph(self._mixed_shape(size, _TABLE_STEP))
-        for size in reversed(self._decode_sizes):
-            self._graph(_decode_shape(size, _TABLE_STEP))
+        for size in reversed(graphs._mixed_sizes):
+            graphs._graph(graphs._mixed_shape(size, _TABLE))
+        for size in reversed(graphs._decode_sizes):
+            graphs._graph(_decode_shape(size, _TABLE))
+        return graphs
+
+    @classmethod
+    def record_largest(cls, decoder: FusedDecoder, *, max_num_seqs: int) -> Self:
+        """With the largest graphs alone, which take about as much memory as all."""
+        graphs = cls(decoder, max_num_seqs=max_num_seqs)
+        blocks = _table_blocks(decoder.model.config.max_position_embeddings // decoder.block_size)
+        for size in graphs._mixed_sizes[-1:]:
+            graphs._graph(graphs._mixed_shape(size, blocks))
+        for size in graphs._decode_sizes[-1:]:
+            graphs._graph(_decode_shape(size, blocks))
+        return graphs
 
     def step(self, batch: Batch) -> Tensor | None:
         """Logits (R, V); None if no graph has room for the batch. A shape's first batch records its graph."""
@@ -71,7 +91,7 @@ class DecoderGraphs:
 
     def _shapes(self, batch: Batch) -> Iterator[GraphShape]:
         """The shapes of graphs for such batches that have tokens and blocks enough, the smallest first."""
-        blocks = -(-max(len(chunk.table) for chunk in batch.chunks) // _TABLE_STEP) * _TABLE_STEP
+        blocks = _table_blocks(max(len(chunk.table) for chunk in batch.chunks))
         tokens = len(batch.ids_T)
         if all(chunk.samples and chunk.count == 1 for chunk in batch.chunks):
             return (_decode_shape(size, blocks) for size in self._decode_sizes if size >= tokens)
@@ -99,6 +119,11 @@ class DecoderGraphs:
             x_TD = self._x_TD[: shape.tokens]
             graph = self._graphs[shape] = _Graph(self._decoder, inputs, x_TD, self._logits_RV, self._pool)
         return graph
+
+
+def _table_blocks(blocks: int) -> int:
+    """The blocks of the table that holds so many."""
+    return int(_TABLE * 2 ** max(0, (-(-blocks // _TABLE) - 1).bit_length()))
 
 
 def _decode_shape(size: int, blocks: int) -> GraphShape:

@@ -30,6 +30,7 @@ V3_SPECIAL_TOKENS = (
     "[/SYSTEM_PROMPT] [TOOL_CONTENT]"
 ).split()
 BYTES = 256  # the first ranks are the single bytes, in order, so that any text can be encoded
+Role = Literal["system", "user", "assistant"]
 JOINER = "\n\n"  # between neighbouring texts, and after the system prompt
 
 
@@ -52,7 +53,7 @@ class ImagePlaceholder:
 class Message:
     """One turn, or a part of it: neighbouring messages of one role are one turn."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     parts: tuple[Text | ImagePlaceholder, ...]
 
 

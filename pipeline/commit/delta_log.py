@@ -27,11 +27,19 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
-from pipeline.commit.tables import DataFile, OutputError, Table, handle_of, paths_of, plain, shape_of
+from pipeline.commit.tables import (
+    ATTEMPTS,
+    DataFile,
+    OutputError,
+    Table,
+    handle_of,
+    paths_of,
+    plain,
+    shape_of,
+)
 
 APP = "quire"  # one for all runs, so that two drivers on one table always meet in a conflict
 HISTORY = 20  # commits to look back in at first: other tools (OPTIMIZE, VACUUM) may have made the last ones
-ATTEMPTS = 20  # at one commit: each that fails was overtaken by a commit of another tool
 
 
 class TakenOverError(OutputError):

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from pipeline.ingest.storage import explain
+from pipeline.ingest.storage import explain, file_system
 from pipeline.plan.plan import ROOT
 
 NAME = "run.json"
@@ -80,7 +80,7 @@ def _open(output: str) -> tuple[pafs.FileSystem, str]:
     if "://" not in output:
         output = str(Path(output).expanduser().absolute())
     try:
-        filesystem, folder = pafs.FileSystem.from_uri(output)  # asks AWS for the bucket's region
+        filesystem, folder = file_system(output)  # asks AWS for the bucket's region
     except OSError as error:
         raise ValueError(f"output {explain(output, error)}") from error
     return filesystem, folder.rstrip("/")

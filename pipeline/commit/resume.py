@@ -8,7 +8,7 @@ Only the listing's keys are in memory: the rows of the tables are streamed past 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +16,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.commit.chunks import PLACES, chunks, placed
 from pipeline.commit.document_progress import Counts
+from pipeline.commit.merged_rows import MergedRows
 from pipeline.commit.stale_rows import StaleRows
-from pipeline.commit.tables import Table, answers_of, stream_files
+from pipeline.commit.tables import Table, answers_of, is_of_documents, stream_files
+from pipeline.commit.unmerged import Unmerged
 from pipeline.plan.keys import asked_key, is_asked
 from pipeline.plan.plan import Plan
 
-CHUNK_ROWS = 200_000  # of committed keys, looked up together: each look-up hashes the listing's keys anew
 DOCUMENT_COLUMNS = ["uri", "source_key", "asked_key", "run_id", "status"]
 COUNT_COLUMNS = ["items_expected", "items_answered", "items_failed"]
 ITEM_COLUMNS = ["uri", "source_key", "settings_key", "item_key", "question_id", "question"]
 PAGE_COLUMNS = ["page_first", "page_last"]
 Items = tuple[NDArray[np.int64], pa.Array]  # each item's document, by its index in the listing, and its key
-PLACES = "place"  # the index of a row's document in the listing, or of its file in a chunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,10 @@ class Remaining:
     """The earlier runs that did the documents that are done."""
     stale_rows: StaleRows
     """The rows that the run's own will replace."""
+    merged_rows: MergedRows
+    """What makes the merged rows of documents that are done."""
+    unmerged: dict[str, pa.Table]
+    """By the table of merged rows, the documents that are done and have no row there."""
 
 
 def find_remaining(
@@ -57,11 +62,14 @@ def find_remaining(
     done, run_ids = _done(sources, tables["documents"], plan, counts, failed)
     left = sources.filter(pa.array(~done))
     stale_rows = StaleRows(plan, tables, _uris_of_several(sources), again or frozenset())
-    for path, rows in stream_files(tables["documents"], ["uri"]):
-        stale_rows.note("documents", path, _of_listed(rows, left)["uri"])
+    merged_rows = MergedRows(plan, tables)
+    unmerged = Unmerged(sources, done, tables, merged_rows)
+    for name in filter(is_of_documents, tables):
+        for path, rows in stream_files(tables[name], ["uri"]):
+            stale_rows.note(name, path, unmerged.of_wanted(rows)["uri"])
     again = again or frozenset()
-    answered = _both([_items(left, table, plan, stale_rows, again) for table in answers_of(tables)])
-    failed_items = _items(left, tables["failures"], plan, stale_rows, again)
+    answered = _both([_items(left, table, plan, stale_rows, unmerged, again) for table in answers_of(tables)])
+    failed_items = _items(left, tables["failures"], plan, stale_rows, unmerged, again)
     doubled = failed_items[1].filter(pc.is_in(failed_items[1], value_set=answered[1]))
     stale_rows.doubled.update(doubled.to_pylist())
     for column, items in (("answered", answered), ("failed", failed_items)):
@@ -72,7 +80,14 @@ def find_remaining(
         begun = pc.or_(begun, pa.array(failed[~done]))
         counts.documents -= len(left) - pc.sum(begun).as_py() if len(left) else 0
         left = left.filter(begun)
-    return Remaining(sources=left, counts=counts, run_ids=run_ids, stale_rows=stale_rows)
+    return Remaining(
+        sources=left,
+        counts=counts,
+        run_ids=run_ids,
+        stale_rows=stale_rows,
+        merged_rows=merged_rows,
+        unmerged=unmerged.documents(),
+    )
 
 
 def _done(
@@ -91,8 +106,8 @@ def _done(
     )
     wanted = asked.indices.to_numpy()
     done, run_ids = np.zeros(len(sources), np.bool_), set[str]()
-    for rows, _ in _chunks(table, [*DOCUMENT_COLUMNS, *COUNT_COLUMNS]):
-        rows = _placed(rows, sources["source_key"], rows["source_key"])
+    for rows, _ in chunks(table, [*DOCUMENT_COLUMNS, *COUNT_COLUMNS]):
+        rows = placed(rows, sources["source_key"], rows["source_key"])
         places = rows[PLACES].to_numpy()
         code = pc.index_in(rows["asked_key"], value_set=asked.dictionary).fill_null(-1).to_numpy()
         same = code == wanted[places]
@@ -123,23 +138,33 @@ def _failed_again(sources: pa.Table, table: Table, plan: Plan, again: frozenset[
     """The documents with a failure that is to be asked again."""
     found = np.zeros(len(sources), np.bool_)
     reasons = pa.array(sorted(again), pa.string())
-    for rows, _ in _chunks(table, [*ITEM_COLUMNS, *PAGE_COLUMNS, "reason"]):
+    for rows, _ in chunks(table, [*ITEM_COLUMNS, *PAGE_COLUMNS, "reason"]):
         rows = rows.filter(pc.is_in(rows["reason"], value_set=reasons))
-        rows = _placed(rows, sources["source_key"], rows["source_key"])
+        rows = placed(rows, sources["source_key"], rows["source_key"])
         found[rows.filter(_asked(rows, plan))[PLACES].to_numpy()] = True
     return found
 
 
-def _items(left: pa.Table, table: Table, plan: Plan, stale_rows: StaleRows, again: frozenset[str]) -> Items:
+def _items(
+    left: pa.Table,
+    table: Table,
+    plan: Plan,
+    stale_rows: StaleRows,
+    unmerged: Unmerged,
+    again: frozenset[str],
+) -> Items:
     """The items of unfinished documents that have a row: the document's index, and the item's key."""
     places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
     keys = [pa.array([], pa.string())]
-    columns = [*ITEM_COLUMNS, *PAGE_COLUMNS, *(["reason"] if again and table.name == "failures" else [])]
-    for rows, paths in _chunks(table, columns):
+    columns = [*ITEM_COLUMNS, *PAGE_COLUMNS]
+    if table.name == "failures":
+        columns += ["partial", *(["reason"] if again else [])]
+    for rows, paths in chunks(table, columns):
+        unmerged.look(table.name, rows, paths)
         rows = _of_listed(rows, left)
         for index, path in enumerate(paths):
             stale_rows.note(table.name, path, rows.filter(pc.equal(rows["file"], index))["uri"])
-        rows = _placed(rows, left["source_key"], rows["source_key"])
+        rows = placed(rows, left["source_key"], rows["source_key"])
         if "reason" in columns:
             reasons = pa.array(sorted(again), pa.string())
             rows = rows.filter(pc.invert(pc.is_in(rows["reason"], value_set=reasons)))
@@ -163,29 +188,6 @@ def _asked(rows: pa.Table, plan: Plan) -> pa.Array:
     same = same.copy()
     same[same] = [is_asked(plan, row) for row in candidates]
     return pa.array(same)
-
-
-def _chunks(table: Table, columns: list[str]) -> Iterator[tuple[pa.Table, list[str]]]:
-    """Rows of several files together, and the files' paths: column `file` is the index of a row's path."""
-    parts: list[pa.Table] = []
-    paths: list[str] = []
-    rows = 0
-    for path, part in stream_files(table, columns):
-        parts.append(part.append_column("file", pa.array(np.full(len(part), len(paths), np.int32))))
-        paths.append(path)
-        rows += len(part)
-        if rows >= CHUNK_ROWS:
-            yield pa.concat_tables(parts).combine_chunks(), paths
-            parts, paths, rows = [], [], 0
-    if rows:
-        yield pa.concat_tables(parts).combine_chunks(), paths
-
-
-def _placed(rows: pa.Table, listed: pa.ChunkedArray, keys: pa.ChunkedArray) -> pa.Table:
-    """The rows whose key is listed, with its index in the listing."""
-    places = pc.index_in(keys, value_set=listed)
-    rows = rows.append_column(PLACES, places)
-    return rows.filter(pc.is_valid(places))
 
 
 def _of_listed(rows: pa.Table, left: pa.Table) -> pa.Table:

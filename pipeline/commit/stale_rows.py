@@ -5,29 +5,40 @@ the tables in the commits that bring the new ones: no reader of a table sees two
 Rows of questions that are not asked any more stay, and so do rows of documents that the inputs no longer
 hold. Delta keeps old versions of a table for those who ask for them.
 
-Other tools may rewrite the files of a table in mid-run (OPTIMIZE, a DELETE). Where rows lie is looked up
-among the files that are visible when they are taken; new files of other tools are read for the documents in
-them.
-
-In memory: 12 bytes for each remaining document and each file with rows of it, and the names of all files.
+Where rows lie is looked up among the files that are visible when they are taken (`file_index`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from pipeline.commit.tables import DataFile, Table, answers_of, file_size, read_file, write_rows
+from pipeline.commit.file_index import FileIndex
+from pipeline.commit.tables import (
+    DataFile,
+    Table,
+    answers_of,
+    file_size,
+    is_of_documents,
+    read_file,
+    write_rows,
+)
 from pipeline.plan.items import asked_of
 from pipeline.plan.keys import is_asked
 from pipeline.plan.plan import Ask, Plan
 
-NO_FILE = -1
+BULKY = (
+    "answer",
+    "fields",
+    "crop",
+    "conflicts",
+    "item_keys",
+    "raw_text",
+    "partial",
+)  # nothing depends on them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,50 +60,6 @@ class Taken:
     spans: list[slice] = field(default_factory=list)  # entries in the index of which nothing is left
 
 
-@dataclass
-class _Index:
-    """In which files of a table the rows of a document lie."""
-
-    paths: list[str | None] = field(default_factory=list)  # None: a file that was emptied, or is gone
-    hashes: list[NDArray[np.int64]] = field(default_factory=list)  # of uris
-    files: list[NDArray[np.int32]] = field(default_factory=list)  # indices of paths
-    known: set[str] = field(default_factory=set)  # all files that were looked at, or written by this run
-    settled: bool = True  # one array of each, in the order of the hashes; or none
-
-    def add(self, path: str, hashes: NDArray[np.int64]) -> None:
-        self.hashes.append(hashes)
-        self.files.append(np.full(len(hashes), len(self.paths), np.int32))
-        self.paths.append(path)
-        self.settled = False
-
-    def settle(self) -> None:
-        """Sorts what was added."""
-        if not self.settled:
-            self.settled = True
-            hashes, files = np.concatenate(self.hashes), np.concatenate(self.files)
-            order = np.argsort(hashes, kind="stable")
-            self.hashes, self.files = [hashes[order]], [files[order]]
-
-    def spans(self, uris: set[str]) -> list[slice]:
-        """Where a document's entries stand."""
-        if not self.hashes:
-            return []
-        wanted = _hashes(uris)
-        starts = np.searchsorted(self.hashes[0], wanted, "left")
-        ends = np.searchsorted(self.hashes[0], wanted, "right")
-        return [slice(start, end) for start, end in zip(starts, ends, strict=True) if end > start]
-
-    def there(self, spans: Sequence[slice]) -> dict[int, str]:
-        """The files of these entries, by their numbers."""
-        numbers = {int(number) for span in spans for number in self.files[0][span] if number != NO_FILE}
-        paths = {number: self.paths[number] for number in sorted(numbers)}
-        return {number: path for number, path in paths.items() if path is not None}
-
-
-def _hashes(uris: Iterable[str]) -> NDArray[np.int64]:
-    return np.array([hash(uri) for uri in uris], np.int64)
-
-
 class StaleRows:
     """The old rows of the documents that a run does."""
 
@@ -109,15 +76,12 @@ class StaleRows:
         self._several = several
         self._again = again
         self._asks = dict(zip((table.name for table in answers_of(tables)), plan.asks, strict=True))
-        self._indices = {name: _Index() for name in tables}
+        self._indices = {name: FileIndex() for name in tables}
         self.doubled = set[str]()  # items with an answer and a failure: a retry was cut between two commits
 
     def note(self, name: str, path: str, uris: pa.ChunkedArray) -> None:
         """A file of a table was looked at: rows of these documents lie in it."""
-        index = self._indices[name]
-        index.known.add(path)
-        if len(uris):
-            index.add(path, _hashes(pc.unique(uris).to_pylist()))
+        self._indices[name].note(path, uris)
 
     def take(
         self, name: str, renewed: Mapping[str, Renewed], visible: Callable[[], AbstractSet[str]]
@@ -128,7 +92,6 @@ class StaleRows:
         told that the commit was made, nothing counts as taken. Raises OSError.
         """
         index, table = self._indices[name], self._tables[name]
-        index.settle()
         uris = {one.uri for one in renewed.values()}
         spans = index.spans(uris)
         files = index.there(spans)
@@ -136,7 +99,7 @@ class StaleRows:
             return Taken()
         now = visible()
         if not now >= set(files.values()):
-            self._look_again(name, now)
+            index.look_again(table, now)
             spans = index.spans(uris)
             files = index.there(spans)
         # A uri that stands for several documents stays in the index: not all of them may be renewed now.
@@ -157,27 +120,15 @@ class StaleRows:
     def settle(self, name: str, taken: Taken, written: Sequence[DataFile]) -> None:
         """What was taken has left the table, with the commit that brought the files `written`."""
         index = self._indices[name]
-        for span in taken.spans:
-            index.files[0][span] = NO_FILE
+        index.drop(taken.spans)
         for number, path in taken.replaced.items():
             index.paths[number] = path
         index.known.update(file.path for file in (*taken.added, *written))
 
-    def _look_again(self, name: str, visible: AbstractSet[str]) -> None:
-        """Notes what other tools have made of the files in which rows of documents lay."""
-        index, table = self._indices[name], self._tables[name]
-        index.paths = [path if path in visible else None for path in index.paths]
-        for path in sorted(visible - index.known):
-            uris = pc.unique(read_file(table, path, ["uri"])["uri"]).to_pylist()
-            hashes = _hashes(uris)
-            index.known.add(path)
-            index.add(path, hashes[np.isin(hashes, index.hashes[0])])
-        index.settle()
-
     def _kept(self, name: str, rows: pa.Table, uris: set[str], renewed: Mapping[str, Renewed]) -> pa.Table:
         mine = pc.is_in(rows["uri"], value_set=pa.array(sorted(uris), pa.string()))
         keep = pc.invert(mine).to_numpy(zero_copy_only=False).copy()
-        plain = [column for column in rows.column_names if column not in ("answer", "fields", "crop")]
+        plain = [column for column in rows.column_names if column not in BULKY]
         candidates = rows.select(plain).filter(mine).to_pylist()
         keep[~keep] = [not self._is_old(name, row, renewed) for row in candidates]
         return rows.filter(pa.array(keep))
@@ -188,7 +139,7 @@ class StaleRows:
             return False
         document = renewed.get(source_key)
         gone = document is None and source_key not in self._several.get(uri, ())  # it has changed since
-        if name == "documents":
+        if is_of_documents(name):
             return gone or document is not None
         if not any(
             row["question_id"] == question.id and self._is_of(name, row, ask)

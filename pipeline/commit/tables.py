@@ -11,7 +11,7 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -24,14 +24,18 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, Field
 from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
-from pyarrow import dataset, fs
+from pyarrow import dataset
 from pydantic import BaseModel
 
-from pipeline.ingest.delta import storage_options
+from pipeline.ingest.delta import address, storage_options
+from pipeline.ingest.storage import file_system
 from schemas.arrow import arrow_schema, schema_hash
-from schemas.rows import Document, Failure, answer_row
+from schemas.rows import Document, Failure, answer_row, merged_row
 
 RETRY_SECONDS = (0.1, 1.0)  # before a table's log is read again that could not be
+ATTEMPTS = 20  # at one change: each that fails was overtaken by one of another tool
+STREAM_ROWS = 4096
+NO_READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}  # by default, 16 batches of 4 files
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
@@ -60,12 +64,17 @@ class DataFile:
     rows: int
 
 
-def create_tables(output: str, *asked: Literal["markdown"] | type[BaseModel] | None) -> dict[str, Table]:
+def create_tables(
+    output: str,
+    *asked: Literal["markdown"] | type[BaseModel] | None,
+    merged: Collection[type[BaseModel]] = (),
+) -> dict[str, Table]:
     """The tables of a run by name, in the order of their commits; those that do not exist are created empty.
 
     `asked` has an element for each ask: free questions (None) share `answers/text`, transcription has
     `answers/markdown`, each target its `answers/<target>-<schema hash>`. They come first, in this order. A
-    single one is called "answers", several go by their paths under the output.
+    single one is called "answers", several go by their paths under the output. Each target of `merged` has a
+    table `merged/<target>-<schema hash>`, too, and so have others of which there is one.
 
     An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
     a table there has other columns, or the path has a percent sign before two hex digits.
@@ -83,16 +92,32 @@ def create_tables(output: str, *asked: Literal["markdown"] | type[BaseModel] | N
         )
         for target in asked
     ]
-    tables += [
-        Table(name="failures", uri=f"{root}/failures", schema=arrow_schema(Failure)),
-        Table(name="documents", uri=f"{root}/documents", schema=arrow_schema(Document)),
-    ]
+    tables.append(Table(name="failures", uri=f"{root}/failures", schema=arrow_schema(Failure)))
+    for target in asked:
+        if target is None or target == "markdown":
+            continue
+        path = merged_name(_answers_path(target))
+        table = Table(
+            name="merged" if len(asked) == 1 else path,
+            uri=f"{root}/{path}",
+            schema=arrow_schema(merged_row(target)),
+        )
+        if target in merged or _is_there(table.uri):
+            tables.append(table)
+    tables.append(Table(name="documents", uri=f"{root}/documents", schema=arrow_schema(Document)))
     for table in tables:
         try:
             open_table(table)
         except (OSError, DeltaError) as error:
             raise ValueError(f"cannot open the table {table.uri}: {plain(error)}") from error
     return {table.name: table for table in tables}
+
+
+def _is_there(uri: str) -> bool:
+    try:
+        return DeltaTable.is_deltatable(uri, storage_options=storage_options(uri))
+    except (OSError, DeltaError) as error:
+        raise ValueError(f"cannot open the table {uri}: {plain(error)}") from error
 
 
 def _answers_path(target: Literal["markdown"] | type[BaseModel] | None) -> str:
@@ -103,14 +128,29 @@ def _answers_path(target: Literal["markdown"] | type[BaseModel] | None) -> str:
 
 def answers_of(tables: Mapping[str, Table]) -> list[Table]:
     """The tables of answers, in the order of the asks."""
-    return [table for name, table in tables.items() if name not in ("failures", "documents")]
+    return [table for name, table in tables.items() if is_of_answers(name)]
+
+
+def is_of_answers(name: str) -> bool:
+    """Whether a run calls a table of answers so."""
+    return name == "answers" or name.startswith("answers/")
+
+
+def merged_name(answers: str) -> str:
+    """The name of the table with the merged answers of a table of answers."""
+    return answers.replace("answers", "merged", 1)
+
+
+def is_of_documents(name: str) -> bool:
+    """Whether a table has a row for a document: documents/ and those of merged answers."""
+    return not is_of_answers(name) and name != "failures"
 
 
 def write_rows(table: Table, rows: pa.Table) -> DataFile:
     """Writes a new file into the table's folder, not yet visible. Raises OSError: no room, no permission."""
     assert rows.schema.equals(table.schema), f"rows for {table.uri} have the columns\n{rows.schema}"
     name = f"part-{uuid.uuid4().hex}.parquet"
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     path = f"{folder}/{name}"
     pq.write_table(rows, path, filesystem=filesystem, compression="zstd")
     size = filesystem.get_file_info(path).size
@@ -140,7 +180,7 @@ def stream_files(table: Table, columns: Sequence[str]) -> Iterator[tuple[str, pa
 
 def file_size(table: Table, path: str) -> int:
     """Bytes of one file. Raises FileNotFoundError."""
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     size: int | None = filesystem.get_file_info(_place(folder, path)).size
     if size is None:
         raise FileNotFoundError(path)
@@ -152,17 +192,52 @@ def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> 
 
     The file may have another one: an older version's, or that of another tool, which writes `string_view`.
     """
-    filesystem, folder = fs.FileSystem.from_uri(table.uri)
+    filesystem, folder = file_system(table.uri)
     names = None if columns is None else list(columns)
     return pq.read_table(_place(folder, path), filesystem=filesystem, schema=table.schema, columns=names)
+
+
+def stream_rows(
+    table: Table, paths: Collection[str], columns: Sequence[str], wanted: Callable[[pa.RecordBatch], pa.Array]
+) -> Iterator[pa.RecordBatch]:
+    """The wanted rows of some files, a few thousand at a time in memory. Raises OSError."""
+    filesystem, folder = file_system(table.uri)
+    places = [_place(folder, path) for path in sorted(paths)]
+    files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
+    # Not by a filter of the scan: it fails on `string_view`, which other tools write (see `read_file`).
+    for batch in files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD):
+        yield batch.filter(wanted(batch))
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The visible rows of a table. Raises ValueError if there is no table."""
     uri = _absolute(uri)
-    if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
+    if not DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     return _rows(uri, handle_of(uri), columns)
+
+
+def stream_table(
+    uri: str, columns: Sequence[str] | None = None
+) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """The schema of a table, and its visible rows, a few thousand at a time in memory.
+
+    Raises ValueError if there is no table; the rows raise OutputError where one of its files cannot be read.
+    """
+    uri = _absolute(uri)
+    if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
+        raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
+    rows = _dataset(uri, handle_of(uri))
+    names = list(columns) if columns else rows.schema.names
+    schema = pa.schema([rows.schema.field(name) for name in names])
+    return schema, _batches(uri, rows, names)
+
+
+def _batches(uri: str, rows: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from rows.to_batches(columns=columns, batch_size=STREAM_ROWS, **NO_READ_AHEAD)
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{uri} cannot be read: {plain(error)}") from error
 
 
 def open_table(table: Table) -> None:
@@ -171,9 +246,9 @@ def open_table(table: Table) -> None:
     Raises ValueError, OSError, DeltaError.
     """
     options = storage_options(table.uri)
-    if not DeltaTable.is_deltatable(table.uri, storage_options=options):
+    if not DeltaTable.is_deltatable(address(table.uri), storage_options=options):
         DeltaTable.create(
-            table.uri,
+            address(table.uri),
             schema=table.schema,
             mode="ignore",
             name=table.name,
@@ -243,23 +318,26 @@ def handle_of(uri: str) -> DeltaTable:
     """The table's newest version, through deltalake, which does not ask again where an answer breaks off."""
     for seconds in RETRY_SECONDS:
         try:
-            return DeltaTable(uri, storage_options=storage_options(uri))
+            return DeltaTable(address(uri), storage_options=storage_options(uri))
         except OSError:
             time.sleep(seconds)
-    return DeltaTable(uri, storage_options=storage_options(uri))
+    return DeltaTable(address(uri), storage_options=storage_options(uri))
 
 
 def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
+    return _dataset(uri, handle).to_table(columns=list(columns) if columns else None)
+
+
+def _dataset(uri: str, handle: DeltaTable) -> dataset.Dataset:
     """The rows of a table's version, through pyarrow's own file system.
 
     Through deltalake's (`to_pyarrow_table`, `to_pyarrow_dataset`), a third to a half of short processes
     end in an abort at their exit, with every row read: a thread of pyarrow's calls a Python that is gone.
     """
-    filesystem, folder = fs.FileSystem.from_uri(uri)
+    filesystem, folder = file_system(uri)
     paths = [_place(folder, name) for name in paths_of(handle)]
     schema = pa.schema(handle.schema().to_arrow())
-    rows = dataset.dataset(sorted(paths), schema=schema, format="parquet", filesystem=filesystem)
-    return rows.to_table(columns=list(columns) if columns else None)
+    return dataset.dataset(sorted(paths), schema=schema, format="parquet", filesystem=filesystem)
 
 
 def paths_of(handle: DeltaTable) -> set[str]:

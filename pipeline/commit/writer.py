@@ -2,20 +2,23 @@
 
 The writer gathers rows, which are small text, into files of a useful size: a file for each task would leave
 thousands. A document's rows become visible in an order in which its row in documents/ is never ahead of its
-answers and failures. First a stale row of documents/ leaves; then the new answers and failures come, and the
-stale ones go with the same commits; the new rows of documents/ come last.
+answers and failures, and neither is its merged row. First a stale row of documents/ leaves, and a stale
+merged row; then the new answers and failures come, and the stale ones go with the same commits; then the
+merged rows of documents that are done; the new rows of documents/ come last.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.commit.delta_log import ATTEMPTS, Change, FilesReplacedError
+from pipeline.commit.delta_log import Change, FilesReplacedError
 from pipeline.commit.lease import Lease
+from pipeline.commit.merged_rows import MergedRows, Opened
 from pipeline.commit.stale_rows import Renewed, StaleRows
-from pipeline.commit.tables import OutputError, Table, answers_of, plain, write_rows
+from pipeline.commit.tables import ATTEMPTS, DataFile, OutputError, Table, answers_of, plain, write_rows
 from pipeline.commit.uninterrupted import uninterrupted
 from pipeline.plan.rows import ANSWER, FAILURE, column_of
 from schemas.arrow import to_table
@@ -32,11 +35,14 @@ class Writer:
     what is not there.
     """
 
-    def __init__(self, tables: Mapping[str, Table], lease: Lease, stale_rows: StaleRows) -> None:
+    def __init__(
+        self, tables: Mapping[str, Table], lease: Lease, stale_rows: StaleRows, merged_rows: MergedRows
+    ) -> None:
         self.seconds = 0.0  # spent in writing and committing
         self._tables = tables
         self._lease = lease
         self._stale_rows = stale_rows
+        self._merged_rows = merged_rows
         self._results: list[pa.Table] = []
         self._documents: list[Document] = []
         self._last = time.monotonic()
@@ -61,9 +67,14 @@ class Writer:
     def commit(self) -> None:
         """Writes and commits the gathered rows. Raises OutputError."""
         assert self._whole, "a commit has failed"
+        with self._committing():
+            self._write()
+
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
         with uninterrupted():
             self._whole = False
-            self._write()
+            yield
             self._whole = True
 
     def _write(self) -> None:
@@ -71,23 +82,52 @@ class Writer:
         results, documents = self._results, self._documents
         self._results, self._documents = [], []  # from here on, each row is in one attempt to commit it
         renewed = _renewed(results, documents)
-        self._commit("documents", None, renewed)
+        for name in ("documents", *self._merged_rows.names):
+            self._commit(name, (), renewed)
+        done = pa.array([document.source_key for document in documents], pa.string())
         answers = [(table.name, ANSWER, ask) for ask, table in enumerate(answers_of(self._tables))]
         for name, kind, ask in [*answers, ("failures", FAILURE, None)]:
             mine = [result.filter(_of(result, kind, ask)) for result in results]
             rows = [result for result in mine if len(result)]
-            new = self._rows_of(name, column_of(kind, ask or 0), rows) if rows else None
-            self._commit(name, new, renewed)
+            new = [self._rows_of(name, column_of(kind, ask or 0), rows)] if rows else []
+            for file, part in zip(self._commit(name, new, renewed), new, strict=True):
+                waiting = part.filter(pc.invert(pc.is_in(part["source_key"], value_set=done)))
+                self._merged_rows.note(name, file.path, waiting)
+        opened = [Opened(*(getattr(document, name) for name in Opened._fields)) for document in documents]
+        for name in self._merged_rows.names:
+            self._merge(name, opened, results, renewed)
         if documents:
-            self._commit("documents", to_table(Document, documents), renewed)
+            self._commit("documents", [to_table(Document, documents)], renewed)
         self._last = time.monotonic()
         self.seconds += self._last - started
 
-    def _commit(self, name: str, rows: pa.Table | None, renewed: Mapping[str, Renewed]) -> None:
-        """One commit to a table: the new rows come, if there are any, and the old ones leave."""
+    def merge_done(self, unmerged: Mapping[str, pa.Table]) -> None:
+        """Merges documents that were done before their windows were merged. Raises OutputError."""
+        for name, documents in unmerged.items():
+            for batch in documents.to_batches(max_chunksize=COMMIT_ROWS):
+                rows = [Opened(**row) for row in batch.to_pylist()]
+                renewed = {row.source_key: Renewed(uri=row.uri, opened=True) for row in rows}
+                with self._committing():
+                    self._merge(name, rows, (), renewed)
+
+    def _merge(
+        self,
+        name: str,
+        documents: Sequence[Opened],
+        results: Sequence[pa.Table],
+        renewed: Mapping[str, Renewed],
+    ) -> None:
+        merged = self._merged_rows.rows(name, documents, results, self._lease.paths)
+        self._commit(name, merged, renewed)
+
+    def _commit(self, name: str, rows: Iterable[pa.Table], renewed: Mapping[str, Renewed]) -> list[DataFile]:
+        """One commit to a table: the new rows come, if there are any, and the old ones leave.
+
+        Returns the files of the new rows.
+        """
         table = self._tables[name]
         try:
-            written = [] if rows is None else [write_rows(table, rows)]
+            written = [write_rows(table, part) for part in rows]
             for _ in range(ATTEMPTS):
                 try:
                     taken = self._stale_rows.take(name, renewed, lambda: self._lease.paths(name))
@@ -97,7 +137,7 @@ class Writer:
                 except (FilesReplacedError, FileNotFoundError):  # another tool was at it: where are they now?
                     continue
                 self._stale_rows.settle(name, taken, written)
-                return
+                return written
         except (OSError, pa.ArrowException) as error:
             raise OutputError(f"{table.uri} cannot be written: {plain(error)}") from error
         raise OutputError(

@@ -82,7 +82,8 @@ def share_groups(drawn: Sequence[Row], claim: Claim) -> tuple[list[Row], list[Ro
 
 
 def _shared_question(row: Row, index: int, owner: str) -> Row:
-    names = ("source_key", "uri", "content_key", "page_first", "page_last", "pages_missing", "note")
+    names = ["source_key", "uri", "content_key", "page_first", "page_last"]
+    names += ["pages_missing", "note", "page_damaged"]
     return {name: row[name] for name in names} | {
         "owner": owner,
         "item_key": row["item_keys"][index],

@@ -100,6 +100,7 @@ class Resolver:
         if kind == FAILURE:
             message = owner["message"] if owner["shared_from"] else _as(owner)
             mine |= {"message": message, "failed_at": datetime.now(UTC)}
+            mine |= self._seen(sharer, owner) if owner["partial"] else {}
         elif sharer["prompt_key"] not in (None, owner["prompt_key"]):
             return self._lost(sharer)  # the owner's window was drawn again, and a page failed this time
         else:
@@ -107,19 +108,21 @@ class Resolver:
         return _result(kind, sharer["ask"], owner | mine)
 
     def _answer(self, sharer: Row, owner: Row) -> Row:
+        return self._seen(sharer, owner) | {
+            "content_key": sharer["content_key"],
+            "cached_tokens": owner["prompt_tokens"],  # of this row nothing was computed
+            "output_tokens": 0,
+            "answered_at": datetime.now(UTC),
+        }
+
+    def _seen(self, sharer: Row, owner: Row) -> Row:
         shift = sharer["page_first"] - owner["page_first"]
         seen = owner if sharer["prompt_key"] is None else sharer  # an item that was not drawn has no notes
-        return {
-            "content_key": sharer["content_key"],
-            "pages_missing": seen["pages_missing"],
-            "note": seen["note"],
+        return {name: seen[name] for name in ("pages_missing", "note", "page_damaged")} | {
             "fields": [
                 field | {"page": None if field["page"] is None else field["page"] + shift}
                 for field in owner["fields"]
             ],
-            "cached_tokens": owner["prompt_tokens"],  # of this row nothing was computed
-            "output_tokens": 0,
-            "answered_at": datetime.now(UTC),
         }
 
     def _lost(self, sharer: Row) -> Row:

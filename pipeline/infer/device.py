@@ -3,6 +3,9 @@
 Apart from `replica_config`, so that a Replica, whose ranks compute in other processes, does without torch.
 """
 
+import os
+from typing import Final
+
 import torch
 
 from model.checkpoint import default_dtype
@@ -18,8 +21,19 @@ _DTYPES = {
 }
 
 
+PRIMITIVES: Final = 48
+"""Pieces of code that oneDNN keeps. It makes one for each shape of a product, and the shapes follow from the
+page's: with its own bound of 1,024, a process grew by gigabytes over pages of many shapes."""
+
+
+def bound_primitives() -> None:
+    """Bounds what oneDNN keeps in this process, before it computes. A bound that a person has set stays."""
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(PRIMITIVES))
+
+
 def take_device(config: ReplicaConfig) -> tuple[torch.device, torch.dtype]:
     """This process's device, and the type in which the model is loaded there."""
+    bound_primitives()
     device = torch.device("cuda", 0) if config.gpus else torch.device("cpu")
     if not config.gpus:
         torch.set_num_threads(config.threads)  # Ray set OMP_NUM_THREADS to the CPUs that it reserved

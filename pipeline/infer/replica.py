@@ -148,7 +148,8 @@ def _images(pixels: NDArray[np.uint8], heights: list[int], widths: list[int]) ->
 
 def _completion_rows(row: Row, completions: Sequence[tuple[Completion, float | None]]) -> Iterator[Row]:
     """A row for each completion; one that was asked again comes with its temperature."""
-    names = ("source_key", "uri", "content_key", "page_first", "page_last", "pages_missing", "note")
+    names = ["source_key", "uri", "content_key", "page_first", "page_last"]
+    names += ["pages_missing", "note", "page_damaged"]
     origin: dict[str, Any] = {"kind": COMPLETION, **{name: row[name] for name in names}}
     columns = (row[name] for name in ("item_keys", "asks", "question_ids", "questions", "prompt_keys"))
     for *named, (completion, temperature) in zip(*columns, completions, strict=True):

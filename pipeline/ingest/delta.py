@@ -7,7 +7,7 @@ be read here: it is refused.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,15 @@ def storage_options(uri: str) -> dict[str, str] | None:
     """deltalake reads AWS_* from the environment like pyarrow does, but wants plain http allowed in words."""
     plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
     return {"AWS_ALLOW_HTTP": "true"} if plain_http and uri.startswith("s3://") else None
+
+
+def address(uri: str) -> str:
+    """A table's address for deltalake, which takes a path as it is, and one on S3 as a URL with escapes.
+
+    Example: s3://bucket/out dir#1 is s3://bucket/out%20dir%231
+    """
+    scheme, separator, place = uri.partition("://")
+    return f"{scheme}://{quote(place)}" if separator and scheme == "s3" else uri
 
 
 def visible(found: Sequence[Entry], files: Sequence[Entry], folder: str | None) -> list[DataFile]:
@@ -105,7 +114,7 @@ def _root(folder: str, listed: set[str], known: dict[str, str | None]) -> str | 
 def _snapshot(root: str) -> dict[str, NDArray[np.bool_] | None]:
     """The files of a table's newest version, and the rows of each that are kept. Raises ValueError."""
     try:
-        table = DeltaTable(root, storage_options=storage_options(root))
+        table = DeltaTable(address(root), storage_options=storage_options(root))
         mapping = table.metadata().configuration.get("delta.columnMapping.mode", "none")
         if mapping != "none":
             raise ValueError(

@@ -1,6 +1,7 @@
 """The kinds of file that are documents, told by their first bytes; and the errors of those that fail."""
 
 import dataclasses
+import re
 from typing import Final
 
 PDF: Final = "application/pdf"
@@ -84,16 +85,48 @@ class PageError(DocumentError):
     """One page that cannot be drawn; the document's other pages may be good."""
 
 
+# Sizes of the header behind a BMP file's own, by version: two letters alone would make images of other files.
+_BMP_HEADERS: Final = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
+_NO_TEXT: Final = re.compile(rb"[\x00-\x07\x0e-\x1f\x7f]")  # control characters that no text has; ESC is one
+_PDF_OBJECT: Final = re.compile(rb"\s*\d+\s+\d+\s+obj\b")
+
+
 def sniff(data: bytes) -> str | None:
     """The media type of a document by its first SNIFFED_BYTES, or None if it is not supported."""
-    brands = _brands(data)
-    for media_type, kind in IMAGES.items():
-        if data.startswith(kind.starts) and (media_type != "image/webp" or data[8:12] == b"WEBP"):
-            return media_type
-        if not kind.brands.isdisjoint(brands):
-            return media_type
-    # Readers of PDF allow rubbish before the header (PDF 1.7, appendix H.3, note 13).
-    return PDF if b"%PDF-" in data[:SNIFFED_BYTES] else None
+    start = data[:SNIFFED_BYTES]
+    if _NO_TEXT.search(start):  # as every image has
+        brands = _brands(start)
+        for media_type, kind in IMAGES.items():
+            if start.startswith(kind.starts) and _is_whole(media_type, start):
+                return media_type
+            if not kind.brands.isdisjoint(brands):
+                return media_type
+    return PDF if _is_pdf(start) else None
+
+
+def _is_whole(media_type: str, start: bytes) -> bool:
+    """Whether a file goes on as the formats do whose first bytes alone say little."""
+    if media_type == "image/webp":
+        return start[8:12] == b"WEBP"
+    return media_type != "image/bmp" or int.from_bytes(start[14:18], "little") in _BMP_HEADERS
+
+
+def _is_pdf(start: bytes) -> bool:
+    """Readers of PDF allow rubbish before the header: PDF 1.7, appendix H.3, note 13.
+
+    Text about PDF is none: behind words, the first line that is no comment must begin an object.
+    """
+    rubbish, header, rest = start.partition(b"%PDF-")
+    if not header:
+        return False
+    if _NO_TEXT.search(rubbish) or not rubbish.strip(b"\xef\xbb\xbf \t\r\n\f\v"):
+        return True
+    lines = rest.replace(b"\r", b"\n").split(b"\n")[1:]
+    is_cut = len(start) == SNIFFED_BYTES
+    for line in lines[: -1 if is_cut else None]:
+        if line.strip() and not line.lstrip().startswith(b"%"):
+            return bool(_PDF_OBJECT.match(line))
+    return is_cut
 
 
 def describe(data: bytes) -> str:

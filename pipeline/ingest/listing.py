@@ -11,7 +11,7 @@ import hashlib
 import logging
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import PurePosixPath
@@ -38,6 +38,7 @@ SOURCES: Final = pa.schema(
         ("row_group", pa.int64()),
         ("row", pa.int64()),  # in its row group
         ("password_column", pa.string()),  # of `parquet`: the password itself never travels
+        ("refused", pa.string()),  # why no row of this file of a Parquet dataset can be read
         ("answered", pa.list_(pa.string())),  # keys of its items that have a row already: see `resume`
         ("failed", pa.list_(pa.string())),
     ]
@@ -98,6 +99,8 @@ def _list(given: str, columns: Columns | None) -> pa.Table:
     """The documents of one input. Raises ValueError."""
     try:
         found = storage.find(given)
+        for why, names in found.skipped.items():
+            _log.warning("%s: skipped %s: %d, such as %s", given, why, len(names), min(names))
         return _parquet_rows(given, found, columns) if columns else _files(_documents(given, found))
     except OSError as error:
         raise ValueError(f"input {storage.explain(given, error)}") from error
@@ -147,19 +150,36 @@ def _documents(given: str, found: Found) -> Sequence[Entry]:
     others = [file for file in found.entries if _suffix(file) not in SUFFIXES]
     # On S3 each look at a file is a request: only names that say nothing are worth one.
     unclear = [file for file in others if not (file.uri.startswith("s3://") and _suffix(file))]
-    with ThreadPoolExecutor(16) as threads:
-        starts = threads.map(_start, unclear)
-        documents += [file for file, start in zip(unclear, starts, strict=True) if sniff(start)]
-    skipped = Counter(map(_suffix, others)) - Counter(map(_suffix, documents))
-    kinds = ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common(5))
+    documents += _starting(unclear, lambda start: sniff(start) is not None)
+    skipped = _skipped(found.entries, documents)
     if not documents:
-        hint = ": for Parquet, name the column with --column" if ".parquet" in skipped else ""
-        raise ValueError(
-            f"input {given} holds no PDF and no image{f', only {kinds}' if kinds else ': it is empty'}{hint}"
-        )
-    if skipped:
-        _log.warning("%s: skipped %d files that are no documents: %s", given, skipped.total(), kinds)
+        hint = ": for Parquet, name the column with --column" if parquet.SUFFIXES & skipped.keys() else ""
+        kinds = f", only {_shown(skipped)}" if skipped else ": it is empty"
+        raise ValueError(f"input {given} holds no PDF and no image{kinds}{hint}")
+    _log_skipped(given, skipped, "no documents")
     return sorted(documents)
+
+
+def _starting(files: Sequence[Entry], is_wanted: Callable[[bytes], bool]) -> list[Entry]:
+    """Those of the files whose first bytes are wanted."""
+    with ThreadPoolExecutor(16) as threads:
+        return [
+            file for file, start in zip(files, threads.map(_start, files), strict=True) if is_wanted(start)
+        ]
+
+
+def _skipped(files: Sequence[Entry], taken: Sequence[Entry]) -> Counter[str]:
+    """How many of the files were not taken, by suffix."""
+    return Counter(map(_suffix, files)) - Counter(map(_suffix, taken))
+
+
+def _log_skipped(given: str, skipped: Counter[str], what: str) -> None:
+    if skipped:
+        _log.warning("%s: skipped %d files that are %s: %s", given, skipped.total(), what, _shown(skipped))
+
+
+def _shown(skipped: Counter[str]) -> str:
+    return ", ".join(f"{count} {suffix or 'without a suffix'}" for suffix, count in skipped.most_common(5))
 
 
 def _suffix(file: Entry) -> str:
@@ -178,11 +198,25 @@ def _start(file: Entry) -> bytes:
 
 
 def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
-    tables = [
-        delta.kept_rows(_group_rows(file.entry, group, columns), file, group.first_row)
-        for file in delta.visible(found.entries, _parquet_files(given, found), found.folder)
-        for group in parquet.row_groups(file.entry.uri, columns)
-    ]
+    tables: list[pa.Table] = []
+    refused: dict[Entry, str] = {}
+    for file in delta.visible(found.entries, _parquet_files(given, found), found.folder):
+        try:
+            groups = parquet.row_groups(file.entry.uri, columns)
+        except OSError as error:
+            refused[file.entry] = storage.explain(file.entry.uri, error)
+            continue
+        except (ValueError, pa.ArrowException) as error:
+            refused[file.entry] = " ".join(str(error).split())
+            continue
+        tables += [
+            delta.kept_rows(_group_rows(file.entry, group, columns), file, group.first_row)
+            for group in groups
+        ]
+    if refused and not tables:  # it is none of them in particular: a column may be mistyped
+        raise ValueError(next(iter(refused.values())))
+    if refused:
+        tables.append(_refused_files(given, refused, columns))
     table = pa.concat_tables(tables) if tables else SOURCES.empty_table()
     if not len(table):
         raise ValueError(f"input {given} is Parquet without rows")
@@ -194,6 +228,21 @@ def _parquet_rows(given: str, found: Found, columns: Columns) -> pa.Table:
     return table
 
 
+def _refused_files(given: str, refused: Mapping[Entry, str], columns: Columns) -> pa.Table:
+    """A document for each file of a dataset that cannot be read, to fail: nobody knows its rows."""
+    example = next(iter(refused.values()))
+    _log.warning("%s: %d Parquet files cannot be read, and fail: %s", given, len(refused), example)
+    uris = [file.uri for file in refused]
+    return _table(
+        uri=uris,
+        source_key=[_key(_file_key(file), columns.document) for file in refused],
+        location=uris,
+        column=[columns.document] * len(uris),
+        parquet=uris,
+        refused=list(refused.values()),
+    )
+
+
 def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
     """The Parquet files of an input, but for those whose names say that they are no data."""
     if found.folder is None:
@@ -201,14 +250,14 @@ def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
         if not parquet.is_parquet(file.uri):
             raise ValueError(f"{given} is not a Parquet file, and --column is for Parquet only")
         return found.entries
-    files = [
-        file
-        for file in found.entries
-        if _suffix(file) in (".parquet", ".pq") and not NO_DATA.search(file.uri.removeprefix(found.folder))
-    ]
+    data = [file for file in found.entries if not NO_DATA.search(file.uri.removeprefix(found.folder))]
+    files = [file for file in data if _suffix(file) in parquet.SUFFIXES]
+    unclear = [file for file in data if not _suffix(file)]  # Hive writes names such as 000000_0
+    files += _starting(unclear, lambda start: start.startswith(parquet.MAGIC))
     if not files:
         raise ValueError(f"input {given} holds no .parquet file, and --column is for Parquet only")
-    return files
+    _log_skipped(given, _skipped(data, files), "no Parquet")
+    return sorted(files)
 
 
 def _group_rows(file: Entry, group: parquet.RowGroup, columns: Columns) -> pa.Table:

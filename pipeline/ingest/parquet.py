@@ -18,6 +18,7 @@ from pipeline.ingest import storage
 from pipeline.ingest.data_uris import is_data_uri
 
 MAGIC: Final = b"PAR1"
+SUFFIXES: Final = frozenset({".parquet", ".parq", ".pq", ".pqt"})
 DATA: Final = "data:"
 _BATCH_ROWS: Final = 8  # decoded at once: documents may have megabytes
 

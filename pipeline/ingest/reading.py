@@ -33,6 +33,7 @@ def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
     and in one process: see `listing.split`.
     """
     uri, location = source["uri"], source["location"]
+    _check_listed(source)
     with _explained(uri):
         if location is None:
             data = None
@@ -50,6 +51,7 @@ def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
 def read_conversation(source: Mapping[str, Any]) -> bytes:
     """The conversation of a row of SOURCES, as `messages.to_json` has it. Raises DocumentError: as above."""
     uri, folder = source["uri"], source["location"].rpartition("/")[0]
+    _check_listed(source)
     with _explained(uri):
         value = _read_row(source["location"], source["column"], source["row_group"], source["row"])
     if value is None:
@@ -97,7 +99,13 @@ def _explained(uri: str) -> Iterator[None]:
             error.filename = None  # it may be no UTF-8, or as long as the row made it: tables name the uri
         raise DocumentError("unreadable", storage.explain(uri, error)) from error
     except (ValueError, pa.ArrowException) as error:  # no such scheme; a damaged Parquet file
-        raise DocumentError("unreadable", f"{uri} cannot be read: {error}") from error
+        raise DocumentError("unreadable", f"{uri} cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _check_listed(source: Mapping[str, Any]) -> None:
+    """Raises DocumentError for a Parquet file that could not be read when its rows were to be listed."""
+    if source["refused"] is not None:
+        raise DocumentError("unreadable", source["refused"])
 
 
 def _check_size(uri: str, size: int) -> None:

@@ -5,13 +5,12 @@ for each file behind it, sorted by uri, and open files. S3 is pyarrow's, which o
 AWS_ENDPOINT_URL. An input behind which there is nothing is a ValueError of one sentence.
 """
 
-import errno
 import glob
 import os
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
+
+from pipeline.ingest.walk import Walk, matching, walk_of
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -36,10 +37,12 @@ class Found:
 
     entries: list[Entry]
     folder: str | None
+    skipped: Mapping[str, set[str]] = field(default_factory=dict)
+    """Names in folders that were left out, by why: see `walk`."""
 
 
 def find(given: str) -> Found:
-    """The files behind an input. Hidden files in folders are left out. Raises ValueError, and OSError."""
+    """The files behind an input. Hidden names are left out. Raises ValueError, and OSError."""
     scheme, separator, _ = given.partition("://")
     if not given:
         raise ValueError("an input is empty: give a path, a glob or s3://bucket/prefix")
@@ -88,6 +91,18 @@ def open_file(uri: str) -> int:
     return file
 
 
+def file_system(uri: str) -> tuple[pafs.FileSystem, str]:
+    """pyarrow's file system for an absolute path or an address, and the path in it.
+
+    Raises ValueError, and OSError: see `explain`.
+    """
+    if not uri.startswith("s3://"):
+        system, path = pafs.FileSystem.from_uri(uri)
+        return system, path
+    # Only the bucket is parsed as a URI, so that a key may hold any character.
+    return pafs.FileSystem.from_uri(f"s3://{check_bucket(uri)}")[0], uri.removeprefix("s3://").rstrip("/")
+
+
 def is_folder(uri: str) -> bool:
     """Whether there is a folder, or on S3 an object below this prefix. Raises ValueError, and OSError.
 
@@ -113,7 +128,7 @@ def read_start(uri: str, size: int) -> bytes:
 
 def explain(uri: str, error: OSError) -> str:
     """One sentence on why a file or folder cannot be read, with a remedy."""
-    text = str(error)
+    text = " ".join(str(error).split())
     if error.errno is not None:
         return f"{error.filename or uri} cannot be read: {os.strerror(error.errno)}"
     code = re.search(r"AWS Error ([A-Z_]+)", text)
@@ -127,7 +142,7 @@ def explain(uri: str, error: OSError) -> str:
     if code[1] == "NETWORK_CONNECTION":
         where = os.environ.get("AWS_ENDPOINT_URL") or "AWS; for another S3 set AWS_ENDPOINT_URL"
         return f"{uri}: S3 cannot be reached at {where}"
-    return f"{uri}: S3 answered {' '.join(text.split())}"
+    return f"{uri}: S3 answered {text}"
 
 
 _REFUSALS = {
@@ -153,48 +168,26 @@ def fixed_folder(pattern: str) -> str:
 def _find_locally(given: str) -> Found:
     path = typed_path(given)
     if os.path.isdir(path):
-        return Found(entries=sorted(_walk(path)), folder=path)
+        return _found(walk_of(path), path)
     if os.path.isfile(path):
-        return Found(entries=list(_entry(path)), folder=None)
+        return _found(walk_of(path), None)
     if os.path.exists(path):
         raise ValueError(f"input {given} is neither a file nor a folder")
     if not glob.has_magic(given):
         raise ValueError(f"input {given}: there is no such file or folder")
-    matches = glob.glob(path, recursive=True)
-    if not matches:
+    folder = fixed_folder(path)
+    matched = matching(path, folder or "/")
+    if matched is None:
         raise ValueError(f"input {given} matches no file")
-    # A set, since ** finds a folder and the files in it.
-    return Found(
-        entries=sorted({entry for match in matches for entry in _walk(match)}), folder=fixed_folder(path)
+    return _found(matched, folder)
+
+
+def _found(walk: Walk, folder: str | None) -> Found:
+    files = (
+        Entry(uri=_local_uri(path), size=status.st_size, version=str(status.st_mtime_ns))
+        for path, status in walk.files.items()
     )
-
-
-def _walk(path: str) -> Iterator[Entry]:
-    """A file itself, or the files in a folder and its folders; links to folders are not followed."""
-    if not os.path.isdir(path):
-        yield from _entry(path)
-        return
-
-    def refuse(error: OSError) -> None:
-        raise error
-
-    for folder, folders, names in os.walk(path, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if not name.startswith("."):
-                yield from _entry(os.path.join(folder, name))
-
-
-def _entry(path: str) -> Iterator[Entry]:
-    """The file as an entry; nothing for a link that leads nowhere, a pipe or a device."""
-    try:
-        status = os.stat(path)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
-            return
-        raise
-    if stat.S_ISREG(status.st_mode):
-        yield Entry(uri=_local_uri(path), size=status.st_size, version=str(status.st_mtime_ns))
+    return Found(entries=sorted(files), folder=folder, skipped=walk.skipped)
 
 
 def _local_uri(path: str) -> str:
@@ -238,8 +231,7 @@ def check_bucket(uri: str) -> str:
 
 @cache  # on AWS, each call asks for the bucket's region
 def _bucket(bucket: str) -> pafs.FileSystem:
-    # Only the bucket is parsed as a URI, so that a key may hold any character.
-    return pafs.FileSystem.from_uri(f"s3://{bucket}")[0]
+    return file_system(f"s3://{bucket}")[0]
 
 
 def _find_on_s3(given: str) -> Found:

@@ -9,24 +9,26 @@ failure `truncated` or `repetition`: half a page must not pass for a page. The f
 
 A target's answer is one JSON object of the target's fields. White space and one ```json fence around it are
 dropped; other text beside it is an error. Every field may be null in the JSON, but null in a field that
-cannot be null is the failure `missing_field`: nothing is repaired, filled in or guessed. One that the token
-limit cut is the failure `truncated`, unless the object was complete. A target's text was decoded under its
-JSON schema (`model.text.grammar`): `invalid_json` and `invalid_value` come of validators and constraints that
-JSON Schema does not know.
+cannot be null is the failure `missing_field`: nothing is repaired, filled in or guessed. The failure keeps
+the fields that are there, for the answer of the whole document (`merge`). One that the token limit cut is the
+failure `truncated`, unless the object was complete. A target's text was decoded under its JSON schema
+(`model.text.grammar`): `invalid_json` and `invalid_value` come of validators and constraints that JSON Schema
+does not know.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any, TypeVar
+from functools import cache
+from typing import Annotated, Any, Optional, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError, create_model
 
 from model.text.tokenizer import Tokenizer
 from pipeline.parse.confidence import confidences
 from pipeline.parse.json_spans import InvalidJson, Leaf, parse
 from pipeline.plan.plan import MARKDOWN, Plan
-from schemas.arrow import check_json, to_row
+from schemas.arrow import check_json, json_text, to_row
 from schemas.rows import Answer, Failure, FieldConfidence, Stage, answer_row
 
 FENCE = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL)
@@ -37,6 +39,7 @@ CUT_SHORT = {"length": "truncated", "repetition": "repetition", "grammar": "gram
 ENGINE_ERROR = re.compile(r"([A-Z]\w*Error): (.*)", re.DOTALL)  # "ValueError: ..."
 NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]*)?")
 MAX_ERRORS = 5  # named in one message
+RAW_TEXT = "the raw text has what there is of it"
 
 Target = TypeVar("Target", bound=BaseModel)
 
@@ -44,10 +47,12 @@ Target = TypeVar("Target", bound=BaseModel)
 class AnswerError(ValueError):
     """The text is no answer. `reason` is the word to count by."""
 
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(reason, message)  # both, so that it can be pickled
+    def __init__(self, reason: str, message: str, partial: str | None = None) -> None:
+        super().__init__(reason, message, partial)  # all, so that it can be pickled
         self.reason = reason
         self.message = message
+        self.partial = partial
+        """Of `missing_field`: the fields that are there, as JSON, if each of them is valid."""
 
     def __str__(self) -> str:
         return self.message
@@ -65,8 +70,8 @@ def read_markdown(raw_text: str, finish_reason: str) -> tuple[int, int]:
     """Where a page's transcription stands in the text. Raises AnswerError `truncated` or `repetition`."""
     if finish_reason in CUT_SHORT:
         reason = CUT_SHORT[finish_reason]
-        what = "went round in a loop" if reason == "repetition" else "was cut by the token limit"
-        raise AnswerError(reason, f"the transcription {what}; the raw text has what there is of it")
+        what = "went round in a loop" if reason == "repetition" else "was cut"
+        raise AnswerError(reason, f"the transcription {what}; {RAW_TEXT}")
     fence = MARKDOWN_FENCE.fullmatch(raw_text)
     start, end = fence.span(1) if fence else (0, len(raw_text))
     if not raw_text[start:end].strip():
@@ -84,13 +89,35 @@ def read_target(target: type[Target], raw_text: str) -> Target:
         found = target.model_validate(value, strict=False, extra="forbid")  # JSON has no dates
         _check_days(value, to_row(found), "")
     except ValidationError as error:
-        raise _explain(error) from error
+        raise _explain(error, lambda: read_part(target, value)) from error
     except ValueError as error:
         raise AnswerError("invalid_value", str(error)) from error
     except Exception as error:
         # A user's validators run here: an error of theirs, of any kind, costs one item, not the run.
         raise AnswerError("invalid_value", f"{type(error).__name__}: {error}") from error
     return found
+
+
+def read_part(target: type[BaseModel], value: Mapping[str, Any]) -> str | None:
+    """The fields that are there, as JSON. None: without the others, the target's validators refuse them."""
+    there = {name: item for name, item in value.items() if item is not None}
+    try:
+        found = to_row(_optional(target).model_validate(there, strict=False, extra="forbid"))
+        _check_days(there, found, "")
+    except Exception:  # as in `read_target`
+        return None
+    return json_text({name: item for name, item in found.items() if item is not None})
+
+
+@cache
+def _optional(target: type[BaseModel]) -> type[BaseModel]:
+    """The target, its validators included, of which every field may be absent."""
+    fields: dict[str, Any] = {}
+    for name, info in target.model_fields.items():
+        annotation: Any = Optional[info.annotation]  # noqa: UP045 - a text as annotation has no |
+        constrained = Annotated[(annotation, *info.metadata)] if info.metadata else annotation
+        fields[name] = (constrained, Field(default=None, alias=info.alias))
+    return create_model(f"{target.__name__}Part", __base__=target, **fields)
 
 
 def value_spans(raw_text: str) -> list[Leaf]:
@@ -132,22 +159,23 @@ def read_completion(
         else:
             answer = read_answer(text)
     except AnswerError as error:
-        reason = error.reason
+        reason, message = error.reason, row["error"] or str(error)
         if reason == "invalid_json":
             reason = CUT_SHORT.get(row["finish_reason"], reason)
-        return _failure(row, plan, "parse", reason, row["error"] or str(error), raw_text)
-    spans = [(leaf.start, leaf.end) for leaf in leaves]
-    whole, *each = confidences([body, *spans], row["token_ids"], row["logprobs"], tokenizer)
+        if reason == "truncated":
+            message = (
+                f"{len(row['token_ids']):,} tokens did not hold the whole (--max-new-tokens); {RAW_TEXT}"
+            )
+        failure = _failure(row, plan, "parse", reason, message, raw_text)
+        return failure if error.partial is None else _with_part(failure, error.partial, row, tokenizer)
+    (whole,) = confidences([body], row["token_ids"], row["logprobs"], tokenizer)
     checked = Answer.model_validate(
         {
             **_item(row, plan),
             "answer": "",
             "raw_text": raw_text,
             "confidence": whole,
-            "fields": [
-                FieldConfidence(path=leaf.path, confidence=confidence)
-                for leaf, confidence in zip(leaves, each, strict=True)
-            ],
+            "fields": _confidences(leaves, row, tokenizer),
             "finish_reason": row["finish_reason"],
             "prompt_tokens": row["prompt_tokens"],
             "cached_tokens": row["cached_tokens"],
@@ -156,11 +184,23 @@ def read_completion(
             "answered_at": datetime.now(UTC),
             "pages_missing": row["pages_missing"],
             "note": row["note"],
+            "page_damaged": row["page_damaged"],
             "prompt_key": row["prompt_key"],
         }
     )
     # Without a second look at the answer, which would run the target's validators in this process.
     return answer_row(target).model_construct(**dict(checked) | {"answer": answer})
+
+
+def _confidences(
+    leaves: Sequence[Leaf], row: Mapping[str, Any], tokenizer: Tokenizer
+) -> list[FieldConfidence]:
+    spans = [(leaf.start, leaf.end) for leaf in leaves]
+    found = confidences(spans, row["token_ids"], row["logprobs"], tokenizer)
+    return [
+        FieldConfidence(path=leaf.path, confidence=confidence)
+        for leaf, confidence in zip(leaves, found, strict=True)
+    ]
 
 
 def _item(row: Mapping[str, Any], plan: Plan) -> dict[str, Any]:
@@ -181,6 +221,13 @@ def _failure(
         raw_text=raw_text,
         failed_at=datetime.now(UTC),
     )
+
+
+def _with_part(failure: Failure, partial: str, row: Mapping[str, Any], tokenizer: Tokenizer) -> Failure:
+    assert failure.raw_text is not None, failure
+    fields = _confidences(value_spans(failure.raw_text), row, tokenizer)
+    seen = {name: row[name] for name in ("pages_missing", "note", "page_damaged")}
+    return failure.model_copy(update={"partial": partial, "fields": fields} | seen)
 
 
 def _body(raw_text: str) -> tuple[int, int]:
@@ -215,7 +262,7 @@ def _check_days(value: Any, found: Any, path: str) -> None:
         raise ValueError(f"{path}: {value!r} is not a date, as 2026-01-02 is")
 
 
-def _explain(error: ValidationError) -> AnswerError:
+def _explain(error: ValidationError, part: Callable[[], str | None]) -> AnswerError:
     details = error.errors(include_url=False, include_context=False)
     missing = [detail["type"] == "missing" or detail["input"] is None for detail in details]
     what = [
@@ -223,9 +270,11 @@ def _explain(error: ValidationError) -> AnswerError:
         for detail, gone in zip(details, missing, strict=True)
     ]
     more = [f"and {len(what) - MAX_ERRORS} more"] if len(what) > MAX_ERRORS else []
-    return AnswerError(
-        "missing_field" if all(missing) else "invalid_value", "; ".join(what[:MAX_ERRORS] + more)
-    )
+    message = "; ".join(what[:MAX_ERRORS] + more)
+    if not all(missing):
+        return AnswerError("invalid_value", message)
+    whole = all(len(detail["loc"]) == 1 for detail in details)  # each field that is there lacks nothing
+    return AnswerError("missing_field", message, part() if whole else None)
 
 
 def _path(location: tuple[int | str, ...]) -> str:

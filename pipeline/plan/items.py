@@ -49,8 +49,7 @@ def windows(plan: Plan, uri: str, page_count: int) -> list[Window]:
     """The prompts of a document in the order of their pages. One of which nothing is asked is left out."""
     found: dict[tuple[int, int], list[Asked]] = {}
     for one in asked_of(plan, uri):
-        size = 1 if one.ask.scope == "page" else plan.max_pages
-        for pages in _cut(plan, page_count, size):
+        for pages in windows_of(plan, one.ask, page_count):
             found.setdefault(pages, []).extend(_about([one], *pages))
     return [
         Window(first=pages[0], last=pages[1], asked=tuple(found[pages]))
@@ -59,7 +58,9 @@ def windows(plan: Plan, uri: str, page_count: int) -> list[Window]:
     ]
 
 
-def _cut(plan: Plan, page_count: int, size: int) -> Iterator[tuple[int, int]]:
+def windows_of(plan: Plan, ask: Ask, page_count: int) -> Iterator[tuple[int, int]]:
+    """The first and the last page of each window into which an ask's scope cuts a document."""
+    size = 1 if ask.scope == "page" else plan.max_pages
     start, end = plan.pages
     end = min(end or page_count, page_count)
     return ((first, min(first + size - 1, end)) for first in range(start, end + 1, size))

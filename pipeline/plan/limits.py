@@ -18,17 +18,28 @@ class Limits:
     """Memory of the process that opens a document and draws its pages."""
     document_pages: int = 20_000
     """A PDF can claim any number of pages, and each would be an item."""
+    document_seconds: float = 21_600
+    """Of computing, for all pages of a document together; a second for each of 20,000, and some more."""
+    sandbox_required: bool = False
+    """Whether a machine that lacks a part of the confinement is refused, or does with the others."""
 
     @property
     def memory_exceeded(self) -> str:
         """The end of a sentence about a page that went beyond its memory."""
         return f"took more than {self.page_bytes // MIB} MiB (--page-memory)"
 
+    @property
+    def document_exceeded(self) -> str:
+        """The end of a sentence about a document that took too long."""
+        return f"{self.document_seconds:g} s (--document-timeout)"
+
     def __post_init__(self) -> None:
-        if not 0 < self.page_seconds <= MOST_SECONDS:
-            raise ValueError(
-                f"--page-timeout {self.page_seconds:g}: it must be above 0, {MOST_SECONDS} (a day) at most"
-            )
+        for flag, seconds in (
+            ("--page-timeout", self.page_seconds),
+            ("--document-timeout", self.document_seconds),
+        ):
+            if not 0 < seconds <= MOST_SECONDS:
+                raise ValueError(f"{flag} {seconds:g}: it must be above 0, {MOST_SECONDS} (a day) at most")
         if self.page_bytes < LEAST_BYTES:
             raise ValueError(
                 f"--page-memory {self.page_bytes // MIB}: it must be at least {LEAST_BYTES // MIB} MiB"

@@ -59,6 +59,8 @@ class Ask:
     """Texts at which an answer ends."""
     keep_headers: bool = False
     """Of a transcription: with the page's header, footer and number."""
+    merge: bool = False
+    """Of a target: whether the answers about a document's windows become one of the document."""
     loop_temperatures: tuple[float, ...] = ()
     """An answer that goes round in a loop is asked again at these temperatures, one after the other."""
 

@@ -130,6 +130,33 @@ def chat(turns: Sequence[Turn], pictures: Sequence[ImagePlaceholder], system: st
     return [*first, *said]
 
 
+def check_length(ask: Ask, tokenizer: Tokenizer, context: int) -> None:
+    """ValueError for a prompt that cannot fit into a context of so many tokens, whatever the page."""
+    for question in ask.questions:
+        empty = chat((), (), ask.system) if ask.style == "messages" else conversation(ask, question, ())
+        texts = [part.text for message in empty for part in message.parts if isinstance(part, Text)]
+        if sum(len(text.encode()) for text in texts) < context // 2 - ask.max_new_tokens:
+            continue  # a token is a byte at least, so that next to no prompt needs to be counted
+        tokens = len(tokenizer.encode_conversation(empty))
+        if tokens + ask.max_new_tokens > context:
+            raise ValueError(
+                f"{_named(ask, question)}: it has {tokens:,} tokens without a page, the answer may have "
+                f"{ask.max_new_tokens:,} (--max-new-tokens), and the model's context holds {context:,}: ask "
+                "in fewer words, or lower --max-new-tokens"
+            )
+
+
+def _named(ask: Ask, question: Question) -> str:
+    """What is asked, as the person gave it."""
+    if ask.style == "messages":
+        return "--system" if ask.system else "--max-new-tokens"
+    with_system = " with --system" if ask.system else ""
+    if ask.target is not None:
+        return f"--target {ask.label}{with_system}"
+    start = question.text[:40]
+    return f"the question {start!r}{'...' if len(question.text) > len(start) else ''}{with_system}"
+
+
 def _request(ask: Ask, question: Question) -> str:
     if ask.target == MARKDOWN:
         return markdown_prompt(keep_headers=ask.keep_headers)

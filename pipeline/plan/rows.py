@@ -58,6 +58,7 @@ SHARED_ITEM = pa.struct(
         ("question", pa.string()),
         ("pages_missing", pa.list_(pa.int64())),
         ("note", pa.string()),
+        ("page_damaged", pa.bool_()),
     ]
 )
 TABLE_ROWS = 16  # a stage hands over so many rows at a time,
@@ -82,7 +83,11 @@ _EVERYWHERE = [
     *((name, pa.float64()) for name in SECONDS),
 ]
 
-_WINDOW = [("pages_missing", pa.list_(pa.int64())), ("note", pa.string())]  # as in schemas.rows.Answer
+_WINDOW = [  # as in schemas.rows.Answer
+    ("pages_missing", pa.list_(pa.int64())),
+    ("note", pa.string()),
+    ("page_damaged", pa.bool_()),
+]
 
 RANGES = pa.schema(
     [

@@ -1,11 +1,12 @@
-"""Image files become RGB pixels: every frame of a TIFF is a page, of the other formats the first frame.
+"""Image files become RGB pixels: every page of a TIFF, of the other formats the first frame.
 
-In: the bytes of an image whose kind is known. Out: Pillow's RGB images, upright as EXIF says, at their own
-size up to MAX_TRAVEL_SIDE: the model's resize happens in float32, later. Refused: images of too many pixels,
-told from the header, before anything is decoded.
+In: the bytes of an image whose kind is known. Out: Pillow's RGB images, upright as EXIF says and with square
+pixels, at their own size up to MAX_TRAVEL_SIDE: the model's resize happens in float32, later. Refused: images
+of too many pixels, told from the header, before anything is decoded.
 """
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -13,12 +14,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from pipeline.ingest.file_types import IMAGES, MAX_TRAVEL_SIDE, DocumentError, PageError
+from pipeline.rasterize import tiff_frames
+from pipeline.rasterize.colours import to_rgb
 
 MAX_PIXELS: Final = 2**27  # 134 megapixels, 512 MiB as RGBA; an A3 page at 800 dpi has 123
+SQUARE: Final = 1.05  # the sides of a pixel that is drawn as it is: a fine fax has 204 x 196 dpi
+MAX_STRETCH: Final = 4.0  # a resolution that differs more is wrong
+
+ORIENTATION: Final = 274  # EXIF's and TIFF's tag, 1 where the image is upright
+TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS: Final = (5, 6, 7, 8)
 
 # The errors that Pillow and its decoders raise on damaged or hostile bytes.
 _DAMAGED: Final = (
@@ -33,84 +49,121 @@ _DAMAGED: Final = (
     EOFError,
     struct.error,
     zlib.error,
+    Image.DecompressionBombError,
+)
+# Pillow's words where a file is whole, and of a kind that it does not know.
+UNSUPPORTED: Final = re.compile(
+    r"unknown pixel mode|unknown compression|not yet supported|Unsupported BMP|cannot handle \d+-(bit|layer)"
 )
 
 
-def count_pages(data: bytes, name: str, media_type: str) -> int:
-    """The number of pages of an image file. Raises DocumentError: damaged, too_many_pixels, memory."""
-    with _quiet():
-        try:
-            image = _open(data, media_type)
-        except Image.DecompressionBombError as error:
-            raise DocumentError("too_many_pixels", f"{name} is too large: {error}") from error
-        except MemoryError as error:
-            raise DocumentError("memory", f"{name} needs more memory than it may take") from error
-        except UnidentifiedImageError as error:  # its own words are the address of our buffer
-            raise DocumentError("damaged", f"{name} starts like {media_type}, then is damaged") from error
-        except _DAMAGED as error:
-            raise DocumentError("damaged", f"{name} cannot be opened as {media_type}: {error}") from error
-        # Only a TIFF's frames are pages; others are animation or, in a phone's JPEG, the gain map.
-        return _count_frames(image) if media_type == "image/tiff" else 1
+def find_pages(data: bytes, name: str, media_type: str) -> list[int]:
+    """The places of an image file's pages in it: those of a TIFF's directories, for others 0.
+
+    Raises DocumentError: damaged, unsupported_type, memory.
+    """
+    if media_type == "image/tiff":
+        return tiff_frames.pages(data, name)
+    with _errors(f"{name} cannot be opened as {media_type}", DocumentError, "damaged"):
+        _open(data, media_type, 0)
+    return [0]
 
 
 def decode_page(
-    data: bytes, name: str, media_type: str, page: int, max_pixels: int
+    data: bytes, name: str, media_type: str, page: int, place: int, max_pixels: int
 ) -> tuple[Image.Image, str | None]:
-    """Page `page` (from 1) in RGB, and a note on what was done to it.
+    """Page `page` (from 1), at `place`, in RGB, and a note on what was done to it.
 
-    Raises PageError: damaged_page, too_many_pixels, memory.
+    Raises PageError: damaged_page, too_many_pixels, unsupported_type, memory.
     """
-    with _quiet():
-        try:
-            image = _open(data, media_type)
-            image.seek(page - 1)
-            if image.width * image.height > max_pixels:
-                size = f"{image.width} x {image.height} pixels, the limit is {max_pixels}"
-                raise PageError("too_many_pixels", f"page {page} of {name} has {size}")
-            ImageOps.exif_transpose(image, in_place=True)
-            rgb, depth_note = _to_rgb(image)
-            size_note = None
-            if max(rgb.size) > MAX_TRAVEL_SIDE:
-                size_note = f"reduced from {rgb.width} x {rgb.height}"
-                rgb.thumbnail((MAX_TRAVEL_SIDE, MAX_TRAVEL_SIDE), Image.Resampling.LANCZOS)
-        except Image.DecompressionBombError as error:
-            raise PageError("too_many_pixels", f"page {page} of {name} is too large: {error}") from error
-        except MemoryError as error:
-            raise PageError("memory", f"page {page} of {name} needs more memory than it may take") from error
-        except _DAMAGED as error:
-            raise PageError("damaged_page", f"page {page} of {name} cannot be decoded: {error}") from error
-        notes = (_animation_note(image, media_type), depth_note, size_note)
+    with _errors(f"page {page} of {name} cannot be decoded", PageError, "damaged_page"):
+        image = _open(data, media_type, place)
+        if image.width * image.height > max_pixels:
+            size = f"{image.width} x {image.height} pixels, the limit is {max_pixels}"
+            raise PageError("too_many_pixels", f"page {page} of {name} has {size}")
+        orientation, turn_note = _orientation(image)
+        stretch = _stretch(image)
+        image.load()
+        rgb, colour_note = to_rgb(image, data)
+        # Pillow turns a TIFF when it decodes it, and others never.
+        if orientation in TURNS and media_type != "image/tiff":
+            rgb = rgb.transpose(TURNS[orientation])
+        rgb, size_note = _sized(rgb, 1 / stretch if orientation in SIDEWAYS else stretch)
+        notes = (_animation_note(image, media_type), colour_note, size_note, turn_note)
     return rgb, "; ".join(note for note in notes if note) or None
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Drops the warnings of Pillow about damaged files: the failures and notes name the damage."""
+def _errors(what: str, kind: type[DocumentError], damaged: str) -> Iterator[None]:
+    """Pillow's errors become one of ours. Its warnings are dropped: failures and notes name the damage."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except MemoryError as error:
+            raise kind("memory", f"{what}: it needs more memory than it may take") from error
+        except _DAMAGED as error:
+            reason = "unsupported_type" if UNSUPPORTED.search(str(error)) else damaged
+            raise kind(reason, f"{what}: {error}") from error
 
 
-def _open(data: bytes, media_type: str) -> Image.Image:
-    """The image's header; only the decoder of its own kind may look at it."""
+def _open(data: bytes, media_type: str, place: int) -> Image.Image:
+    """The image's header, by the decoder of its own kind.
+
+    Image.open would give up the decoder's words, and has a limit of its own for pixels.
+    """
+    if media_type == "image/tiff":
+        return tiff_frames.open_frame(data, place)
     if media_type == "image/heic":
         import pi_heif  # only here: it takes 50 ms, and most runs hold no HEIC
 
         pi_heif.register_heif_opener(thumbnails=False)  # of Pillow's own decoders there is none
-    return Image.open(io.BytesIO(data), formats=[IMAGES[media_type].pillow])
+    decoder = IMAGES[media_type].pillow
+    if decoder not in Image.OPEN:
+        Image.init()
+    factory, _ = Image.OPEN[decoder]
+    try:
+        return factory(io.BytesIO(data), "")
+    except ValueError as error:
+        if media_type != "image/avif" or "Exif" not in str(error):
+            raise
+        # libavif gives up an image whose EXIF data is damaged, though AVIF says elsewhere how it is turned.
+        return factory(io.BytesIO(data.replace(b"Exif", b"none")), "")
 
 
-def _count_frames(image: Image.Image) -> int:
-    """Frames of a TIFF. One whose directory is damaged counts, as the last: it becomes a failed page."""
-    count = 1
-    while True:
-        try:
-            image.seek(count)
-        except EOFError:
-            return count
-        except (Image.DecompressionBombError, MemoryError, *_DAMAGED):
-            return count + 1
-        count += 1
+def _orientation(image: Image.Image) -> tuple[int, str | None]:
+    """How the image is turned, and a note if that cannot be read: its pixels can."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except (MemoryError, *_DAMAGED):
+        return 1, "its EXIF data is damaged: how it is turned is not known"
+    return (found if isinstance(found, int) else 1), None
+
+
+def _stretch(image: Image.Image) -> float:
+    """How much higher a pixel is than wide, as stored: a fax of 204 x 98 dpi has 2.08.
+
+    It is 1 where the resolution makes no sense. Formats give pixels a length, or a ratio alone.
+    """
+    names = ("dpi", "aspect", "resolution", "jfif_density")
+    across, down = next((image.info[name] for name in names if name in image.info), (1, 1))
+    ratio = float(across) / float(down) if across > 0 and down > 0 else 1.0
+    return ratio if SQUARE < max(ratio, 1 / ratio) <= MAX_STRETCH else 1.0
+
+
+def _sized(rgb: Image.Image, stretch: float) -> tuple[Image.Image, str | None]:
+    """The image with square pixels, the longer side at most MAX_TRAVEL_SIDE, and a note on its old size."""
+    width, height = rgb.size
+    if stretch != 1:
+        wide, high = width * max(1, 1 / stretch), height * max(1, stretch)
+        shrink = min(1, MAX_TRAVEL_SIDE / max(wide, high))
+        size = max(1, round(wide * shrink)), max(1, round(high * shrink))
+        note = f"made {size[0]} x {size[1]} from {width} x {height}: its pixels are not square"
+        return rgb.resize(size, Image.Resampling.BICUBIC), note
+    if max(rgb.size) <= MAX_TRAVEL_SIDE:
+        return rgb, None
+    rgb.thumbnail((MAX_TRAVEL_SIDE, MAX_TRAVEL_SIDE), Image.Resampling.LANCZOS)
+    return rgb, f"reduced from {width} x {height}"
 
 
 def _animation_note(image: Image.Image, media_type: str) -> str | None:
@@ -121,32 +174,3 @@ def _animation_note(image: Image.Image, media_type: str) -> str | None:
     except (MemoryError, *_DAMAGED):
         return "first frame; the next is damaged"
     return f"first frame of {frames}" if frames > 1 else None
-
-
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, str | None]:
-    """RGB on white as in mistral_common; more than 8 bits scaled first: Pillow would clip them to white."""
-    note = None
-    if image.mode.startswith(("I", "F")):
-        image, note = _to_8_bits(image)
-    if image.mode == "RGB":
-        return image, note
-    if not image.has_transparency_data:
-        return image.convert("RGB"), note
-    rgba = image.convert("RGBA")
-    white = Image.new("RGB", rgba.size, "white")
-    white.paste(rgba, mask=rgba)
-    return white, note
-
-
-def _to_8_bits(image: Image.Image) -> tuple[Image.Image, str | None]:
-    """Grey of 16 or 32 bits as 8. Scanners write 10 or 12 bits into 16: those in use are scaled."""
-    values = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        bits = max(8, int(values.max()).bit_length())
-        note = None if bits == 16 else f"16-bit image that uses {bits} bits"
-        return Image.fromarray((values >> (bits - 8)).astype(np.uint8)), note
-    grey = np.nan_to_num(values.astype(np.float32), posinf=0.0, neginf=0.0)
-    low, high = float(grey.min()), float(grey.max())
-    grey -= low
-    grey *= 255 / (high - low or 1)
-    return Image.fromarray(grey.round().astype(np.uint8)), f"32-bit values stretched from {low:g} to {high:g}"

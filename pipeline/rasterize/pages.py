@@ -26,30 +26,35 @@ class Page:
     width: int
     pixels: bytes  # uint8 RGB, row by row
     note: str | None
+    damaged: bool
+    """Whether a part of it is lost."""
 
 
 def draw(opened: Document, page: int, plan: Plan) -> Page | DocumentError:
     """A page of a document, or why it cannot be drawn."""
     try:
-        image, note = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
+        image, note, damaged = opened.draw(page, max_side=plan.max_side, patch_size=plan.patch_size)
     except DocumentError as error:
         return error
     # A copy: the sandbox draws the next page into the same memory.
-    return Page(height=image.shape[0], width=image.shape[1], pixels=image.tobytes(), note=note)
+    pixels = image.tobytes()
+    return Page(height=image.shape[0], width=image.shape[1], pixels=pixels, note=note, damaged=damaged)
 
 
 def draw_images(turns: Sequence[Turn], name: str, sandbox: Sandbox, plan: Plan) -> list[Page]:
     """The images of a conversation in their order. Raises DocumentError, which names the image."""
     images = [part for turn in turns for part in turn.parts if isinstance(part, Image)]
     pages: list[Page] = []
+    seconds = sandbox.limits.document_seconds
     for number, image in enumerate(images, 1):
         which = f"image {number} of {name}"
         data = read_named(image.address, which, plan.roots)
-        with sandbox.open(data, which) as opened:
+        with sandbox.open(data, which, seconds=seconds) as opened:
             if opened.page_count > 1:
                 message = f"{which} has {opened.page_count} pages: an image of a message is a single one"
                 raise DocumentError("bad_messages", message)
             page = draw(opened, 1, plan)
+        seconds = opened.seconds
         if isinstance(page, DocumentError):
             raise page
         pages.append(page)

@@ -39,7 +39,7 @@ def _reason(value: Any) -> bool:
     return type(value) is str and re.fullmatch("[a-z_]{1,32}", value) is not None
 
 
-READY: Final[Form] = {}
+READY: Final[Form] = {"lacks": _or_null(_text(MOST_CHARACTERS))}
 OPENED: Final[Form] = {
     "media_type": lambda value: type(value) is str and (value == PDF or value in IMAGES),
     "page_count": _whole(MOST_PAGES),
@@ -48,6 +48,7 @@ DRAWN: Final[Form] = {
     "height": _whole(MAX_TRAVEL_SIDE),
     "width": _whole(MAX_TRAVEL_SIDE),
     "note": _or_null(_text(MOST_CHARACTERS)),
+    "damaged": lambda value: type(value) is bool,
 }
 FAILED: Final[Form] = {"reason": _reason, "message": _text(MOST_CHARACTERS)}
 

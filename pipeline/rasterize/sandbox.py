@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, DocumentError, PageError
 from pipeline.plan.limits import Limits
 from pipeline.rasterize.ipc import Message
-from pipeline.rasterize.replies import DRAWN, OPENED
+from pipeline.rasterize.replies import DRAWN, OPENED, Form
 from pipeline.rasterize.supervisor import Child, Died, SharedBuffer
 
 MAX_TIMEOUTS: Final = 3  # of one document, before its other pages are not tried
@@ -33,12 +33,15 @@ class Sandbox:
         self._child: Child | None = None
         self._document: Document | None = None  # the one that is open in the child
 
-    def open(self, data: bytes, name: str, passwords: Sequence[str] = ()) -> "Document":
-        """The document, to be closed.
+    def open(
+        self, data: bytes, name: str, passwords: Sequence[str] = (), *, seconds: float | None = None
+    ) -> "Document":
+        """The document, to be closed, which has so many seconds in all (default: those of the limits).
 
         Raises DocumentError: as `pdf.open_document`, and too_many_pages, crash, killed, memory, timeout.
         """
-        return Document(self, data, name, passwords)
+        left = self.limits.document_seconds if seconds is None else seconds
+        return Document(self, data, name, passwords, left)
 
     def close(self) -> None:
         """Ends the child; the next document starts another."""
@@ -55,14 +58,21 @@ class Sandbox:
         if self._document is not document:
             if self._document is not None:
                 self.forget(self._document)
-            reply = self._child.ask(document.opening, OPENED, document.data)
+            reply = self._timed(document, document.opening, OPENED, document.data)
             if "reason" in reply:
                 return reply
             self._document = document
             if request is None:
                 return reply
         assert request is not None, document.name
-        return self._child.ask(request, DRAWN)
+        return self._timed(document, request, DRAWN)
+
+    def _timed(self, document: "Document", request: Message, form: Form, data: bytes = b"") -> Message:
+        assert self._child is not None
+        try:
+            return self._child.ask(request, form, data, document.seconds)
+        finally:
+            document.seconds -= self._child.computed
 
     def forget(self, document: "Document") -> None:
         """Closes the document in the child if it is open there."""
@@ -77,10 +87,12 @@ class Sandbox:
 
 
 class Document:
-    """An open document in a sandbox: `media_type`, `page_count`, and `draw`."""
+    """An open document in a sandbox: `media_type`, `page_count`, `draw`, and the `seconds` it has left."""
 
-    def __init__(self, sandbox: Sandbox, data: bytes, name: str, passwords: Sequence[str]) -> None:
-        self.data, self.name = data, name
+    def __init__(
+        self, sandbox: Sandbox, data: bytes, name: str, passwords: Sequence[str], seconds: float
+    ) -> None:
+        self.data, self.name, self.seconds = data, name, seconds
         self.opening: Message = {"do": "open", "name": name, "passwords": list(passwords)}
         self._sandbox = sandbox
         self._timeouts = 0
@@ -93,8 +105,12 @@ class Document:
             message = f"{name} has {self.page_count} pages, the limit is {limit} (--document-pages)"
             raise DocumentError("too_many_pages", message)
 
-    def draw(self, page: int, *, max_side: int, patch_size: int) -> tuple[NDArray[np.uint8], str | None]:
-        """Page `page` (from 1) and a note, as `pdf.rasterize`. The pixels last until the next page.
+    def draw(
+        self, page: int, *, max_side: int, patch_size: int
+    ) -> tuple[NDArray[np.uint8], str | None, bool]:
+        """Page `page` (from 1), a note, and whether a part is lost, as `pdf.rasterize`.
+
+        The pixels last until the next page.
 
         Raises PageError: as there, and crash, killed, memory, timeout.
         """
@@ -105,7 +121,7 @@ class Document:
             raise PageError("timeout", message)
         request = {"do": "draw", "page": page, "max_side": max_side, "patch_size": patch_size}
         reply = self._ask(request, PageError, what)
-        return self._sandbox.pixels(reply["height"], reply["width"]), reply["note"]
+        return self._sandbox.pixels(reply["height"], reply["width"]), reply["note"], reply["damaged"]
 
     def close(self) -> None:
         """It cannot be drawn from any more."""
@@ -121,6 +137,9 @@ class Document:
 
     def _ask(self, request: Message | None, failure: type[DocumentError], what: str) -> Message:
         for last in (False, True):
+            if self.seconds <= 0:
+                limit = self._sandbox.limits.document_exceeded
+                raise failure("timeout", f"{what} was not tried: others took the document's {limit}")
             try:
                 reply = self._sandbox.ask(self, request)
             except Died as died:

@@ -8,6 +8,7 @@ and the page would count as drawn. The kernel ends the child with its worker, ho
 """
 
 import fcntl
+import math
 import mmap
 import os
 import select
@@ -62,7 +63,10 @@ class SharedBuffer:
 
 
 class Child:
-    """A process that runs `sandbox_main`. Raises RuntimeError if it cannot start, Died if it is killed."""
+    """A process that runs `sandbox_main`. Raises RuntimeError if it cannot start, Died if it is killed.
+
+    `lacks` names what its machine lacks to confine it, if anything.
+    """
 
     def __init__(self, limits: Limits, buffer: SharedBuffer) -> None:
         self._limits = limits
@@ -78,7 +82,8 @@ class Child:
                 ],
                 cwd=ROOT,
                 env={name: os.environ[name] for name in PASSED_ON if name in os.environ}
-                | {"OPENBLAS_NUM_THREADS": "1"},
+                # A second arena would be measured by a file of /proc, which the child cannot open.
+                | {"OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=noise,
@@ -91,9 +96,11 @@ class Child:
         self._poll = select.poll()
         self._poll.register(self._connection, select.POLLIN)
         self._held = 0  # bytes of its document
+        self.computed = 0.0
+        """Seconds, for the last request."""
         self._connection.settimeout(START_SECONDS)
         try:
-            self._reply(READY, START_SECONDS, START_SECONDS)
+            self.lacks: str | None = self._reply(READY, START_SECONDS, START_SECONDS)["lacks"]
         except TimeoutError:
             raise self._put_down("timeout", "waited for a process that did not start") from None
         except Closed:
@@ -101,6 +108,9 @@ class Child:
             if died.reason == "killed":
                 raise died from None
             raise RuntimeError(f"the process that opens documents does not start: {died.how}") from None
+        if self.lacks and limits.sandbox_required:
+            self.kill()
+            raise RuntimeError(f"--require-sandbox: {socket.gethostname()} lacks {self.lacks}")
 
     def is_alive(self) -> bool:
         """Whether it can be asked."""
@@ -119,23 +129,23 @@ class Child:
         except TimeoutError:
             self.kill()  # it does not read what it is sent
 
-    def ask(self, message: Message, form: Form, document: bytes = b"") -> Message:
-        """The reply, which has this form or is a failure. Raises Died."""
+    def ask(self, message: Message, form: Form, document: bytes = b"", left: float = math.inf) -> Message:
+        """The reply, which has this form or is a failure. Raises Died, also after `left` seconds."""
         self._last_words()  # read and dropped: they are of earlier requests
         self._held = len(document) or self._held
         patience = PATIENCE * self._limits.page_seconds
         self._connection.settimeout(patience)
         try:
             send(self._connection, message, document)
-            return self._reply(form, self._limits.page_seconds, patience)
+            return self._reply(form, min(left, self._limits.page_seconds), patience)
         except Closed:
             raise self._post_mortem() from None
         except TimeoutError:
             raise self._put_down("timeout", "took too long, though it computed little") from None
 
-    def _reply(self, form: Form, page_seconds: float, patience: float) -> Message:
+    def _reply(self, form: Form, most_seconds: float, patience: float) -> Message:
         """Watches the child until its reply is whole. Raises Closed, Died, TimeoutError."""
-        started, computed = time.monotonic(), None
+        started, before = time.monotonic(), _usage(self._usage)[0]
         limits, coming = self._limits, Reply()
         while True:
             try:
@@ -144,14 +154,17 @@ class Child:
                     and (reply := coming.take(self._connection)) is not None
                 ):
                     check(reply, form)
+                    self.computed = _usage(self._usage)[0] - before
                     return reply
             except Malformed as error:
                 how = f"made the process that opened it send a reply {error}"
                 raise self._put_down("crash", how) from error
             seconds, used = _usage(self._usage)
-            computed = seconds if computed is None else computed
-            if seconds - computed > page_seconds:
+            self.computed = seconds - before
+            if self.computed > most_seconds:
                 how = f"took more than {limits.page_seconds:g} s (--page-timeout)"
+                if most_seconds < limits.page_seconds:
+                    how = f"took more than was left of its document's {limits.document_exceeded}"
                 raise self._put_down("timeout", how)
             if used > limits.page_bytes + 2 * self._held:
                 raise self._put_down("memory", limits.memory_exceeded)

@@ -25,7 +25,7 @@ from tests.environment import without_ray
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 MENTIONED = [block for page in PAGES for block in inline_commands(page)]
 OUTPUT = re.compile(r"(?<![\w/])out/(\w+)(?![\w.])")  # of a run that a block reads or writes
-WRITES = re.compile(r"--output out/(\w+)")
+WRITES = re.compile(r"(?:--output |output=\")out/(\w+)")
 SHOWN = {name for block in BLOCKS if block.prints for name in OUTPUT.findall(f"{block.code}\n{block.prints}")}
 CLOSE_SECONDS = 120
 Test = TypeVar("Test", bound=Callable[..., None])
@@ -101,7 +101,12 @@ class Reader:
         if named := re.match(r"# (\w+\.py)\n", code):  # a file to save
             (self.folder / named[1]).write_text(code)
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=self.folder, capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", code],
+            cwd=self.folder,
+            env=without_ray(),
+            capture_output=True,
+            text=True,
+            timeout=600,  # it may start a Ray
         )
         assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
         return done.stdout

@@ -234,3 +234,14 @@ def test_the_memory_of_runs_is_told_by_kind_of_process(capsys: pytest.CaptureFix
 def test_a_run_over_no_page_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["memory", "--pages", "10", "0"]) == 2
     assert "--pages 0: it must be at least 1" in capsys.readouterr().err
+
+
+def test_the_memory_over_shapes_is_told_for_each_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--pages", "2", "--tokens", "1", "--dtype", "float32", "--primitives", "16"]
+    assert benchmark.main(["shapes", *flags]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [(row["primitives"], row["shapes"]) for row in rows] == [(16, "one"), (16, "many")]
+    assert all(row["mib"] > 100 for row in rows)
+    assert rows[0]["times_one_shape"] == 1
+    assert benchmark.main(["shapes", "--pages", "0"]) == 2
+    assert "--pages 0: it must be 1 to 2401" in capsys.readouterr().err

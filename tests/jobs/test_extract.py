@@ -251,6 +251,17 @@ def test_windows_of_a_document_are_all_answered(target_run: Path) -> None:
     assert (counts["expected"], counts["answered"], counts["failed"]) == (6, 4, 2)
 
 
+def test_a_document_has_one_merged_answer(target_run: Path) -> None:
+    path = read_record(str(target_run))["tables"]["merged"]
+    assert path.startswith("merged/Slip-")
+    assert sorted(
+        (row["name"][-4:], row["page_last"], len(row["item_keys"])) for row in rows(target_run, path)
+    ) == [
+        ("#two", 2, 1),
+        ("five", 5, 3),
+    ]
+
+
 def test_a_targets_answers_are_typed(target_run: Path) -> None:
     path = read_record(str(target_run))["tables"]["answers"]
     assert path.startswith("answers/Slip-")

@@ -10,14 +10,22 @@ JOBS = Path(__file__).parents[2] / "jobs"
 FLAGS = {
     "extract": """
         --input --column --messages-column --id-column --allow-root --password --password-column --output
-        --page-timeout --page-memory --document-pages
+        --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
-        --scope --pages --max-pages
+        --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size
     """,
-    "report": "--expected",
-    "retry": "--cause --password --page-timeout --page-memory --document-pages",
+    "evaluate": """
+        --output --limit --measure --style
+        --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+    """,
+    "evaluate compare": "",
+    "export": "--format --to --force",
+    "report": "--expected --html",
+    "retry": """
+        --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
+    """,
     "train": """
         --output --state --shape --start --fonts --minutes --limit-seconds
         --batch-tokens --workers --device --seed
@@ -34,6 +42,7 @@ FLAGS = {
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "nano.cut_tokenizer": "--ranks",
+    "nano.held_out": "--pages --fonts",
 }
 
 

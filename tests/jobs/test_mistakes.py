@@ -1,5 +1,6 @@
 """A user's mistake is one clear sentence and exit code 2, before Ray starts or anything is written."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"max_pages": "two"}, "invalid int value"),
         ({"pages": "3-1"}, "--pages 3-1: give a page or a range"),
         ({"page_timeout": 0}, "--page-timeout 0"),
+        ({"document_timeout": 0}, "--document-timeout 0"),
         ({"page_memory": 1}, "--page-memory 1"),
         ({"document_pages": 0}, "--document-pages 0"),
         ({"password_column": "key"}, "--password-column names a column of Parquet inputs"),
@@ -92,6 +94,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"id_column": "name"}, "needs --column as well"),
         ({"input": "/nowhere/at/all"}, "/nowhere/at/all"),
         ({"input": "/nowhere/*.pdf"}, "/nowhere/*.pdf"),
+        ({"input": "/nowhere/\x1b[2J\r\n*.pdf"}, r"input /nowhere/\x1b[2J\r\n*.pdf"),
         ({"input": "ftp://host/file"}, "ftp"),
         ({"input": "s3://key:hunter2@bucket/in"}, "an address holds credentials"),
         ({"output": "s3://key:hunter2@bucket/out"}, "an address holds credentials"),
@@ -133,6 +136,25 @@ def test_a_schema_that_cannot_be_a_target(refused: Run, folder: Path, text: str,
     printed = refused(question=None, target=folder / "bill.json")
     assert message in printed
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("asked", ["question", "system", "target"])
+def test_what_cannot_fit_into_the_context(refused: Run, folder: Path, asked: str) -> None:
+    words = "Is it this? " * 40_000
+    schema = {"title": "Bill", "properties": {"a": {"type": "string", "description": words}}}
+    (folder / "bill.json").write_text(json.dumps(schema))
+    changes: dict[str, dict[str, object]] = {
+        "question": {"question": None, "questions": folder / "long.txt"},
+        "system": {"system": words},
+        "target": {"question": None, "target": folder / "bill.json"},
+    }
+    (folder / "long.txt").write_text(f"Is it short?\n{words}\n")
+    names = {"question": "the question 'Is it this? Is", "system": "the question 'What is it?'"}
+    printed = refused(**changes[asked])
+    assert names.get(asked, "--target Bill-") in printed
+    assert "tokens without a page" in printed
+    assert "context holds 128,000" in printed
+    assert len(printed) < 400
 
 
 def test_a_deep_line_of_questions(refused: Run, folder: Path) -> None:

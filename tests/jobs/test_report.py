@@ -1,6 +1,8 @@
 """The report's parts: what counts as right, what --expected may hold. The job's tests print whole reports."""
 
 import io
+import json
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -9,12 +11,13 @@ import pytest
 from rich.console import Console
 
 from jobs import report
-from jobs.report import Expected, Line
+from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
 from pipeline.commit.manifest import write_record
 from pipeline.commit.tables import create_tables
 from schemas.arrow import to_table
-from schemas.rows import Answer
-from tests.pipeline.stored import answer, show
+from schemas.rows import Answer, Failure
+from tests.pipeline.drawn import corner_image, image_bytes
+from tests.pipeline.stored import answer, failure, show
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,7 @@ from tests.pipeline.stored import answer, show
     ],
 )
 def test_what_is_right(answer: str, accepted: list[str], right: bool) -> None:
-    assert report.is_right(answer, accepted) is right
+    assert is_right(answer, accepted) is right
 
 
 def shown(**changes: Any) -> Line:
@@ -77,10 +80,28 @@ def test_a_targets_answer_is_a_line_for_each_field() -> None:
         "answer": answer,
         "fields": fields,
     }
-    lines = list(report.lines_of([row]))
+    lines = list(lines_of([row]))
     assert [(line.what, line.answer) for line in lines] == list(
         zip(paths, ["12.50", "tea", "Köfte", "null", "[]"], strict=True)
     )
+
+
+def test_a_merged_answer_has_its_pages_by_field_and_its_conflicts_apart() -> None:
+    place = {"confidence": 0.5, "page_last": 8}
+    row = {
+        "uri": "x.pdf",
+        "page_first": 1,
+        "page_last": 30,
+        "question": "",
+        "answer": {"total": Decimal("12.50"), "number": "7"},
+        "confidence": 0.5,
+        "fields": [place | {"path": "total", "page_first": 5}, place | {"path": "number", "page_first": 8}],
+        "conflicts": [place | {"path": "total", "page_first": 3, "answer": "12.00"}],
+    }
+    found = [(line.what, line.answer, line.page_first, line.page_last) for line in lines_of([row])]
+    assert found == [("total", "12.50", 5, 8), ("number", "7", 8, 8)]
+    (other,) = conflicts_of([row])
+    assert (other.what, other.answer, other.page_first) == ("total", "12.00", 3)
 
 
 def test_documents_of_one_name_are_told_apart() -> None:
@@ -119,6 +140,13 @@ def test_a_wrong_file_of_expected_answers_is_refused(
     assert printed.count("\n") == 1
 
 
+def test_a_line_of_expected_answers_ends_at_a_line_feed_alone(tmp_path: Path) -> None:
+    path = tmp_path / "expected.jsonl"
+    line = '{"document": "a", "question": "What\u2028is\x85it?", "answers": ["1"]}'
+    path.write_bytes(f"\ufeff{line}\r\n\n{line}".encode())
+    assert [entry.question for entry in load_expected(path)] == ["What\u2028is\x85it?"] * 2
+
+
 def test_an_output_without_a_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(tmp_path / "nothing")]) == 2
     assert "holds no finished run" in capsys.readouterr().err
@@ -150,3 +178,40 @@ def test_a_report_shows_the_pages_as_markdown(tmp_path: Path, capsys: pytest.Cap
     assert "page: 20\n" in printed
     assert "page: 21\n" not in printed
     assert "... and 2 more pages" in printed
+
+
+def test_the_html_report_of_a_run_shows_pages_and_says_which_it_cannot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, page = tmp_path / "out", tmp_path / "a.png"
+    page.write_bytes(image_bytes(corner_image(), "PNG"))
+    tables = create_tables(str(out), None)
+    rows = [
+        answer("1", "</script> 42").model_copy(update={"uri": str(page)}),
+        answer("2", "43").model_copy(update={"uri": str(tmp_path / "gone.png")}),
+    ]
+    show(tables, tables["answers"], to_table(Answer, rows))
+    show(tables, tables["failures"], to_table(Failure, [failure("3")]))
+    counts = {"documents": 3, "complete": 2, "partial": 0, "failed_documents": 1, "expected": 3}
+    record = {
+        "run_id": "r",
+        "finished_at": "2026-01-02T03:04:05",
+        "config": {"model": "nano"},
+        "tables": {"answers": "answers/text", "failures": "failures", "documents": "documents"},
+        "counts": counts | {"answered": 2, "failed": 1},
+    }
+    write_record(str(out), record)
+    expected = tmp_path / "expected.jsonl"
+    expected.write_text('{"document": "a.png", "question": "How many?", "answers": ["</script> 42"]}')
+    assert report.main([str(out), "--html", "--expected", str(expected)]) == 0
+    assert capsys.readouterr().out.strip() == f"{out}/report.html"
+    written = (out / "report.html").read_text()
+    data = re.search(r'id="data">(.*?)</script>', written)
+    assert data is not None
+    items = {one["id"]: one for one in json.loads(data[1])}
+    assert (items["1"]["a"], items["1"]["s"], items["1"]["ok"]) == ("</script> 42", 1.0, ["</script> 42"])
+    assert "s" not in items["2"]
+    assert (items["3"]["r"], "a" in items["3"]) == ("needs_password", False)
+    assert re.findall('<script type="text/plain" data-picture="(.*?)"', written) == [f"{page}#1"]
+    assert "1 page picture could not be drawn" in written
+    assert f"{tmp_path}/gone.png cannot be read: No such file or directory" in written

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs.evaluation.results import read_scores
 from pipeline.commit.manifest import read_begun, read_record
 from pipeline.commit.tables import read_table
 from tests.environment import without_ray
@@ -135,7 +136,15 @@ def run(
     documents.mkdir()
     for name in ("a", "b"):
         (documents / f"{name}.pdf").write_bytes(pdf_bytes([(200, 200)] * 2))
-    command += f" --input {documents} --output {output} {asks}"
+    printed = carry_out(f"{command} --input {documents} --output {output} {asks}", environment)
+    counts = read_record(str(output))["counts"]
+    assert counts["documents_done"] == 2
+    assert counts["answered"] + counts["failed"] == counts["expected"] == 4
+    return printed
+
+
+def carry_out(command: str, environment: dict[str, str]) -> str:
+    """Runs a command to its good end; returns what it printed."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         job = subprocess.run(
@@ -145,9 +154,6 @@ def run(
             break
         time.sleep(1)  # the head answers before the agent that starts its jobs: it says to try again later
     assert job.returncode == 0, job.stdout + job.stderr
-    counts = read_record(str(output))["counts"]
-    assert counts["documents_done"] == 2
-    assert counts["answered"] + counts["failed"] == counts["expected"] == 4
     return job.stdout + job.stderr
 
 
@@ -161,12 +167,25 @@ def test_a_job_is_submitted(head: Head, environment: dict[str, str], tmp_path: P
     assert answers == ["# Red car"] * 4
 
 
+def test_an_evaluation_is_submitted(head: Head, environment: dict[str, str], tmp_path: Path) -> None:
+    questions = tmp_path / "mine.jsonl"
+    rows = [{"question": "Which car?", "answers": [answer]} for answer in ("red car", "Red cat")]
+    questions.write_text("\n".join(map(json.dumps, rows)))
+    submit = f"ray job submit --address {head.dashboard} --working-dir . --"
+    job = f"python -m jobs.evaluate {questions} --model {save_parrot(tmp_path / 'parrot', 'Red car')}"
+    printed = carry_out(f"{submit} {job} --output {tmp_path}/out", environment)
+    assert "not comparable" not in printed
+    assert read_scores(f"{tmp_path}/out")[0]["scores"]["anls"] == 1.0
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
 def test_a_job_joins_the_cluster_that_ray_address_names(
     head: Head, environment: dict[str, str], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     job = f"python -m jobs.extract --model {tiny_checkpoint}"
     printed = run(job, environment | {"RAY_ADDRESS": head.cluster}, tmp_path / "out")
     assert f"on the Ray cluster at {head.cluster}" in printed
+    assert "constructor arguments in the object store" not in printed
 
 
 def test_a_job_that_is_stopped_leaves_nothing_on_a_cluster_that_goes_on(

@@ -25,6 +25,19 @@ def test_params_json_is_read(tmp_path: Path) -> None:
     assert PixtralConfig.from_file(write(tmp_path, params())) == CONFIG
 
 
+@pytest.mark.parametrize(
+    ("said", "length"),
+    [
+        ({}, 128_000),
+        ({"max_seq_len": 32_768}, 32_768),
+        ({"max_seq_len": 32_768, "max_position_embeddings": 8_192}, 8_192),
+    ],
+)
+def test_the_length_of_the_context_is_read(tmp_path: Path, said: dict[str, int], length: int) -> None:
+    values = params(max_position_embeddings=None) | said
+    assert PixtralConfig.from_file(write(tmp_path, values)).max_position_embeddings == length
+
+
 def test_every_missing_and_unknown_key_is_named_at_once(tmp_path: Path) -> None:
     values = params(moe={"num_experts": 8}, sliding_window=4096)
     del values["dim"], values["n_heads"]
@@ -95,6 +108,7 @@ def hugging_face() -> dict[str, Any]:
             "num_key_value_heads": 2,
             "rms_norm_eps": 1e-5,
             "vocab_size": 64,
+            "max_position_embeddings": 128_000,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6},
         },
         "vision_config": {

@@ -29,6 +29,7 @@ CONFIG = PixtralConfig(
     rope_theta=1e6,
     norm_eps=1e-5,
     vocab_size=64,
+    max_position_embeddings=128_000,
     vision=VISION,
 )
 

@@ -20,7 +20,8 @@ from typing import Any
 from deltalake import DeltaTable
 from ray._private import services
 
-from jobs.extract import _config, make_parser
+from jobs.extract import make_parser
+from jobs.run.config_of_flags import config_of
 from jobs.run.runner import carry_out
 from pipeline.commit import writer
 from pipeline.prepare import prepare
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if node := os.environ.get("QUIRE_NODE"):
         _attach(node)
     try:
-        with prepare(replace(_config(make_parser().parse_args(arguments)), dtype="float64")) as prepared:
+        with prepare(replace(config_of(make_parser().parse_args(arguments)), dtype="float64")) as prepared:
             if seed := os.environ.get("QUIRE_DIE_IN_COMMIT"):
                 _die_in_commit(Random(seed))
             return carry_out(prepared)

@@ -17,6 +17,7 @@ from pipeline.dedup.registry import Claim, Registry
 from pipeline.infer.placement import Placement
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import split
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import ANSWER, FAILURE
 from pipeline.prepare import Prepared, prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
@@ -68,7 +69,7 @@ class Machine:
         return self.carry_out(self.prepare(inputs, **changes), kill_after)
 
     def carry_out(self, prepared: Prepared, kill_after: int | None = None) -> dict[str, Any]:
-        def batches(prepared: Prepared, placement: Placement, claim: Claim) -> Iterator[pa.Table]:
+        def batches(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) -> Iterator[pa.Table]:
             items = 0  # batches of them
             for batch in self._batches(prepared, claim):
                 if items == kill_after:

@@ -23,7 +23,7 @@ def outcome(sandbox: Sandbox, path: Path) -> dict[str, Any]:
     with document:
         for page in range(1, document.page_count + 1):
             try:
-                pixels, _ = document.draw(page, max_side=512, patch_size=16)
+                pixels, _, _ = document.draw(page, max_side=512, patch_size=16)
             except PageError as error:
                 reasons.append(error.reason)
             else:

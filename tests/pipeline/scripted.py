@@ -1,6 +1,7 @@
 """An engine that writes what a test says, token by token, as an engine does: it ends where they would."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,7 @@ class ScriptedEngine:
     def step(self) -> list[Completion]:
         group, branch = self._waiting.pop(0)
         answer = Answer(
-            branch,
+            replace(branch, grammar=None),  # the script may write what no grammar allows
             eos_id=TOKENIZER.eos,
             limit=RepetitionLimit(),
             grammars=None,

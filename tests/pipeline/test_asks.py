@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.commit.tables import is_of_documents
 from pipeline.ingest.listing import list_sources
 from pipeline.plan.rows import GROUP
 from pipeline.rasterize.sandbox import Document
@@ -50,7 +51,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
 
 def stored(machine: Machine, record: dict[str, Any]) -> Rows:
     """All rows of items of an output."""
-    tables = [path for name, path in record["tables"].items() if name != "documents"]
+    tables = [path for name, path in record["tables"].items() if not is_of_documents(name)]
     rows = [row for path in tables for row in machine.rows(path)]
     assert max(Counter(row["item_key"] for row in rows).values(), default=1) == 1
     return rows
@@ -70,6 +71,8 @@ def test_a_page_is_drawn_once_for_windows_of_both_scopes(
         "answers/Receipt",
         "answers/Invoice",
         "failures",
+        "merged/Receipt",
+        "merged/Invoice",
         "documents",
     ]
     assert [ask["target"] for ask in record["plan"]["asks"]] == [None, "Receipt", "Invoice"]
@@ -118,7 +121,7 @@ def test_a_target_that_is_added_leaves_the_other_answers(machine: Machine, folde
     assert len(rows) == len(before) + 3 * 2 + 2
     third = machine.run(folder, questions=(), targets=("Receipt",))
     assert (machine.asked, third["counts"]["expected"]) == (0, 4)
-    assert set(third["tables"]) == {"answers", "failures", "documents"}
+    assert set(third["tables"]) == {"answers", "failures", "merged", "documents"}
     again = machine.run(folder, **BOTH)
     assert (machine.asked, again["counts"]["expected"]) == (0, 24)
     machine.run(folder, **BOTH)

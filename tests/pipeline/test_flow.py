@@ -13,6 +13,7 @@ from pipeline.commit import writer as writing
 from pipeline.commit.document_progress import Counts, DocumentProgress
 from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import read_record, versions, write_record
+from pipeline.commit.merged_rows import MergedRows
 from pipeline.commit.stale_rows import StaleRows
 from pipeline.commit.tables import create_tables, read_table
 from pipeline.commit.writer import Writer
@@ -54,7 +55,7 @@ def deliver(
     progress = DocumentProgress(plan, keys, Counts(documents=3))
     with Lease(tables, "run") as lease:
         stale_rows = StaleRows(plan, tables, {}, frozenset())
-        with Writer(tables, lease, stale_rows) as writer:
+        with Writer(tables, lease, stale_rows, MergedRows(plan, tables)) as writer:
             for batch in arriving or results:
                 writer.add(*progress.take(batch))
     return progress

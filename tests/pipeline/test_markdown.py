@@ -148,6 +148,7 @@ def test_a_page_beyond_the_limit_is_truncated_and_keeps_its_text(
     assert failures
     for name, failure in failures.items():
         assert (failure["reason"], failure["stage"]) == ("truncated", "parse")
+        assert failure["message"].startswith("30 tokens did not hold the whole (--max-new-tokens)")
         assert failure["raw_text"]
         assert failure["raw_text"].rstrip("\ufffd") in known_text(name)  # cut within a character
     assert record["counts"]["failed"] == len(machine.rows("failures"))

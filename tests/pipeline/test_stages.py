@@ -13,14 +13,17 @@ from PIL import Image
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.plan import rows as stream
+from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, RANGES, result_schema
+from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.targets import Question
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.local_replica import LocalReplica
 from tests.pipeline.plans import QUESTIONS, plan_for
+from tests.pipeline.rasterize.damaged_pdfs import TEXT, page
 
 Rows = list[dict[str, Any]]
 
@@ -72,6 +75,26 @@ def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
     assert len({row["item_key"] for row in found}) == 46
 
 
+def test_a_parquet_part_that_cannot_be_read_fails_beside_the_others(
+    folder: Path, tiny_checkpoint: Path
+) -> None:
+    pq.write_table(pa.table({"page": [pdf_bytes([(100, 100)])]}), folder / "good.parquet")
+    (folder / "empty.parquet").write_bytes(b"")
+    plan = plan_for(tiny_checkpoint)
+    opened = list(open_sources(list_sources([str(folder)], column="page"), plan))
+    documents = known([row for table in opened for row in table.to_pylist()])
+    assert {document["uri"]: document["items_expected"] for document in documents} == {
+        f"{folder}/good.parquet#0": 2,
+        f"{folder}/empty.parquet": 2,
+    }
+    found = through(opened, plan)
+    assert len(found) == 4
+    failures = [row["failure"] for row in found if row["kind"] == FAILURE]
+    assert [(failure["uri"], failure["reason"]) for failure in failures] == [
+        (f"{folder}/empty.parquet", "unreadable")
+    ] * 2
+
+
 def test_a_document_that_changes_while_it_is_read_fails_page_by_page(
     folder: Path, tiny_checkpoint: Path
 ) -> None:
@@ -104,9 +127,9 @@ def test_a_bad_page_fails_and_its_document_goes_on(folder: Path, tiny_checkpoint
     plan = plan_for(tiny_checkpoint)
     found = through(opened_from(folder, plan), plan)
     stages = [(row["page_first"], row["failure"] and row["failure"]["stage"]) for row in found]
-    assert sorted(page for page, _ in stages) == [1, 1, 2, 2]
-    assert [stage for page, stage in stages if page == 2] == ["rasterize"] * 2
-    assert "rasterize" not in [stage for page, stage in stages if page == 1]
+    assert sorted(number for number, _ in stages) == [1, 1, 2, 2]
+    assert [stage for number, stage in stages if number == 2] == ["rasterize"] * 2
+    assert "rasterize" not in [stage for number, stage in stages if number == 1]
 
 
 def test_a_window_with_a_bad_page_is_asked_about_the_others_and_says_so(
@@ -208,6 +231,38 @@ def test_an_answer_knows_what_was_done_to_its_page(folder: Path, tmp_path: Path)
     assert {(answer["answer"], answer["note"], answer["pages_missing"]) for answer in answers} == {
         ("Red", "page 1: first frame of 2", None)
     }
+    assert {answer["page_damaged"] for answer in answers} == {False}
+
+
+def test_an_answer_about_a_page_that_is_damaged_in_part_says_so(folder: Path, tmp_path: Path) -> None:
+    (folder / "a.pdf").write_bytes(page(b"/Gone Do " + TEXT))
+    (folder / "b.pdf").write_bytes(page(b"/Gone Do "))
+    plan = plan_for(save_parrot(tmp_path / "parrot", "Red"))
+    found = through(opened_from(folder, plan), plan)
+    marks = {
+        (row["answer"]["note"], row["answer"]["page_damaged"]) for row in found if row["kind"] != FAILURE
+    }
+    assert marks == {("page 1: damaged: syntax error: cannot find XObject resource 'Gone'", True)}
+    assert {row["failure"]["reason"] for row in found if row["kind"] == FAILURE} == {"damaged_page"}
+
+
+def test_tasks_that_draw_a_document_share_out_its_time(
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.pdf").write_bytes(pdf_bytes([(9, 9)] * 40))
+    plan = plan_for(tiny_checkpoint, limits=Limits(document_seconds=100))
+    seconds: list[float | None] = []
+    opens = Sandbox.open
+
+    def noted(*arguments: Any, **options: Any) -> Document:
+        seconds.append(options["seconds"])
+        return opens(*arguments, **options)
+
+    monkeypatch.setattr(Sandbox, "open", noted)
+    for part in opened_from(folder, plan):
+        for _ in draw_groups(part, plan):
+            pass
+    assert seconds == [None, 40, 40, 20]  # opened; then 16, 16 and 8 pages of it are drawn
 
 
 SECRET = "hunter2"

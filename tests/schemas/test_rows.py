@@ -11,10 +11,23 @@ from deltalake import DeltaTable, write_deltalake
 from pydantic import BaseModel
 
 from schemas.arrow import SCHEMA_VERSION, arrow_schema, arrow_type, from_row, to_table
-from schemas.rows import Answer, Box, Document, Failure, FieldConfidence, answer_row, document_status
+from schemas.rows import (
+    Answer,
+    Box,
+    Conflict,
+    Document,
+    Failure,
+    FieldConfidence,
+    MergedField,
+    answer_row,
+    document_status,
+    merged_row,
+)
 from schemas.targets import Invoice, Question, Receipt
 
 BOX = "struct<x0: double not null, y0: double not null, x1: double not null, y1: double not null>"
+VALUE = f"path: string not null, confidence: double not null, page: int64, box: {BOX}"
+PAGES = "page_first: int64 not null, page_last: int64 not null"
 KEYS = {
     "item_key": "string not null",
     "source_key": "string not null",
@@ -31,10 +44,7 @@ ANSWER = KEYS | {
     "answer": "string not null",
     "raw_text": "string not null",
     "confidence": "double not null",
-    "fields": (
-        "list<element: struct<path: string not null, confidence: double not null, page: int64, "
-        f"box: {BOX}> not null> not null"
-    ),
+    "fields": f"list<element: struct<{VALUE}> not null> not null",
     "finish_reason": "string not null",
     "prompt_tokens": "int64 not null",
     "cached_tokens": "int64 not null",
@@ -45,6 +55,7 @@ ANSWER = KEYS | {
     "note": "string",
     "prompt_key": "string",
     "shared_from": "string",
+    "page_damaged": "bool",
 }
 FAILURE = KEYS | {
     "page_first": "int64",
@@ -59,6 +70,27 @@ FAILURE = KEYS | {
     "raw_text": "string",
     "failed_at": "timestamp[us, tz=UTC] not null",
     "shared_from": "string",
+    "partial": "string",
+    "fields": f"list<element: struct<{VALUE}> not null>",
+    "pages_missing": "list<element: int64 not null>",
+    "note": "string",
+    "page_damaged": "bool",
+}
+MERGED = {name: kind for name, kind in KEYS.items() if name != "item_key"} | {
+    "content_key": "string",
+    "page_first": "int64 not null",
+    "page_last": "int64 not null",
+    "question_id": "string not null",
+    "question": "string not null",
+    "answer": "string not null",
+    "confidence": "double not null",
+    "fields": f"list<element: struct<{VALUE}, {PAGES}> not null> not null",
+    "conflicts": f"list<element: struct<{VALUE}, {PAGES}, answer: string not null> not null> not null",
+    "pages_missing": "list<element: int64 not null>",
+    "note": "string",
+    "page_damaged": "bool",
+    "item_keys": "list<element: string not null> not null",
+    "merged_at": "timestamp[us, tz=UTC] not null",
 }
 DOCUMENT = {
     "source_key": "string not null",
@@ -117,6 +149,7 @@ def struct_text(columns: dict[str, str]) -> str:
         (answer_row(Invoice), ANSWER | {"answer": struct_text(INVOICE) + " not null"}),
         (answer_row(Receipt), ANSWER | {"answer": struct_text(RECEIPT) + " not null"}),
         (Failure, FAILURE),
+        (merged_row(Invoice), MERGED | {"answer": struct_text(INVOICE) + " not null"}),
         (Document, DOCUMENT),
         (Invoice, INVOICE),
         (Receipt, RECEIPT),
@@ -127,8 +160,8 @@ def test_the_arrow_schema_of_a_table_is_pinned(model: type[BaseModel], columns: 
     schema = arrow_schema(model)
     found = {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in schema}
     assert list(found.items()) == list(columns.items())
-    assert schema.metadata == {b"schema_version": b"4"}
-    assert SCHEMA_VERSION == 4
+    assert schema.metadata == {b"schema_version": b"5"}
+    assert SCHEMA_VERSION == 5
 
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
@@ -159,6 +192,19 @@ FAILURE_VALUES: dict[str, Any] = KEY_VALUES | {
     "message": "The document is encrypted.",
     "failed_at": NOW,
 }
+PLACE: dict[str, Any] = {"path": "total", "confidence": 0.5, "page": 2, "page_first": 1, "page_last": 2}
+MERGED_VALUES: dict[str, Any] = {name: name for name in KEYS if name != "item_key"} | {
+    "page_first": 1,
+    "page_last": 2,
+    "question_id": "Invoice",
+    "question": "Invoice",
+    "answer": INVOICE_VALUE,
+    "confidence": 0.5,
+    "fields": [MergedField(**PLACE)],
+    "conflicts": [Conflict(**PLACE, answer="9.00")],
+    "item_keys": ["a", "b"],
+    "merged_at": NOW,
+}
 DOCUMENT_VALUES: dict[str, Any] = {name: name for name in DOCUMENT if name.endswith(("key", "id", "uri"))} | {
     "items_expected": 3,
     "items_answered": 2,
@@ -175,6 +221,7 @@ DOCUMENT_VALUES: dict[str, Any] = {name: name for name in DOCUMENT if name.endsw
         answer_row(Invoice)(**ANSWER_VALUES | {"answer": INVOICE_VALUE}),
         Failure(**FAILURE_VALUES),
         Failure(**FAILURE_VALUES | {"crop": Box(x0=0, y0=0, x1=1, y1=1), "page_first": 1, "page_last": 1}),
+        merged_row(Invoice)(**MERGED_VALUES),
         Document(**DOCUMENT_VALUES),
     ],
     ids=lambda row: type(row).__name__,
@@ -208,6 +255,7 @@ def test_the_answers_of_a_target_are_the_free_answers_but_for_one_column() -> No
         (Failure, FAILURE_VALUES, {"stage": "unknown"}),
         (Failure, FAILURE_VALUES, {"page_first": 2, "page_last": 1}),
         (Failure, FAILURE_VALUES, {"page_first": 2}),
+        (merged_row(Invoice), MERGED_VALUES, {"page_first": 3}),
         (Document, DOCUMENT_VALUES, {"items_failed": 0}),
         (Document, DOCUMENT_VALUES, {"status": "complete"}),
         (Box, {"x0": 0, "y0": 0, "x1": 1, "y1": 1}, {"x1": 0}),

@@ -1,5 +1,6 @@
 """What a person names on the command line, targets and questions, and one sentence where it is wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -108,10 +109,29 @@ def test_a_question_without_an_id_gets_one_from_its_text_alone() -> None:
         ("a/*.pdf", "s3://bucket/a/b.pdf", True),
         ("c/*.pdf", "/a/b.pdf", False),
         ("b", "/a/b.pdf", False),
+        ("2024/**/*.pdf", "/in/2024/a.pdf", True),
+        ("2024/**/*.pdf", "/in/2024/may/01/a.pdf", True),
+        ("2024/**/*.pdf", "/in/2025/may/a.pdf", False),
+        ("2024/**/may/*", "/in/2024/x/may/y/a.pdf", False),
+        ("in/**", "s3://bucket/in/x/a.pdf", True),
+        ("**", "/a.pdf", True),
+        ("/in/**/a.pdf", "/in/a.pdf", True),
+        ("/n/**/a.pdf", "/i/n/a.pdf", False),
+        ("a/b/c/d.pdf", "/c/d.pdf", False),
+        ("b.pdf/**/c.pdf", "/a/b.pdf", False),
+        ("a/b.pdf/", "/a/b.pdf", True),
+        ("[ab]?.PDF", "/in/ax.PDF", True),
+        ("[ab]?.PDF", "/in/ax.pdf", False),
     ],
 )
 def test_a_question_may_be_for_some_documents(pattern: str | None, uri: str, expected: bool) -> None:
     assert Question(text="?", documents=pattern).is_for_document(uri) == expected
+
+
+@pytest.mark.parametrize("pattern", [".", "./", ""])
+def test_a_glob_without_a_name_is_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match="documents"):
+        Question(text="?", documents=pattern)
 
 
 def test_a_question_may_be_for_some_pages() -> None:
@@ -123,6 +143,22 @@ def test_a_text_file_holds_one_question_a_line(tmp_path: Path) -> None:
     path = tmp_path / "questions.txt"
     path.write_text("\ufeffWho pays?\r\n\n  How much? \n", encoding="utf-8")
     assert load_questions(path) == [Question(text="Who pays?"), Question(text="How much?")]
+
+
+BREAKS = "\v\f\x1c\x1d\x1e\x85\u2028\u2029"  # where `splitlines` breaks a line, too
+
+
+@pytest.mark.parametrize("character", [*BREAKS, "\r"])
+def test_a_line_ends_at_a_line_feed_alone(tmp_path: Path, character: str) -> None:
+    text = f"What is{character}the total?"
+    asked = [Question(text=text), Question(text="Who pays?")]
+    plain, objects = tmp_path / "a.txt", tmp_path / "a.jsonl"
+    plain.write_bytes(f"{text}\nWho pays?\r\n".encode())
+    assert load_questions(plain) == asked
+    # In a string of JSON a control character can only be written out.
+    inside = f'{{"text": "{text}"}}' if character >= " " else f'{{"text": {json.dumps(text)}}}'
+    objects.write_bytes(f'{inside}\r\n{{"text":\r"Who pays?"}}'.encode())
+    assert load_questions(objects) == asked
 
 
 def test_a_jsonl_file_holds_one_question_an_object(tmp_path: Path) -> None:

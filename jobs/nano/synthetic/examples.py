@@ -90,7 +90,7 @@ def picture(drawn: Drawn, patch_size: int, *, scanned: bool = False) -> Picture:
     """The page as the model sees it; a scanned one is drawn larger, and shrunk by the model's own resize."""
     side = int(drawn.max_side * random.uniform(1.1, 1.7)) if scanned else drawn.max_side
     with open_document(drawn.page.sheet.pdf(), "synthetic.pdf") as opened:
-        pixels, _ = rasterize(opened, 1, max_side=side, patch_size=patch_size)
+        pixels, _, _ = rasterize(opened, 1, max_side=side, patch_size=patch_size)
     height, width = fit(*pixels.shape[:2], max_side=drawn.max_side, patch_size=patch_size)
     if (height, width) != pixels.shape[:2]:
         shrunk = to_pixels(pixels, height, width).permute(1, 2, 0) * torch.tensor(STD) + torch.tensor(MEAN)

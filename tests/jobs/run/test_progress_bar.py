@@ -1,6 +1,8 @@
 """What a person sees while a run goes on."""
 
 import io
+import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -49,7 +51,7 @@ def test_a_duration_reads_like_a_clock(seconds: float, text: str) -> None:
 def test_without_a_terminal_a_line_comes_every_few_seconds_and_at_the_end(clock: Clock) -> None:
     console = Console(file=io.StringIO(), force_terminal=False)
     counts = Counts(documents=2)
-    with display.shown(console) as observe:
+    with display.progress(console) as observe:
         for step in range(30):
             clock.now += 1
             counts.answered = step
@@ -64,10 +66,43 @@ def test_without_a_terminal_a_line_comes_every_few_seconds_and_at_the_end(clock:
 def test_in_a_terminal_one_line_lives_and_goes() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=150)
     counts = Counts(documents=2, documents_open=2, expected=5, answered=3, documents_done=1)
-    with display.shown(console) as observe:
+    with display.progress(console) as observe:
         observe(Counts(documents=2))
         observe(counts)
     assert isinstance(console.file, io.StringIO)
     drawn = console.file.getvalue()
     assert "starting" in drawn
     assert "1 of 2 documents, 3 items answered, 0 failed" in drawn
+
+
+class Cell:
+    """What IPython gives for something that is shown below a cell."""
+
+    def __init__(self) -> None:
+        self.shown: list[str] = []
+
+    def display(self, html: str, display_id: bool) -> "Cell":
+        assert display_id
+        self.shown.append(html)
+        return self
+
+    def update(self, html: str) -> None:
+        self.shown.append(html)
+
+
+def test_a_notebook_has_a_bar(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = Cell()
+    fake = SimpleNamespace(HTML=str, display=cell.display)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(display=fake))
+    monkeypatch.setitem(sys.modules, "IPython.display", fake)
+    console = Console(file=io.StringIO(), force_jupyter=True)
+    with display.progress(console) as observe:
+        observe(Counts(documents=4))
+        assert len(cell.shown) == 1
+        observe(Counts(documents=4, answered=3, documents_done=1))
+        clock.now += 0.1
+        observe(Counts(documents=4, answered=4, documents_done=1))
+        assert len(cell.shown) == 2, "no more than two messages a second"
+        observe(Counts(documents=4, answered=9, failed=1, documents_done=4))
+    assert cell.shown[1].startswith('<progress value="1" max="4"></progress> 1 of 4 documents, 3 items')
+    assert cell.shown[2].startswith('<progress value="4" max="4"></progress> 4 of 4 documents')

@@ -1,6 +1,7 @@
 """A job whose Ray is not there, or dies, ends soon, and says what is gone."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -8,12 +9,16 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
+import ray._private.worker
 
 from jobs.run import ray_watchdog
 from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError
+from pipeline import ray_internals
 from tests.environment import without_ray
+from tests.jobs.started import left_of
 from tests.jobs.test_submit import free_ports
 
 pytestmark = pytest.mark.processes
@@ -28,9 +33,12 @@ from jobs.run import ray_watchdog
 from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError
 from jobs.run.signals import graceful
+from pipeline.ray_internals import session_folder
 
 ray_watchdog.HEAD_SECONDS = 2.0
 with connected(num_cpus=1), graceful(lambda: None):
+    folder = session_folder()
+    assert (folder / "logs").is_dir()
     try:
         with ray_watchdog.watchdog():
             time.sleep(3)
@@ -39,6 +47,7 @@ with connected(num_cpus=1), graceful(lambda: None):
             time.sleep(200)
     except RayLostError as error:
         print(error)
+print(f"{folder.exists()=}")
 """
 
 
@@ -53,6 +62,71 @@ def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> Non
     )
     assert done.returncode == 0, done.stderr
     assert any(line.startswith(said) for line in done.stdout.splitlines()), done.stdout
+    assert "folder.exists()=False" in done.stdout
+
+
+KILLED = """
+import os, signal, sys
+from jobs.run.ray_session import connected
+
+with connected(num_cpus=1):
+    print("connected", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_job_that_is_killed_takes_its_ray_with_it_and_names_its_logs() -> None:
+    """Of Ray's processes, the agents would wait a minute for its head."""
+    job = subprocess.Popen(
+        [sys.executable, "-c", KILLED],
+        cwd=ROOT,
+        env=without_ray(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert job.stdout is not None
+    assert job.stdout.readline() == "connected\n"
+    came = psutil.Process(job.pid).children(recursive=True)
+    assert {"raylet", "gcs_server"} < {process.name() for process in came}
+    agents = [process for process in came if "Agent" in " ".join(process.cmdline())]
+    assert len(agents) == 2
+    job.kill()
+    _, said = job.communicate(timeout=WAIT_SECONDS)
+    assert psutil.wait_procs(agents, timeout=30)[1] == []
+    assert left_of(came) == []
+    logs = Path(said.rpartition("the logs of Ray are in ")[2].strip())
+    assert (logs / "raylet.out").is_file(), said
+    shutil.rmtree(logs.parent)
+
+
+def test_an_error_names_the_logs_of_ray_and_a_mistake_does_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Its Ray is a folder."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    for name in ("init", "shutdown"):
+        monkeypatch.setattr(f"ray.{name}", lambda *_, **__: None)
+    monkeypatch.setattr("pipeline.ray_internals.session_folder", lambda: tmp_path / "session")
+    monkeypatch.setattr("pipeline.ray_internals.agents", lambda: [])
+    for error, stays in ((RuntimeError("no room"), True), (ValueError("a mistake"), False)):
+        (tmp_path / "session" / "logs").mkdir(parents=True, exist_ok=True)
+        with pytest.raises(type(error)), connected():
+            raise error
+        assert (tmp_path / "session").exists() == stays
+        assert (f"the logs of Ray are in {tmp_path}/session/logs" in capsys.readouterr().err) == stays
+
+
+def test_a_job_that_was_told_to_stop_hears_no_more_of_its_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    said = {"lines": ["There are infinite retries remaining"], "pid": "raylet", "is_err": False}
+    ray_internals.be_quiet(quiet=True)
+    ray._private.worker.print_to_stdstream(said, ignore_prefix=False)
+    assert "infinite" not in capsys.readouterr().out
+    ray_internals.be_quiet(quiet=False)
+    ray._private.worker.print_to_stdstream(said, ignore_prefix=False)
+    assert "infinite" in capsys.readouterr().out
 
 
 def job_with(error: BaseException) -> None:
@@ -121,6 +195,7 @@ CONNECTING = """
 from jobs.run import ray_session, ray_watchdog
 
 ray_watchdog.HEAD_SECONDS = 1.0
+ray_session.check_head = lambda address: None  # it was one
 with ray_session.connected():
     print("connected")
 """
@@ -146,8 +221,12 @@ def test_a_head_that_goes_while_a_job_connects_is_a_sentence() -> None:
 
 VANISHING = """
 import os, signal
+from pathlib import Path
 import ray
 from jobs.run.ray_session import connected
+from pipeline import ray_internals
+
+ray_internals.session_folder, ray_internals.agents = lambda: Path("nowhere"), lambda: []
 
 def start(*args, **kwargs):
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -176,7 +255,8 @@ def test_a_process_that_ray_ends_has_its_sentence_all_the_same(early: bool) -> N
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("broken off: this process was killed, or ended by Ray")
-    assert done.stderr.endswith("the same command continues\n")
+    logs = "" if early else "; the logs of Ray are in nowhere/logs"
+    assert done.stderr.endswith(f"the same command continues{logs}\n")
 
 
 def test_a_job_that_ray_does_not_let_go_ends_all_the_same() -> None:

@@ -550,6 +550,24 @@ def test_a_page_that_cannot_be_encoded_fails_alone(
             assert_equal({name: completion}, {name: expected[name]})
 
 
+def test_steps_that_lack_memory_are_halved(
+    model: Pixtral, expected: dict[str, Completion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until a part of one prompt is left, if need be."""
+    step = model.step
+    lengths = []
+
+    def run_out(x_TD: Tensor, *rest: Any) -> Tensor:
+        lengths.append(len(x_TD))
+        if len(x_TD) > 7:
+            raise torch.OutOfMemoryError("tried to allocate 40 GiB")
+        return step(x_TD, *rest)
+
+    monkeypatch.setattr(model, "step", run_out)
+    assert_equal(batch(model, mixed_groups()), expected)
+    assert max(lengths) > 14
+
+
 def test_a_sequence_that_cannot_be_computed_fails_alone(
     model: Pixtral, expected: dict[str, Completion], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -160,6 +160,8 @@ def test_a_bad_group_is_an_error_and_the_next_is_answered(model: Pixtral, messag
         (Branch(id="bad", ids=[10, 4], max_new_tokens=4), "holds an image token"),
         (Branch(id="bad", ids=[-1, 4], max_new_tokens=4), "token ids are 0 to 63"),
         (Branch(id="bad", ids=[30, 4], max_new_tokens=0), "must be at least 1"),
+        (Branch(id="bad", ids=[30] * 127_900, max_new_tokens=99), "ContextLengthError: the prompt has 127,9"),
+        (Branch(id="bad", ids=[30, 4], max_new_tokens=128_000), "the answer may have 128,000"),
     ],
 )
 def test_a_bad_branch_leaves_the_others_of_its_group(model: Pixtral, branch: Branch, message: str) -> None:

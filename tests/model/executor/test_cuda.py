@@ -4,13 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 pytest.importorskip("triton", reason="torch has brought no Triton; `make test` installs one")
 
 from model.engine.engine import BatchEngine
 from model.engine.reference import ReferenceEngine
 from model.engine.request import Completion, Group
-from model.executor import attention_inputs
+from model.executor import attention_inputs, fused_decoder
+from model.executor.attention_inputs import LongChunks
+from model.network.layers import Segments
 from model.network.pixtral import Pixtral
 from tests.model.configs import configured
 from tests.model.engine.test_engine import EOS, answers
@@ -37,6 +40,30 @@ def test_prompts_in_pieces_are_answered_alike(
     monkeypatch.setattr(attention_inputs, "SHORT", 4)
     pieces = configured(FUSED, max_num_batched_tokens=9)
     assert_alike(answers(BatchEngine(make_model(), eos_id=EOS, config=pieces), GROUPS), expected, 1e-4)
+
+
+def test_keys_that_are_gathered_in_parts_give_the_same_answers(
+    expected: dict[str, Completion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_inputs, "SHORT", 1)
+    monkeypatch.setattr(attention_inputs, "GATHERED_KEYS", 10)
+    parts = []
+    whole = attention_inputs.segments_of
+
+    def count(long: LongChunks[Tensor]) -> list[tuple[Segments, Tensor | None]]:
+        parts.append(len(found := whole(long)))
+        return found
+
+    monkeypatch.setattr(fused_decoder, "segments_of", count)
+    pieces = configured(FUSED, max_num_batched_tokens=9)
+    assert_alike(answers(BatchEngine(make_model(), eos_id=EOS, config=pieces), GROUPS), expected, 1e-4)
+    assert max(parts) > 1
+
+
+@pytest.mark.gpu
+def test_plain_torch_computes_on_a_gpu_too(expected: dict[str, Completion]) -> None:
+    plain = configured(FUSED, fused=False)
+    assert_alike(answers(BatchEngine(make_model(), eos_id=EOS, config=plain), GROUPS), expected, 1e-4)
 
 
 def test_a_cache_in_fp8_changes_log_probabilities_a_little(expected: dict[str, Completion]) -> None:

@@ -60,9 +60,9 @@ def replayed(fused: CudaExecutor, batch: Batch, shape: GraphShape) -> Tensor:
         )
         inputs = replace(inputs, long=long)
     tokens = len(batch.ids_T)
-    embedded_TD = fused._decoder.embed(inputs.ids_T[:tokens], batch)
+    embedded_TD = fused.decoder.embed(inputs.ids_T[:tokens], batch)
     x_TD = torch.cat([embedded_TD, embedded_TD.new_zeros(shape.tokens - tokens, embedded_TD.shape[1])])
-    [logits_RV] = interleave(fused._decoder.forward(x_TD, inputs))
+    [logits_RV] = interleave(fused.decoder.forward(x_TD, inputs))
     return logits_RV[: len(batch.rows_R)]
 
 

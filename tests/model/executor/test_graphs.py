@@ -11,6 +11,7 @@ from model.cache.paged_cache import PagedCache
 from model.cache.plan import Chunk
 from model.engine.engine import BatchEngine
 from model.engine.request import Completion
+from model.executor import graphs
 from model.executor.cuda import CudaExecutor
 from model.executor.fused_layers import FusedModel
 from tests.model.configs import configured
@@ -18,10 +19,17 @@ from tests.model.engine.test_engine import EOS, answers
 from tests.model.executor.fused import FUSED, GROUPS, assert_alike, make_model
 
 
+@pytest.mark.parametrize(
+    ("blocks", "table"), [(1, 64), (64, 64), (65, 128), (128, 128), (129, 256), (2000, 2048)]
+)
+def test_tables_grow_by_doubling(blocks: int, table: int) -> None:
+    assert graphs._table_blocks(blocks) == table
+
+
 @pytest.mark.gpu
 def test_a_graph_decodes_as_eager_launches_do() -> None:
-    def run(graphs: bool) -> dict[str, Completion]:
-        config = configured(FUSED, block_size=64, cache_tokens=4096, graphs=graphs)
+    def run(recorded: bool) -> dict[str, Completion]:
+        config = configured(FUSED, block_size=64, cache_tokens=4096, graphs=recorded)
         return answers(BatchEngine(make_model(), eos_id=EOS, config=config), GROUPS)
 
     assert_alike(run(True), run(False), 1e-4)

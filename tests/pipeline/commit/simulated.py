@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
+from pydantic import BaseModel
 
 from pipeline.commit import lease as leases
 from pipeline.commit.delta_log import DeltaLog
 from pipeline.commit.document_progress import DocumentProgress
 from pipeline.commit.lease import Lease
 from pipeline.commit.resume import Remaining, find_remaining
-from pipeline.commit.tables import OutputError, create_tables, read_table
+from pipeline.commit.tables import OutputError, Table, create_tables, read_table
 from pipeline.commit.writer import Writer
 from pipeline.ingest.listing import SOURCES
 from pipeline.plan.items import asked_of, windows
@@ -33,7 +34,6 @@ from tests.pipeline.plans import asking
 from tests.pipeline.stored import NOW
 
 TIMEOUT, UNREADABLE = "timeout", "unreadable"
-RESULTS = result_schema(None)
 NAMES = ("answers", "failures", "documents")
 Strike = Callable[[Callable[[], None]], None]  # in the place of a commit, which it is given
 
@@ -76,13 +76,16 @@ class Run:
 class World:
     """An output, the documents that runs list, and what must be true of the tables at any moment."""
 
+    names: tuple[str, ...] = NAMES
+    target: type[BaseModel] | None = None
+
     def __init__(self, output: Path, patch: pytest.MonkeyPatch) -> None:
         self.papers = [Paper("/in/a"), Paper("/in/b", 1), Paper("/in/2", 2, "x"), Paper("/in/2", 1, "y")]
         self.gone = [Paper("/in/gone-1", 1), Paper("/in/gone-2", 1)]  # not listed any more
         self.settings, self.wording = 0, 0
         self.runs: list[Run] = []
         self.holder: Run | None = None  # the others were taken for dead
-        self.tables = create_tables(str(output), None)
+        self.tables = self.create(str(output))
         self.fault: tuple[int, Strike] | None = None  # at which of the next commits
         self.struck = 0  # faults
         self._patch = patch
@@ -97,20 +100,28 @@ class World:
         self._really = DeltaTable.create_write_transaction
         patch.setattr(DeltaTable, "create_write_transaction", lambda *args, **kw: self._commit(*args, **kw))
 
+    # What is asked
+
+    def create(self, output: str) -> dict[str, Table]:
+        return create_tables(output, None)
+
+    def plan(self) -> Plan:
+        questions = (
+            Question(id="one", text="What is the total?"),
+            Question(id="two", text=f"When, in wording {self.wording}?"),
+        )
+        return asking(settings_key=f"settings {self.settings}", questions=questions)
+
+    def answer(self, item: Row, plan: Plan) -> Answer:
+        return Answer(answer="42", **item, **said(plan))
+
     # Runs
 
     def start(self, *, after_silence: bool = False, again: frozenset[str] | None = None) -> Run | None:
         """A run that has acquired the output and knows what is left; None if it is refused, or dies."""
         self._number += 1
         held = self.holder is not None and not after_silence
-        questions = (
-            Question(id="one", text="What is the total?"),
-            Question(id="two", text=f"When, in wording {self.wording}?"),
-        )
-        plan = replace(
-            asking(settings_key=f"settings {self.settings}", questions=questions),
-            run_id=f"run {self._number}",
-        )
+        plan = replace(self.plan(), run_id=f"run {self._number}")
         papers = self.papers if self._number > 1 else [*self.papers, *self.gone]
         uris, keys = [paper.uri for paper in papers], [paper.key for paper in papers]
         given = {"uri": uris, "source_key": keys, "location": uris}
@@ -133,7 +144,7 @@ class World:
             plan=plan,
             again=again,
             lease=lease,
-            writer=Writer(self.tables, lease, remaining.stale_rows),
+            writer=Writer(self.tables, lease, remaining.stale_rows, remaining.merged_rows),
             progress=DocumentProgress(plan, remaining.sources["source_key"], remaining.counts),
             remaining=remaining,
         )
@@ -149,7 +160,7 @@ class World:
         for row in [row for row in run.waiting[:count] for _ in range(1 + twice)]:
             if fails and row["kind"] == ANSWER:
                 row = _failed(row, run.plan, TIMEOUT)
-            results, documents = run.progress.take(table_of([row], RESULTS))
+            results, documents = run.progress.take(table_of([row], result_schema(self.target)))
             run.committing |= zip(results["item_key"].to_pylist(), results["uri"].to_pylist(), strict=True)
             run.completed |= {document.uri for document in documents}
             run.writer.add(results, documents)
@@ -262,7 +273,7 @@ class World:
             if page is None:
                 rows.append(_failed(item | {"named": named}, run.plan, UNREADABLE))
             else:
-                answer = _answer(item | named, run.plan)
+                answer = to_row(self.answer(item | named, run.plan))
                 rows.append({"kind": ANSWER, "answer": answer, "named": named} | item)
         return rows
 
@@ -299,7 +310,7 @@ class World:
     # What must be true
 
     def rows(self) -> dict[str, list[Row]]:
-        found = {name: read_table(self.tables[name].uri).to_pylist() for name in NAMES}
+        found = {name: read_table(self.tables[name].uri).to_pylist() for name in self.names}
         return {name: sorted(rows, key=str) for name, rows in found.items()}
 
     def check(self) -> None:
@@ -402,23 +413,20 @@ def _kinds(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
     return [(field.name, field.type) for field in schema]
 
 
-def _answer(item: Row, plan: Plan) -> Row:
-    return to_row(
-        Answer(
-            **item,
-            settings_key=plan.asks[0].settings_key,
-            run_id=plan.run_id,
-            answer="42",
-            raw_text=" 42",
-            confidence=0.5,
-            fields=[],
-            finish_reason="stop",
-            prompt_tokens=10,
-            cached_tokens=0,
-            output_tokens=2,
-            answered_at=NOW,
-        )
-    )
+def said(plan: Plan) -> Row:
+    """The columns of an answer that are the same in all of a run."""
+    return {
+        "settings_key": plan.asks[0].settings_key,
+        "run_id": plan.run_id,
+        "raw_text": " 42",
+        "confidence": 0.5,
+        "fields": [],
+        "finish_reason": "stop",
+        "prompt_tokens": 10,
+        "cached_tokens": 0,
+        "output_tokens": 2,
+        "answered_at": NOW,
+    }
 
 
 def _failed(row: Row, plan: Plan, reason: str) -> Row:
@@ -428,6 +436,7 @@ def _failed(row: Row, plan: Plan, reason: str) -> Row:
         **item | row["named"],
         settings_key=plan.asks[0].settings_key,
         run_id=plan.run_id,
+        target=plan.asks[0].label,
         stage="open",
         reason=reason,
         message="It did not work.",

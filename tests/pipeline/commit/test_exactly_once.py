@@ -6,13 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.pipeline.commit.merging import MergingWorld
 from tests.pipeline.commit.simulated import NAMES, STRIKES, TIMEOUT, UNREADABLE, Run, Strike, World
 
 AGAIN = (None, None, frozenset({TIMEOUT}), frozenset({TIMEOUT, UNREADABLE}))
+TABLES = (*NAMES, "merged")
 TOOLS = ("optimize", "vacuum", "delete")
 PLACES = st.integers(0, 3)  # which of the next commits
 
@@ -20,11 +22,13 @@ PLACES = st.integers(0, 3)  # which of the next commits
 class OutputMachine(RuleBasedStateMachine):
     """An output that was written before; two runs that live at a time, other tools at its tables, faults."""
 
+    kind = World
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
         self.patch = pytest.MonkeyPatch()
-        self.world = World(self.folder / "out", self.patch)
+        self.world = self.kind(self.folder / "out", self.patch)
         run = self.world.start()
         assert run is not None
         self.world.deliver(run, len(run.waiting) // 2, fails=True)
@@ -63,7 +67,7 @@ class OutputMachine(RuleBasedStateMachine):
         which=st.integers(-2, -1),
         count=st.integers(1, 6),
         place=st.none() | PLACES,
-        name=st.sampled_from(NAMES),
+        name=st.sampled_from(TABLES),
     )
     def commit_while_another_tool_works(self, which: int, count: int, place: int | None, name: str) -> None:
         """On the version before it, or (place None) in peace."""
@@ -72,6 +76,7 @@ class OutputMachine(RuleBasedStateMachine):
             self.world.optimize(name)
             commit()
 
+        assume(name in self.world.names)
         self.world.fault = None if place is None else (place, strike)
         self.world.deliver(self._run(which), count)
         self.world.commit(self._run(which))
@@ -81,10 +86,10 @@ class OutputMachine(RuleBasedStateMachine):
     def end(self, which: int, how: str) -> None:
         getattr(self.world, how)(self._run(which))
 
-    @rule(names=st.sets(st.sampled_from(NAMES), min_size=1), tool=st.sampled_from(TOOLS))
+    @rule(names=st.sets(st.sampled_from(TABLES), min_size=1), tool=st.sampled_from(TOOLS))
     def interfere(self, names: set[str], tool: str) -> None:
         """Another tool works between two commits."""
-        for name in sorted(names):
+        for name in sorted(names & {*self.world.names}):
             if tool == "delete":
                 self.world.delete(name, self.world.gone[0])
             else:
@@ -114,6 +119,14 @@ class OutputMachine(RuleBasedStateMachine):
         self.world.check()
 
 
+class MergingMachine(OutputMachine):
+    """The same with a target, whose answers are merged."""
+
+    kind = MergingWorld
+
+
 EXAMPLES = settings().max_examples  # of the profile
 TestOutputMachine = OutputMachine.TestCase
 TestOutputMachine.settings = settings(max_examples=max(1, EXAMPLES // 16), stateful_step_count=20)
+TestMergingMachine = MergingMachine.TestCase
+TestMergingMachine.settings = TestOutputMachine.settings

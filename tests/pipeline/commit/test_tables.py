@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from pipeline.commit import manifest
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
 from pipeline.commit.tables import Table, create_tables, open_table, read_table
@@ -27,7 +28,7 @@ def test_new_tables_are_empty_and_readable(tmp_path: Path) -> None:
         found = read_table(table.uri)
         assert found.num_rows == 0
         assert found.schema.equals(table.schema)
-        assert DeltaTable(table.uri).metadata().configuration == {"schema_version": "4"}
+        assert DeltaTable(table.uri).metadata().configuration == {"schema_version": "5"}
 
 
 def test_an_output_may_be_relative_or_in_the_home_folder(
@@ -137,6 +138,21 @@ def test_odd_characters_in_the_output_folder(tmp_path: Path, monkeypatch: pytest
     show(tables, tables["answers"], to_table(Answer, [answer("a")]))
     assert visible(tables["answers"]) == ["a"]
     assert (tmp_path / "réponses #1 50% ?" / "answers" / "text" / "_delta_log").is_dir()
+
+
+@pytest.mark.processes
+def test_odd_characters_in_an_output_on_s3(bucket: str) -> None:
+    output = f"{bucket}/out dir/réponses #1 50% ? [x] a+b&c;d|e^f"
+    for _ in range(2):  # the second finds what the first has made
+        tables = create_tables(f"{output}/", None)
+    show(tables, tables["answers"], to_table(Answer, [answer("a")]))
+    assert visible(tables["answers"]) == ["a"]
+    manifest.check_reachable(output)
+    assert manifest.write_record(output, {"finished_at": "now"}) == f"{output}/run.json"
+    assert manifest.read_record(output) == {"finished_at": "now"}
+    for wrong in (f"{bucket}/a%20b", f"{bucket}/a//b", f"{bucket}/a\nb"):
+        with pytest.raises(ValueError, match=r"(?s)misreads; choose another|cannot open the table .*[Pp]ath"):
+            create_tables(wrong, None)
 
 
 @pytest.mark.processes

@@ -70,7 +70,8 @@ def test_a_shared_row_is_its_owners_under_its_own_keys(
     make: Callable[[], Resolver], plan: Plan, late: bool
 ) -> None:
     evidence = [{"path": "total", "confidence": 0.25, "page": 1, "box": None}]
-    rows = [answered(OWNER, fields=evidence), carrier(SHARER, OWNER, note="first frame", pages_missing=[4])]
+    seen = {"note": "first frame", "pages_missing": [4], "page_damaged": True}
+    rows = [answered(OWNER, fields=evidence), carrier(SHARER, OWNER, **seen)]
     row = resolve(make(), *(reversed(rows) if late else rows))[SHARER]
     own = to_row(answer(OWNER))
     same = ("answer", "raw_text", "confidence", "finish_reason", "prompt_tokens")
@@ -85,7 +86,7 @@ def test_a_shared_row_is_its_owners_under_its_own_keys(
     assert (row["question_id"], row["question"], row["content_key"]) == ("own", "Mine?", "c")
     assert (row["run_id"], row["settings_key"]) == (plan.run_id, plan.settings_key)
     assert (row["shared_from"], row["prompt_key"]) == (OWNER, PROMPT)
-    assert (row["note"], row["pages_missing"]) == ("first frame", [4])
+    assert {name: row[name] for name in seen} == seen
     assert row["fields"] == [{"path": "total", "confidence": 0.25, "page": 3, "box": None}]
     assert (row["cached_tokens"], row["output_tokens"]) == (row["prompt_tokens"], 0)
 
@@ -105,6 +106,18 @@ def test_where_an_owner_fails_its_sharers_fail_for_the_same_reason(make: Callabl
             "and a chain says it once"
         )
         assert (row["uri"], row["page_first"]) == (f"/in/{item}.pdf", 3)
+
+
+def test_what_a_failure_has_of_a_target_is_its_sharers_too(make: Callable[[], Resolver]) -> None:
+    evidence = [{"path": "total", "confidence": 0.25, "page": 2, "box": None}]
+    seen = {"note": "first frame", "pages_missing": [4], "page_damaged": True}
+    owner = failed(OWNER)
+    owner["failure"] |= {"partial": '{"total":1}', "fields": evidence, "page_first": 1, "page_last": 2}
+    row = resolve(make(), owner, carrier(SHARER, OWNER, **seen))[SHARER]
+    assert (row["partial"], row["fields"][0]["page"]) == ('{"total":1}', 4)
+    assert {name: row[name] for name in seen} == seen
+    row = resolve(make(), owner, carrier(SHARER, OWNER, prompt_key=None, **seen))[SHARER]
+    assert (row["pages_missing"], row["note"], row["page_damaged"]) == (None, None, None)
 
 
 def test_a_chain_names_the_one_that_was_asked(make: Callable[[], Resolver]) -> None:

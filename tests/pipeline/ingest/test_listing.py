@@ -14,6 +14,7 @@ from tests.pipeline.ingest.listed import (
     complaint,
     contents,
     keys,
+    parquet,
     uris,
     write,
 )
@@ -72,6 +73,81 @@ def test_globs_match_files_and_folders(tmp_path: Path) -> None:
     assert uris(tmp_path / "2024-*") == [a, b]
     assert uris(tmp_path / "**" / "*.p[dn][fg]") == [a, b, str(tmp_path / "2025" / "z.pdf")]
     assert uris(tmp_path / "2024-?" / "*.png") == [b]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """Three documents, one of them behind a link to a folder, and links that lead in circles."""
+    top = tmp_path / "in"
+    write(top / "own.png", PNG)
+    write(tmp_path / "elsewhere" / "2024" / "r.png", PNG)
+    (top / "linked_folder").symlink_to("../elsewhere")
+    (top / "linked_file.png").symlink_to("../elsewhere/2024/r.png")
+    (top / "loop").symlink_to(".")
+    (top / "deep").mkdir()
+    (top / "deep" / "up").symlink_to("..")
+    (tmp_path / "elsewhere" / "back").symlink_to("../in")
+    (top / "a").symlink_to("b")
+    (top / "b").symlink_to("a")
+    (top / "lost.png").symlink_to("own.png/x")
+    os.mkfifo(top / "pipe.png")
+    return top
+
+
+LINKED = ["linked_file.png", "linked_folder/2024/r.png", "own.png"]
+
+
+@pytest.mark.parametrize("glob", ["", "/", "/**", "/**/*", "/**/*.png", "/**/**/*.png", "/*"])
+def test_folders_behind_links_are_read_and_loops_once(
+    linked: Path, glob: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert uris(f"{linked}{glob}") == [f"{linked}/{name}" for name in LINKED]
+    assert f"{linked}{glob}: skipped other names of what is read already: " in caplog.text
+    if glob == "":
+        assert f"already: 3, such as {linked}/deep/up" in caplog.text
+        assert f"skipped links that lead nowhere: 3, such as {linked}/a" in caplog.text
+        assert f"skipped pipes, sockets and devices: 1, such as {linked}/pipe.png" in caplog.text
+
+
+def test_a_folder_that_only_a_link_leads_to_is_read_by_the_first_one(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere" / "x" / "a.pdf")
+    only = tmp_path / "only"
+    only.mkdir()
+    for name, target in {"c": "../elsewhere", "b": "../elsewhere/x", "d": "../elsewhere"}.items():
+        (only / name).symlink_to(target)
+    assert uris(only) == uris(only / "**" / "*.pdf") == [f"{only}/b/a.pdf"]
+    assert uris(only / "[cd]") == [f"{only}/c/x/a.pdf"]
+    assert uris(only / "*" / "*") == [f"{only}/b/a.pdf"]  # the file b/a.pdf, and the folder c/x
+    (tmp_path / "also").symlink_to(only)  # the input itself may be one, or lie behind one
+    assert uris(tmp_path / "also") == [f"{tmp_path}/also/b/a.pdf"]
+    assert uris(tmp_path / "also" / "*" / "a.pdf") == [f"{tmp_path}/also/b/a.pdf"]
+
+
+def test_parquet_behind_links_is_read_once(tmp_path: Path) -> None:
+    parquet(tmp_path / "elsewhere" / "1.parquet", page=[b"a"])
+    top = tmp_path / "in"
+    top.mkdir()
+    (top / "year=2024").symlink_to("../elsewhere")
+    (top / "loop").symlink_to(".")
+    assert contents(top, column="page") == contents(top / "**", column="page") == [b"a"]
+
+
+def test_two_stars_are_any_folders_between(tmp_path: Path) -> None:
+    found = [write(tmp_path / place / "x.pdf") for place in ("a/b/c", "a/c", "c", "c/d")]
+    write(tmp_path / "a" / ".hidden" / "c" / "x.pdf")
+    assert uris(tmp_path / "**" / "c" / "x.pdf") == found[:3]
+    assert uris(tmp_path / "a" / "**" / "c" / "**" / "x.pdf") == found[:2]
+    assert uris(tmp_path / "**" / "c") == sorted(found)
+    assert uris(tmp_path / "a" / ".hidden" / "**") == [f"{tmp_path}/a/.hidden/c/x.pdf"]
+
+
+def test_text_about_a_format_is_skipped_as_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "a.pdf")
+    write(tmp_path / "BMW service report.txt", b"BMW 320d, serviced 2024-01-02\n")
+    write(tmp_path / "notes about pdf.md", b"# How to make a file that starts with %PDF-1.7\n")
+    write(tmp_path / "gif.txt", b"GIF89a and GIF87a are its versions.\n")
+    assert uris(tmp_path) == [path]
+    assert "skipped 3 files that are no documents: 2 .txt, 1 .md" in caplog.text
 
 
 def test_a_name_that_looks_like_a_glob_is_itself_first(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.listing import list_sources, split
-from pipeline.ingest.reading import read_password, read_source
+from pipeline.ingest.reading import read_conversation, read_password, read_source
 from tests.pipeline.ingest.listed import (
     PDF,
     PNG,
@@ -83,6 +84,63 @@ def test_a_dataset_folder_is_its_parquet_files(tmp_path: Path) -> None:
     write(tmp_path / "scan.pdf")
     assert contents(tmp_path, column="page") == [b"b", b"c", b"a"]
     assert contents(tmp_path / "year=*", column="page") == [b"a"]
+
+
+def test_the_parquet_files_of_a_folder_are_known_by_their_names_or_without_one_by_their_bytes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number, name in enumerate(["000000_0", "a.parq", "b.PARQUET", "c.pq", "d.pqt"]):
+        parquet(tmp_path / name, page=[b"%d" % number])
+    write(tmp_path / "README", b"PAR is not there")
+    write(tmp_path / "notes.txt", b"PAR1")
+    write(tmp_path / "_SUCCESS", b"")
+    assert contents(tmp_path, column="page") == [b"0", b"1", b"2", b"3", b"4"]
+    assert "skipped 2 files that are no Parquet: 1 without a suffix, 1 .txt" in caplog.text
+    assert "name the column with --column" in complaint(tmp_path)
+
+
+def deviating(folder: Path) -> dict[str, str]:
+    """Parts of a dataset that cannot be read, and what is said of each."""
+    good = Path(parquet(folder / "good.parquet", page=[b"x" * 999, b"y"], id=["8", "9"])).read_bytes()
+    size = int.from_bytes(good[-8:-4], "little")  # of its metadata
+    return {
+        write(folder / "cut.parquet", good[:-20]): "cannot be read as Parquet",
+        write(folder / "empty.parquet", b""): "Parquet file size is 0 bytes",
+        write(
+            folder / "metadata.parquet", good[: -8 - size] + b"\xff" * size + good[-8:]
+        ): "metadata.parquet",
+        write(folder / "text.parquet", b"no Parquet at all"): "cannot be read as Parquet",
+        parquet(folder / "column.parquet", other=[b"a"], id=["3"]): "has no such column",
+        parquet(folder / "kind.parquet", page=[1], id=["4"]): "is int64, not bytes or URIs",
+        parquet(folder / "more.parquet", other=[1], id=["5"], page=[b"a"]): "",  # it can
+        parquet(folder / "no_id.parquet", page=[b"a"]): "--id-column id",
+        parquet(folder / "null_id.parquet", page=[b"a", b"b"], id=["6", None]): "is null in row 1",
+    }
+
+
+def test_a_part_that_cannot_be_read_costs_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parts = deviating(tmp_path / "in")
+    fine = [path for path, said in parts.items() if not said] + [str(tmp_path / "in" / "good.parquet")]
+    sources = list_sources([str(tmp_path / "in")], column="page", id_column="id").to_pylist()
+    rows = [source for source in sources if source["refused"] is None]
+    assert sorted({source["parquet"] for source in rows}) == sorted(fine)
+    assert [read_source(row, ()) for row in rows] == [b"x" * 999, b"y", b"a"]
+    refused = {source["uri"]: source for source in sources if source["refused"] is not None}
+    assert refused.keys() == parts.keys() - set(fine)
+    for path, source in refused.items():
+        assert parts[path] in source["refused"]
+        assert "\n" not in source["refused"]
+        assert read_reason(source) == "unreadable"
+    with pytest.raises(DocumentError, match="has no such column"):
+        read_conversation(refused[str(tmp_path / "in" / "column.parquet")])
+    assert f"{len(refused)} Parquet files cannot be read, and fail: " in caplog.text
+    before = {source["source_key"] for source in refused.values()}
+    assert len(before) == len(refused)
+    empty = tmp_path / "in" / "empty.parquet"
+    os.utime(empty, ns=(1, 1))  # written again, it is another document
+    again = list_sources([str(tmp_path / "in")], column="page", id_column="id").to_pylist()
+    (key,) = [source["source_key"] for source in again if source["uri"] == str(empty)]
+    assert key not in before
 
 
 def test_parquet_is_known_by_its_bytes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every completion becomes one row; its values and its failures are exact."""
 
 import math
+import pickle
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -10,17 +11,18 @@ from typing import Annotated, Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from model.text.tokenizer import Tokenizer
 from pipeline.parse.answers import AnswerError, read_answer, read_completion, read_target, value_spans
 from pipeline.plan.plan import Plan
-from schemas.arrow import to_json, to_table
+from schemas.arrow import arrow_type, from_json_text, to_json, to_table
 from schemas.rows import Answer, Failure, answer_row
 from schemas.targets import Question, Receipt, ReceiptItem
 from tests.pipeline.plans import asking
 
 TOKENIZER = Tokenizer.from_file(Path("model/nano/tekken.json"))
+DAY = date(2026, 1, 2)
 RECEIPT = Receipt(
     merchant="Köfte 😀",
     date=date(2026, 1, 2),
@@ -73,6 +75,7 @@ def completion(text: str, **columns: Any) -> dict[str, Any]:
         "page_last": 3,
         "pages_missing": None,
         "note": None,
+        "page_damaged": False,
         "ask": 0,
         "question_id": "q",
         "question": "How many?",
@@ -125,6 +128,7 @@ def test_a_free_answer_is_a_row() -> None:
         content_key="content",
         answered_at=row.answered_at,
         prompt_key="p",
+        page_damaged=False,
     )
     assert math.exp(-0.5 * tokens) <= row.confidence < 1
 
@@ -163,7 +167,12 @@ def test_an_object_that_ended_with_the_limit_is_an_answer() -> None:
     ("text", "finish_reason", "reason", "message"),
     [
         ('{"merchant": "K', "stop", "invalid_json", "the text is not JSON: no string at character 13"),
-        ('{"merchant": "K', "length", "truncated", "the text is not JSON: no string at character 13"),
+        (
+            '{"merchant": "K',
+            "length",
+            "truncated",
+            "8 tokens did not hold the whole (--max-new-tokens); the raw text has what there is of it",
+        ),
         ('{"merchant": "K', "repetition", "repetition", "the text is not JSON: no string at character 13"),
         ("", "stop", "invalid_json", "the text is not JSON: the end at character 0"),
         (
@@ -310,6 +319,77 @@ def test_null_in_a_field_with_a_default_is_missing_not_the_default() -> None:
     with pytest.raises(AnswerError, match=r"^tags: is missing$") as caught:
         read_target(Everything, '{"tags": null}')
     assert caught.value.reason == "missing_field"
+
+
+class Fussy(BaseModel):
+    """Validators that see one field, and all of them."""
+
+    number: str
+    total: Annotated[Decimal, Field(max_digits=6, decimal_places=2, gt=0)]
+    names: list[str] = []
+
+    @field_validator("number")
+    @classmethod
+    def upper(cls, number: str) -> str:
+        return number.upper()
+
+    @model_validator(mode="after")
+    def refuses_the_thirteenth(self) -> "Fussy":
+        if self.total == 13:
+            raise ValueError("no such total")
+        return self
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "partial"),
+    [
+        (Fussy, '{"number": "a", "total": null, "names": ["x"]}', {"number": "A", "names": ["x"]}),
+        (Fussy, '{"number": null, "total": 1.50, "names": null}', {"total": Decimal("1.50")}),
+        (Fussy, '{"number": null, "total": null, "names": null}', {}),
+        (Fussy, '{"total": 2}', {"total": Decimal(2)}),
+        (Fussy, '{"number": null, "total": 13, "names": []}', None),  # all that is there is refused together
+        (Receipt, '{"merchant": null, "date": "2026-01-02", "items": [{"name": "a"}], "total": 1}', None),
+        (
+            Receipt,
+            '{"merchant": null, "date": "2026-01-02", "items": [], "total": null}',
+            {"date": DAY, "items": []},
+        ),
+    ],
+)
+def test_what_a_missing_field_leaves_is_kept_if_it_is_valid(
+    target: type[BaseModel], text: str, partial: dict[str, Any] | None
+) -> None:
+    with pytest.raises(AnswerError) as caught:
+        read_target(target, text)
+    error = pickle.loads(pickle.dumps(caught.value))  # as a validator's process sends it
+    assert (error.reason, str(error)) == ("missing_field", str(caught.value))
+    found = error.partial and from_json_text(arrow_type(target), error.partial)
+    assert found == partial
+
+
+def test_what_is_invalid_leaves_nothing() -> None:
+    with pytest.raises(AnswerError) as caught:
+        read_target(Fussy, '{"number": null, "total": -1, "names": []}')
+    assert (caught.value.reason, caught.value.partial) == ("invalid_value", None)
+
+
+def test_a_failure_that_keeps_fields_says_how_sure_they_are() -> None:
+    text = '{"merchant": null, "date": "2026-01-02", "items": [], "total": 1.5}'
+    seen = {"pages_missing": [3], "note": "page 3 is gone", "page_damaged": True}
+    given = completion(text) | seen
+    row = read_completion(given, plan("Receipt"), TOKENIZER)
+    assert isinstance(row, Failure)
+    assert row.fields is not None
+    assert [field.path for field in row.fields] == ["merchant", "date", "items", "total"]
+    assert all(0 < field.confidence <= 1 for field in row.fields)
+    assert (row.reason, row.raw_text) == ("missing_field", text)
+    assert {name: getattr(row, name) for name in seen} == seen
+    (stored,) = to_table(Failure, [row]).to_pylist()
+    assert from_json_text(arrow_type(Receipt), stored["partial"]) == {
+        "date": DAY,
+        "items": [],
+        "total": Decimal("1.5"),
+    }
 
 
 def test_a_strict_target_is_read_too() -> None:

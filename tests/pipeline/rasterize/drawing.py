@@ -14,7 +14,7 @@ RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
 def draw(data: bytes, page: int = 1, *, max_pixels: int = MAX_PIXELS) -> tuple[NDArray[np.uint8], str | None]:
     with open_document(data, "x") as opened:
-        pixels, note = rasterize(opened, page, max_side=1024, patch_size=16, max_pixels=max_pixels)
+        pixels, note, _ = rasterize(opened, page, max_side=1024, patch_size=16, max_pixels=max_pixels)
     assert pixels.dtype == np.uint8
     return pixels, note
 

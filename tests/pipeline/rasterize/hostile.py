@@ -21,7 +21,7 @@ def main() -> None:
         text = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
         connection.sendall(struct.pack("<IQ", len(text), 0) + text)
 
-    send(connection, {})
+    send(connection, {"lacks": None})
     known: dict[str, Any] = {"connection": connection, "buffer_file": buffer_file, "say": say}
     known["request"], document = receive(requests)
     known["hear"] = lambda: receive(requests)[0]

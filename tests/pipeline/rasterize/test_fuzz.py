@@ -22,7 +22,7 @@ from pipeline.plan.rows import DOCUMENTS, FAILED, GROUP
 from pipeline.stages import draw_groups, open_sources
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.plans import plan_for
-from tests.pipeline.rasterize.test_sandbox import children_of, end_the_stages_sandbox
+from tests.pipeline.rasterize.test_sandbox import children_of, end_cached_sandboxes
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples" / "documents"
 QUICK_SECONDS, LONG_SECONDS = 4.0, float(os.environ.get("QUIRE_FUZZ_SECONDS", 60))
@@ -116,7 +116,7 @@ def run(folder: Path, plan: Plan, seconds: float) -> Counter[str]:
             assert Path(row["uri"]).name in row["message"]
         assert len(expected) == BATCH
         assert items == expected
-    end_the_stages_sandbox()
+    end_cached_sandboxes()
     assert children_of(os.getpid()) == []
     came["documents"] = seed
     return came

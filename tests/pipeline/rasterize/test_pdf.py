@@ -39,7 +39,7 @@ def test_a_pdf_page_is_drawn_at_the_model_s_own_size(
         bounds = page.rect
         data = pdf.tobytes()
     with open_document(data, "x") as opened:
-        pixels, _ = rasterize(opened, 1, max_side=max_side, patch_size=16)
+        pixels, _, _ = rasterize(opened, 1, max_side=max_side, patch_size=16)
     size = page_size(bounds.height, bounds.width, max_side=max_side, patch_size=16)
     assert pixels.shape == (*size, 3)
 
@@ -60,8 +60,8 @@ def test_a_pdf_page_is_turned_as_it_says() -> None:
 def test_the_pages_of_a_pdf_keep_their_sizes_and_order() -> None:
     with open_document(pdf_bytes([(300, 300), (300, 150)]), "x.pdf") as opened:
         assert (opened.media_type, opened.page_count) == ("application/pdf", 2)
-        second, _ = rasterize(opened, 2, max_side=128, patch_size=16)
-        first, _ = rasterize(opened, 1, max_side=128, patch_size=16)
+        second, _, _ = rasterize(opened, 2, max_side=128, patch_size=16)
+        first, _, _ = rasterize(opened, 1, max_side=128, patch_size=16)
     assert (first.shape, second.shape) == ((128, 128, 3), (64, 128, 3))
 
 

@@ -14,18 +14,19 @@ from pipeline.rasterize.sandbox import Sandbox
 from tests.pipeline.drawn import pdf_bytes
 
 GOOD_OPENED: Message = {"media_type": "application/pdf", "page_count": 2}
-GOOD_DRAWN: Message = {"height": 16, "width": 4096, "note": None}
+GOOD_DRAWN: Message = {"height": 16, "width": 4096, "note": None, "damaged": False}
 GOOD_FAILED: Message = {"reason": "damaged_page", "message": "page 1 of x cannot be drawn"}
 
 
 @pytest.mark.parametrize(
     ("reply", "form"),
     [
-        ({}, READY),
+        ({"lacks": None}, READY),
+        ({"lacks": "Landlock"}, READY),
         (GOOD_OPENED, OPENED),
         (GOOD_OPENED | {"page_count": 2**31 - 1}, OPENED),
         (GOOD_DRAWN, DRAWN),
-        (GOOD_DRAWN | {"height": 4096, "note": "first frame of 3"}, DRAWN),
+        (GOOD_DRAWN | {"height": 4096, "note": "first frame of 3", "damaged": True}, DRAWN),
         (GOOD_FAILED, OPENED),
         (GOOD_FAILED, DRAWN),
     ],
@@ -38,6 +39,7 @@ def test_what_a_child_replies_passes(reply: Message, form: Form) -> None:
     ("reply", "form"),
     [
         (GOOD_FAILED, READY),
+        ({}, READY),
         ({}, OPENED),
         (GOOD_OPENED, DRAWN),
         (GOOD_OPENED | {"more": 1}, OPENED),
@@ -46,6 +48,7 @@ def test_what_a_child_replies_passes(reply: Message, form: Form) -> None:
         *((GOOD_DRAWN | {"height": bad}, DRAWN) for bad in (10**9, 0, -16, 4097, 16.0, True, "16", None)),
         *((GOOD_DRAWN | {"width": bad}, DRAWN) for bad in (10**40, 0, float("inf"), [2])),
         *((GOOD_DRAWN | {"note": bad}, DRAWN) for bad in (1, ["x"], "x" * (MOST_CHARACTERS + 1), "\ud800")),
+        *((GOOD_DRAWN | {"damaged": bad}, DRAWN) for bad in (None, 0, 1, "no")),
         *((GOOD_FAILED | {"reason": bad}, DRAWN) for bad in ("", "a b", "a" * 33, "A", "\x1b", None, 3, "é")),
         *(
             (GOOD_FAILED | {"message": bad}, DRAWN)
@@ -141,7 +144,7 @@ except PermissionError:
 say({GOOD_DRAWN} | {{"note": note}})
 hear()
 """
-    pixels, note = hostile.open(shrink.encode(), "x").draw(1, max_side=64, patch_size=16)
+    pixels, note, _ = hostile.open(shrink.encode(), "x").draw(1, max_side=64, patch_size=16)
     assert note == "refused"
     assert pixels.sum() == 0
 

@@ -8,19 +8,23 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jobs.evaluation.datasets import rasterizing
 from pipeline import stages
 from pipeline.ingest.file_types import DocumentError, PageError
 from pipeline.plan.limits import MIB, Limits
+from pipeline.rasterize.confinement import lacking
 from pipeline.rasterize.pdf import open_document, rasterize
 from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.rasterize.supervisor import Child, SharedBuffer
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
+from tests.pipeline.rasterize import damaged_pdfs
 
 pytestmark = pytest.mark.processes
 
@@ -37,12 +41,13 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(autouse=True)
 def no_other_sandbox() -> None:
-    end_the_stages_sandbox()
+    end_cached_sandboxes()
 
 
-def end_the_stages_sandbox() -> None:
-    """The one that other tests have left in this process, if any: to collect garbage takes seconds here."""
+def end_cached_sandboxes() -> None:
+    """Those that other tests have left in this process, if any: to collect garbage takes seconds here."""
     stages._sandbox.cache_clear()
+    rasterizing.sandbox.cache_clear()
     if children_of(os.getpid()):
         gc.collect()
 
@@ -60,7 +65,7 @@ def reasons(document: Document, max_side: int = 64) -> list[str | None]:
     return found
 
 
-def child_pid(sandbox: Sandbox) -> int:
+def child_pid() -> int:
     (pid,) = children_of(os.getpid())
     return pid
 
@@ -109,10 +114,10 @@ def test_pages_come_as_they_are_drawn_without_a_sandbox(sandbox: Sandbox, kind: 
     with sandbox.open(data, "x") as document, open_document(data, "x") as opened:
         assert (document.media_type, document.page_count) == (opened.media_type, opened.page_count)
         for page in range(1, opened.page_count + 1):
-            pixels, note = document.draw(page, max_side=256, patch_size=16)
-            expected, expected_note = rasterize(opened, page, max_side=256, patch_size=16)
+            pixels, note, damaged = document.draw(page, max_side=256, patch_size=16)
+            expected, *facts = rasterize(opened, page, max_side=256, patch_size=16)
             np.testing.assert_array_equal(pixels, expected)
-            assert note == expected_note
+            assert [note, damaged] == facts
     assert sandbox.starts == 1
 
 
@@ -162,6 +167,25 @@ def test_pages_that_hang_time_out_and_after_three_of_them_no_more_are_tried(sand
     assert time.monotonic() - started > 3
 
 
+def test_a_document_has_so_much_time_for_all_of_its_pages() -> None:
+    sandbox = Sandbox(Limits(page_seconds=0.3, document_seconds=0.5))
+    errors: list[PageError] = []
+    with sandbox.open(nested_forms(30), "x") as document:
+        for page in range(1, 7):
+            try:
+                document.draw(page, max_side=64, patch_size=16)
+            except PageError as error:
+                errors.append(error)
+    assert {error.reason for error in errors} == {"timeout"}
+    assert [error.message for error in errors] == [
+        "page 2 of x took more than 0.3 s (--page-timeout)",
+        "page 4 of x took more than was left of its document's 0.5 s (--document-timeout)",
+        "page 5 of x was not tried: others took the document's 0.5 s (--document-timeout)",
+        "page 6 of x was not tried: others took the document's 0.5 s (--document-timeout)",
+    ]
+    sandbox.close()
+
+
 def test_a_bomb_is_a_failure_for_memory(sandbox: Sandbox) -> None:
     side = 11_000  # 121 megapixels, below the limit on those
     bomb = image_bytes(Image.new("L", (side, side)), "PNG", compress_level=1)
@@ -176,9 +200,9 @@ def test_a_bomb_is_a_failure_for_memory(sandbox: Sandbox) -> None:
 def test_a_child_that_somebody_kills_costs_nothing(sandbox: Sandbox) -> None:
     with sandbox.open(pdf_bytes([(9, 9)] * 3), "x") as document:
         for number in (signal.SIGKILL, signal.SIGSEGV):
-            os.kill(child_pid(sandbox), number)
+            os.kill(child_pid(), number)
             assert reasons(document) == [None] * 3
-    os.kill(child_pid(sandbox), signal.SIGKILL)
+    os.kill(child_pid(), signal.SIGKILL)
     assert sandbox.open(pdf_bytes(), "y").page_count == 1
     assert sandbox.starts == 4
 
@@ -250,6 +274,29 @@ def test_a_child_is_given_no_credentials(monkeypatch: pytest.MonkeyPatch) -> Non
     assert children_of(os.getpid()) == []
 
 
+def test_a_child_is_confined_and_holds_nothing_of_its_worker_s() -> None:
+    child = Child(Limits(), SharedBuffer(3 * 4096**2))
+    folder = Path(f"/proc/{child_pid()}")
+    fields = dict(line.split(":\t", 1) for line in (folder / "status").read_text().splitlines())
+    assert (fields["NoNewPrivs"], fields["Seccomp"]) == ("1", "2")
+    held = {os.readlink(file).partition(":")[0] for file in (folder / "fd").iterdir()}
+    assert held == {"/dev/null", "/memfd", "pipe", "socket"}
+    assert child.lacks == lacking()
+    child.kill()
+
+
+def test_a_machine_that_lacks_a_part_of_the_confinement_can_be_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Child, "_reply", lambda *arguments: {"lacks": "Landlock"})
+    child = Child(Limits(), SharedBuffer(3 * 4096**2))
+    assert child.lacks == "Landlock"
+    child.kill()
+    with pytest.raises(RuntimeError, match=r"--require-sandbox: .* lacks Landlock"):
+        Child(Limits(sandbox_required=True), SharedBuffer(3 * 4096**2))
+    assert children_of(os.getpid()) == []
+
+
 def test_a_large_document_counts_on_top_of_the_limit() -> None:
     """300 MiB for a page: its file of 160 MiB lies in the child too, for a moment twice."""
     sandbox = Sandbox(Limits(page_bytes=300 * MIB))
@@ -270,7 +317,21 @@ def test_the_limits_are_checked() -> None:
     for seconds in (0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=r"--page-timeout .*: it must be above 0, 86400 .a day. at most"):
             Limits(page_seconds=seconds)
+    with pytest.raises(ValueError, match="--document-timeout 0: it must be above 0"):
+        Limits(document_seconds=0)
     with pytest.raises(ValueError, match="--page-memory 100: it must be at least 256 MiB"):
         Limits(page_bytes=100 * MIB)
     with pytest.raises(ValueError, match="--document-pages 0: it must be at least 1"):
         Limits(document_pages=0)
+
+
+def test_damage_is_looked_for_without_a_call_that_the_child_may_not_make(sandbox: Sandbox) -> None:
+    """NumPy, for one, loads parts of itself when they are first used, and the child cannot open a file."""
+    for kind in damaged_pdfs.IMAGES:
+        entries, data = damaged_pdfs.encoded(kind)
+        for layout in (damaged_pdfs.SCAN, damaged_pdfs.LOGO):
+            for damage in damaged_pdfs.DAMAGES:
+                hurt = damaged_pdfs.image_page(entries, damage(data), layout)
+                with suppress(DocumentError, PageError), sandbox.open(hurt, kind) as document:
+                    document.draw(1, max_side=512, patch_size=16)
+    assert sandbox.starts == 1

@@ -1,0 +1,198 @@
+"""Measure a checkpoint on a benchmark, or on questions of your own, and write a report that people look at.
+
+Reads a data set as it is published, asks its questions through the flow of jobs.extract, and scores the
+answers as the field does. `python -m jobs.evaluate compare A B` compares two evaluations of the same
+questions.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs import extract
+from jobs.extract import Parser, count_or_auto
+from jobs.run.terminal import say, say_error, start_output
+
+EPILOG = """\
+data sets:
+  docvqa, infographicvqa, mp-docvqa, dude, chartqa, vqav2, textvqa, ocrbench, mmmu, mathvista, mmlu, math,
+  ifeval, mm-mt-bench, olmocr-bench; owner/name of any other on the hub (with the [evaluate] extra); or a
+  path: a file or a folder of one of these, as published, or Parquet or JSON lines with image, images or
+  document, question, answers and metric
+
+examples:
+  # your own questions, with the model for trying
+  python -m jobs.evaluate questions.jsonl --output out/mine
+
+  # a published benchmark
+  python -m jobs.evaluate docvqa --model ~/models/Pixtral-12B-2409 --output out/docvqa
+
+  # is the second checkpoint better than the first?
+  python -m jobs.evaluate compare out/first out/second
+
+output, beside the tables of jobs.extract:
+  OUT/scores/       a row for each question: answer, confidence, score of each measure
+  OUT/summary.json  scores with intervals, slices, calibration; model, data set, prompts, versions
+  OUT/report.html   the same to look at, with the pages
+  OUT/questions/    the questions as they were asked, and their images
+
+An item without an answer counts as wrong. The same command continues an evaluation that was cut.
+
+exit code:
+  as that of jobs.extract: 0 done, 1 broke off, 130 stopped, 2 a mistake, and nothing was started
+"""
+
+
+def make_parser() -> Parser:
+    """All flags of an evaluation."""
+    parser = Parser(
+        prog="python -m jobs.evaluate",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("data", metavar="DATASET", help="a name, owner/name on the hub, or a path; see below")
+    parser.add_argument(
+        "--output", metavar="OUT", help="folder or s3://bucket/prefix (default: out/DATASET-MODEL)"
+    )
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N questions alone")
+    add = parser.add_argument_group("questions of your own").add_argument
+    add(
+        "--measure",
+        dest="measures",
+        action="append",
+        metavar="NAME",
+        help="of rows without a metric; repeat it for several (default: anls)",
+    )
+    add(
+        "--style",
+        choices=["short", "free"],
+        default="short",
+        help="short: answered with a single word or phrase; free: as the question itself says "
+        "(default: %(default)s)",
+    )
+    add = parser.add_argument_group("model, as in jobs.extract").add_argument
+    add("--model", default=str(extract.NANO), metavar="DIR", help="checkpoint (default: model/nano)")
+    add("--max-side", type=int, metavar="PIXELS", help="longest edge at which the model sees a page")
+    add(
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help="tokens after which an answer is cut (default: the benchmark's own, or 128)",
+    )
+    add("--dtype", choices=["auto", "float32", "bfloat16", "fp8"], default="auto", help="(default: auto)")
+    add("--cache-dtype", choices=["auto", "fp8"], default="auto", help="(default: auto)")
+    add("--tensor-parallel", type=int, default=1, metavar="N", help="GPUs that share each copy of the model")
+    add("--replicas", type=count_or_auto, default="auto", metavar="M|auto", help="copies of the model")
+    add("--batch-size", type=int, metavar="N", help="prompts that a replica is given at a time")
+    return parser
+
+
+def make_compare_parser() -> Parser:
+    """The flags of a comparison."""
+    parser = Parser(
+        prog="python -m jobs.evaluate compare",
+        description="Compare two evaluations of the same questions by a paired test; writes B/compare.html.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("first", metavar="A", help="--output of an evaluation")
+    parser.add_argument("second", metavar="B", help="--output of another one, of the same questions")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the job; returns the exit code."""
+    start_output(logging.WARNING)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words[:1] == ["compare"]:
+            given = make_compare_parser().parse_args(words[1:])
+            return _compare(given.first, given.second)
+        return _evaluate(make_parser().parse_args(words))
+    except ValueError as error:
+        say_error(f"error: {error}")
+        return 2
+
+
+def _evaluate(given: argparse.Namespace) -> int:
+    # Only here, so that --help and a mistyped flag answer at once: these import torch.
+    from jobs.evaluation import loading, questions
+    from jobs.evaluation.datasets.finding import find
+    from jobs.evaluation.datasets.prompts import VERSION
+    from jobs.evaluation.measures import check
+    from pipeline.prepare import prepare
+
+    if given.limit is not None and given.limit < 1:
+        raise ValueError(f"--limit {given.limit}: it must be at least 1")
+    measures = check(given.measures or ["anls"], "--measure")
+    found = find(given.data)
+    output = given.output or f"out/{found.name}-{Path(given.model).expanduser().absolute().name}"
+    asked = loading.questions(found, style=given.style, measures=measures, limit=given.limit)
+    source = questions.write(
+        output,
+        asked,
+        name=found.name,
+        place=given.data,
+        note=lambda count: loading.note(found, count),
+        prompts=VERSION,
+    )
+    tokens = found.family.max_new_tokens if found.family else None
+    with prepare(_config(given, output, tokens)) as prepared:
+        # Only once no mistake was found: this imports Ray.
+        from jobs.run.runner import carry_out
+
+        code = carry_out(prepared)
+    return code or _conclude(output, source)
+
+
+def _config(given: argparse.Namespace, output: str, tokens: int | None) -> Any:
+    from jobs.evaluation.questions import parquet_of
+    from pipeline.config import QUESTION_TOKENS, FlowConfig
+
+    same = ("model", "max_side", "dtype", "cache_dtype", "tensor_parallel", "replicas", "batch_size")
+    return FlowConfig(
+        inputs=(parquet_of(output),),
+        output=output,
+        messages_column="messages",
+        id_column="id",
+        max_new_tokens=given.max_new_tokens or tokens or QUESTION_TOKENS,
+        **{name: getattr(given, name) for name in same},
+    )
+
+
+def _conclude(output: str, source: Any) -> int:
+    """Scores what the run has left, writes it in all forms, and prints the headline."""
+    from jobs.evaluation import results, summary
+    from jobs.evaluation.printing import print_summary
+    from jobs.evaluation.report.writing import write_evaluation
+    from model.model_key import model_key
+    from pipeline.commit.manifest import read_record
+
+    record = read_record(output)
+    record["model_key"] = model_key(Path(record["config"]["model"]))
+    scored = results.collect(output, record["plan"]["asks"][0]["settings_key"])
+    figures = summary.summarise(source, scored, record)
+    results.write_scores(output, scored)
+    summary.write(output, figures)
+    write_evaluation(output, figures, results.read_scores(output))
+    print_summary(output, figures)
+    return 0
+
+
+def _compare(first: str, second: str) -> int:
+    from jobs.evaluation.comparing import compare_runs
+    from jobs.evaluation.printing import print_comparison
+    from jobs.evaluation.report.writing import write_comparison
+
+    found = compare_runs(first, second)
+    print_comparison(first, second, found)
+    say(f"compare.html {write_comparison(first, second, found)}", sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

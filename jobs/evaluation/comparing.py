@@ -1,0 +1,47 @@
+"""Two evaluations of the same questions, question by question."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jobs.evaluation import results, summary
+from jobs.evaluation.statistics import Difference, compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """B minus A: in each measure that both have, and in their headlines."""
+
+    headline: Difference
+    measures: dict[str, Difference]
+    names: tuple[str, str]
+    """The models."""
+    pairs: list[tuple[dict[str, Any], dict[str, Any]]]
+    """The rows of both, those that differ most first."""
+
+
+def compare_runs(first: str, second: str) -> Comparison:
+    """The differences of two outputs. Raises ValueError: one is no evaluation, or of something else."""
+    a, b = summary.read(first), summary.read(second)
+    if a["data"]["hash"] != b["data"]["hash"]:
+        raise ValueError(
+            f"{first} and {second} are no evaluations of the same questions ({a['data']['place']} and "
+            f"{b['data']['place']}): only such can be compared"
+        )
+    rows = {row["id"]: row for row in results.read_scores(second)}
+    pairs = [(row, rows[row["id"]]) for row in results.read_scores(first)]
+    names = {name: None for row, _ in pairs for name in row["scores"]}
+    return Comparison(
+        headline=_difference(pairs, None),
+        measures={name: _difference(pairs, name) for name in names},
+        names=(a["model"], b["model"]),
+        pairs=sorted(pairs, key=lambda pair: -abs(pair[1]["score"] - pair[0]["score"])),
+    )
+
+
+def _difference(pairs: list[tuple[dict[str, Any], dict[str, Any]]], name: str | None) -> Difference:
+    some = [pair for pair in pairs if name is None or name in pair[0]["scores"]]
+    a, b = (
+        [row["score"] if name is None else row["scores"][name] for row in side]
+        for side in zip(*some, strict=True)
+    )
+    return compare(a, b, [row["document"] for row, _ in some])

@@ -1,0 +1,117 @@
+"""DocVQA and its relatives: questions about pages, answered in a word or phrase, scored by ANLS.
+
+DocVQA (Mathew et al. 2020), InfographicVQA (2021), MP-DocVQA (Tito et al. 2022) and DUDE (Van Landeghem et
+al. 2023). `anls` is the leaderboard's, `anls_0` is mistral-evals'.
+"""
+
+from collections.abc import Iterator
+
+from jobs.evaluation.asked import Asked, Row, ask
+from jobs.evaluation.datasets.family import Family, picture, texts
+from jobs.evaluation.datasets.prompts import DOCVQA
+from jobs.evaluation.datasets.rasterizing import document_pictures
+
+PAGES = 20  # of a document, at most, as they are published
+UNANSWERABLE = "not answerable"
+DUDE_PDFS = "DUDE_train-val-test_binaries/PDF"  # as its archive unpacks beside the JSON
+
+
+def _docvqa(row: Row, name: str) -> Iterator[Asked]:
+    yield Asked(
+        id=str(row["questionId"]),
+        turns=ask(f"{row['question']}\n{DOCVQA}", picture(row["image"])),
+        question=row["question"],
+        answers=texts(row["answers"]),
+        measures=("anls_0", "anls", "exact_match"),
+        slices={"type": ", ".join(row.get("question_types") or ())} if row.get("question_types") else {},
+        document=str(row.get("docId", name)),
+    )
+
+
+def _infographic(row: Row, name: str) -> Iterator[Asked]:
+    kind = row.get("answer_type")
+    kind = ", ".join(kind) if isinstance(kind, list) else kind
+    yield Asked(
+        id=str(row["questionId"]),
+        turns=ask(f"{row['question']}\n{DOCVQA}", picture(row["image"])),
+        question=row["question"],
+        answers=texts(row["answers"]),
+        measures=("anls", "anls_0", "exact_match"),
+        slices={"answer type": kind} if kind else {},
+        document=str(row.get("image_url") or name),
+    )
+
+
+def _pages(row: Row, name: str) -> Iterator[Asked]:
+    """MP-DocVQA: up to 20 pages, of which one holds the answer."""
+    pages = [row[key] for key in (f"image_{number}" for number in range(1, PAGES + 1)) if row.get(key)]
+    if not pages:
+        raise ValueError("it has no image")
+    yield Asked(
+        id=str(row["questionId"]),
+        turns=ask(f"{row['question']}\n{DOCVQA}", *map(picture, pages)),
+        question=row["question"],
+        answers=texts(row["answers"]),
+        measures=("anls", "anls_0", "exact_match"),
+        slices={"pages": str(len(pages))},
+        document=str(row.get("doc_id", name)),
+    )
+
+
+def _dude(row: Row, name: str) -> Iterator[Asked]:
+    """DUDE: an answer may be a list, or missing; then the right one is "not answerable"."""
+    answers = [one for one in row.get("answers") or () if one] or [UNANSWERABLE]
+    split, document = row["data_split"], row["docId"]
+    if split != "val":
+        return
+    pages = document_pictures(row["folder"], f"{DUDE_PDFS}/{split}/{document}.pdf", PAGES)
+    yield Asked(
+        id=str(row["questionId"]),
+        turns=ask(f"{row['question']}\n{DOCVQA}", *pages),
+        question=row["question"],
+        answers=texts(answers),
+        measures=("anls", "anls_0", "exact_match"),
+        slices={"answer type": str(row["answer_type"])},
+        document=str(document),
+    )
+
+
+FAMILIES = (
+    Family(
+        name="docvqa",
+        hub="lmms-lab/DocVQA",
+        files="DocVQA/validation-*.parquet",
+        columns=("questionId", "question", "question_types", "image", "docId", "answers"),
+        ask=_docvqa,
+        max_new_tokens=10,
+        rows=5_349,
+    ),
+    Family(
+        name="infographicvqa",
+        hub="lmms-lab/DocVQA",
+        files="InfographicVQA/validation-*.parquet",
+        columns=("questionId", "question", "answers", "answer_type", "image", "image_url"),
+        ask=_infographic,
+        max_new_tokens=32,
+        rows=2_801,
+    ),
+    Family(
+        name="mp-docvqa",
+        hub="lmms-lab/MP-DocVQA",
+        files="data/val-*.parquet",
+        columns=("questionId", "question", "answers", "doc_id", "image_1", "answer_page_idx"),
+        ask=_pages,
+        max_new_tokens=32,
+        rows=5_187,
+    ),
+    Family(
+        name="dude",
+        hub="jordyvl/DUDE_loader",
+        files="*_gt_*.json",
+        columns=("docId", "questionId", "question", "answers", "answer_type", "data_split"),
+        ask=_dude,
+        max_new_tokens=64,
+        rows=6_315,
+        note="only a document's first 20 pages are shown, and the official measure weighs confidences, too",
+    ),
+)

@@ -1,0 +1,84 @@
+"""Questions of one's own: Parquet or JSON lines with image or document, question, answers and metric.
+
+A row has `question`; `answers` (a list) or `answer`; `image` (a path, or bytes), `images` (a list, put where
+the question says <image>), `document` (a PDF) with `page`, or nothing of these; `metric`, a name or a list of
+names of measures (default: anls); and optionally `id` and `tolerance`. Other columns of short texts are
+slices.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, Literal
+
+from jobs.evaluation.asked import Asked, Picture, Row, Turn, ask
+from jobs.evaluation.datasets.family import picture, texts
+from jobs.evaluation.datasets.rasterizing import page_picture
+from jobs.evaluation.measures import check
+from pipeline.plan.prompts import question_prompt
+
+Style = Literal["short", "free"]
+KNOWN: Final = (
+    "id", "question_id", "question", "answer", "answers", "image", "images", "document", "page", "metric",
+    "tolerance", "folder", "evidence", "field", "doc", "verdict", "said",
+)  # fmt: skip
+MAX_SLICE: Final = 40  # characters of a value that scores are broken down by
+# A headline measure, and others that are of interest beside it.
+BESIDE: Final = {
+    "anls": ("anls", "anls_0", "exact_match"),
+    "relaxed_accuracy": ("relaxed_accuracy", "anywhere_relaxed_accuracy", "exact_match"),
+}
+
+
+def asked(row: Row, name: str, *, style: Style, measures: tuple[str, ...]) -> Iterator[Asked]:
+    """The question of a row. `measures` are for rows without a metric. Raises ValueError."""
+    if not isinstance(row.get("question"), str) or not row["question"].strip():
+        raise ValueError("it has no question")
+    question = row["question"]
+    text = question_prompt(question) if style == "short" else question
+    named = row.get("metric") or list(measures)
+    named = [named] if isinstance(named, str) else named
+    wanted = BESIDE.get(named[0], (named[0],)) if len(named) == 1 else tuple(named)
+    yield Asked(
+        id=str(row.get("id") or row.get("question_id") or name),
+        turns=_turns(row, text),
+        question=question,
+        answers=texts(row["answers"] if row.get("answers") is not None else row.get("answer")),
+        measures=check(wanted, f"the row {name}"),
+        facts={"tolerance": row["tolerance"]} if row.get("tolerance") is not None else {},
+        slices={
+            key: value
+            for key, value in row.items()
+            if key not in KNOWN and isinstance(value, str) and 0 < len(value) <= MAX_SLICE
+        },
+        document=_document(row, name),
+    )
+
+
+def _turns(row: Row, text: str) -> tuple[Turn, ...]:
+    if row.get("images"):
+        pictures = [picture(one) for one in row["images"]]
+        return (Turn(role="user", parts=_placed(text, pictures)),)
+    if row.get("image") is not None:
+        return ask(text, picture(row["image"]))
+    if row.get("document") is not None:
+        return ask(text, page_picture(row["folder"], str(row["document"]), int(row.get("page") or 1)))
+    return ask(text)
+
+
+def _placed(text: str, pictures: list[Picture]) -> tuple[str | Picture, ...]:
+    """Images where the text says <image>; before it where it does not say so once an image."""
+    pieces = re.split("<image>", text)
+    if len(pieces) != len(pictures) + 1:
+        return (*pictures, text)
+    parts: list[Any] = [pieces[0]]
+    for one, piece in zip(pictures, pieces[1:], strict=True):
+        parts += [one, piece]
+    return tuple(part for part in parts if part != "")
+
+
+def _document(row: Row, name: str) -> str:
+    for key in ("document", "image"):
+        if isinstance(row.get(key), str):
+            return str(row[key])
+    images = row.get("images")
+    return str(images[0]) if images and isinstance(images[0], str) else name

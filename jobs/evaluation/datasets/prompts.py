@@ -1,0 +1,46 @@
+"""The prompts of the benchmarks, word for word as mistral-evals d61811f has them, their slips included.
+
+`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`.
+"""
+
+# ruff: noqa: E501 # a quoted line stays a line
+
+from typing import Final
+
+VERSION: Final = 1
+"""Counts up when a wording changes: it stands in summary.json."""
+
+DOCVQA: Final = "Answer the question using a single word or phrase."
+
+VQAV2: Final = """\
+- Answer the question using a single word, number, or short phrase. Use as few words as possible.
+- If the answer is a number, report it as a number, i.e. 2, not Two, and only include the number without any unit.
+- If the question is Yes/No, answer with Yes/No, and nothing else (no likely, unknown, etc.).
+- You cannot answer that the question is unanswerable. You must answer."""
+
+_STEPS: Final = """\
+Analyze the image and question carefully, using step-by-step reasoning.
+First, describe any image provided in detail. Then, present your reasoning. And finally your final answer in this format:
+Final Answer: <answer>
+"""
+
+CHARTQA: Final = f"""\
+{_STEPS}where <answer> follows the following instructions:
+- <answer> should should be a single phrase or number.
+- <answer> should not paraphrase or reformat the text in the image.
+- If <answer> is a ratio, it should be a decimal value like 0.25 instead of 1:4.
+- If the question is a Yes/No question, <answer> should be Yes/No.
+- If <answer> is a number, it should not contain any units.
+- If <answer> is a percentage, it should include a % sign.
+- If <answer> is an entity, it should include the full label from the graph.
+IMPORTANT: Remember, to end your answer with Final Answer: <answer>."""
+
+MMMU: Final = f"""\
+{_STEPS}where <answer> is:
+- The single correct letter choice A, B, C, D, E, F, etc. when options are provided. Only include the letter.
+- Your direct answer if no options are given, as a single phrase or number.
+- If your answer is a number, only include the number without any unit.
+- If your answer is a word or phrase, do not paraphrase or reformat the text you see in the image.
+- You cannot answer that the question is unanswerable. You must either pick an option or provide a direct answer.
+IMPORTANT: Remember, to end your answer with Final Answer: <answer>."""
+MATHVISTA: Final = MMMU

@@ -1,0 +1,57 @@
+"""A data set becomes the questions of an evaluation."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+
+from jobs.evaluation.asked import Asked, Picture, Turn
+from jobs.evaluation.datasets import generic
+from jobs.evaluation.datasets.finding import Found
+from jobs.evaluation.questions import resolve
+
+
+def questions(
+    found: Found, *, style: generic.Style, measures: tuple[str, ...], limit: int | None
+) -> Iterator[Asked]:
+    """The questions of a data set, the first `limit` if given. Raises ValueError, which names the row."""
+    return islice(_all(found, style, measures), limit)
+
+
+def _all(found: Found, style: generic.Style, measures: tuple[str, ...]) -> Iterator[Asked]:
+    for name, row in found.rows():
+        try:
+            if found.family is None:
+                asked = list(generic.asked(row, name, style=style, measures=measures))
+            else:
+                missing = [column for column in found.family.columns if column not in row]
+                if missing:
+                    raise ValueError(f"it has no {', '.join(missing)}, as {found.family.name} should")
+                asked = list(found.family.ask(row, name))
+            yield from (_placed(one, row["folder"]) for one in asked)
+        except ValueError as error:
+            raise ValueError(f"row {name} of {found.folder}: {error}") from error
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(f"row {name} of {found.folder} is not as it should be ({what})") from error
+
+
+def _placed(one: Asked, folder: str) -> Asked:
+    turns = tuple(
+        Turn(
+            role=turn.role,
+            parts=tuple(resolve(part, folder) if isinstance(part, Picture) else part for part in turn.parts),
+        )
+        for turn in one.turns
+    )
+    return replace(one, turns=turns)
+
+
+def note(found: Found, count: int) -> str | None:
+    """Why figures of so many questions are not comparable with published ones; None: they are."""
+    family = found.family
+    if family is None:
+        return None
+    notes = [family.note] if family.note else []
+    if count < family.rows:
+        notes.insert(0, f"{count:,} of the {family.rows:,} questions of the published split")
+    return "; ".join(notes) or None

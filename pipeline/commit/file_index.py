@@ -1,0 +1,86 @@
+"""Documents in; the files of a table in which rows of them lie, out.
+
+Other tools may rewrite the files of a table in mid-run (OPTIMIZE, a DELETE), and so does this run, which
+takes stale rows out. So a file may be gone when it is wanted: `look_again` reads what has come in its place.
+
+In memory: 12 bytes for each document and each file with rows of it, and the names of all files.
+"""
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from pipeline.commit.tables import Table, read_file
+
+NO_FILE = -1
+
+
+@dataclass
+class FileIndex:
+    """In which files of a table the rows of a document lie."""
+
+    paths: list[str | None] = field(default_factory=list)  # None: a file that was emptied, or is gone
+    known: set[str] = field(default_factory=set)  # all files that were looked at, or written by this run
+    _hashes: list[NDArray[np.int64]] = field(default_factory=list)  # of uris
+    _files: list[NDArray[np.int32]] = field(default_factory=list)  # indices of paths
+    _settled: bool = True  # one array of each, in the order of the hashes; or none
+
+    def note(self, path: str, uris: pa.ChunkedArray) -> None:
+        """A file was looked at: rows of these documents lie in it."""
+        self.known.add(path)
+        if len(uris):
+            self._add(path, _hashes(pc.unique(uris).to_pylist()))
+
+    def _add(self, path: str, hashes: NDArray[np.int64]) -> None:
+        self._hashes.append(hashes)
+        self._files.append(np.full(len(hashes), len(self.paths), np.int32))
+        self.paths.append(path)
+        self._settled = False
+
+    def spans(self, uris: AbstractSet[str]) -> list[slice]:
+        """Where the entries of documents stand, until something is noted."""
+        self._settle()
+        if not self._hashes:
+            return []
+        wanted = _hashes(uris)
+        starts = np.searchsorted(self._hashes[0], wanted, "left")
+        ends = np.searchsorted(self._hashes[0], wanted, "right")
+        return [slice(start, end) for start, end in zip(starts, ends, strict=True) if end > start]
+
+    def there(self, spans: Sequence[slice]) -> dict[int, str]:
+        """The files of these entries, by their numbers."""
+        numbers = {int(number) for span in spans for number in self._files[0][span] if number != NO_FILE}
+        paths = {number: self.paths[number] for number in sorted(numbers)}
+        return {number: path for number, path in paths.items() if path is not None}
+
+    def drop(self, spans: Sequence[slice]) -> None:
+        """These entries are not wanted any more."""
+        for span in spans:
+            self._files[0][span] = NO_FILE
+
+    def look_again(self, table: Table, visible: AbstractSet[str]) -> None:
+        """Notes what others have made of the files in which rows of documents lay. Raises OSError."""
+        self._settle()
+        self.paths = [path if path in visible else None for path in self.paths]
+        for path in sorted(visible - self.known):
+            hashes = _hashes(pc.unique(read_file(table, path, ["uri"])["uri"]).to_pylist())
+            self.known.add(path)
+            self._add(path, hashes[np.isin(hashes, self._hashes[0])])
+        self._settle()
+
+    def _settle(self) -> None:
+        """Sorts what was added."""
+        if not self._settled:
+            self._settled = True
+            hashes, files = np.concatenate(self._hashes), np.concatenate(self._files)
+            order = np.argsort(hashes, kind="stable")
+            self._hashes, self._files = [hashes[order]], [files[order]]
+
+
+def _hashes(uris: Iterable[str]) -> NDArray[np.int64]:
+    return np.array([hash(uri) for uri in uris], np.int64)

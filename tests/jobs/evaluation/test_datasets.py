@@ -1,0 +1,328 @@
+"""Each benchmark as it is published becomes the questions of its harness; a broken one is a sentence."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from jobs.evaluation import loading
+from jobs.evaluation.asked import Asked, Picture
+from jobs.evaluation.datasets.finding import FAMILIES, find
+from tests.jobs.evaluation import kept, published
+from tests.pipeline.drawn import pdf_bytes
+
+ROOT = Path(__file__).parents[3]
+
+
+def asked(place: Path | str, limit: int | None = None) -> list[Asked]:
+    return list(loading.questions(find(str(place)), style="short", measures=("anls",), limit=limit))
+
+
+def parts(one: Asked) -> list[str | list[int]]:
+    """The only message of a question; an image is its size."""
+    (turn,) = one.turns
+    return [
+        part if isinstance(part, str) else list(Image.open(io.BytesIO(part.data or b"")).size)
+        for part in turn.parts
+    ]
+
+
+@pytest.mark.parametrize("name", ["docvqa", "chartqa", "vqav2", "mmmu", "mathvista"])
+def test_prompts_and_answers_are_those_of_mistral_evals(tmp_path: Path, name: str) -> None:
+    found = find(str(published.save(tmp_path, name)))
+    assert found.family is not None
+    wanted = [row for row in kept.load("mistral_prompts") if row["benchmark"] == name]
+    given = asked(tmp_path)
+    assert len(given) == len(wanted) > 0
+    named = {
+        "explicit_prompt_relaxed_correctness": "explicit_relaxed_accuracy",
+        "anywhere_in_answer_relaxed_correctness": "anywhere_relaxed_accuracy",
+        "anls": "anls_0",
+        "vqa_match": "vqa_match",
+    }
+    for one, row in zip(given, wanted, strict=True):
+        assert parts(one) == row["parts"]
+        assert list(one.answers) == row["answers"]
+        assert list(one.measures[: len(row["metrics"])]) == [named[metric] for metric in row["metrics"]]
+        assert found.family.max_new_tokens == row["max_tokens"]
+
+
+@pytest.mark.parametrize("name", published.ROWS)
+def test_a_published_file_is_known_by_its_columns(tmp_path: Path, name: str) -> None:
+    folder = published.save(tmp_path, name)
+    for place in (folder, folder / published.FILES[name]):
+        found = find(str(place))
+        assert found.family is not None
+        assert found.name == name
+        questions = asked(place)
+        assert len(questions) >= len(published.ROWS[name])
+        assert len({one.id for one in questions}) == len(questions)
+        assert loading.note(found, len(questions)) is not None  # it is a part of the split
+        assert loading.note(found, found.family.rows) == found.family.note
+    assert len({family.name for family in FAMILIES}) == len(FAMILIES)
+
+
+def test_slices_and_facts_of_some(tmp_path: Path) -> None:
+    human, augmented = asked(published.save(tmp_path / "a", "chartqa"))
+    assert (human.slices, augmented.slices) == ({"type": "human"}, {"type": "augmented"})
+    choice, free = asked(published.save(tmp_path / "b", "mmmu"))
+    assert (choice.facts, free.facts) == ({"options": ["$6,000", "$6,500"]}, {"options": []})
+    assert choice.slices["subject"] == "Accounting"
+    text, formula = asked(published.save(tmp_path / "c", "ocrbench"))
+    assert (text.measures, formula.measures) == (("containment",), ("formula_containment",))
+    (pages,) = asked(published.save(tmp_path / "d", "mp-docvqa"))
+    assert parts(pages)[:2] == [[40, 60], [44, 60]]
+    first, second = asked(published.save(tmp_path / "e", "mm-mt-bench"))
+    assert [turn.role for turn in second.turns] == ["user", "assistant", "user"]
+    assert (first.answers, second.answers) == (("A chart.",), ("Sales.",))
+
+
+def test_mmlu_is_asked_with_five_examples_of_its_subject(tmp_path: Path) -> None:
+    folder = published.save(tmp_path, "mmlu")
+    rows = [
+        {
+            "question": f"{subject} {number}?",
+            "subject": subject,
+            "choices": list("wxyz"),
+            "answer": number % 4,
+        }
+        for number in range(7)
+        for subject in ("number_theory", "law")
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "all" / "dev-00000-of-00001.parquet")
+    (one,) = asked(folder)
+    assert [turn.role for turn in one.turns] == ["user", "assistant"] * 5 + ["user"]
+    assert one.turns[2].parts == ("number_theory 1?\nA. w\nB. x\nC. y\nD. z\nAnswer:",)
+    assert [turn.parts for turn in one.turns[1::2]] == [("A",), ("B",), ("C",), ("D",), ("A",)]
+    assert (one.answers, one.turns[-1].parts[0]) == (("B",), one.question)
+
+
+def test_dude_and_olmocr_bench_draw_their_documents(tmp_path: Path) -> None:
+    dude = tmp_path / "dude"
+    (dude / "DUDE_train-val-test_binaries/PDF/val").mkdir(parents=True)
+    (dude / "DUDE_train-val-test_binaries/PDF/val/abc.pdf").write_bytes(pdf_bytes([(100, 200)] * 2))
+    row = {
+        "docId": "abc",
+        "questionId": "abc_1",
+        "question": "Who?",
+        "answers": [],
+        "answer_type": "not-answerable",
+    }
+    data = [row | {"data_split": "val"}, row | {"questionId": "abc_2", "data_split": "test"}]
+    (dude / "2023-03-23_DUDE_gt_test_PUBLIC.json").write_text(
+        json.dumps({"dataset_name": "DUDE", "data": data})
+    )
+    (one,) = asked(dude)
+    assert (one.answers, [part for part in parts(one) if isinstance(part, list)]) == (
+        ("not answerable",),
+        [[512, 1024]] * 2,
+    )
+    bench = tmp_path / "bench_data"
+    (bench / "pdfs" / "math").mkdir(parents=True)
+    (bench / "pdfs" / "math" / "a.pdf").write_bytes(pdf_bytes([(100, 200)]))
+    fact = {"pdf": "math/a.pdf", "page": 1, "id": "a_1", "type": "present", "text": "Total", "max_diffs": 1}
+    (bench / "math.jsonl").write_text(json.dumps(fact) + "\n\n" + json.dumps(fact | {"id": "a_2", "page": 2}))
+    with pytest.raises(ValueError, match=r"row math-1 .*pdf.* cannot be drawn"):
+        asked(bench)
+    (one,) = asked(bench, limit=1)
+    assert one.measures == ("fact",)
+    assert one.facts == {"fact": {"type": "present", "text": "Total", "max_diffs": 1}}
+    assert str(one.turns[0].parts[1]).startswith("Transcribe this page as Markdown.")
+
+
+def jsonl(folder: Path, *rows: dict[str, Any]) -> Path:
+    (folder / "a.png").write_bytes(published.png())
+    place = folder / "mine.jsonl"
+    place.write_text("\n".join(map(json.dumps, rows)))
+    return place
+
+
+def test_questions_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "x.pdf").write_bytes(pdf_bytes([(100, 100), (100, 200)]))
+    rows: list[dict[str, Any]] = [
+        {
+            "id": "7",
+            "question": "Total?",
+            "answers": ["1"],
+            "image": "a.png",
+            "dataset": "mine",
+            "note": "n" * 99,
+        },
+        {"question": "Then?", "answer": 2, "metric": "number", "tolerance": 0.1},
+        {
+            "question": "A <image> or <image>?",
+            "answers": ["1"],
+            "images": ["a.png"] * 2,
+            "metric": ["math", "anls"],
+        },
+        {"question": "Both?", "answers": ["1"], "images": ["a.png"] * 2},
+        {"question": "Page?", "answers": ["1"], "document": "x.pdf", "page": 2},
+    ]
+    one, two, three, four, five = asked(jsonl(tmp_path, *rows))
+    suffix = "\nAnswer the question using a single word or phrase."
+    image = Picture(path=str(tmp_path / "a.png"))
+    assert one.turns[0].parts == (image, f"Total?{suffix}")
+    assert (one.id, one.measures[0], dict(one.slices), one.document) == (
+        "7",
+        "anls",
+        {"dataset": "mine"},
+        "a.png",
+    )
+    assert (two.id, two.answers, two.measures, two.facts) == (
+        "mine-1",
+        ("2",),
+        ("number",),
+        {"tolerance": 0.1},
+    )
+    assert three.turns[0].parts == ("A ", image, " or ", image, f"?{suffix}")
+    assert three.measures == ("math", "anls")
+    assert four.turns[0].parts == (image, image, f"Both?{suffix}")
+    assert parts(five)[0] == [512, 1024]
+    (free,) = loading.questions(find(str(tmp_path / "mine.jsonl")), style="free", measures=("anls",), limit=1)
+    assert free.turns[0].parts[1] == "Total?"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"answers": ["1"]}, "row mine-0 .*no question"),
+        ({"question": "Q?"}, "no accepted answer"),
+        ({"question": "Q?", "answers": []}, "no accepted answer"),
+        ({"question": "Q?", "answers": ["1"], "metric": "rouge"}, "measure 'rouge'; known are anls"),
+        ({"question": "Q?", "answers": ["1"], "image": 5}, "neither bytes nor a path"),
+        ({"question": "Q?", "answers": ["1"], "image": "../../etc/passwd"}, "lies outside"),
+        ({"question": "Q?", "answers": ["1"], "document": "../x.pdf"}, "lies outside"),
+        ({"question": "Q?", "answers": ["1"], "document": "gone.pdf"}, "gone.pdf .*cannot be read"),
+        ({"question": "Q?", "answers": ["1"], "document": "a.png", "page": 3}, "cannot be drawn"),
+    ],
+)
+def test_a_row_that_cannot_be_asked_is_named(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        asked(jsonl(tmp_path, row))
+
+
+def test_a_wrong_or_partial_download_is_a_sentence(tmp_path: Path) -> None:
+    folder = published.save(tmp_path / "a", "docvqa")
+    whole = folder / published.FILES["docvqa"]
+    half = whole.read_bytes()[:-100]
+    whole.rename(whole.with_name("validation-00001-of-00003.parquet"))
+    with pytest.raises(ValueError, match=r"part 0 of 3 is missing \(2 in all\): download"):
+        find(str(folder))
+    (tmp_path / "torn.parquet").write_bytes(half)
+    with pytest.raises(ValueError, match=r"torn.parquet is no whole Parquet file; download"):
+        asked(tmp_path / "torn.parquet")
+    (tmp_path / "torn.jsonl").write_text('{"question": "Q?", "answers": ["1"]}\n{"quest')
+    with pytest.raises(ValueError, match=r"torn.jsonl is not JSON, or not whole"):
+        asked(tmp_path / "torn.jsonl")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    (tmp_path / "lfs.parquet").write_text(pointer)
+    with pytest.raises(ValueError, match="no whole Parquet file"):
+        asked(tmp_path / "lfs.parquet")
+    for name, text in {"list.json": "5", "list.jsonl": "[1]"}.items():
+        (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match="holds no objects"):
+            asked(tmp_path / name)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"holds no \.parquet, \.jsonl or \.json file"):
+        find(str(tmp_path / "empty"))
+    with pytest.raises(ValueError, match=r"no data set docqva: give a path.*docvqa"):
+        find("docqva")
+
+
+class Hub(BaseHTTPRequestHandler):
+    """As much of the hub as huggingface_hub asks for: what a data set holds, and its files."""
+
+    folder: Path
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        files = sorted(str(one.relative_to(self.folder)) for one in self.folder.rglob("*") if one.is_file())
+        if path.startswith("/api/datasets/lmms-lab/ChartQA"):
+            body = {
+                "id": "lmms-lab/ChartQA",
+                "sha": "a" * 40,
+                "siblings": [{"rfilename": one} for one in files],
+            }
+            if "/tree/" in path:
+                self.say(json.dumps([self.entry(one) for one in files]).encode(), {})
+            else:
+                self.say(json.dumps(body).encode(), {})
+        elif "/resolve/" in path and (name := path.rpartition(f"/resolve/{'a' * 40}/")[2]) in files:
+            data = (self.folder / name).read_bytes()
+            self.say(data, {"ETag": '"e1"', "X-Repo-Commit": "a" * 40})
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    do_HEAD = do_GET
+
+    def entry(self, name: str) -> dict[str, Any]:
+        return {"type": "file", "path": name, "size": (self.folder / name).stat().st_size, "oid": "e1"}
+
+    def say(self, data: bytes, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """The server says nothing."""
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[str]:
+    """The address of a hub that has ChartQA alone."""
+    folder = published.save(tmp_path / "hub", "chartqa")
+    (folder / "README.md").write_text("not asked for")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneHub", (Hub,), {"folder": folder}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+SCRIPT = """
+import sys
+from jobs.evaluation import loading
+from jobs.evaluation.datasets.finding import find
+for name in sys.argv[1:]:
+    try:
+        found = find(name)
+        print(found.name, len(list(loading.questions(found, style="short", measures=("anls",), limit=None))))
+    except ValueError as error:
+        print("error:", error)
+"""
+
+
+@pytest.mark.processes
+def test_a_name_is_downloaded_from_the_hub(tmp_path: Path, hub: str) -> None:
+    environment = os.environ | {
+        "HF_ENDPOINT": hub,
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    command = [sys.executable, "-c", SCRIPT, "chartqa", "lmms-lab/ChartQA", "nobody/nothing"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["chartqa 2", "chartqa 2"], done.stderr
+    assert lines[2].startswith("error: the hub has no data set nobody/nothing")
+    assert not list((tmp_path / "cache").rglob("README.md"))  # only the split's files

@@ -1,0 +1,162 @@
+"""The job from a data set to scores, summary and comparison: a failure counts as wrong, nothing is lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from jobs import evaluate
+from jobs.evaluation import results, summary
+from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import read_table
+from tests.jobs.evaluation import published
+from tests.jobs.parrot import save_parrot
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six questions, of which the model has four right; one names an image that is none."""
+    folder = tmp_path_factory.mktemp("mine")
+    (folder / "a.png").write_bytes(published.png(60, 40))
+    (folder / "b.png").write_bytes(published.png(40, 60))
+    (folder / "torn.png").write_bytes(published.png(90, 90)[:60])
+    rows: list[dict[str, Any]] = [
+        {"id": "1", "question": "How many?", "answers": ["forty-two"], "image": "a.png", "kind": "x"},
+        {"id": "2", "question": "And?", "answers": ["Forty-twa"], "image": "a.png", "kind": "x"},
+        {"id": "3", "question": "Then?", "answers": ["Nothing"], "image": "b.png", "kind": "y"},
+        {"id": "4", "question": "Who?", "answers": ["Forty-two"], "image": "torn.png", "kind": "y"},
+        {"id": "5", "question": "Both?", "answers": ["Forty-two"], "images": ["a.png", "b.png"], "kind": "y"},
+        {"id": "6", "question": "Words?", "answers": ["Forty-two"], "kind": "y"},
+    ]
+    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder / "mine.jsonl"
+
+
+@pytest.fixture(scope="module")
+def parrot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_parrot(tmp_path_factory.mktemp("model") / "parrot", "Forty-two")
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    questions: Path, parrot: Path, tmp_path_factory: pytest.TempPathFactory, one_cpu_ray: None
+) -> Path:
+    output = tmp_path_factory.mktemp("evaluated") / "out #1"
+    assert run(questions, output, parrot) == 0
+    return output
+
+
+def run(questions: Path, output: Path, model: Path, *flags: str) -> int:
+    return evaluate.main([str(questions), "--output", str(output), "--model", str(model), *flags])
+
+
+def test_every_question_is_a_row_of_scores(evaluated: Path) -> None:
+    rows = {row["id"]: row for row in results.read_scores(str(evaluated))}
+    assert list(rows) == ["1", "2", "3", "4", "5", "6"]
+    assert {row["measure"] for row in rows.values()} == {"anls"}
+    scores = {key: row["scores"] for key, row in rows.items()}
+    assert scores["1"] == {"anls": 1.0, "anls_0": 1.0, "exact_match": 1.0}
+    assert scores["2"] == {"anls": pytest.approx(8 / 9), "anls_0": pytest.approx(8 / 9), "exact_match": 0.0}
+    assert rows["3"]["score"] == 0.0
+    assert rows["3"]["answer"] == "Forty-two"
+    assert (rows["4"]["answer"], rows["4"]["score"], rows["4"]["reason"]) == (None, 0.0, "damaged_page")
+    assert [rows[key]["score"] for key in "56"] == [1.0, 1.0]
+    assert len(rows["5"]["images"]) == 2
+    assert (rows["1"]["pixels"], rows["6"]["pixels"]) == (2_400, None)
+    assert all((evaluated / "questions" / name).is_file() for row in rows.values() for name in row["images"])
+
+
+def test_an_empty_answer_is_one(evaluated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a blank page is right: it is scored, and is no failure."""
+    key = read_record(str(evaluated))["plan"]["asks"][0]["settings_key"]
+    read = read_table
+
+    def emptied(table: str, columns: tuple[str, ...]) -> pa.Table:
+        rows = read(table, columns).to_pylist()
+        for row in rows:
+            if table.endswith("failures"):
+                row |= {"reason": "empty_answer", "raw_text": " \n"}
+        return pa.Table.from_pylist(rows)
+
+    monkeypatch.setattr(results, "read_table", emptied)
+    found = {one.asked.id: one for one in results.collect(str(evaluated), key)}["4"]
+    assert (found.answer, found.reason, found.confidence, found.score) == (" \n", None, None, 0.0)
+
+
+def test_the_summary_can_be_repeated(evaluated: Path, parrot: Path) -> None:
+    found = summary.read(str(evaluated))
+    assert (found["questions"], found["answered"], found["failures"]) == (6, 5, {"damaged_page": 1})
+    assert found["measures"]["anls"]["mean"] == pytest.approx((3 + 8 / 9) / 6)
+    assert (
+        found["measures"]["anls"]["low"]
+        < found["measures"]["anls"]["mean"]
+        < found["measures"]["anls"]["high"]
+    )
+    kinds = {one["value"]: one for one in found["slices"] if one["name"] == "kind"}
+    assert {key: (one["n"], one["mean"]) for key, one in kinds.items()} == {
+        "x": (2, pytest.approx(17 / 18)),
+        "y": (4, 0.5),
+    }
+    assert {"answer length", "confidence", "page size"} <= {one["name"] for one in found["slices"]}
+    assert found["calibration"]["error"] == 2 / 6
+    assert found["data"]["note"] is None
+    assert len(found["data"]["hash"]) == len(found["model_key"]) == 64
+    assert found["model"] == str(parrot)
+    assert {"quire", "torch"} <= set(found["versions"])
+
+
+def test_the_same_command_scores_again_without_asking(
+    evaluated: Path, questions: Path, parrot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = summary.read(str(evaluated))
+    assert run(questions, evaluated, parrot) == 0
+    printed = capsys.readouterr().out
+    assert "6 documents with 6 items were done before" in printed
+    assert "1 without an answer, counted as wrong: damaged_page" in printed
+    assert "64.8%" in printed
+    assert summary.read(str(evaluated))["measures"] == before["measures"]
+
+
+def test_another_data_set_in_the_same_output_is_refused(
+    evaluated: Path, questions: Path, parrot: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(questions, evaluated, parrot, "--limit", "2") == 2
+    assert "holds answers to other questions" in capsys.readouterr().err
+    assert len(results.read_scores(str(evaluated))) == 6
+
+
+def test_two_runs_are_compared(
+    evaluated: Path, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = save_parrot(tmp_path / "other", "Nothing")
+    assert run(questions, tmp_path / "out", other) == 0
+    assert evaluate.main(["compare", str(evaluated), str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "better in 1 and worse in 4" in " ".join(printed.split())
+    mean = f"{(1 - (3 + 8 / 9)) / 6:+.1%}"
+    assert mean in printed
+    assert run(questions, tmp_path / "two", other, "--limit", "2") == 0
+    assert evaluate.main(["compare", str(evaluated), str(tmp_path / "two")]) == 2
+    assert "only such can be compared" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing.jsonl", "--limit", "0"], "--limit 0"),
+        (["./nothing.jsonl"], "no such file"),
+        (["nothing"], "no data set nothing"),
+        (["mine.jsonl", "--measure", "rouge"], "'rouge'"),
+        (["compare", "a"], "required: B"),
+        (["compare", "./a", "./b"], "holds no evaluation"),
+    ],
+)
+def test_a_mistake_is_a_sentence(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main(words) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
