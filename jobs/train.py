@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,11 +34,10 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--limit-seconds", type=float, default=float("inf"), help="end this process earlier, to go on later"
     )
-    parser.add_argument("--batch-tokens", type=int, default=49_152, help="tokens a step (49152)")
-    parser.add_argument(
-        "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1), help="processes that draw"
-    )
-    parser.add_argument("--device", help="cuda or cpu (default: cuda where there is a GPU)")
+    parser.add_argument("--batch-tokens", type=int, default=49_152, help="tokens a step on each GPU (49152)")
+    parser.add_argument("--workers", type=int, help="processes that draw, for each GPU (default: one a core)")
+    parser.add_argument("--device", help="cuda or cpu (default: the GPUs, where there are some)")
+    parser.add_argument("--gpus", type=int, help="how many GPUs train (default: all)")
     parser.add_argument("--seed", type=int, default=1, help="seed of weights and documents (1)")
     return parser
 
@@ -50,18 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start_output(logging.INFO)
     try:
         # Only here, so that --help works without the [train] extra: this imports it, and torch.
-        from jobs.nano.training import Training, TrainingConfig
+        from jobs.nano.training import TrainingConfig, train
 
-        training = Training(TrainingConfig(**vars(given)))
+        train(TrainingConfig(**vars(given)))
     except (ValueError, OSError) as error:
         say_error(f"jobs.train: {error}")
         return 2
     except ModuleNotFoundError as error:
         say_error(f"jobs.train: {missing(error, 'train')}")
         return 2
-    training.run()
-    training.write_checkpoint()
-    training.evaluate()
     return 0
 
 

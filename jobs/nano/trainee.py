@@ -8,7 +8,8 @@ them.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,19 +18,21 @@ from torch import Tensor, nn
 
 from jobs.nano.synthetic.examples import CLASSES, IGNORE, SLOTS, Batch
 from model.config import PixtralConfig
+from model.network.layers import Segments, TransformerBlock, frequencies, packed_attention, rotation
 from model.network.pixtral import Pixtral
 from model.network.preprocess import MEAN, STD
 
 POINTER_WIDTH = 64
+POINTING_WEIGHT = 0.15
 
 
 class Found(NamedTuple):
-    """What a batch gave: logits (answer positions, vocabulary) and (patches, SLOTS, CLASSES), and, for each
-    example with points, the scores (points, patches of the example)."""
+    """What a batch gave: logits (answer positions, vocabulary) and (patches, SLOTS, CLASSES), and the scores
+    (points, patches), -inf for a patch of another example."""
 
     answers: Tensor
     characters: Tensor
-    pointed: list[Tensor]
+    pointed: Tensor
 
 
 class Losses(NamedTuple):
@@ -43,13 +46,14 @@ class Losses(NamedTuple):
         return self.answers + self.characters + POINTING_WEIGHT * self.pointing
 
 
-POINTING_WEIGHT = 0.15
-
-
 class Trainee(nn.Module):
-    """Pixtral with an auxiliary head on its vision encoder and one in the middle of its decoder."""
+    """Pixtral with an auxiliary head on its vision encoder and one in the middle of its decoder.
 
-    def __init__(self, config: PixtralConfig) -> None:
+    It computes what `Pixtral` does, in pieces between attentions, which a GPU's compiler can fuse: a small
+    model waits for the launches of its many small kernels otherwise.
+    """
+
+    def __init__(self, config: PixtralConfig, *, compiled: bool = False) -> None:
         super().__init__()
         self.pixtral = Pixtral(config)
         self.characters = nn.Linear(config.vision.hidden_size, SLOTS * CLASSES)
@@ -63,51 +67,101 @@ class Trainee(nn.Module):
             nn.init.normal_(parameter, std=0.02 if embedding else parameter[0].numel() ** -0.5)
             if name.endswith(("wo.weight", "w2.weight")):
                 parameter.data.mul_((2 * depth) ** -0.5)
-        self._middle: list[Tensor] = []
-        """The decoder's states after half of its blocks, of the batch under way."""
-        half = self.pixtral.layers[(config.n_layers - 1) // 2]
-        half.register_forward_hook(lambda _module, _given, states_TD: self._middle.append(states_TD))
+        compiler = partial(torch.compile, dynamic=True) if compiled else lambda function: function
+        self._embed, self._project = compiler(_embed), compiler(_project)
+        self._finish, self._losses = compiler(_finish), compiler(_losses)
 
     def forward(self, batch: Batch) -> Found:
-        mean, std = (batch.pixels.new_tensor(values, dtype=torch.float32) for values in (MEAN, STD))
-        pixels = ((batch.pixels.view(-1, 3) / 255 - mean) / std).view(-1)
-        images, start = [], 0
-        for height, width in batch.sizes:
-            end = start + height * width * 3
-            images.append(pixels[start:end].view(height, width, 3).permute(2, 0, 1))
-            start = end
-        patches_PD = self.pixtral.vision_encoder(images)
-        found = self.characters(patches_PD).view(-1, SLOTS, CLASSES)
-        x_TD = self.pixtral.embed(batch.ids, self.pixtral.vision_language_adapter(patches_PD))
-        rows = (batch.targets != IGNORE).nonzero()[:, 0]
-        logits = self.pixtral(x_TD, batch.lengths, rows=rows)
-        return Found(logits, found, self._point(self._middle.pop(), batch))
+        pixtral, config = self.pixtral, self.pixtral.config
+        x_PD = self._embed(
+            pixtral.vision_encoder.ln_pre, pixtral.vision_encoder.patch_conv.weight, batch.patches
+        )
+        turns_P2H = _turns(batch.grid, config.vision.head_dim, config.vision.rope_theta)
+        attend = self._attention(batch.pages, causal=False, device=x_PD.device)
+        for block in pixtral.vision_encoder.transformer.layers:
+            x_PD = self._finish(block, x_PD, attend(*self._project(block, x_PD, turns_P2H)))
+        characters = self.characters(x_PD).view(-1, SLOTS, CLASSES)
 
-    def _point(self, middle_TD: Tensor, batch: Batch) -> list[Tensor]:
-        is_patch_T = batch.ids == self.pixtral.config.vision.image_token_id
-        keys = self.key(middle_TD[is_patch_T]).split_with_sizes(batch.patches)
-        queries = self.query(middle_TD[batch.points[:, 0]]).split_with_sizes(batch.pointing)
-        scale = POINTER_WIDTH**-0.5
-        return [query @ key.T * scale for query, key in zip(queries, keys, strict=True) if len(query)]
+        images_PD = pixtral.vision_language_adapter(x_PD)
+        text_D = pixtral.tok_embeddings(batch.text)
+        x_TD = torch.cat((text_D, images_PD.to(text_D.dtype))).index_select(0, batch.order)
+        turns_T2H = pixtral.rotation(batch.places, x_TD)
+        attend = self._attention(batch.lengths, causal=True, device=x_TD.device)
+        pointed = x_TD
+        for index, block in enumerate(pixtral.layers):
+            x_TD = self._finish(block, x_TD, attend(*self._project(block, x_TD, turns_T2H)))
+            if index == (config.n_layers - 1) // 2:
+                pointed = self._point(x_TD, batch)
+        logits = pixtral.output(pixtral.norm(x_TD.index_select(0, batch.rows)))
+        return Found(logits, characters, pointed)
+
+    def losses(self, found: Found, batch: Batch) -> Losses:
+        """Of the batch; the many empty slots of patches count less than those that hold a character."""
+        return Losses(*self._losses(*found, batch.answers, batch.characters, batch.points))
+
+    @staticmethod
+    def _attention(lengths: Sequence[int], *, causal: bool, device: torch.device) -> partial[Tensor]:
+        segments = Segments.of(lengths, lengths, causal=causal, device=device)
+        return partial(packed_attention, segments=segments)
+
+    def _point(self, middle_TD: Tensor, batch: Batch) -> Tensor:
+        keys = self.key(middle_TD.index_select(0, batch.patch_rows))
+        queries = self.query(middle_TD.index_select(0, batch.turns))
+        scores = (queries @ keys.T).float() * POINTER_WIDTH**-0.5
+        same = batch.turn_examples[:, None] == batch.patch_examples[None]
+        masked: Tensor = scores.masked_fill(~same, -torch.inf)
+        return masked
 
 
-def losses(found: Found, batch: Batch) -> Losses:
-    """Of the batch; the many empty slots of patches count less than those that hold a character."""
-    answers = F.cross_entropy(found.answers.float(), batch.targets[batch.targets != IGNORE])
-    wanted = batch.characters.long().flatten()
-    each = F.cross_entropy(found.characters.float().flatten(0, 1), wanted, reduction="none")
-    filled = (wanted > 0).float()
+def _turns(grid_P2: Tensor, head_dim: int, theta: float) -> Tensor:
+    """The encoder's 2-D RoPE table of patches at (row, column): even frequencies turn with the row."""
+    step_P = frequencies(head_dim, theta, torch.float32, grid_P2.device)
+    return rotation(torch.cat((grid_P2[:, :1] * step_P[::2], grid_P2[:, 1:] * step_P[1::2]), dim=-1))
+
+
+def _embed(norm: nn.Module, weight: Tensor, patches_PC: Tensor) -> Tensor:
+    """(P, D) of the patches' bytes, whose channels lie behind one another."""
+    mean, std = (weight.new_tensor(values).repeat_interleave(weight[0, 0].numel()) for values in (MEAN, STD))
+    x_PD: Tensor = norm(F.linear((patches_PC / 255 - mean) / std, weight.flatten(1)).to(weight.dtype))
+    return x_PD
+
+
+def _project(block: TransformerBlock, x_TD: Tensor, turns_T2H: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries, keys and values of a block."""
+    attention, x_TD = block.attention, block.attention_norm(x_TD)
+    heads = (-1, attention.head_dim)
+    q_TNH, k_TGH = (
+        _rotate(weight(x_TD).unflatten(1, heads), turns_T2H) for weight in (attention.wq, attention.wk)
+    )
+    return q_TNH, k_TGH, attention.wv(x_TD).unflatten(1, heads)
+
+
+def _rotate(x_TNH: Tensor, turns_T2H: Tensor) -> Tensor:
+    """What `layers.rotate` does, without complex numbers, which the compiler cannot fuse."""
+    even_TNH, odd_TNH = x_TNH.to(turns_T2H.dtype).unflatten(-1, (-1, 2)).unbind(-1)
+    cos_T1H, sin_T1H = turns_T2H[:, None].unbind(2)
+    turned = (even_TNH * cos_T1H - odd_TNH * sin_T1H, even_TNH * sin_T1H + odd_TNH * cos_T1H)
+    return torch.stack(turned, dim=-1).flatten(-2).type_as(x_TNH)
+
+
+def _finish(block: TransformerBlock, x_TD: Tensor, attended_TNH: Tensor) -> Tensor:
+    """The rest of a block, after its attention."""
+    x_TD = x_TD + block.attention.wo(attended_TNH.flatten(1))
+    out_TD: Tensor = x_TD + block.feed_forward(block.ffn_norm(x_TD))
+    return out_TD
+
+
+def _losses(
+    logits: Tensor, characters: Tensor, pointed: Tensor, wanted: Tensor, glyphs: Tensor, points: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    answers = F.cross_entropy(logits.float(), wanted)
+    classes = glyphs.long().flatten()
+    each = F.cross_entropy(characters.float().flatten(0, 1), classes, reduction="none")
+    filled = (classes > 0).float()
     empty = 1 - filled
-    characters = (each * filled).sum() / filled.sum().clamp(min=1) + 0.3 * (each * empty).sum() / empty.sum()
-    pointing = answers.new_zeros(())
-    for scores, patches in zip(found.pointed, _wanted(batch), strict=True):
-        pointing = pointing + F.cross_entropy(scores.float(), patches, reduction="sum")
-    return Losses(answers, characters, pointing / max(1, len(batch.points)))
-
-
-def _wanted(batch: Batch) -> list[Tensor]:
-    """The patches to point to, of each example that has points."""
-    return [part for part in batch.points[:, 1].split_with_sizes(batch.pointing) if len(part)]
+    seen = (each * filled).sum() / filled.sum().clamp(min=1) + 0.3 * (each * empty).sum() / empty.sum()
+    pointing = F.cross_entropy(pointed, points, reduction="sum") / max(1, len(points))
+    return answers, seen, pointing
 
 
 class Counts:
@@ -131,11 +185,10 @@ class Counts:
         wanted = batch.characters.long()
         hit = found.characters.argmax(-1) == wanted
         self._add(self.characters, hit[wanted > 0])
-        for scores, patches in zip(found.pointed, _wanted(batch), strict=True):
-            self._add(self.points, scores.argmax(-1) == patches)
-        right = torch.full_like(batch.targets, fill_value=True, dtype=torch.bool)
-        right[batch.targets != IGNORE] = found.answers.argmax(-1) == batch.targets[batch.targets != IGNORE]
-        right, targets = right.cpu(), batch.targets.cpu()
+        self._add(self.points, found.pointed.argmax(-1) == batch.points)
+        targets = torch.full_like(batch.places, IGNORE).index_copy(0, batch.rows, batch.answers).cpu()
+        right = torch.ones_like(batch.places, dtype=torch.bool)
+        right = right.index_copy(0, batch.rows, found.answers.argmax(-1) == batch.answers).cpu()
         start = 0
         for kind, length in zip(batch.kinds, batch.lengths, strict=True):
             span = slice(start, start + length)

@@ -4,11 +4,13 @@ In: a TrainingConfig. Out: a checkpoint. The documents are drawn as PDFs and pas
 rasterizer, prompts and tokenizer, so that training and use cannot drift apart. Beside the loss on answers'
 tokens there are two on heads that are dropped at the end (`trainee`): without that on the characters in each
 patch, the model does not learn to read within minutes. Stages are shares of the time, so that any budget runs
-through all of them.
+through all of them. Several GPUs train one model: each has its own documents, and all take the mean of their
+gradients.
 """
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -16,19 +18,22 @@ import random
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from jobs.nano.synthetic.examples import Batch, batches
 from jobs.nano.synthetic.faces import check
 from jobs.nano.synthetic.layout import Source
 from jobs.nano.synthetic.scenes import Scene
-from jobs.nano.trainee import Counts, Trainee, losses
+from jobs.nano.trainee import Counts, Trainee
+from jobs.run.terminal import start_output
 from model.checkpoint import load_model, save_model
 from model.config import PixtralConfig
 from model.text.tokenizer import Tokenizer
@@ -46,7 +51,7 @@ EXCERPTS = {
     "report": 1,
 }
 PAGES = {
-    "line": 2, "lines": 2, "form": 5, "table": 3.5, "chart": 6, "invoice": 3.5, "receipt": 5, "letter": 1,
+    "line": 2, "lines": 2, "form": 5, "table": 5, "chart": 6, "invoice": 3.5, "receipt": 3.5, "letter": 1,
     "contract": 1.2, "report": 2,
 }  # fmt: skip
 """Shares by pages; a line costs a hundredth of a page."""
@@ -106,10 +111,13 @@ class TrainingConfig:
     limit_seconds: float
     """After which this process ends, if the training has not."""
     batch_tokens: int
-    workers: int
-    """Processes that draw documents."""
+    """Of each GPU."""
+    workers: int | None
+    """Processes that draw documents, for each GPU; None: one for each core but that of the training."""
     device: str | None
-    """None: the GPU, where there is one."""
+    """None: the GPUs, where there are some."""
+    gpus: int | None
+    """None: all there are."""
     seed: int
 
 
@@ -138,17 +146,11 @@ class Documents(IterableDataset[Batch]):
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
-    def move(tensor: Tensor) -> Tensor:
-        return tensor.to(device, non_blocking=True)
-
-    return replace(
-        batch,
-        pixels=move(batch.pixels),
-        ids=move(batch.ids),
-        targets=move(batch.targets),
-        characters=move(batch.characters),
-        points=move(batch.points),
-    )
+    values: dict[str, Any] = {one.name: getattr(batch, one.name) for one in fields(batch)}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            values[name] = value.to(device, non_blocking=True)
+    return Batch(**values)
 
 
 def learning_rate(step: int, progress: float, peak: float = PEAK_RATE) -> float:
@@ -163,14 +165,52 @@ def _same_shapes(model: nn.Module, weights: dict[str, Tensor], config: TrainingC
             raise ValueError(f"--start {config.start} has another shape than --shape {config.shape}: {name}")
 
 
+def train(config: TrainingConfig) -> None:
+    """Trains, writes the checkpoint and evaluates it: in this process, or in one for each of several GPUs.
+
+    Raises ValueError or OSError if there is no such shape.
+    """
+    gpus = torch.cuda.device_count() if config.device is None else 0
+    if config.gpus is not None and config.gpus > gpus:
+        raise ValueError(f"--gpus {config.gpus}, but there are {gpus}")
+    ranks = config.gpus or max(1, gpus)
+    if ranks == 1:
+        _train(config, 0, 1)
+        return
+    Training(replace(config, device="cpu"))  # says what is wrong here, not in each process
+    meeting = config.state.with_suffix(".ranks").absolute()
+    meeting.unlink(missing_ok=True)  # of processes that were cut
+    start_processes(_train_rank, (config, ranks, str(meeting)), ranks, start_method="spawn")
+    meeting.unlink(missing_ok=True)
+
+
+def _train_rank(rank: int, config: TrainingConfig, ranks: int, meeting: str) -> None:
+    start_output(logging.INFO if rank == 0 else logging.WARNING)
+    torch.cuda.set_device(rank)
+    torch.distributed.init_process_group(
+        "cpu:gloo,cuda:nccl", init_method=f"file://{meeting}", rank=rank, world_size=ranks
+    )
+    _train(replace(config, device=f"cuda:{rank}"), rank, ranks)
+    torch.distributed.destroy_process_group()
+
+
+def _train(config: TrainingConfig, rank: int, ranks: int) -> None:
+    training = Training(config, rank, ranks)
+    training.run()
+    if rank == 0:
+        training.write_checkpoint()
+        if training.finished:
+            training.evaluate()
+
+
 class Training:
     """The state of a training run, which a later process can continue.
 
     Raises ValueError or OSError if there is no such shape.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
-        self.config = config
+    def __init__(self, config: TrainingConfig, rank: int = 0, ranks: int = 1) -> None:
+        self.config, self.rank, self.ranks = config, rank, ranks
         self.shape = PixtralConfig.from_file(config.shape / "params.json")
         self.device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.set_float32_matmul_precision("high")
@@ -179,7 +219,7 @@ class Training:
         self.eos = Tokenizer.from_file(config.shape / "tekken.json").eos
         if config.fonts is not None:
             check(config.fonts)
-        self.trainee = Trainee(self.shape)
+        self.trainee = Trainee(self.shape, compiled=self.device.type == "cuda")
         if config.start and not config.state.exists():
             weights = load_model(config.start, device="cpu", dtype=torch.float32).state_dict()
             _same_shapes(self.trainee.pixtral, weights, config)
@@ -193,6 +233,8 @@ class Training:
             betas=(0.9, 0.95),
             fused=self.device.type == "cuda",
         )
+        cores = (os.cpu_count() or 2) // ranks
+        self.workers = max(1, cores - 1) if config.workers is None else config.workers
         self.stages = FROM_WEIGHTS if config.start else FROM_NOTHING
         self.peak = CONTINUED_RATE if config.start else PEAK_RATE
         self.step, self.seconds, self.seen = 0, 0.0, 0
@@ -202,6 +244,10 @@ class Training:
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.seen = state["step"], state["seconds"], state["seen"]
             log.info("continuing at step %d, %.0f s", self.step, self.seconds)
+
+    @property
+    def finished(self) -> bool:
+        return self.seconds >= self.config.minutes * 60
 
     def save(self) -> None:
         state: dict[str, Any] = {
@@ -233,7 +279,7 @@ class Training:
             self.config.shape / "tekken.json",
             patch_size=self.shape.vision.patch_size,
             tokens=self.config.batch_tokens,
-            seed=seed,
+            seed=seed * 100 + self.rank,
             single=source is not None,
         )
         return iter(
@@ -254,11 +300,12 @@ class Training:
         while self.seconds < stop:
             stage, end = self.stage()
             self.run_stage(stage, min(end, stop))
-        self.save()
+        if self.rank == 0:
+            self.save()
 
     def run_stage(self, stage: Stage, end: float) -> None:
         held_out = to_device(next(self.loader(stage.scene, seed=-1, workers=0)), self.device)
-        loader = self.loader(stage.scene, seed=self.config.seed + self.step, workers=self.config.workers)
+        loader = self.loader(stage.scene, seed=self.config.seed + self.step, workers=self.workers)
         first, began, seen, waited, steps = self.seconds, time.monotonic(), self.seen, 0.0, 0
         reported, saved = -REPORT_SECONDS, 0.0
         sums = torch.zeros(3, device=self.device)
@@ -271,16 +318,21 @@ class Training:
                 group["lr"] = rate
             with torch.autocast(self.device.type, torch.bfloat16):
                 found = self.trainee(batch)
-            each = losses(found, batch)
+            each = self.trainee.losses(found, batch)
             each.weighed().backward()
+            self._share_gradients()
             nn.utils.clip_grad_norm_(self.trainee.parameters(), 1.0)
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             sums += torch.stack([one.detach() for one in each])
-            self.step, self.seen, steps = self.step + 1, self.seen + len(batch.lengths), steps + 1
-            self.seconds = first + time.monotonic() - began
+            self.step, self.seen, steps = (
+                self.step + 1,
+                self.seen + len(batch.lengths) * self.ranks,
+                steps + 1,
+            )
+            self.seconds = first + self._shared_time(time.monotonic() - began)
             elapsed = self.seconds - first
-            if elapsed - reported >= REPORT_SECONDS or self.seconds >= end:
+            if self.rank == 0 and (elapsed - reported >= REPORT_SECONDS or self.seconds >= end):
                 mean = (sums / steps).tolist()
                 counts = Counts()
                 self._count(counts, held_out)
@@ -293,9 +345,27 @@ class Training:
                 )  # fmt: skip
                 sums.zero_()
                 steps = 0
-            if elapsed - saved >= SAVE_SECONDS:
+            if self.rank == 0 and elapsed - saved >= SAVE_SECONDS:
                 self.save()
                 saved = elapsed
+
+    def _share_gradients(self) -> None:
+        """Gives every rank the mean of all ranks' gradients, in one message."""
+        if self.ranks == 1:
+            return
+        gradients = [p.grad for p in self.trainee.parameters() if p.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        torch.distributed.all_reduce(flat)
+        parts = (flat / self.ranks).split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
+
+    def _shared_time(self, seconds: float) -> float:
+        """The first rank's, so that all end a stage with the same step. It goes past the GPUs."""
+        if self.ranks == 1:
+            return seconds
+        shared = torch.tensor([seconds], dtype=torch.float64)
+        torch.distributed.broadcast(shared, 0)
+        return shared.item()
 
     def _count(self, counts: Counts, batch: Batch) -> None:
         with torch.autocast(self.device.type, torch.bfloat16):
@@ -305,7 +375,7 @@ class Training:
         """Prints how many held-out questions are answered exactly, by kind, in faces that were not seen."""
         for name, (faces, wordings) in EVALUATED.items():
             source = Source(fonts=self.config.fonts, unseen_faces=faces, unseen_wordings=wordings)
-            loader = self.loader(self.stages[-1].scene, seed=-2, workers=self.config.workers, source=source)
+            loader = self.loader(self.stages[-1].scene, seed=-2, workers=self.workers, source=source)
             counts = Counts()
             for _ in range(EVALUATED_BATCHES):
                 self._count(counts, to_device(next(loader), self.device))
@@ -315,8 +385,10 @@ class Training:
         """The model as it is now, and its tokenizer."""
         output, shape = self.config.output, self.config.shape
         output.mkdir(parents=True, exist_ok=True)
-        save_model(self.trainee.pixtral.to(torch.bfloat16), output)
+        with torch.no_grad():
+            for parameter in self.trainee.pixtral.parameters():
+                parameter.copy_(parameter.bfloat16())  # what is evaluated next is what is written
+        save_model(copy.deepcopy(self.trainee.pixtral).to(torch.bfloat16), output)
         if output.resolve() != shape.resolve():
             shutil.copy(shape / "tekken.json", output / "tekken.json")
-        done = self.seconds >= self.config.minutes * 60
-        log.info("%s %s", "finished:" if done else "cut; run again to go on. So far:", output)
+        log.info("%s %s", "finished:" if self.finished else "cut; run again to go on. So far:", output)

@@ -28,7 +28,7 @@ FLAGS = {
     """,
     "train": """
         --output --state --shape --start --fonts --minutes --limit-seconds
-        --batch-tokens --workers --device --seed
+        --batch-tokens --workers --device --gpus --seed
     """,
     "benchmark engine": """
         --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile

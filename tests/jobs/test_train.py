@@ -1,6 +1,7 @@
 """Training learns, is cut, goes on, and leaves a checkpoint that loads."""
 
 import json
+import random
 import re
 import shutil
 import subprocess
@@ -13,14 +14,17 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.distributed
+from torch.multiprocessing.spawn import start_processes
 
 from jobs import train
 from jobs.nano import training
-from jobs.nano.synthetic.examples import batches
+from jobs.nano.synthetic.examples import IGNORE, batches, examples, pack
 from jobs.nano.synthetic.scenes import Scene
-from jobs.nano.trainee import Counts, Trainee, losses
+from jobs.nano.trainee import Counts, Trainee
 from model.checkpoint import load_model
 from model.config import PixtralConfig
+from model.network.preprocess import MEAN, STD
 from model.text.tokenizer import Tokenizer
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +112,59 @@ def test_a_cut_run_goes_on_to_a_checkpoint(
     assert torch.equal(model.output.weight, weight.bfloat16().float())
 
 
+def test_a_trainee_computes_what_pixtral_does(shape: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = Tokenizer.from_file(shape / "tekken.json")
+    trainee = Trainee(PixtralConfig.from_file(shape / "params.json"))
+    pixtral = trainee.pixtral
+    random.seed(3)
+    source = examples(LINE, tokenizer, 16)
+    collected = [next(source) for _ in range(4)]
+    batch = pack(collected, image_token=tokenizer.img, patch_size=16)
+    found = trainee(batch)
+    pages = [torch.tensor(page).permute(2, 0, 1) / 255 for one in collected for page in one.pages]
+    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    ids = torch.tensor([token for one in collected for token in one.ids])
+    targets = torch.tensor([token for one in collected for token in one.targets])
+    images = pixtral.encode_images([(page - mean) / std for page in pages])
+    logits = pixtral(pixtral.embed(ids, images), batch.lengths, rows=(targets != IGNORE).nonzero()[:, 0])
+    torch.testing.assert_close(found.answers, logits, atol=1e-4, rtol=1e-4)
+    assert torch.equal(batch.answers, targets[targets != IGNORE])
+    assert found.pointed.isfinite().sum() == sum(
+        int((batch.patch_examples == number).sum()) for number in batch.turn_examples
+    )
+
+
+def _rank(rank: int, config: training.TrainingConfig, scene: Scene, folder: str) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+    )
+    run = training.Training(config, rank, 2)
+    batch = next(run.loader(scene, seed=3, workers=0))
+    run.trainee.losses(run.trainee(batch), batch).weighed().backward()
+    alone = [parameter.grad.clone() for parameter in run.trainee.parameters() if parameter.grad is not None]
+    run._share_gradients()
+    shared = [parameter.grad for parameter in run.trainee.parameters()]
+    torch.save((batch.text, alone, shared, run._shared_time(5.0 + rank)), f"{folder}/{rank}.pt")
+
+
+@pytest.mark.processes
+def test_ranks_draw_their_own_documents_and_share_their_gradients(shape: Path, tmp_path: Path) -> None:
+    config = training.TrainingConfig(
+        output=tmp_path / "out", state=tmp_path / "state.pt", shape=shape, start=None, fonts=None, minutes=1,
+        limit_seconds=1, batch_tokens=100, workers=0, device="cpu", gpus=None, seed=1,
+    )  # fmt: skip
+    start_processes(_rank, (config, LINE, str(tmp_path)), 2, start_method="spawn")
+    (text, alone, shared, seconds), (others, alone_too, shared_too, seconds_too) = (
+        torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1)
+    )
+    assert not torch.equal(text[:50], others[:50])
+    assert seconds == seconds_too == 5.0
+    for mine, other, mean, mean_too in zip(alone, alone_too, shared, shared_too, strict=True):
+        torch.testing.assert_close(mean, (mine + other) / 2)
+        assert torch.equal(mean, mean_too)
+
+
 def test_both_losses_fall(shape: Path) -> None:
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_file(shape / "tekken.json")
@@ -116,7 +173,7 @@ def test_both_losses_fall(shape: Path) -> None:
     optimizer = torch.optim.AdamW(trainee.parameters(), lr=3e-3)
     seen = []
     for _ in range(30):
-        each = losses(trainee(batch), batch)
+        each = trainee.losses(trainee(batch), batch)
         each.weighed().backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -133,7 +190,7 @@ def test_both_losses_fall(shape: Path) -> None:
 def test_training_goes_on_from_the_weights_of_a_checkpoint(shape: Path, tmp_path: Path) -> None:
     config = training.TrainingConfig(
         output=tmp_path / "out", state=tmp_path / "state.pt", shape=shape, start=None, fonts=None, minutes=1,
-        limit_seconds=1, batch_tokens=100, workers=0, device="cpu", seed=1,
+        limit_seconds=1, batch_tokens=100, workers=0, device="cpu", gpus=None, seed=1,
     )  # fmt: skip
     first = training.Training(config)
     first.write_checkpoint()

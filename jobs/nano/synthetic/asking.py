@@ -18,7 +18,7 @@ from pipeline.plan.prompts import SHAPE_REQUEST, markdown_prompt, question_promp
 
 DOCUMENT_OF = {"lines": "report", "line": "report"}
 ABSENT = "Not on the page"
-MOST = 14  # questions of a page
+MOST = 32  # questions of a page
 MARKDOWN_CHARACTERS = 2400  # of the longest page that is transcribed
 _PRICES = (
     "What is the price of {x}?", "How much is {x}?", "How much is the {x}?", "How much does {x} cost?",

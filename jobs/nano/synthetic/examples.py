@@ -1,9 +1,8 @@
 """Synthetic documents as training examples, through the pipeline's own rasterizer, prompts and tokenizer.
 
-Out: packed batches without padding. `targets` holds the id that must follow each position of an answer,
-IGNORE elsewhere; `characters` what the first auxiliary head must find in a patch: up to SLOTS characters in
-reading order; `points` where the second one must point: from the end of a question to the patch in which its
-answer begins.
+Out: packed batches without padding. `answers` holds the id that must follow each position of an answer;
+`characters` what the first auxiliary head must find in a patch: up to SLOTS characters in reading order;
+`points` where the second one must point: from the end of a question to the patch in which its answer begins.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -38,7 +38,7 @@ CLASSES = len(CHARACTERS) + 2  # 0: no character; the last: any other
 _CODES = np.full(0x3000, CLASSES - 1, np.uint8)
 for _character, _number in CHARACTERS.items():
     _CODES[ord(_character)] = _number
-TEXT_TOKENS = 640  # of all questions and answers of one example, but for its first
+TEXT_TOKENS = 1000  # of all questions and answers of one example, but for its first
 WAITING = 6  # pages that wait for their second use
 LARGE = 300_000  # pixels of a page that is used twice, with other questions and other ink
 
@@ -58,21 +58,42 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Packed examples. `pixels` are the bytes of all pages in a row, `sizes` their (height, width)."""
+    """Packed examples, with every index that the network needs: a look-up on the GPU would make the CPU wait.
+
+    P patches, T tokens, N questions whose answer begins in a patch.
+    """
 
     kinds: list[str]
-    pixels: Tensor
-    sizes: list[tuple[int, int]]
-    ids: Tensor
-    targets: Tensor
     lengths: list[int]
+    """Tokens of each example."""
+    pages: list[int]
+    """Patches of each page."""
+    patches: Tensor
+    """(P, C) bytes of all pages, patch by patch as in patch_conv's weight: channel, row, column."""
+    grid: Tensor
+    """(P, 2): row and column on the page."""
     characters: Tensor
+    """(P, SLOTS)."""
+    text: Tensor
+    """(T - P,) ids of what is no patch."""
+    order: Tensor
+    """(T,): the row of each token among those of `text`, then those of the patches."""
+    places: Tensor
+    """(T,): the token's position in its example."""
+    rows: Tensor
+    """Rows of the T tokens that a token of an answer follows."""
+    answers: Tensor
+    """Those tokens."""
+    turns: Tensor
+    """(N,): row of a question's last token."""
     points: Tensor
-    """(N, 2): row of ids, and patch among those of its example."""
-    pointing: list[int]
-    """How many points each example has."""
-    patches: list[int]
-    """How many patches each example has."""
+    """(N,): the patch, of all, in which its answer begins."""
+    turn_examples: Tensor
+    """(N,): number of its example."""
+    patch_rows: Tensor
+    """(P,): row of each patch among the T tokens."""
+    patch_examples: Tensor
+    """(P,): number of its example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,27 +248,52 @@ def batches(
         while total < tokens:
             collected.append(next(source))
             total += len(collected[-1].ids)
-        yield pack(collected)
+        yield pack(collected, image_token=tokenizer.img, patch_size=patch_size)
 
 
-def pack(collected: list[Example]) -> Batch:
+def pack(collected: list[Example], *, image_token: int, patch_size: int) -> Batch:
     """Examples behind one another, without padding."""
     pages = [page for one in collected for page in one.pages]
-    starts = np.cumsum([0, *(len(one.ids) for one in collected)])
+    grids = [(page.shape[0] // patch_size, page.shape[1] // patch_size) for page in pages]
+    lengths = [len(one.ids) for one in collected]
+    counts = [sum(len(part) for part in one.characters) for one in collected]
+    ids = np.array([token for one in collected for token in one.ids])
+    targets = np.array([target for one in collected for target in one.targets])
+    is_patch, rows = ids == image_token, np.flatnonzero(targets != IGNORE)
+    order = np.where(is_patch, (~is_patch).sum() + is_patch.cumsum() - 1, (~is_patch).cumsum() - 1)
+    begins = zip(collected, _starts(lengths), _starts(counts), strict=True)
     points = [
-        (int(start) + at, patch)
-        for start, one in zip(starts, collected, strict=False)
+        (start + at, before + patch, number)
+        for number, (one, start, before) in enumerate(begins)
         for at, patch in one.points
     ]
+    turns, first_patches, asked_of = torch.tensor(points, dtype=torch.long).reshape(-1, 3).unbind(1)
     return Batch(
         kinds=[one.kind for one in collected],
-        pixels=torch.from_numpy(np.concatenate([page.reshape(-1) for page in pages])),
-        sizes=[(page.shape[0], page.shape[1]) for page in pages],
-        ids=torch.tensor([token for one in collected for token in one.ids]),
-        targets=torch.tensor([target for one in collected for target in one.targets]),
-        lengths=[len(one.ids) for one in collected],
+        lengths=lengths,
+        pages=[rows * columns for rows, columns in grids],
+        patches=torch.from_numpy(np.concatenate([_cut(page, patch_size) for page in pages])),
+        grid=torch.from_numpy(np.concatenate([np.indices(grid).reshape(2, -1).T for grid in grids])),
         characters=torch.from_numpy(np.concatenate([part for one in collected for part in one.characters])),
-        points=torch.tensor(points, dtype=torch.long).reshape(-1, 2),
-        pointing=[len(one.points) for one in collected],
-        patches=[sum(len(part) for part in one.characters) for one in collected],
+        text=torch.from_numpy(ids[~is_patch]),
+        order=torch.from_numpy(order),
+        places=torch.from_numpy(np.concatenate([np.arange(length) for length in lengths])),
+        rows=torch.from_numpy(rows),
+        answers=torch.from_numpy(targets[rows]),
+        turns=turns,
+        points=first_patches,
+        turn_examples=asked_of,
+        patch_rows=torch.from_numpy(np.flatnonzero(is_patch)),
+        patch_examples=torch.from_numpy(np.repeat(np.arange(len(collected)), counts)),
     )
+
+
+def _starts(lengths: Sequence[int]) -> list[int]:
+    return [0, *accumulate(lengths[:-1])]
+
+
+def _cut(page: Pixels, side: int) -> Pixels:
+    """(patches, channels * side * side) of an image (height, width, channels)."""
+    height, width, channels = page.shape
+    windows = page.reshape(height // side, side, width // side, side, channels).transpose(0, 2, 4, 1, 3)
+    return windows.reshape(-1, channels * side * side)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from jobs.nano.synthetic import words
 from jobs.nano.synthetic.examples import CHARACTERS, IGNORE, Example, alone, batches, example, picture
@@ -177,10 +178,12 @@ def test_batches_repeat_with_their_seed() -> None:
 
     def first(seed: int) -> list[int]:
         batch = next(batches(scene, TOKENIZER, patch_size=16, tokens=900, seed=seed))
-        assert sum(batch.lengths) == len(batch.ids) == len(batch.targets)
-        assert len(batch.pixels) == sum(height * width * 3 for height, width in batch.sizes)
-        assert len(batch.characters) == sum(height * width // 256 for height, width in batch.sizes)
-        return [int(token) for token in batch.ids]
+        assert sum(batch.lengths) == len(batch.order) == len(batch.places)
+        assert sum(batch.pages) == len(batch.patches) == len(batch.grid) == len(batch.characters)
+        assert batch.order.sort().values.tolist() == list(range(len(batch.text) + len(batch.patches)))
+        assert batch.order[batch.patch_rows].tolist() == list(range(len(batch.text), len(batch.order)))
+        assert batch.places[batch.rows].min() > 0
+        return [int(token) for token in batch.text]
 
     assert first(5) == first(5)
     assert first(5) != first(6)
@@ -249,9 +252,9 @@ def test_an_evaluation_asks_one_question_at_a_time() -> None:
 def test_a_page_serves_twice_with_other_questions() -> None:
     scene = Scene(pixels=None, mix={"receipt": 1}, max_side=1024)
     batch = next(batches(scene, TOKENIZER, patch_size=16, tokens=26_000, seed=2))
-    assert len(batch.lengths) == len(batch.kinds) == len(batch.patches) == len(batch.pointing)
-    assert sum(batch.patches) == len(batch.characters)
-    assert sum(batch.pointing) == len(batch.points)
+    assert len(batch.lengths) == len(batch.kinds)
+    assert len(batch.turns) == len(batch.points) == len(batch.turn_examples)
+    assert torch.equal(batch.patch_examples[batch.points], batch.turn_examples)
     ends = np.cumsum(batch.lengths)
-    for (row, patch), _ in zip(batch.points.tolist(), range(50), strict=False):
-        assert patch < batch.patches[int(np.searchsorted(ends, row, side="right"))]
+    assert np.searchsorted(ends, batch.turns.numpy(), side="right").tolist() == batch.turn_examples.tolist()
+    assert set(batch.text[batch.order[batch.turns]].tolist()) == {TOKENIZER.inst_end}
