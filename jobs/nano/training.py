@@ -288,6 +288,8 @@ class Training:
                 batch_size=None,
                 num_workers=workers,
                 prefetch_factor=2 if workers else None,
+                # A fork of this process would hold locks of threads that it lacks: it would abort at its end.
+                multiprocessing_context="forkserver" if workers else None,
                 pin_memory=self.device.type == "cuda",
             )
         )
