@@ -1,8 +1,8 @@
-"""The model in training: Pixtral with two auxiliary heads, its three losses, and how well it answers.
+"""The model in training: Pixtral with auxiliary heads, its three losses, and how well it answers.
 
-In: packed batches of synthetic examples. One head says what stands in each patch; the other points, in the
-middle of the decoder, from the end of a question to the patch in which its answer begins. No checkpoint holds
-them.
+In: packed batches of synthetic examples. One head says what stands in each patch. The others point, inside
+the decoder, from the end of a question to patches: early to those by which a reader finds the answer, as the
+name of a row and the head of a column, later to that in which the answer begins. No checkpoint holds them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from jobs.nano.synthetic.examples import CLASSES, IGNORE, SLOTS, Batch
+from jobs.nano.synthetic.layout import CUES
 from model.config import PixtralConfig
 from model.network.layers import Segments, TransformerBlock, frequencies, packed_attention, rotation
 from model.network.pixtral import Pixtral
@@ -47,7 +48,7 @@ class Losses(NamedTuple):
 
 
 class Trainee(nn.Module):
-    """Pixtral with an auxiliary head on its vision encoder and one in the middle of its decoder.
+    """Pixtral with an auxiliary head on its vision encoder and others inside its decoder.
 
     It computes what `Pixtral` does, in pieces between attentions, which a GPU's compiler can fuse: a small
     model waits for the launches of its many small kernels otherwise.
@@ -57,8 +58,10 @@ class Trainee(nn.Module):
         super().__init__()
         self.pixtral = Pixtral(config)
         self.characters = nn.Linear(config.vision.hidden_size, SLOTS * CLASSES)
-        self.query = nn.Linear(config.dim, POINTER_WIDTH, bias=False)
-        self.key = nn.Linear(config.dim, POINTER_WIDTH, bias=False)
+        self.queries, self.keys = (
+            nn.ModuleList(nn.Linear(config.dim, POINTER_WIDTH, bias=False) for _ in range(1 + CUES))
+            for _ in range(2)
+        )
         depth = config.n_layers + config.vision.num_hidden_layers
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
@@ -67,6 +70,9 @@ class Trainee(nn.Module):
             nn.init.normal_(parameter, std=0.02 if embedding else parameter[0].numel() ** -0.5)
             if name.endswith(("wo.weight", "w2.weight")):
                 parameter.data.mul_((2 * depth) ** -0.5)
+        middle = config.n_layers // 2
+        self._pointing_layers = (middle, *[max(0, middle - 2)] * CUES)
+        """Behind which block each head points."""
         compiler = partial(torch.compile, dynamic=True) if compiled else lambda function: function
         self._embed, self._project = compiler(_embed), compiler(_project)
         self._finish, self._losses = compiler(_finish), compiler(_losses)
@@ -87,13 +93,14 @@ class Trainee(nn.Module):
         x_TD = torch.cat((text_D, images_PD.to(text_D.dtype))).index_select(0, batch.order)
         turns_T2H = pixtral.rotation(batch.places, x_TD)
         attend = self._attention(batch.lengths, causal=True, device=x_TD.device)
-        pointed = x_TD
+        pointed: dict[int, Tensor] = {}
         for index, block in enumerate(pixtral.layers):
             x_TD = self._finish(block, x_TD, attend(*self._project(block, x_TD, turns_T2H)))
-            if index == (config.n_layers - 1) // 2:
-                pointed = self._point(x_TD, batch)
+            for what, layer in enumerate(self._pointing_layers):
+                if index == layer:
+                    pointed[what] = self._point(x_TD, batch, what)
         logits = pixtral.output(pixtral.norm(x_TD.index_select(0, batch.rows)))
-        return Found(logits, characters, pointed)
+        return Found(logits, characters, torch.cat([pointed[what] for what in range(1 + CUES)]))
 
     def losses(self, found: Found, batch: Batch) -> Losses:
         """Of the batch; the many empty slots of patches count less than those that hold a character."""
@@ -104,12 +111,14 @@ class Trainee(nn.Module):
         segments = Segments.of(lengths, lengths, causal=causal, device=device)
         return partial(packed_attention, segments=segments)
 
-    def _point(self, middle_TD: Tensor, batch: Batch) -> Tensor:
-        keys = self.key(middle_TD.index_select(0, batch.patch_rows))
-        queries = self.query(middle_TD.index_select(0, batch.turns))
-        scores = (queries @ keys.T).float() * POINTER_WIDTH**-0.5
-        same = batch.turn_examples[:, None] == batch.patch_examples[None]
-        masked: Tensor = scores.masked_fill(~same, -torch.inf)
+    def _point(self, x_TD: Tensor, batch: Batch, what: int) -> Tensor:
+        """Scores of the points to answers (0) or to a cue."""
+        turns, examples = (
+            part.split_with_sizes(batch.pointing)[what] for part in (batch.turns, batch.turn_examples)
+        )
+        keys = self.keys[what](x_TD.index_select(0, batch.patch_rows))
+        scores = (self.queries[what](x_TD.index_select(0, turns)) @ keys.T).float() * POINTER_WIDTH**-0.5
+        masked: Tensor = scores.masked_fill(examples[:, None] != batch.patch_examples[None], -torch.inf)
         return masked
 
 
@@ -185,7 +194,7 @@ class Counts:
         wanted = batch.characters.long()
         hit = found.characters.argmax(-1) == wanted
         self._add(self.characters, hit[wanted > 0])
-        self._add(self.points, found.pointed.argmax(-1) == batch.points)
+        self._add(self.points, (found.pointed.argmax(-1) == batch.points)[: batch.pointing[0]])
         targets = torch.full_like(batch.places, IGNORE).index_copy(0, batch.rows, batch.answers).cpu()
         right = torch.ones_like(batch.places, dtype=torch.bool)
         right = right.index_copy(0, batch.rows, found.answers.argmax(-1) == batch.answers).cpu()

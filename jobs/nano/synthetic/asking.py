@@ -11,7 +11,7 @@ from collections import Counter
 
 from pydantic import BaseModel
 
-from jobs.nano.synthetic.layout import Exchange, Fact, Page, chance
+from jobs.nano.synthetic.layout import Cues, Exchange, Fact, Page, chance
 from jobs.nano.synthetic.trade import json_value, target_json, to_json
 from jobs.nano.synthetic.wording import about_label, about_role, asked, noisy, pick
 from pipeline.plan.prompts import SHAPE_REQUEST, markdown_prompt, question_prompt, shape_prompt, target_prompt
@@ -70,14 +70,15 @@ def task(kind: str, exchange: Exchange) -> str:
     return f"{kind}, yes or no" if exchange.answer in ("Yes", "No") else kind
 
 
-def _short(question: str, answer: str, at: int | None) -> Exchange:
+def _short(question: str, answer: str, at: int | None, cues: Cues = ()) -> Exchange:
     """With the pipeline's instruction for short answers; a few free of it."""
-    return Exchange(question if chance(0.06) else question_prompt(question), answer, at)
+    return Exchange(question if chance(0.06) else question_prompt(question), answer, at, cues)
 
 
 def _look_ups(page: Page, document: str) -> list[Exchange]:
     names = Counter(_key(fact.label) for fact in page.facts)
     roles = Counter(fact.role for fact in page.facts)
+    text = "".join(_lowered(glyph.character) for glyph in page.sheet.glyphs)
     found = []
     for fact in page.facts:
         shown = fact.value.shown
@@ -89,8 +90,23 @@ def _look_ups(page: Page, document: str) -> list[Exchange]:
             question = about_label(fact.label, document, page.held_out)
         else:
             continue
-        found.append(_short(question, shown, fact.at))
+        found.append(_short(question, shown, fact.at, (_label_at(fact, text),)))
     return found
+
+
+def _lowered(character: str) -> str:
+    """In lower case, where that is one character, too: glyphs are counted."""
+    lowered = character.lower()
+    return lowered if len(lowered) == 1 else character
+
+
+def _label_at(fact: Fact, text: str) -> int | None:
+    """The glyph with which the label of a fact begins: the nearest before its value, or else behind it."""
+    label = "".join(fact.label.split()).lower()
+    if not label:
+        return None
+    before, behind = text.rfind(label, 0, fact.at), text.find(label, fact.at)
+    return next((at for at in (before, behind) if at >= 0), None)
 
 
 def _key(label: str) -> str:

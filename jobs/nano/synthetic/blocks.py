@@ -64,10 +64,11 @@ def paragraph(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """A drawn table: its texts, and the first glyph of each cell of the body."""
+    """A drawn table: its texts, and the first glyph of each cell of the head and of the body."""
 
     head: list[str]
     body: list[list[str]]
+    head_at: list[int]
     at: list[list[int]]
     bottom: float
 
@@ -140,7 +141,7 @@ def put_table(
             sheet.line(left, top, left, y, width=0.5)
         sheet.line(x, top, x + total, top)
     page.say(markdown_table(head, body))
-    return Grid(head=list(head), body=[list(row) for row in body], at=places[1:], bottom=y)
+    return Grid(head=list(head), body=[list(row) for row in body], head_at=places[0], at=places[1:], bottom=y)
 
 
 def _dots(page: Page, x: float, y: float, width: float) -> None:

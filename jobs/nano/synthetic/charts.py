@@ -246,7 +246,7 @@ def _ask(page: Page, data: Data, key: str, thing: str) -> None:
             continue
         name = other_case(names[c]) if chance(0.3) else names[c].rstrip("*")
         question = fill(_OF_SERIES, s=data.series[s], x=name) if many else fill(_VALUE, x=name)
-        page.ask(question, data.shown[s][c], data.at[s, c])
+        page.ask(question, data.shown[s][c], data.at[s, c], (data.names_at.get(c),))
         if not many and data.shown[s].count(data.shown[s][c]) == 1 and chance(0.3):
             asks = (
                 "Which {k} has a value of {v}?",
@@ -255,7 +255,8 @@ def _ask(page: Page, data: Data, key: str, thing: str) -> None:
                 "For which {k} is {v} given?",
                 "What {k} has the value {v}?",
             )
-            page.ask(fill(asks, v=data.shown[s][c]), names[c].rstrip("*"), data.names_at.get(c))
+            question = fill(asks, v=data.shown[s][c])
+            page.ask(question, names[c].rstrip("*"), data.names_at.get(c), (data.at[s, c],))
     s = random.randrange(len(data.series))
     row = data.figures[s]
     suffix = f" of {data.series[s]}" if many else ""
@@ -274,6 +275,7 @@ def _ask(page: Page, data: Data, key: str, thing: str) -> None:
                 else f"Which {key} has the {'highest' if extreme is max else 'lowest'} value{suffix}?",
                 names[c].rstrip("*"),
                 data.names_at.get(c),
+                (data.at.get((s, c)),),
             )
         if (s, c) in data.at and chance(0.4):
             ends = "highest" if extreme is max else "lowest"
@@ -281,6 +283,7 @@ def _ask(page: Page, data: Data, key: str, thing: str) -> None:
                 fill(how_much) if not many else f"What is the {ends} value{suffix}?",
                 data.shown[s][c],
                 data.at[s, c],
+                (data.names_at.get(c),),
             )
     if len(names) > 1 and data.labelled:
         a, b = random.sample(range(len(names)), 2)

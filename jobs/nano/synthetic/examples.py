@@ -2,15 +2,17 @@
 
 Out: packed batches without padding. `answers` holds the id that must follow each position of an answer;
 `characters` what the first auxiliary head must find in a patch: up to SLOTS characters in reading order;
-`points` where the second one must point: from the end of a question to the patch in which its answer begins.
+`points` where the others must point: from the end of a question to the patch in which its answer begins, and
+to those by which a reader finds it (`layout.Exchange`).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor
 
 from jobs.nano.synthetic import asking, scenes
 from jobs.nano.synthetic.ink import spoil
-from jobs.nano.synthetic.layout import Exchange, Page
+from jobs.nano.synthetic.layout import CUES, Cues, Exchange, Page
 from jobs.nano.synthetic.scenes import Drawn, Pixels, Scene
 from model.network.image_grid import fit
 from model.network.preprocess import MEAN, STD, to_pixels
@@ -52,15 +54,15 @@ class Example:
     ids: list[int]
     targets: list[int]
     characters: list[NDArray[np.uint8]]
-    points: list[tuple[int, int]]
-    """(position in ids, patch of all pages in a row)."""
+    points: list[tuple[int, int, int]]
+    """(position in ids, patch of all pages in a row, what stands there: 0 the answer, then the cues)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Packed examples, with every index that the network needs: a look-up on the GPU would make the CPU wait.
 
-    P patches, T tokens, N questions whose answer begins in a patch.
+    P patches, T tokens, N points.
     """
 
     kinds: list[str]
@@ -85,9 +87,11 @@ class Batch:
     answers: Tensor
     """Those tokens."""
     turns: Tensor
-    """(N,): row of a question's last token."""
+    """(N,): row of a question's last token; the points to answers first, then those to each cue."""
+    pointing: list[int]
+    """How many of them point to answers, and to each cue."""
     points: Tensor
-    """(N,): the patch, of all, in which its answer begins."""
+    """(N,): the patch, of all, to which it points."""
     turn_examples: Tensor
     """(N,): number of its example."""
     patch_rows: Tensor
@@ -154,10 +158,15 @@ def example(pictures: Sequence[Picture], asked: int, tokenizer: Tokenizer, patch
     ids, targets, turns = _conversation(tokenizer, shapes, exchanges)
     before = sum(len(one.characters) for one in pictures[:asked])
     points = []
-    for position, at in turns:
-        patch = -1 if at is None or at >= len(pictures[asked].patch_of) else int(pictures[asked].patch_of[at])
-        if patch >= 0:
-            points.append((position, before + patch))
+    for position, glyphs in turns:
+        for number, at in enumerate(glyphs):
+            if (
+                at is None
+                or at >= len(pictures[asked].patch_of)
+                or (patch := pictures[asked].patch_of[at]) < 0
+            ):
+                continue
+            points.append((position, before + int(patch), number))
     return Example(kind, pages, ids, targets, [one.characters for one in pictures], points)
 
 
@@ -167,16 +176,16 @@ _PAGE_NAMES = ("On page {}: {}", "{1} (page {0})", "Look at page {}. {}", "Page 
 def _of_page(exchange: Exchange, asked: int) -> Exchange:
     """The same question, said to be of one of the pages."""
     named = random.choice(_PAGE_NAMES)
-    return Exchange(named.format(asked + 1, exchange.prompt), exchange.answer, exchange.at)
+    return replace(exchange, prompt=named.format(asked + 1, exchange.prompt))
 
 
 def _conversation(
     tokenizer: Tokenizer, pictures: list[ImagePlaceholder], exchanges: list[Exchange]
-) -> tuple[list[int], list[int], list[tuple[int, int | None]]]:
+) -> tuple[list[int], list[int], list[tuple[int, Cues]]]:
     """The ids of as many exchanges as fit, one turn each, and what must follow each position of an answer.
 
     Text never contains control tokens, so an answer is what stands between [/INST] and </s>. The last value
-    has, for each turn, the position before its answer and the glyph with which the answer begins.
+    has, for each turn, the position before its answer, and the glyphs of the answer and of its cues.
     """
     messages: list[Message] = []
     kept: list[Exchange] = []
@@ -197,7 +206,7 @@ def _conversation(
         answering = token == tokenizer.inst_end or (answering and token != tokenizer.eos)
         targets.append(ids[index + 1] if answering else IGNORE)
     assert len(begins) == len(kept), (begins, len(kept))
-    return ids, [*targets, IGNORE], [(at, one.at) for at, one in zip(begins, kept, strict=True)]
+    return ids, [*targets, IGNORE], [(at, (one.at, *one.cues)) for at, one in zip(begins, kept, strict=True)]
 
 
 def examples(scene: Scene, tokenizer: Tokenizer, patch_size: int) -> Iterator[Example]:
@@ -263,11 +272,12 @@ def pack(collected: list[Example], *, image_token: int, patch_size: int) -> Batc
     order = np.where(is_patch, (~is_patch).sum() + is_patch.cumsum() - 1, (~is_patch).cumsum() - 1)
     begins = zip(collected, _starts(lengths), _starts(counts), strict=True)
     points = [
-        (start + at, before + patch, number)
+        (start + at, before + patch, number, what)
         for number, (one, start, before) in enumerate(begins)
-        for at, patch in one.points
+        for at, patch, what in one.points
     ]
-    turns, first_patches, asked_of = torch.tensor(points, dtype=torch.long).reshape(-1, 3).unbind(1)
+    points.sort(key=itemgetter(3))
+    turns, pointed, asked_of, what = torch.tensor(points, dtype=torch.long).reshape(-1, 4).unbind(1)
     return Batch(
         kinds=[one.kind for one in collected],
         lengths=lengths,
@@ -281,7 +291,8 @@ def pack(collected: list[Example], *, image_token: int, patch_size: int) -> Batc
         rows=torch.from_numpy(rows),
         answers=torch.from_numpy(targets[rows]),
         turns=turns,
-        points=first_patches,
+        pointing=what.bincount(minlength=1 + CUES).tolist(),
+        points=pointed,
         turn_examples=asked_of,
         patch_rows=torch.from_numpy(np.flatnonzero(is_patch)),
         patch_examples=torch.from_numpy(np.repeat(np.arange(len(collected)), counts)),

@@ -11,17 +11,23 @@ from jobs.nano.synthetic import faces
 from jobs.nano.synthetic.sheet import Align, Color, Sheet
 from jobs.nano.synthetic.words import Value
 
+Cues = tuple[int | None, ...]
+"""Glyphs, at most CUES of them."""
+CUES = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One question to the model, worded as in use, and the answer that it must give.
 
-    `at` is the glyph of the sheet with which the answer begins, if it stands on the page.
+    `at` is the glyph of the sheet with which the answer begins, if it stands on the page. `cues` are those by
+    which a reader finds it: of the label, or the name of the row or bar; of the head of the column.
     """
 
     prompt: str
     answer: str
     at: int | None = None
+    cues: Cues = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +117,8 @@ class Page:
         skew = random.gauss(0, 0.5) if random.random() < 0.12 else 0.0
         self.sheet = Sheet(width, height, skew=skew)
         self.facts: list[Fact] = []
-        self.asks: list[tuple[str, str, int | None]] = []
-        """(question, answer, first glyph) of what is neither a label's nor a role's value."""
+        self.asks: list[tuple[str, str, int | None, Cues]] = []
+        """(question, answer, first glyph, cues) of what is neither a label's nor a role's value."""
         self.markdown: list[str] = []
         """The page's blocks as Markdown, in reading order; headers and footers are not among them."""
         self.edges: list[str] = []
@@ -165,8 +171,8 @@ class Page:
     def fact(self, label: str, value: Value, at: int, role: str = "") -> None:
         self.facts.append(Fact(label, value, at, role))
 
-    def ask(self, question: str, answer: str, at: int | None = None) -> None:
-        self.asks.append((question, answer, at))
+    def ask(self, question: str, answer: str, at: int | None = None, cues: Cues = ()) -> None:
+        self.asks.append((question, answer, at, cues))
 
     def say(self, text: str) -> None:
         """Adds a block of Markdown."""

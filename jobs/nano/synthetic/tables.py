@@ -134,17 +134,19 @@ def ask_cells(page: Page, grid: Grid, *, key: int, most: int) -> None:
     columns = [index for index in range(len(head)) if index != key]
     cells = [(row, column) for row in range(len(body)) for column in columns if names.count(names[row]) == 1]
     for row, column in random.sample(cells, min(most, len(cells))):
-        answer, at = body[row][column], grid.at[row][column]
+        answer, at, head_at = body[row][column], grid.at[row][column], grid.head_at[column]
         if answer == "-":
             continue
         form = pick(_CELL, page.held_out)
         question = form.replace("{c}", other_case(head[column])).replace(
             "{r}", other_case(names[row]) if chance(0.3) else names[row]
         )
-        page.ask(asked(question, "table"), answer, at)
+        page.ask(asked(question, "table"), answer, at, (grid.at[row][key], head_at))
         if chance(0.25) and [line[column] for line in body].count(answer) == 1:
             form = pick(_WHICH, page.held_out).replace("{k}", head[key].lower()).replace("{c}", head[column])
-            page.ask(asked(form.replace("{v}", answer), "table"), names[row], grid.at[row][key])
+            page.ask(
+                asked(form.replace("{v}", answer), "table"), names[row], grid.at[row][key], (at, head_at)
+            )
     column = random.choice(columns)
     values = [_number(row[column]) for row in body]
     if len(body) > 2 and None not in values and names[-1].lower() != "total":
@@ -155,7 +157,8 @@ def ask_cells(page: Page, grid: Grid, *, key: int, most: int) -> None:
                 form = (
                     pick(forms, page.held_out).replace("{k}", head[key].lower()).replace("{c}", head[column])
                 )
-                page.ask(asked(form, "table"), names[row], grid.at[row][key])
+                cues = grid.at[row][column], grid.head_at[column]
+                page.ask(asked(form, "table"), names[row], grid.at[row][key], cues)
     if chance(0.15):
         page.ask(
             random.choice(["How many columns does the table have?", "How many columns are there?"]),

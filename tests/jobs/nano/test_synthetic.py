@@ -92,6 +92,24 @@ def test_answers_stand_on_the_page(kind: str) -> None:
     assert pointed
 
 
+def test_cues_are_what_the_question_names() -> None:
+    """Of a look-up its label; of a cell the name of its row and the head of its column."""
+    random.seed(4)
+    found = {"form": 0, "table": 0}
+    for kind in found:
+        for _ in range(8):
+            page = draw(Scene(pixels=None, mix={kind: 1}, max_side=256)).page
+            inked = "".join(glyph.character for glyph in page.sheet.glyphs).lower()
+            for asked in page.exchanges:
+                question = "".join(asked.prompt.split()).lower()
+                for cue in asked.cues:
+                    if cue is not None and asked.at is not None and "which" not in question:
+                        found[kind] += inked[cue : cue + 3] in question
+                        assert cue != asked.at
+    assert found["form"] > 20, found
+    assert found["table"] > 40, found
+
+
 @pytest.mark.parametrize(("kind", "target"), [("invoice", Invoice), ("receipt", Receipt)])
 def test_targets_validate(kind: str, target: type[Invoice] | type[Receipt]) -> None:
     random.seed(f"targets {kind}")
@@ -149,7 +167,7 @@ def test_targets_spell_the_answers_and_nothing_else() -> None:
     assert answers
     for answer in answers:
         assert answer in text
-    for position, patch in one.points:
+    for position, patch, _ in one.points:
         assert one.targets[position] != IGNORE
         assert one.characters[0][patch].any()
 
@@ -253,7 +271,7 @@ def test_a_page_serves_twice_with_other_questions() -> None:
     scene = Scene(pixels=None, mix={"receipt": 1}, max_side=1024)
     batch = next(batches(scene, TOKENIZER, patch_size=16, tokens=26_000, seed=2))
     assert len(batch.lengths) == len(batch.kinds)
-    assert len(batch.turns) == len(batch.points) == len(batch.turn_examples)
+    assert len(batch.turns) == len(batch.points) == len(batch.turn_examples) == sum(batch.pointing)
     assert torch.equal(batch.patch_examples[batch.points], batch.turn_examples)
     ends = np.cumsum(batch.lengths)
     assert np.searchsorted(ends, batch.turns.numpy(), side="right").tolist() == batch.turn_examples.tolist()
