@@ -48,15 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start_output(logging.INFO)
     try:
         # Only here, so that --help works without the [train] extra: this imports it, and torch.
-        from jobs.nano.training import TrainingConfig, train
+        from jobs.nano.training import TrainingConfig, prepare
 
-        train(TrainingConfig(**vars(given)))
+        train = prepare(TrainingConfig(**vars(given)))
     except (ValueError, OSError) as error:
         say_error(f"jobs.train: {error}")
         return 2
     except ModuleNotFoundError as error:
         say_error(f"jobs.train: {missing(error, 'train')}")
         return 2
+    train()
     return 0
 
 

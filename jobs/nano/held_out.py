@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jobs.run.extras import missing
 from jobs.run.terminal import say
 from pipeline.plan.prompts import question_prompt
 
@@ -31,9 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        count = write(options.folder, options.pages, options.fonts)
+    except (OSError, ValueError) as error:
         parser.error(str(error))
-    count = write(options.folder, options.pages, options.fonts)
+    except ModuleNotFoundError as error:
+        parser.error(missing(error, "train"))
     say(f"{options.folder}/questions.jsonl: {count} questions", sys.stdout)
 
 

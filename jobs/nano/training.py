@@ -17,8 +17,9 @@ import os
 import random
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,19 +166,23 @@ def _same_shapes(model: nn.Module, weights: dict[str, Tensor], config: TrainingC
             raise ValueError(f"--start {config.start} has another shape than --shape {config.shape}: {name}")
 
 
-def train(config: TrainingConfig) -> None:
-    """Trains, writes the checkpoint and evaluates it: in this process, or in one for each of several GPUs.
+def prepare(config: TrainingConfig) -> Callable[[], None]:
+    """What trains, writes the checkpoint and evaluates it: here, or in a process for each of several GPUs.
 
-    Raises ValueError or OSError if there is no such shape.
+    Raises ValueError or OSError for what is wrong with the config, before anything is trained.
     """
     gpus = torch.cuda.device_count() if config.device is None else 0
-    if config.gpus is not None and config.gpus > gpus:
-        raise ValueError(f"--gpus {config.gpus}, but there are {gpus}")
+    if config.gpus is not None and not 1 <= config.gpus <= gpus:
+        there = f"of the {gpus} GPUs here" if config.device is None else f"with --device {config.device}"
+        raise ValueError(f"--gpus {config.gpus} {there}: leave it out to train on what there is")
     ranks = config.gpus or max(1, gpus)
     if ranks == 1:
-        _train(config, 0, 1)
-        return
+        return Training(config).train
     Training(replace(config, device="cpu"))  # says what is wrong here, not in each process
+    return partial(_train_in_ranks, config, ranks)
+
+
+def _train_in_ranks(config: TrainingConfig, ranks: int) -> None:
     meeting = config.state.with_suffix(".ranks").absolute()
     meeting.unlink(missing_ok=True)  # of processes that were cut
     start_processes(_train_rank, (config, ranks, str(meeting)), ranks, start_method="spawn")
@@ -190,17 +195,8 @@ def _train_rank(rank: int, config: TrainingConfig, ranks: int, meeting: str) -> 
     torch.distributed.init_process_group(
         "cpu:gloo,cuda:nccl", init_method=f"file://{meeting}", rank=rank, world_size=ranks
     )
-    _train(replace(config, device=f"cuda:{rank}"), rank, ranks)
+    Training(replace(config, device=f"cuda:{rank}"), rank, ranks).train()
     torch.distributed.destroy_process_group()
-
-
-def _train(config: TrainingConfig, rank: int, ranks: int) -> None:
-    training = Training(config, rank, ranks)
-    training.run()
-    if rank == 0:
-        training.write_checkpoint()
-        if training.finished:
-            training.evaluate()
 
 
 class Training:
@@ -293,6 +289,14 @@ class Training:
                 pin_memory=self.device.type == "cuda",
             )
         )
+
+    def train(self) -> None:
+        """Runs; then the first rank writes the checkpoint, and evaluates it if the training is finished."""
+        self.run()
+        if self.rank == 0:
+            self.write_checkpoint()
+            if self.finished:
+                self.evaluate()
 
     def run(self) -> None:
         """Trains until the training's time, or this process's own, is over."""

@@ -203,9 +203,13 @@ def test_training_goes_on_from_the_weights_of_a_checkpoint(shape: Path, tmp_path
 
 @pytest.mark.parametrize(
     ("flag", "said"),
-    [("--start", "--start model/nano has another shape than --shape"), ("--fonts", "docs holds no fonts")],
+    [
+        ("--start", "--start model/nano has another shape than --shape"),
+        ("--fonts", "docs holds no fonts"),
+        ("--gpus", "--gpus 2 with --device cpu: leave it out"),
+    ],
 )
-def test_weights_of_another_shape_and_a_folder_without_fonts_are_one_sentence(
+def test_what_cannot_be_trained_with_is_one_sentence(
     flag: str, said: str, shape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = [
@@ -218,7 +222,7 @@ def test_weights_of_another_shape_and_a_folder_without_fonts_are_one_sentence(
         "--device",
         "cpu",
     ]
-    given = {"--start": "model/nano", "--fonts": "docs"}[flag]
+    given = {"--start": "model/nano", "--fonts": "docs", "--gpus": "2"}[flag]
     assert train.main([*map(str, flags), flag, given]) == 2
     error = capsys.readouterr().err
     assert said in error

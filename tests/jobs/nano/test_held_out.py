@@ -22,3 +22,9 @@ def test_held_out_pages_are_questions(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [one.measures for one in asked] == [("strict_match",)] * 3
     assert held_out.write(tmp_path, 1) == len(rows)
     assert (tmp_path / "questions.jsonl").read_text() == (tmp_path / "a" / "questions.jsonl").read_text()
+
+
+def test_a_folder_without_faces_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        held_out.main([str(tmp_path), "--fonts", "docs"])
+    assert "docs/held-out holds no fonts: it should have folders" in capsys.readouterr().err
