@@ -87,6 +87,8 @@ class Trainee(nn.Module):
             nn.init.normal_(parameter, std=0.02 if embedding else parameter[0].numel() ** -0.5)
             if name.endswith(("wo.weight", "w2.weight")):
                 parameter.data.mul_((2 * depth) ** -0.5)
+        for head in (self.characters, self.places, *self.queries, *self.link_queries):
+            nn.init.zeros_(head.weight)  # random ones would first spoil what given weights can read
         middle = config.n_layers // 2
         self._pointing_layers = (middle, *[max(0, middle - 2)] * CUES)
         """Behind which block each head points; behind the last of them patches are placed."""
