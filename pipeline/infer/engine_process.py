@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from threading import Event
 
 from model.engine.request import Group
+from model.hub import HubError
 from pipeline.child_process import ChildLostError, ChildProcess
 from pipeline.infer.ranks import START_SECONDS, RanksLostError, Report, StepWatch
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.plan.model_place import model_folder
 
 MODULE = "pipeline.infer.engine_main"
 LOOK_SECONDS = 0.5  # while it starts: between two looks whether that was called off
@@ -23,6 +25,10 @@ class EngineProcess:
 
     def __init__(self, config: ReplicaConfig, closed: Event) -> None:
         """Waits for the model. `closed` calls it off. Raises RanksLostError if it does not start."""
+        try:
+            model_folder(config.plan.model)  # before its time to start: a download takes as long as it takes
+        except HubError as error:
+            raise RanksLostError(str(error)) from None
         self._child = ChildProcess(MODULE, seconds=config.step_seconds)
         self._watch = StepWatch(config.step_seconds)
         deadline = time.monotonic() + START_SECONDS

@@ -14,7 +14,7 @@ FLAGS = {
         --question --questions --target --keep-headers --style --system --stop
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
-        --tensor-parallel --replicas --batch-size
+        --tensor-parallel --replicas --batch-size --max-num-seqs --max-model-len
     """,
     "evaluate": """
         --output --limit --measure --style
