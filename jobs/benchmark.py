@@ -66,9 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _checkpoint(given: str) -> Path:
     """The folder of the model, which is fetched if it is named on the hub. Raises ValueError."""
+    from jobs.run.model_fetch import fetch
     from model import hub
 
-    return hub.find(given).folder() if hub.is_hub_name(given) else Path(given).expanduser()
+    return fetch(hub.find(given)) if hub.is_hub_name(given) else Path(given).expanduser()
 
 
 if __name__ == "__main__":

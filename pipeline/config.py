@@ -165,10 +165,7 @@ class FlowConfig:
                 )
 
     def _check_sampling(self) -> None:
-        if not 0 <= self.temperature <= MAX_TEMPERATURE:
-            raise ValueError(f"--temperature {self.temperature:g}: it must be 0 to {MAX_TEMPERATURE}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"--top-p {self.top_p:g}: it must be above 0, and 1 at most")
+        check_sampling(self.temperature, self.top_p)
         # A transcription that loops is asked again, and drawn, whatever the temperature.
         seeded = self.seed is not None and MARKDOWN not in self.targets
         for flag, given in ((f"--top-p {self.top_p:g}", self.top_p < 1), ("--seed", seeded)):
@@ -178,6 +175,24 @@ class FlowConfig:
                 )
         if "" in self.stop:
             raise ValueError("--stop is empty: give it the text at which an answer ends, or leave it out")
+
+
+def check_sampling(temperature: float, top_p: float) -> None:
+    """Raises ValueError for values of --temperature and --top-p that mean nothing."""
+    if not 0 <= temperature <= MAX_TEMPERATURE:
+        raise ValueError(f"--temperature {temperature:g}: it must be 0 to {MAX_TEMPERATURE}")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"--top-p {top_p:g}: it must be above 0, and 1 at most")
+
+
+def side_of(given: int | None, patch_size: int, image_size: int) -> int:
+    """The longest edge in pixels at which a model sees a page: --max-side, or the default. Raises ValueError."""
+    max_side = min(MAX_SIDE, image_size) if given is None else given
+    if not patch_size <= max_side <= image_size:
+        raise ValueError(
+            f"--max-side {max_side}: for this model it is {patch_size} (a patch) to {image_size} (an image)"
+        )
+    return max_side
 
 
 def make_plan(config: FlowConfig) -> Plan:
@@ -190,11 +205,7 @@ def make_plan(config: FlowConfig) -> Plan:
         check_fp8_widths(shape, config.tensor_parallel)
     tokenizer = Tokenizer.from_file(tokenizer_file(model), shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
-    max_side = config.max_side or min(MAX_SIDE, image_size)
-    if not patch_size <= max_side <= image_size:
-        raise ValueError(
-            f"--max-side {max_side}: for this model it is {patch_size} (a patch) to {image_size} (an image)"
-        )
+    max_side = side_of(config.max_side, patch_size, image_size)
     context = config.max_model_len or shape.max_position_embeddings
     if context > shape.max_position_embeddings:
         raise ValueError(

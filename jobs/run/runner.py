@@ -7,19 +7,18 @@ from typing import Any
 from rich.console import Console
 
 from jobs.run.engine_errors import named_engine_errors
+from jobs.run.model_fetch import fetch
 from jobs.run.progress_bar import progress
 from jobs.run.ray_address import cluster_address
 from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.signals import graceful
 from jobs.run.terminal import say, say_error, shown
-from model.hub import HubModel
 from pipeline.cancellation import ask_to_stop
 from pipeline.commit.tables import OutputError
 from pipeline.flow import run
 from pipeline.infer.placement import find_placement
 from pipeline.infer.ranks import EngineBrokenError
-from pipeline.plan.model_place import ModelPlace, model_folder
 from pipeline.plan.plan import Ask
 from pipeline.prepare import Prepared
 
@@ -77,14 +76,6 @@ def _run(prepared: Prepared) -> dict[str, Any]:
         console.print(shown(f"{documents}, {what}, on {where}"), highlight=False, markup=False)
         with progress(console) as observe, named_engine_errors():
             return run(prepared, placement, observe)
-
-
-def fetch(place: ModelPlace) -> None:
-    """Has the checkpoint on this machine, with a word and a bar if it must be downloaded. Raises HubError."""
-    if isinstance(place, HubModel) and (missing := place.missing()):
-        size = sum(place.sizes.get(name, 0) for name in missing) / 2**30
-        say(f"fetching {place}: {len(missing)} files, {size:.2f} GiB")
-        model_folder(place)
 
 
 def _hush() -> None:
