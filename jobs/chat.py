@@ -16,6 +16,8 @@ from jobs.run.model_flags import NANO
 from jobs.run.terminal import say_error, start_output
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from jobs.serving.dialogue import Answering
     from jobs.serving.viewing import View
     from pipeline.ingest.fetching import WebRules
@@ -51,8 +53,8 @@ def make_parser() -> Parser:
         nargs="?",
         default=str(NANO),
         metavar="MODEL",
-        help="folder of a checkpoint, or owner/name[@revision] on the hub (default: model/nano, a small model "
-        "for trying)",
+        help="folder of a checkpoint, or owner/name[@revision] on the hub (default: model/nano, a small "
+        "model for trying)",
     )
     add = parser.add_argument_group("one question, instead of a dialogue").add_argument
     add("--prompt", metavar="TEXT", help="what is asked")
@@ -78,8 +80,8 @@ def make_parser() -> Parser:
         type=float,
         default=0.0,
         metavar="T",
-        help="draw the tokens of answers, the more freely the higher: 0.35, 0.7, 1 (default: 0, the likeliest "
-        "tokens)",
+        help="draw the tokens of answers, the more freely the higher: 0.35, 0.7, 1 (default: 0, the "
+        "likeliest tokens)",
     )
     add(
         "--top-p",
@@ -151,11 +153,9 @@ def _chat(given: argparse.Namespace) -> int:
     view = _view(given, vision.patch_size, vision.image_size, web)
     viewer = Viewer(view)
     try:
-        images = [image for one in given.images for image in viewer.see(one)]
-        if len(images) > view.limit_images:
-            raise ValueError(
-                f"--image: {len(images)} images and pages, above --limit-images {view.limit_images}"
-            )
+        images: list[Image] = []
+        for one in given.images:
+            images += viewer.see(one, len(images))
         bound_primitives()
         chat = Chat.load(fetch(place), max_side=view.max_side)
         conversation = Conversation(chat, answering, given.system)

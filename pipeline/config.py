@@ -186,7 +186,7 @@ def check_sampling(temperature: float, top_p: float) -> None:
 
 
 def side_of(given: int | None, patch_size: int, image_size: int) -> int:
-    """The longest edge in pixels at which a model sees a page: --max-side, or the default. Raises ValueError."""
+    """The longest edge in pixels at which a model sees a page, from --max-side. Raises ValueError."""
     max_side = min(MAX_SIDE, image_size) if given is None else given
     if not patch_size <= max_side <= image_size:
         raise ValueError(

@@ -89,6 +89,8 @@ class Conversation:
 
 def converse(conversation: Conversation, viewer: Viewer) -> None:
     """Asks for texts and images, and answers, until Ctrl-D."""
+    import readline  # noqa: F401 - its import lets a person edit lines, and take up earlier ones
+
     while True:
         try:
             text = input(TEXT)

@@ -4,6 +4,7 @@ Images and PDFs are opened and drawn in the sandbox, never in the process that h
 read, fetched or drawn is a ValueError of one sentence.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.reading import read_typed
 from pipeline.plan.limits import Limits
 from pipeline.rasterize.sandbox import Document, Sandbox
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,5 +74,7 @@ class Viewer:
         return pages
 
     def _draw(self, opened: Document, page: int) -> Image.Image:
-        pixels, _, _ = opened.draw(page, max_side=self.view.max_side, patch_size=self.view.patch_size)
+        pixels, note, _ = opened.draw(page, max_side=self.view.max_side, patch_size=self.view.patch_size)
+        if note:
+            _log.warning("page %d of %s: %s", page, opened.name, note)
         return Image.fromarray(pixels.copy())  # a copy: the next page is drawn into the same memory
