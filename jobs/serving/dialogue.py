@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from PIL import Image
 
-from jobs.run.terminal import say, say_error, shown
+from jobs.run.terminal import say, say_error
 from jobs.serving.viewing import Viewer
 from model.chat import Chat, Reply
 
@@ -76,9 +76,9 @@ class Conversation:
                     reply = end.value
                 else:
                     written += piece
-                    print(shown(piece), end="", flush=True)
+                    say(piece, sys.stdout, end="")
         pieces.close()
-        print(flush=True)
+        say("", sys.stdout)
         _remark(reply, how.max_tokens)
         text_so_far = written if reply is None else reply.text
         if text_so_far.strip():
@@ -98,22 +98,22 @@ def converse(conversation: Conversation, viewer: Viewer) -> None:
                 continue
             images = _shown_images(viewer, conversation.images)
         except KeyboardInterrupt:
-            print("\n[Ctrl-D ends the dialogue.]", flush=True)
+            say("\n[Ctrl-D ends the dialogue.]", sys.stdout)
             continue
         except EOFError:
-            print(flush=True)
+            say("", sys.stdout)
             return
         try:
             if not conversation.ask(text, images):
                 say("[stopped]")
         except ValueError as error:
             say_error(str(error))
-        print(flush=True)
+        say("", sys.stdout)
 
 
 def _shown_images(viewer: Viewer, before: int) -> list[Image.Image]:
     """The images that the person names, until an empty line."""
-    print(IMAGES, flush=True)
+    say(IMAGES, sys.stdout)
     images: list[Image.Image] = []
     while place := input(IMAGE).strip():
         try:
@@ -127,9 +127,9 @@ def _remark(reply: Reply | None, max_tokens: int) -> None:
     if reply is None:
         return
     if reply.finish_reason == "length":
-        say(f"[cut after {max_tokens} tokens: --max-tokens]", sys.stderr)
+        say(f"[cut after {max_tokens} tokens: --max-tokens]")
     if reply.finish_reason == "repetition":
-        say("[cut: it went round in a loop]", sys.stderr)
+        say("[cut: it went round in a loop]")
 
 
 @contextmanager

@@ -34,9 +34,11 @@ class EngineProcess:
         deadline = time.monotonic() + START_SECONDS
         try:
             self._child.send(config)
-            while self._receive(LOOK_SECONDS) is None:
+            report = None
+            while report is None:
                 if closed.is_set() or time.monotonic() > deadline:
                     raise RanksLostError(f"not ready after {START_SECONDS:.0f} s, or called off")
+                report = self._receive(LOOK_SECONDS)
         except ChildLostError as lost:
             self.close()
             raise RanksLostError(str(lost)) from None

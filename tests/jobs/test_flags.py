@@ -8,6 +8,10 @@ import pytest
 
 JOBS = Path(__file__).parents[2] / "jobs"
 FLAGS = {
+    "chat": """
+        --prompt --image --system --max-tokens --temperature --top-p --seed
+        --max-side --pages --limit-images --allow-http --allow-host
+    """,
     "extract": """
         --input --column --messages-column --id-column --allow-root --password --password-column --output
         --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
