@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from model import hub
 from model.checkpoint import default_dtype, load_model
 from model.checkpoint_files import check_checkpoint
 from model.engine.config import EngineConfig
@@ -88,8 +89,12 @@ class Chat:
         max_side: int | None = None,
         config: EngineConfig | None = None,
     ) -> "Chat":
-        """The model of a checkpoint's folder, on a GPU if there is one. Raises ValueError."""
-        folder = Path(folder).expanduser()
+        """The model of a checkpoint's folder, or of a name on the hub, on a GPU if there is one.
+
+        Raises ValueError.
+        """
+        named = hub.is_hub_name(str(folder))
+        folder = hub.find(str(folder)).folder() if named else Path(folder).expanduser()
         shape = check_checkpoint(folder)
         tokenizer = Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
         there = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -101,6 +101,21 @@ def test_a_revision_is_a_commit_from_the_start(hub: Hub, tmp_path: Path, reposit
     assert ask(hub, cache, "whole", NAME) == [commit]
 
 
+def test_the_model_by_itself_takes_a_name(hub: Hub, tmp_path: Path) -> None:
+    script = (
+        "import sys; from model.chat import Chat; chat = Chat.load(sys.argv[1]);"
+        "print(len(chat.reply([{'role': 'user', 'content': 'x'}], max_new_tokens=3).token_ids))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, NAME],
+        cwd=ROOT,
+        env=hub.environment(tmp_path / "cache"),
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+
+
 def test_a_folder_of_that_name_wins(hub: Hub, tmp_path: Path, tiny_checkpoint: Path) -> None:
     shutil.copytree(tiny_checkpoint, tmp_path / "here" / NAME)
     said = ask(hub, tmp_path / "cache", "whole", NAME, cwd=tmp_path / "here")
