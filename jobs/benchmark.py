@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 from jobs.run.extras import missing
 from jobs.run.terminal import say_error, start_output
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = make_parser().parse_args(given).command  # prints the list or the mistake, and exits
     command = import_module(f"jobs.bench.{name}")
     try:
-        command.run(command.make_parser().parse_args(given[1:]))
+        arguments: argparse.Namespace = command.make_parser().parse_args(given[1:])
+        if "model" in arguments:
+            arguments.model = _checkpoint(arguments.model)
+        command.run(arguments)
     except (ValueError, OSError) as error:
         say_error(f"jobs.benchmark: {error}")
     except ModuleNotFoundError as error:
@@ -58,6 +62,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         return 0
     return 2
+
+
+def _checkpoint(given: str) -> Path:
+    """The folder of the model, which is fetched if it is named on the hub. Raises ValueError."""
+    from jobs.run.model_fetch import fetch
+    from model import hub
+
+    return fetch(hub.find(given)) if hub.is_hub_name(given) else Path(given).expanduser()
 
 
 if __name__ == "__main__":

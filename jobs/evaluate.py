@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs import extract
-from jobs.extract import Parser, count_or_auto
+from jobs.extract import Parser
+from jobs.run.model_flags import NANO, count_or_auto
 from jobs.run.terminal import say, say_error, start_output
 
 EPILOG = """\
 data sets:
   docvqa, infographicvqa, mp-docvqa, dude, chartqa, vqav2, textvqa, ocrbench, mmmu, mathvista, mmlu, math,
-  ifeval, mm-mt-bench, olmocr-bench; owner/name of any other on the hub (with the [evaluate] extra); or a
-  path: a file or a folder of one of these, as published, or Parquet or JSON lines with image, images or
-  document, question, answers and metric
+  ifeval, mm-mt-bench, olmocr-bench; owner/name of any other on the hub; or a path:
+  a file or a folder of one of these, as published, or Parquet or JSON lines with image, images or document,
+  question, answers and metric
 
 examples:
   # your own questions, with the model for trying
@@ -76,7 +76,7 @@ def make_parser() -> Parser:
         "(default: %(default)s)",
     )
     add = parser.add_argument_group("model, as in jobs.extract").add_argument
-    add("--model", default=str(extract.NANO), metavar="DIR", help="checkpoint (default: model/nano)")
+    add("--model", default=str(NANO), metavar="MODEL", help="checkpoint (default: model/nano)")
     add("--max-side", type=int, metavar="PIXELS", help="longest edge at which the model sees a page")
     add(
         "--max-new-tokens",
@@ -130,7 +130,8 @@ def _evaluate(given: argparse.Namespace) -> int:
         raise ValueError(f"--limit {given.limit}: it must be at least 1")
     measures = check(given.measures or ["anls"], "--measure")
     found = find(given.data)
-    output = given.output or f"out/{found.name}-{Path(given.model).expanduser().absolute().name}"
+    model = Path(given.model).expanduser().absolute().name.partition("@")[0]
+    output = given.output or f"out/{found.name}-{model}"
     asked = loading.questions(found, style=given.style, measures=measures, limit=given.limit)
     source = questions.write(
         output,
@@ -169,11 +170,11 @@ def _conclude(output: str, source: Any) -> int:
     from jobs.evaluation import results, summary
     from jobs.evaluation.printing import print_summary
     from jobs.evaluation.report.writing import write_evaluation
-    from model.model_key import model_key
     from pipeline.commit.manifest import read_record
+    from pipeline.plan.model_place import find_model, key_of
 
     record = read_record(output)
-    record["model_key"] = model_key(Path(record["config"]["model"]))
+    record["model_key"] = key_of(find_model(record["config"]["model"]))
     scored = results.collect(output, record["plan"]["asks"][0]["settings_key"])
     figures = summary.summarise(source, scored, record)
     results.write_scores(output, scored)

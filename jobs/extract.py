@@ -13,13 +13,12 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, NoReturn
 
 from jobs.run.config_of_flags import config_of
+from jobs.run.model_flags import add_model_flags
 from jobs.run.terminal import say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
 if TYPE_CHECKING:
     from jobs.run.result import Result
-
-NANO = Path(__file__).parents[1] / "model" / "nano"
 
 EPILOG = """\
 examples:
@@ -265,85 +264,7 @@ def make_parser() -> Parser:
         help="pages in a window of scope document (default: %(default)s)",
     )
 
-    add = parser.add_argument_group("model").add_argument
-    add(
-        "--model",
-        default=str(NANO),
-        metavar="DIR",
-        help="checkpoint: params.json, tekken.json and consolidated.safetensors, or the Hugging Face files "
-        "(default: model/nano, a small model for trying)",
-    )
-    add(
-        "--max-side",
-        type=int,
-        metavar="PIXELS",
-        help="longest edge at which the model sees a page (default: 1024, or what the model can)",
-    )
-    add(
-        "--max-new-tokens",
-        type=int,
-        metavar="N",
-        help="tokens after which an answer is cut (default: 128 for questions; 1024 for a target, and for "
-        "questions in free style and conversations; 4096 for markdown)",
-    )
-    add(
-        "--temperature",
-        type=float,
-        default=0.0,
-        metavar="T",
-        help="draw the tokens of answers, the more freely the higher: 0.7, 1 (default: 0, the likeliest "
-        "tokens)",
-    )
-    add(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="draw among the likeliest tokens that together have this probability (default: 1, all)",
-    )
-    add(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="of the draws: the same seed gives the same answers, whatever the batches; each item has a seed "
-        "of its own that follows from it (default: 0)",
-    )
-    add(
-        "--dtype",
-        choices=["auto", "float32", "bfloat16", "fp8"],
-        default="auto",
-        help="number format in which the model computes (default: auto, bfloat16 where the hardware has it); "
-        "fp8, on Hopper GPUs, is half as fast again and changes answers somewhat",
-    )
-    add(
-        "--cache-dtype",
-        choices=["auto", "fp8"],
-        default="auto",
-        help="number format in which the cache keeps keys and values (default: auto, as --dtype); fp8, on "
-        "Hopper GPUs, makes long answers faster and changes answers a little",
-    )
-    add(
-        "--tensor-parallel",
-        type=int,
-        default=1,
-        metavar="N",
-        help="GPUs of one machine that share each copy of the model (default: %(default)s)",
-    )
-    add(
-        "--replicas",
-        type=count_or_auto,
-        default="auto",
-        metavar="M|auto",
-        help="copies of the model (default: auto, as many as the cluster's GPUs hold; without GPUs one a "
-        "machine)",
-    )
-    add(
-        "--batch-size",
-        type=int,
-        metavar="N",
-        help="prompts that a replica is given at a time (default: 8; on a GPU it works on 32 such batches "
-        "side by side)",
-    )
+    add_model_flags(parser)
     return parser
 
 
@@ -386,13 +307,6 @@ def extract(input: object, /, **flags: object) -> "Result":
         from jobs.run.runner import run_prepared
 
         return Result(given.output, run_prepared(prepared, "the same call"))
-
-
-def count_or_auto(text: str) -> int | None:
-    """The value of --replicas. Raises ArgumentTypeError."""
-    if text != "auto" and not text.lstrip("-").isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor auto")
-    return None if text == "auto" else int(text)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 config, transfer        the model's shape, read from its own file; arrays to the device in one copy
 checkpoint, model_key   a folder of safetensors to a model; a digest that names the model
+hub                     a checkpoint by its name, fetched when it is needed
 text/                   token ids of conversations; grammars from JSON schemas
 network/                image grids, pixels, layers, encoder, Pixtral: the network as its authors publish it
 cache/                  keys and values, of one sequence or in blocks; a step's plan and its packed batch

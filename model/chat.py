@@ -23,11 +23,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from model import hub
 from model.checkpoint import default_dtype, load_model
 from model.checkpoint_files import check_checkpoint
 from model.engine.config import EngineConfig
 from model.engine.engine import BatchEngine
-from model.engine.request import Branch, Completion, FinishReason, Group
+from model.engine.request import Branch, Completion, ContextLengthError, FinishReason, Group
 from model.engine.sampling_params import SamplingParams
 from model.network.image_grid import grid
 from model.network.pixtral import Pixtral
@@ -67,6 +68,9 @@ class Chat:
     ) -> None:
         """`max_side` is the longest edge in pixels at which the model sees an image."""
         self._vision = model.config.vision
+        context = model.config.max_position_embeddings
+        self.context = min(context, (config and config.max_model_len) or context)
+        """Tokens of a conversation and its answer together, at most."""
         self._tokenizer = tokenizer
         self._max_side = max_side or min(MAX_SIDE, self._vision.image_size)
         self._engine = BatchEngine(
@@ -85,8 +89,12 @@ class Chat:
         max_side: int | None = None,
         config: EngineConfig | None = None,
     ) -> "Chat":
-        """The model of a checkpoint's folder, on a GPU if there is one. Raises ValueError."""
-        folder = Path(folder).expanduser()
+        """The model of a checkpoint's folder, or of a name on the hub, on a GPU if there is one.
+
+        Raises ValueError.
+        """
+        named = hub.is_hub_name(str(folder))
+        folder = hub.find(str(folder)).folder() if named else Path(folder).expanduser()
         shape = check_checkpoint(folder)
         tokenizer = Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
         there = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -106,6 +114,13 @@ class Chat:
         Options: `max_new_tokens` (512), after which it is cut; `temperature` (0: the likeliest tokens),
         `top_p` (1.0) and `seed` (0) of the draws; `stop`, texts before which it ends. Raises ValueError for a
         conversation or an option that the model cannot take.
+        """
+        return self._texts(self.follow(messages, **options))
+
+    def follow(self, messages: Messages, **options: Any) -> Generator[str, None, Reply]:
+        """As `stream`, with a piece for each step of the engine, empty where no text came of it.
+
+        So the caller may end the answer soon, by `close`, also while a long prompt is read.
         """
         return self._stream(self._submit(messages, **options), options.get("stop", ()))
 
@@ -128,6 +143,12 @@ class Chat:
         stop: Sequence[str] = (),
     ) -> str:
         ids, images = self.prompt(messages)
+        if len(ids) + max_new_tokens > self.context:
+            raise ContextLengthError(
+                f"the conversation has {len(ids):,} tokens and the answer may have {max_new_tokens:,}, and "
+                f"the model's context holds {self.context:,}: lower max_new_tokens, show fewer images or "
+                "smaller ones (max_side), or begin another conversation"
+            )
         end = self._tokenizer.img_end
         cut = len(ids) - ids[::-1].index(end) if end in ids else len(ids) - 1
         name = str(next(self._names))
@@ -170,12 +191,23 @@ class Chat:
             *grid(height, width, max_side=self._max_side, patch_size=self._vision.patch_size)
         )
 
+    def _texts(self, pieces: Generator[str, None, Reply]) -> Generator[str, None, Reply]:
+        """The pieces that are text."""
+        try:
+            while True:
+                if piece := next(pieces):
+                    yield piece
+        except StopIteration as end:
+            reply: Reply = end.value
+            return reply
+        finally:
+            pieces.close()
+
     def _stream(self, name: str, stop: Sequence[str]) -> Generator[str, None, Reply]:
         pieces = _Pieces(self._tokenizer.token_bytes, (stop,) if isinstance(stop, str) else stop)
         try:
             while name not in self._finished:
-                if piece := pieces.take(self._engine.written(name)):
-                    yield piece
+                yield pieces.take(self._engine.written(name))
                 self._step()
             reply = self._reply(self._finished.pop(name))
         finally:

@@ -157,14 +157,23 @@ def tensor_files(folder: Path) -> list[Path]:
     index = folder / f"{stem}.safetensors.index.json"
     if not index.is_file():
         return sorted(folder.glob(f"{stem}*.safetensors"))
-    try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"cannot read {index}: {error!r}") from error
-    absent = [name for name in names if Path(name).name != name or not (folder / name).is_file()]
+    names = indexed_files(index)
+    absent = [name for name in names if not (folder / name).is_file()]
     if absent:
         raise CheckpointError(f"{index} names files that are not in {folder}: {absent}; download them again")
     return [folder / name for name in names]
+
+
+def indexed_files(index: Path) -> list[str]:
+    """The names of the files in an index of tensors, all beside it. Raises CheckpointError."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        outside = [name for name in names if Path(name).name != name]
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"cannot read {index}: {error!r}") from error
+    if outside:
+        raise CheckpointError(f"{index} names files that are not in its folder: {outside}")
+    return names
 
 
 def _find_tensors(

@@ -1,6 +1,7 @@
 """The key of a checkpoint: a digest of its content, wherever its folder lies.
 
-In: a checkpoint's folder. Out: its key. All weights are read for it, so the key is kept beside them.
+In: a checkpoint's folder, or a model of the hub. Out: its key. All weights are read for it, so the key is
+kept beside them; the hub says the digest of each file of weights, so that they need not be here.
 """
 
 import hashlib
@@ -8,9 +9,11 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from model.checkpoint_files import is_mistral, tensor_files
+from model.hub import HubModel
 
 _log = logging.getLogger(__name__)
 
@@ -33,11 +36,7 @@ def model_key(folder: Path) -> str:
             return str(known["key"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # absent, unreadable or of another shape: the key is computed again
-    digest = hashlib.sha256()
-    for name in stamps:
-        with (folder / name).open("rb") as file:
-            digest.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
-    key = digest.hexdigest()
+    key = _key({name: _digest(folder / name) for name in stamps})
     try:
         with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".model_key", delete=False) as scratch:
             json.dump({"files": stamps, "key": key}, scratch)
@@ -45,3 +44,25 @@ def model_key(folder: Path) -> str:
     except OSError as error:
         _log.info("the model key is not kept beside %s (%s): the next run computes it again", folder, error)
     return key
+
+
+def hub_model_key(model: HubModel) -> str:
+    """The key that `model_key` finds for the model's folder, of which it fetches the small files alone.
+
+    Raises HubError.
+    """
+    hashed = [name for name in model.files if not name.endswith(".index.json")]
+    if any(name.endswith(".safetensors") and name not in model.sums for name in hashed):
+        return model_key(model.folder())
+    return _key({name: model.sums.get(name) or _digest(model.file(name)) for name in hashed})
+
+
+def _key(digests: Mapping[str, str]) -> str:
+    """The key of these files; their order does not count."""
+    lines = (f"{name} {digests[name]}\n" for name in sorted(digests))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

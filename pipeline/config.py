@@ -11,20 +11,18 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
-from model.checkpoint_files import check_checkpoint
 from model.config import check_fp8_widths, check_tensor_parallel_size
-from model.model_key import model_key
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
-from pipeline.plan.plan import MARKDOWN, MESSAGES, ROOT, Ask, Plan, Scope, Style
+from pipeline.plan.model_place import find_model, key_of, model_shape, tokenizer_file
+from pipeline.plan.plan import MARKDOWN, MESSAGES, Ask, Plan, Scope, Style
 from pipeline.plan.prompts import MARKDOWN_VERSION, WORDING_VERSION, check_length
 from schemas.arrow import json_schema, schema_hash
 from schemas.targets import Question, load_target, target_label
@@ -46,7 +44,7 @@ class FlowConfig:
     output: str
     """Folder or s3:// prefix of the tables."""
     model: str
-    """Folder of the checkpoint."""
+    """Folder of the checkpoint, or owner/name[@revision] on the hub."""
     questions: tuple[Question, ...] = ()
     """Free questions."""
     targets: tuple[str, ...] = ()
@@ -100,6 +98,10 @@ class FlowConfig:
     """The type of the cached keys and values: auto, as `dtype`, or fp8."""
     batch_size: int | None = None
     """Prompts that a Replica is given at a time. Default: 8."""
+    max_num_seqs: int | None = None
+    """Answers that a Replica writes at a time. Default: 256."""
+    max_model_len: int | None = None
+    """Tokens of a prompt and its answer together. Default: what the model can."""
     replicas: int | None = None
     """Copies of the model. Default: as many as the GPUs hold, or without GPUs one a node."""
     tensor_parallel: int = 1
@@ -137,7 +139,8 @@ class FlowConfig:
             raise ValueError(
                 f"--allow-root {where}: it is for Parquet inputs, whose rows name files (--column)"
             )
-        for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel"):
+        counts = ("max_pages", "max_side", "max_new_tokens", "batch_size", "max_num_seqs", "max_model_len")
+        for name in (*counts, "replicas", "tensor_parallel"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least 1")
@@ -162,10 +165,7 @@ class FlowConfig:
                 )
 
     def _check_sampling(self) -> None:
-        if not 0 <= self.temperature <= MAX_TEMPERATURE:
-            raise ValueError(f"--temperature {self.temperature:g}: it must be 0 to {MAX_TEMPERATURE}")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"--top-p {self.top_p:g}: it must be above 0, and 1 at most")
+        check_sampling(self.temperature, self.top_p)
         # A transcription that loops is asked again, and drawn, whatever the temperature.
         seeded = self.seed is not None and MARKDOWN not in self.targets
         for flag, given in ((f"--top-p {self.top_p:g}", self.top_p < 1), ("--seed", seeded)):
@@ -177,22 +177,41 @@ class FlowConfig:
             raise ValueError("--stop is empty: give it the text at which an answer ends, or leave it out")
 
 
-def make_plan(config: FlowConfig) -> Plan:
-    """The defaults filled in, and the keys under which the results are stored. Raises ValueError."""
-    folder = Path(config.model).expanduser().absolute()
-    targets = _targets(config.targets)
-    shape = check_checkpoint(folder)
-    check_tensor_parallel_size(shape, config.tensor_parallel)
-    if config.dtype == "fp8":
-        check_fp8_widths(shape, config.tensor_parallel)
-    tokenizer = Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
-    patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
-    max_side = config.max_side or min(MAX_SIDE, image_size)
+def check_sampling(temperature: float, top_p: float) -> None:
+    """Raises ValueError for values of --temperature and --top-p that mean nothing."""
+    if not 0 <= temperature <= MAX_TEMPERATURE:
+        raise ValueError(f"--temperature {temperature:g}: it must be 0 to {MAX_TEMPERATURE}")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"--top-p {top_p:g}: it must be above 0, and 1 at most")
+
+
+def side_of(given: int | None, patch_size: int, image_size: int) -> int:
+    """The longest edge in pixels at which a model sees a page, from --max-side. Raises ValueError."""
+    max_side = min(MAX_SIDE, image_size) if given is None else given
     if not patch_size <= max_side <= image_size:
         raise ValueError(
             f"--max-side {max_side}: for this model it is {patch_size} (a patch) to {image_size} (an image)"
         )
-    run = {"model": model_key(folder), "max_side": max_side}
+    return max_side
+
+
+def make_plan(config: FlowConfig) -> Plan:
+    """The defaults filled in, and the keys under which the results are stored. Raises ValueError."""
+    targets = _targets(config.targets)
+    model = find_model(config.model)
+    shape = model_shape(model)
+    check_tensor_parallel_size(shape, config.tensor_parallel)
+    if config.dtype == "fp8":
+        check_fp8_widths(shape, config.tensor_parallel)
+    tokenizer = Tokenizer.from_file(tokenizer_file(model), shape.vocab_size)
+    patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
+    max_side = side_of(config.max_side, patch_size, image_size)
+    context = config.max_model_len or shape.max_position_embeddings
+    if context > shape.max_position_embeddings:
+        raise ValueError(
+            f"--max-model-len {context}: this model can do {shape.max_position_embeddings} at most"
+        )
+    run = {"model": key_of(model), "max_side": max_side}
     names_files = config.column or config.messages_column
     asks = [_questions_ask(config, run)] if config.questions or config.messages_column else []
     for name, target in targets.items():
@@ -202,14 +221,14 @@ def make_plan(config: FlowConfig) -> Plan:
         else:
             asks.append(_target_ask(config, run, name=name, target=target, number=number))
     for ask in asks:
-        check_length(ask, tokenizer, shape.max_position_embeddings)
+        check_length(ask, tokenizer, context)
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         asks=tuple(asks),
         max_pages=config.max_pages,
         pages=config.pages,
         max_side=max_side,
-        model=str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder),
+        model=model,
         patch_size=patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,

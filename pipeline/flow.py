@@ -89,6 +89,8 @@ def _replica_config(prepared: Prepared, placement: Placement, plan: Plan) -> Rep
         threads=placement.threads,
         dtype=prepared.config.dtype,
         cache_dtype=prepared.config.cache_dtype,
+        max_num_seqs=prepared.config.max_num_seqs,
+        max_model_len=prepared.config.max_model_len,
     )
 
 

@@ -117,7 +117,7 @@ def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]
         | {
             "inputs": list(map(absolute, config.inputs)),  # a retry may start from another folder
             "allow_roots": list(map(absolute, config.allow_roots)),
-            "model": absolute(config.model),
+            "model": absolute(config.model) if isinstance(plan.model, str) else str(plan.model),
             "questions": [question.model_dump() for question in config.questions],
             "passwords": len(plan.passwords),
         },

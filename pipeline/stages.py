@@ -28,7 +28,8 @@ from pipeline.passwords import passwords_of
 from pipeline.plan.items import Window, asked_of, page_ranges, windows
 from pipeline.plan.keys import answer_settings, item_keys, without
 from pipeline.plan.limits import Limits
-from pipeline.plan.plan import Plan, model_folder
+from pipeline.plan.model_place import ModelPlace, tokenizer_file
+from pipeline.plan.plan import Plan
 from pipeline.plan.prompts import chat, conversation, tokenize
 from pipeline.plan.rows import (
     ANSWER,
@@ -359,6 +360,6 @@ def _validator(target: str | None) -> Validator | None:
 
 
 @cache
-def _tokenizer(model: str, vocab_size: int) -> Tokenizer:
+def _tokenizer(model: ModelPlace, vocab_size: int) -> Tokenizer:
     """Once a worker process: reading the 131,072 tokens takes a second."""
-    return Tokenizer.from_file(model_folder(model) / "tekken.json", vocab_size)
+    return Tokenizer.from_file(tokenizer_file(model), vocab_size)

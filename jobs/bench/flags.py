@@ -1,7 +1,6 @@
 """The flags that several benchmarks share, and the parser that all of them begin with."""
 
 import argparse
-from pathlib import Path
 
 from jobs.bench.models import DTYPES, NANO, SHAPES
 
@@ -26,7 +25,9 @@ def new_parser(command: str, description: str | None) -> argparse.ArgumentParser
 
 def add_checkpoint(parser: argparse.ArgumentParser) -> None:
     """--model."""
-    parser.add_argument("--model", type=Path, default=NANO, help="checkpoint folder")
+    parser.add_argument(
+        "--model", default=str(NANO), help="folder of a checkpoint, or owner/name[@revision] on the hub"
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

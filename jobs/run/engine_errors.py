@@ -1,13 +1,14 @@
-"""Finds among the words of a Ray error the sentence of a Replica that cannot go on."""
+"""Finds among the words of a Ray error the sentence of a task or a Replica that cannot go on."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from model.hub import HubError
 from pipeline.infer.ranks import EngineBrokenError
 
-# Ray wraps what a Replica raises, and keeps of it but the text of its traceback.
-_RAISED = re.compile(rf"^(?:\w+\.)*{EngineBrokenError.__name__}: (.+)$", re.MULTILINE)
+# Ray wraps what they raise, and keeps of it but the text of its traceback.
+_RAISED = re.compile(rf"^(?:\w+\.)*(?:{EngineBrokenError.__name__}|{HubError.__name__}): (.+)$", re.MULTILINE)
 
 
 @contextmanager

@@ -7,7 +7,9 @@ from typing import Any
 from rich.console import Console
 
 from jobs.run.engine_errors import named_engine_errors
+from jobs.run.model_fetch import fetch
 from jobs.run.progress_bar import progress
+from jobs.run.ray_address import cluster_address
 from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.signals import graceful
@@ -64,6 +66,8 @@ def _run(prepared: Prepared) -> dict[str, Any]:
     left, listed = prepared.remaining.sources.num_rows, prepared.remaining.counts.documents
     if not left:
         return run(prepared, None, lambda counts: None)
+    if cluster_address() is None:
+        fetch(prepared.plan.model)  # on a cluster, each machine does that when it needs the model
     console = Console(stderr=True)
     with connected() as where, graceful(partial(ask_to_stop, prepared.plan.run_id), _hush), watchdog():
         placement = find_placement(prepared.config)

@@ -25,9 +25,9 @@ def shown(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def say(text: str, file: TextIO | None = None) -> None:
+def say(text: str, file: TextIO | None = None, end: str = "\n") -> None:
     """Prints what a job has to say, at once; to stderr if no file is given."""
-    print(shown(text), file=sys.stderr if file is None else file, flush=True)
+    print(shown(text), file=sys.stderr if file is None else file, end=end, flush=True)
 
 
 def say_error(text: str) -> None:

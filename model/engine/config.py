@@ -12,6 +12,8 @@ class EngineConfig:
 
     executor: ExecutorConfig = field(default=ExecutorConfig())
     """How steps are computed. An executor that is handed to the engine must have been made with the same."""
+    max_model_len: int | None = None
+    """Most tokens of a prompt and its answer together. None: what the model can."""
     reserve: float = 1.0
     """A new group is admitted only if the cache has blocks for its prompt and for this share of the tokens
     that admitted sequences may still write. At 1, no sequence is ever preempted. Below 1, more sequences run

@@ -12,7 +12,7 @@ equals ReferenceEngine's, whatever else is in the batch.
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from model.cache.plan import BranchSize, Chunk, Plan
+from model.config import PixtralConfig
 from model.engine.answer import Answer, TokenBytes, check_grammars
 from model.engine.block_pool import BlockPool
 from model.engine.config import EngineConfig
@@ -76,7 +77,7 @@ class BatchEngine:
         on_gpu = weight.is_cuda
         self._max_num_batched_tokens = max_num_batched_tokens(config.executor, weight)
         self._like = weight.new_empty(0)
-        self._model_config = model.config
+        self._model_config = _bounded(model.config, config.max_model_len)
         self._eos_id = eos_id
         self._grammars = grammars
         self._token_bytes = token_bytes
@@ -370,3 +371,9 @@ class BatchEngine:
                 error=answer.why_stuck,
             )
         ]
+
+
+def _bounded(config: PixtralConfig, max_model_len: int | None) -> PixtralConfig:
+    """The model's shape, with a context of so many tokens at most."""
+    context = config.max_position_embeddings
+    return replace(config, max_position_embeddings=min(context, max_model_len or context))

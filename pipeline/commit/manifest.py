@@ -15,8 +15,8 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
+from pipeline.child_process import ROOT
 from pipeline.ingest.storage import explain, file_system
-from pipeline.plan.plan import ROOT
 
 NAME = "run.json"
 LIBRARIES = ("ray", "torch", "pyarrow", "deltalake", "pymupdf", "pillow", "pydantic", "tiktoken")

@@ -4,6 +4,7 @@ Apart from `replica_config`, so that a Replica, whose ranks compute in other pro
 """
 
 import os
+from dataclasses import replace
 from typing import Final
 
 import torch
@@ -42,6 +43,7 @@ def take_device(config: ReplicaConfig) -> tuple[torch.device, torch.dtype]:
 
 def engine_config(config: ReplicaConfig) -> EngineConfig:
     """The engine of a Replica, and the executor of each of its ranks."""
-    return EngineConfig(
-        executor=ExecutorConfig(fp8_weights=config.dtype == "fp8", fp8_cache=config.cache_dtype == "fp8")
-    )
+    executor = ExecutorConfig(fp8_weights=config.dtype == "fp8", fp8_cache=config.cache_dtype == "fp8")
+    if config.max_num_seqs is not None:
+        executor = replace(executor, max_num_seqs=config.max_num_seqs)
+    return EngineConfig(executor=executor, max_model_len=config.max_model_len)

@@ -10,12 +10,12 @@ from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
 from pipeline.infer.device import engine_config
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.plan.plan import model_folder
+from pipeline.plan.model_place import tokenizer_file
 
 
 def make_engine(model: Pixtral, config: ReplicaConfig, executor: Executor | None = None) -> BatchEngine:
     """The engine over the model, or over the executor that computes with it."""
-    tokenizer = Tokenizer.from_file(model_folder(config.plan.model) / "tekken.json", config.plan.vocab_size)
+    tokenizer = Tokenizer.from_file(tokenizer_file(config.plan.model), config.plan.vocab_size)
     grammars = Grammars(tokenizer) if any(ask.grammar for ask in config.plan.asks) else None
     return BatchEngine(
         model,

@@ -17,7 +17,7 @@ from pipeline.infer.engine_factory import make_engine
 from pipeline.infer.engine_loop import EngineLoop
 from pipeline.infer.ranks import Outbox, RanksLostError, Report
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.plan.plan import model_folder
+from pipeline.plan.model_place import model_folder
 
 
 def serve(wire: Wire) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from threading import Event
 
 from model.engine.request import Group
+from model.hub import HubError
 from pipeline.child_process import ChildLostError, ChildProcess
 from pipeline.infer.ranks import START_SECONDS, RanksLostError, Report, StepWatch
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.plan.model_place import model_folder
 
 MODULE = "pipeline.infer.engine_main"
 LOOK_SECONDS = 0.5  # while it starts: between two looks whether that was called off
@@ -23,14 +25,20 @@ class EngineProcess:
 
     def __init__(self, config: ReplicaConfig, closed: Event) -> None:
         """Waits for the model. `closed` calls it off. Raises RanksLostError if it does not start."""
+        try:
+            model_folder(config.plan.model)  # before its time to start: a download takes as long as it takes
+        except HubError as error:
+            raise RanksLostError(str(error)) from None
         self._child = ChildProcess(MODULE, seconds=config.step_seconds)
         self._watch = StepWatch(config.step_seconds)
         deadline = time.monotonic() + START_SECONDS
         try:
             self._child.send(config)
-            while self._receive(LOOK_SECONDS) is None:
+            report = None
+            while report is None:
                 if closed.is_set() or time.monotonic() > deadline:
                     raise RanksLostError(f"not ready after {START_SECONDS:.0f} s, or called off")
+                report = self._receive(LOOK_SECONDS)
         except ChildLostError as lost:
             self.close()
             raise RanksLostError(str(lost)) from None

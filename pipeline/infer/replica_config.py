@@ -24,6 +24,10 @@ class ReplicaConfig:
     """The type in which the model computes."""
     cache_dtype: str = "auto"
     """The type of the cached keys and values."""
+    max_num_seqs: int | None = None
+    """Sequences that run at a time. None: the engine's own bound."""
+    max_model_len: int | None = None
+    """Tokens of a prompt and its answer together. None: what the model can."""
     step_seconds: float = 180.0
     """No step takes so long: ranks that have not come through one by then hang, and are ended. The longest
     are the first ones, in which kernels are compiled and CUDA graphs are captured."""

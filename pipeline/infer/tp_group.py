@@ -5,6 +5,7 @@ raises RanksLostError; after that only `close` makes sense, and a new life is a 
 no CPUs: those are for the stages that read and write, whose budget Ray Data keeps.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -61,6 +62,7 @@ class TPGroup:
         for index in range(self._config.tensor_parallel):
             place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
             self._ranks.append(actor.options(scheduling_strategy=place, **options).remote(self._config))
+        self._await([self._ranks[0].fetch.remote()], math.inf, closed)  # a download takes as long as it takes
         deadline = time.monotonic() + START_SECONDS
         address = self._await([self._ranks[0].address.remote()], deadline, closed)[0]
         starts = [rank.start.remote(index, address) for index, rank in enumerate(self._ranks)]

@@ -18,7 +18,7 @@ from pipeline.infer.device import engine_config, take_device
 from pipeline.infer.engine_loop import EngineLoop
 from pipeline.infer.ranks import Outbox, Report
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.plan.plan import model_folder
+from pipeline.plan.model_place import model_folder
 
 
 class TPWorker:
@@ -32,6 +32,10 @@ class TPWorker:
     def address(self) -> str:
         """Where the others find rank 0, if this is it."""
         return free_address()
+
+    def fetch(self) -> None:
+        """Has the checkpoint on this machine, which the other ranks share. Raises HubError."""
+        model_folder(self._config.plan.model)
 
     def start(self, rank: int, address: str) -> None:
         """Loads the rank's part; then rank 0 has its engine, and the others follow it."""

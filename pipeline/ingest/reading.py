@@ -22,6 +22,7 @@ from pipeline.ingest.roots import lies_under
 from pipeline.ingest.storage import resolve
 
 MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
+_SHOWN: Final = 200  # characters of an address in a sentence
 _CHUNK_BYTES: Final = 64 * 2**20  # of a local file, read together
 
 
@@ -70,6 +71,18 @@ def read_named(address: str, name: str, roots: Sequence[str]) -> bytes:
         if is_data_uri(address):
             return decode(address)
         return _read_file(name, address, roots)
+
+
+def read_typed(place: str) -> bytes:
+    """What a person names: a path, file:// or s3:// address, or a data: address that holds it all.
+
+    Raises DocumentError: missing, unreadable, too_large.
+    """
+    name = place if len(place) <= _SHOWN else f"{place[:_SHOWN]}..."
+    with _explained(name):
+        if is_data_uri(place):
+            return decode(place)
+        return _read_file(name, place if place.startswith("s3://") else storage.typed_path(place), None)
 
 
 def read_password(source: Mapping[str, Any]) -> str | None:

@@ -11,12 +11,12 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel
 
 from pipeline.plan.limits import Limits
+from pipeline.plan.model_place import ModelPlace
 from schemas.targets import Question, load_target, target_label
 
 Scope = Literal["page", "document"]
@@ -24,7 +24,6 @@ Style = Literal["short", "free", "messages"]
 
 MESSAGES: Final = "messages"  # what stands for a conversation in the tables
 MARKDOWN: Final = "markdown"  # the target that is no model: a page as Markdown
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +87,8 @@ class Plan:
     """The first and the last page of each document that are read; None: to its end."""
     max_side: int
     """Longest edge in pixels at which the model sees a page."""
-    model: str
-    """The checkpoint's folder; relative to Quire's own root if it is inside it."""
+    model: ModelPlace
+    """Where each machine finds the checkpoint."""
     patch_size: int
     """Side of the model's patches in pixels."""
     vocab_size: int
@@ -120,8 +119,3 @@ def parse_pages(text: str) -> tuple[int, int | None]:
         raise ValueError(f"--pages {text}: give a page or a range of them, as 3, 2-5 or 2-")
     first = int(found[1])
     return first, int(found[3]) if found[3] else None if found[2] else first
-
-
-def model_folder(model: str) -> Path:
-    """The checkpoint's folder in this process: Ray may have unpacked Quire's own files somewhere else."""
-    return ROOT / model

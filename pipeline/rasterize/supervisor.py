@@ -24,8 +24,8 @@ from typing import Final
 
 import numpy as np
 
+from pipeline.child_process import ROOT
 from pipeline.plan.limits import Limits
-from pipeline.plan.plan import ROOT
 from pipeline.rasterize.ipc import Closed, Malformed, Message, Reply, send
 from pipeline.rasterize.replies import READY, Form, check
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.deploy import dockerfile
 from tests.docs.markdown import ROOT
 
 OURS = ("jobs.", "docs.", "tests.pipeline.kills")
@@ -40,6 +41,8 @@ def check(words: list[str], patch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         _check_pytest(arguments)
     elif program == "pip":
         _check_pip(arguments)
+    elif program == "docker":
+        _check_docker(arguments, patch, capsys)
     elif program == "ruff":
         assert arguments[0] in ("format", "check"), words
     else:
@@ -83,6 +86,35 @@ def _check_submit(
     context = submit.make_context("submit", arguments[2:])
     assert context.params["working_dir"] == "."
     check(list(context.params["entrypoint"]), patch, capsys)
+
+
+def _check_docker(
+    arguments: list[str], patch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`build` of our Dockerfile with arguments that it has; `run` of a job in an image that a page builds."""
+    command = arguments[0]
+    values = (
+        {"-f", "-t", "--build-arg"} if command == "build" else {"-v", "-e", "--user", "--shm-size", "--gpus"}
+    )
+    switches = set() if command == "build" else {"--rm", "-it"}
+    given: list[tuple[str, str]] = []
+    rest = iter(arguments[1:])
+    for word in rest:
+        if word in values:
+            given.append((word, next(rest)))
+        elif word not in switches:
+            assert not word.startswith("-"), f"docker {command} has no {word} here"
+            break
+    if command == "build":
+        assert ("-f", "deploy/Dockerfile") in given
+        assert (word, *rest) == (".",)
+        for name in (value.partition("=")[0] for flag, value in given if flag == "--build-arg"):
+            assert name in dockerfile.arguments(), name
+        return
+    assert command == "run", arguments
+    assert word in ("quire", "quire:gpu"), word
+    job, *flags = rest
+    _check_job(f"jobs.{job}", flags, patch, capsys)
 
 
 def _check_pytest(arguments: list[str]) -> None:

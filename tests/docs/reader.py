@@ -13,13 +13,13 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
-from jobs import extract
+from jobs.run import model_flags
 from jobs.run.ray_session import connected
 
 
 def run(module: str, arguments: list[str], model: str) -> dict[str, Any]:
     """Runs a job as `python -m MODULE ARGUMENTS` does."""
-    extract.NANO = model  # type: ignore[assignment]  # a flag's default is its text
+    model_flags.NANO = model  # type: ignore[assignment,misc]  # a flag's default is its text
     said = io.StringIO()
     with redirect_stdout(said), redirect_stderr(said):
         try:

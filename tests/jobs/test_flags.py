@@ -8,13 +8,17 @@ import pytest
 
 JOBS = Path(__file__).parents[2] / "jobs"
 FLAGS = {
+    "chat": """
+        --prompt --image --system --max-tokens --temperature --top-p --seed
+        --max-side --pages --limit-images --allow-http --allow-host
+    """,
     "extract": """
         --input --column --messages-column --id-column --allow-root --password --password-column --output
         --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
-        --tensor-parallel --replicas --batch-size
+        --tensor-parallel --replicas --batch-size --max-num-seqs --max-model-len
     """,
     "evaluate": """
         --output --limit --measure --style

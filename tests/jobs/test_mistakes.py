@@ -86,6 +86,10 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"password_column": "key"}, "--password-column names a column of Parquet inputs"),
         ({"max_side": 129}, "--max-side 129: for this model it is 16"),
         ({"replicas": 0}, "--replicas 0"),
+        ({"max_num_seqs": 0}, "--max-num-seqs 0"),
+        ({"max_model_len": 0}, "--max-model-len 0"),
+        ({"max_model_len": 128_001}, "--max-model-len 128001: this model can do 128000 at most"),
+        ({"max_model_len": 100}, "and the model's context holds 100: ask in fewer words"),
         ({"replicas": "all"}, "'all' is neither a number nor auto"),
         ({"tensor_parallel": 0}, "--tensor-parallel 0"),
         ({"tensor_parallel": 3}, "choose one of 1, 2"),  # the checkpoint has two key and value heads
@@ -110,6 +114,7 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"question": None, "target": "tests.jobs.targets:Word"}, "field 'word' has the pattern"),
         ({"question": None, "target": "/nowhere/bill.json"}, "/nowhere/bill.json cannot be read"),
         ({"model": "/nowhere/model"}, "/nowhere/model holds no checkpoint"),
+        ({"model": "models/nano"}, "there is no such folder here, and the hub cannot be reached"),
     ],
 )
 def test_a_wrong_flag(refused: Run, changes: dict[str, object], message: str) -> None:

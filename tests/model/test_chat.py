@@ -237,3 +237,23 @@ def test_a_gpu_says_the_same() -> None:
     assert ask(there) == ask(here)
     pieces, reply = read(there.stream(ADVANCED, max_new_tokens=12))
     assert "".join(pieces) == reply.text
+
+
+def test_what_exceeds_the_context_is_said_in_the_words_of_the_caller(chat: Chat) -> None:
+    with pytest.raises(
+        ValueError, match=r"may have 127,999, and the model's .*lower max_new_tokens"
+    ) as caught:
+        chat.reply([{"role": "user", "content": "Hello"}], max_new_tokens=127_999)
+    assert "--" not in str(caught.value)
+
+
+def test_an_answer_is_followed_step_by_step_and_can_be_left(chat: Chat) -> None:
+    pieces = list(chat.stream(SIMPLE, max_new_tokens=8))
+    steps = list(chat.follow(SIMPLE, max_new_tokens=8))
+    assert "".join(steps) == "".join(pieces)
+    assert "" in steps
+    assert "" not in pieces
+    left = chat.follow(ADVANCED, max_new_tokens=100)
+    assert next(left) == ""  # before the prompt is read
+    left.close()
+    assert chat._engine.pending == 0

@@ -7,7 +7,7 @@ from pipeline.infer.engine_loop import EngineLoop
 from pipeline.infer.pending_calls import PendingCalls
 from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.plan.plan import model_folder
+from pipeline.plan.model_place import model_folder
 
 
 class LocalReplica(Replica):

@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from typing import Final
 
-from jobs.evaluation.scorers.extras import need
-
 ANY: Final = ("*.parquet", "*.jsonl", "*.json", "*.pdf")
 
 
 def download(name: str, files: Sequence[str] | None) -> str:
     """The folder with a snapshot of these files of a data set. Raises ValueError: no such, no connection."""
-    hub, errors = need("huggingface_hub"), need("huggingface_hub.errors")
+    import huggingface_hub
+    from huggingface_hub import errors
+
     try:
-        folder = hub.snapshot_download(name, repo_type="dataset", allow_patterns=list(files or ANY))
+        folder = huggingface_hub.snapshot_download(
+            name, repo_type="dataset", allow_patterns=list(files or ANY)
+        )
     except errors.GatedRepoError as error:
         raise ValueError(
             f"{name} is a gated data set: accept its terms on the hub, and set HF_TOKEN"

@@ -2,12 +2,8 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +15,7 @@ from PIL import Image
 from jobs.evaluation import loading
 from jobs.evaluation.asked import Asked, Picture
 from jobs.evaluation.datasets.finding import FAMILIES, find
+from tests.hub import COMMIT, Repository, served
 from tests.jobs.evaluation import kept, published
 from tests.pipeline.drawn import pdf_bytes
 
@@ -240,64 +237,6 @@ def test_a_wrong_or_partial_download_is_a_sentence(tmp_path: Path) -> None:
         find("docqva")
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the hub as huggingface_hub asks for: what a data set holds, and its files."""
-
-    folder: Path
-
-    def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
-        files = sorted(str(one.relative_to(self.folder)) for one in self.folder.rglob("*") if one.is_file())
-        if path.startswith("/api/datasets/lmms-lab/ChartQA"):
-            body = {
-                "id": "lmms-lab/ChartQA",
-                "sha": "a" * 40,
-                "siblings": [{"rfilename": one} for one in files],
-            }
-            if "/tree/" in path:
-                self.say(json.dumps([self.entry(one) for one in files]).encode(), {})
-            else:
-                self.say(json.dumps(body).encode(), {})
-        elif "/resolve/" in path and (name := path.rpartition(f"/resolve/{'a' * 40}/")[2]) in files:
-            data = (self.folder / name).read_bytes()
-            self.say(data, {"ETag": '"e1"', "X-Repo-Commit": "a" * 40})
-        else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-    do_HEAD = do_GET
-
-    def entry(self, name: str) -> dict[str, Any]:
-        return {"type": "file", "path": name, "size": (self.folder / name).stat().st_size, "oid": "e1"}
-
-    def say(self, data: bytes, headers: dict[str, str]) -> None:
-        self.send_response(200)
-        for name, value in {"Content-Length": str(len(data)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(data)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """The server says nothing."""
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[str]:
-    """The address of a hub that has ChartQA alone."""
-    folder = published.save(tmp_path / "hub", "chartqa")
-    (folder / "README.md").write_text("not asked for")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("OneHub", (Hub,), {"folder": folder}))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
 SCRIPT = """
 import sys
 from jobs.evaluation import loading
@@ -312,16 +251,13 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.processes
-def test_a_name_is_downloaded_from_the_hub(tmp_path: Path, hub: str) -> None:
-    environment = os.environ | {
-        "HF_ENDPOINT": hub,
-        "HF_HOME": str(tmp_path / "cache"),
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
+def test_a_name_is_downloaded_from_the_hub(tmp_path: Path) -> None:
+    folder = published.save(tmp_path / "hub", "chartqa")
+    (folder / "README.md").write_text("not asked for")
     command = [sys.executable, "-c", SCRIPT, "chartqa", "lmms-lab/ChartQA", "nobody/nothing"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    with served({"datasets/lmms-lab/ChartQA": Repository({COMMIT: folder})}) as hub:
+        environment = hub.environment(tmp_path / "cache")
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[:2] == ["chartqa 2", "chartqa 2"], done.stderr
     assert lines[2].startswith("error: the hub has no data set nobody/nothing")

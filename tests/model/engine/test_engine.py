@@ -531,6 +531,14 @@ def test_a_bad_group_is_an_error_and_the_others_are_answered(
     assert done["bad2/0"].finish_reason == "length"
 
 
+def test_what_may_become_longer_than_the_bound_is_refused(model: Pixtral) -> None:
+    config = replace(ROOMY, max_model_len=40)
+    group = make_group("g", [(1, 2, 2)], [(3, 4), (3, 30)])
+    done = batch(model, [group], config)
+    assert done["g/0"].finish_reason in ("stop", "length")
+    assert "the model's context holds 40" in str(done["g/1"].error)
+
+
 def test_a_page_that_cannot_be_encoded_fails_alone(
     model: Pixtral, expected: dict[str, Completion], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
-from pipeline.infer.device import PRIMITIVES
+from model.engine.config import EngineConfig
+from pipeline.infer.device import PRIMITIVES, engine_config
+from pipeline.infer.replica_config import ReplicaConfig
+from tests.pipeline.plans import PLAN
 
 # GELU is one primitive of oneDNN for each shape, in every format and on every CPU.
 PROGRAM = """
@@ -38,3 +41,9 @@ def test_the_code_that_is_kept_is_bounded() -> None:
 
 def test_a_bound_that_a_person_has_set_stays() -> None:
     assert made(PRIMITIVES + 2, ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024")[-1] == "hit"
+
+
+def test_the_bounds_of_a_run_are_those_of_its_engine() -> None:
+    assert engine_config(ReplicaConfig(plan=PLAN)) == EngineConfig()
+    bounded = engine_config(ReplicaConfig(plan=PLAN, max_num_seqs=3, max_model_len=500))
+    assert (bounded.executor.max_num_seqs, bounded.max_model_len) == (3, 500)

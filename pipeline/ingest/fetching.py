@@ -1,0 +1,207 @@
+"""What lies at an http: or https: address, fetched under limits, and from public hosts alone.
+
+In: an address that somebody else wrote, and what the person allows. Out: the bytes, or a FetchError of one
+sentence. A name is resolved once; each address that it has is checked, and the connection goes to one of
+those, so that a second answer of the name server changes nothing. Redirects are checked in the same way. No
+proxy, cookie or password is used, and no sentence says what else a host answered: who wrote the address may
+read it.
+"""
+
+import ipaddress
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from queue import Empty, SimpleQueue
+from threading import Event, Thread, Timer
+from typing import Final
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
+
+MAX_REDIRECTS: Final = 5
+PORTS: Final = {"http": 80, "https": 443}
+_SHOWN: Final = 200  # characters of an address in a sentence
+_CHUNK: Final = 2**16
+_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as IPv6 (RFC 6052)
+
+
+class FetchError(ValueError):
+    """An address that is not allowed, or has nothing to give. One sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebRules:
+    """What may be fetched."""
+
+    private_hosts: frozenset[str] = frozenset()
+    """Hosts, as addresses name them, in small letters, that may lie in a private network."""
+    max_bytes: int = 64 * 2**20
+    """Of one answer."""
+    seconds: float = 30.0
+    """Of one address, with its redirects."""
+
+
+def is_web(address: str) -> bool:
+    """Whether it is for `fetch`."""
+    return address.lower().startswith(("http://", "https://"))
+
+
+def fetch(address: str, rules: WebRules | None) -> bytes:
+    """The bytes that lie there. Without rules nothing is allowed. Raises FetchError."""
+    name = address if len(address) <= _SHOWN else f"{address[:_SHOWN]}..."
+    if rules is None:
+        raise FetchError(f"{name} is not fetched: --allow-http allows it")
+    deadline = time.monotonic() + rules.seconds
+    try:
+        for _ in range(MAX_REDIRECTS + 1):
+            found = _get(address, rules, deadline)
+            if isinstance(found, bytes):
+                return found
+            address = urljoin(address, found)
+    except TimeoutError:
+        raise FetchError(f"{name} cannot be fetched: it took longer than {rules.seconds:g} s") from None
+    except (ssl.SSLError, ssl.CertificateError):
+        raise FetchError(f"{name} cannot be fetched: no secure connection, or no valid certificate") from None
+    except (OSError, HTTPException):
+        raise FetchError(f"{name} cannot be fetched: the host does not answer as a web server") from None
+    except FetchError as error:
+        raise FetchError(f"{name} cannot be fetched: {error}") from None
+    raise FetchError(f"{name} cannot be fetched: it leads on more than {MAX_REDIRECTS} times")
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address lies in the public internet: no private network, nor this machine."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None:
+            return is_public(str(inner))
+        if ip.teredo is not None or ip.is_site_local:
+            return False
+    return ip.is_global and not (ip.is_multicast or ip.is_reserved)
+
+
+def _get(address: str, rules: WebRules, deadline: float) -> bytes | str:
+    """The bytes, or where they are said to lie instead."""
+    place, host = _split(address)
+    port = place.port or PORTS[place.scheme]
+    ips = _resolve(host, port, deadline)
+    if host not in rules.private_hosts and not all(map(is_public, ips)):
+        raise FetchError(f"{host} lies in a private network; --allow-host {host} allows it")
+    with _connected(place, host, port, ips, deadline) as connection:
+        target = quote(place.path or "/", safe="%/:=&~+!$,;'@()*[]")
+        if place.query:
+            target += "?" + quote(place.query, safe="%/:=&?~+!$,;'@()*[]")
+        connection.request("GET", target, headers={"Accept-Encoding": "identity", "User-Agent": "quire"})
+        response = connection.getresponse()
+        location = response.headers.get("Location")
+        if response.status in (301, 302, 303, 307, 308) and location:
+            return location
+        if response.status != 200:
+            raise FetchError(f"the host answered {response.status}")
+        return _read(response, rules.max_bytes)
+
+
+def _split(address: str) -> tuple[SplitResult, str]:
+    """The address in its parts, and its host. Raises FetchError for one that has a password, or no host."""
+    try:
+        place = urlsplit(address)
+        host = (place.hostname or "").encode("idna").decode() if place.port != 0 else ""
+    except (ValueError, UnicodeError):
+        raise FetchError("it is no address") from None
+    if place.scheme not in PORTS or not host:
+        raise FetchError("it is, or leads to, no http: or https: address of a host")
+    if place.username is not None or place.password is not None:
+        raise FetchError("it holds a name or a password")
+    return place, host
+
+
+def _resolve(host: str, port: int, deadline: float) -> list[str]:
+    """The addresses of a name; in a thread, since the resolver has no time limit."""
+    found: SimpleQueue[list[str]] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            all_of_it = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            all_of_it = []
+        found.put([str(one[4][0]) for one in all_of_it])
+
+    Thread(target=ask, name="resolving", daemon=True).start()
+    try:
+        ips = found.get(timeout=max(0.0, deadline - time.monotonic()))
+    except Empty:
+        raise TimeoutError from None
+    if not ips:
+        raise FetchError(f"there is no host {host}")
+    return list(dict.fromkeys(ips))
+
+
+@contextmanager
+def _connected(
+    place: SplitResult, host: str, port: int, ips: list[str], deadline: float
+) -> Iterator[HTTPConnection]:
+    """A connection to one of these addresses, which ends when the time is up. Then raises TimeoutError."""
+    sock = _connect(ips, port, deadline)
+    late = Event()
+
+    def end() -> None:
+        late.set()
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)  # wakes who reads; a host may send a byte now and then
+
+    timer = Timer(max(0.0, deadline - time.monotonic()), end)
+    timer.daemon = True
+    timer.start()
+    try:
+        connection = HTTPConnection(f"[{host}]" if ":" in host else host, port)
+        connection.sock = sock
+        if place.scheme == "https":
+            connection.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
+            connection.default_port = PORTS["https"]
+        try:
+            yield connection
+        finally:
+            connection.close()
+        if late.is_set():
+            raise TimeoutError  # the end of a body without a length was ours
+    except (OSError, HTTPException, FetchError):
+        if late.is_set():
+            raise TimeoutError from None
+        raise
+    finally:
+        timer.cancel()
+        sock.close()
+
+
+def _connect(ips: list[str], port: int, deadline: float) -> socket.socket:
+    """The first of the addresses that takes the connection. Raises OSError."""
+    for ip in ips:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        try:
+            return socket.create_connection((ip, port), timeout=left)
+        except OSError as error:
+            failed = error
+    raise failed
+
+
+def _read(response: HTTPResponse, limit: int) -> bytes:
+    """The whole body. Raises FetchError for one above the limit, or cut short."""
+    if response.length is not None and response.length > limit:
+        raise FetchError(f"it has more than {limit:,} bytes")
+    expected = response.length
+    chunks, size = [], 0
+    while chunk := response.read1(_CHUNK):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            raise FetchError(f"it has more than {limit:,} bytes")
+    if expected is not None and size < expected:
+        raise FetchError("the connection ended before its end")
+    return b"".join(chunks)
