@@ -14,6 +14,7 @@ from jobs.evaluation.scorers.anls import anls, anls_without_threshold, nested_an
 from jobs.evaluation.scorers.facts import holds
 from jobs.evaluation.scorers.fields import is_same, leaf_accuracy, value_f1
 from jobs.evaluation.scorers.ifeval import followed
+from jobs.evaluation.scorers.lists import dude_anls, mp_docvqa_anls
 from jobs.evaluation.scorers.maths import math_equal
 from jobs.evaluation.scorers.mathvista import mathvista
 from jobs.evaluation.scorers.mmmu import GUESSING_SEED, mmmu_choice, mmmu_open
@@ -69,6 +70,10 @@ def _mmmu(text: str, asked: Asked, guess: random.Random) -> float:
     return mmmu_choice(text, asked.answers, options, guess) if options else mmmu_open(text, asked.answers)
 
 
+def _dude(text: str, asked: Asked, guess: random.Random) -> float:
+    return dude_anls(text, asked.facts["answers"], is_list=asked.facts["is_list"])
+
+
 def _mathvista(text: str, asked: Asked, guess: random.Random) -> float:
     return mathvista(text, asked.facts["answer"], **asked.facts["form"])
 
@@ -117,6 +122,8 @@ def _best(rate: Callable[[str, str], float]) -> Measure:
 MEASURES: Final[Mapping[str, Measure]] = {
     "anls": _of_answers(anls),
     "anls_0": _of_answers(anls_without_threshold),
+    "dude_anls": _dude,
+    "mp_docvqa_anls": _of_answers(mp_docvqa_anls),
     "exact_match": _of_answers(exact_match),
     "strict_match": _of_answers(strict_match),
     "relaxed_accuracy": _of_answers(relaxed_accuracy),

@@ -1,5 +1,6 @@
 """A family of data sets: where it is published, what its rows hold, and how a row becomes questions."""
 
+import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -51,4 +52,15 @@ def texts(value: Any) -> tuple[str, ...]:
     found = tuple(str(one) for one in values if one is not None)
     if not found:
         raise ValueError("it has no accepted answer")
+    return found
+
+
+def listed(value: Any) -> Any:
+    """A list that is published as the text of a Python list. Raises ValueError if the text is none."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = ast.literal_eval(value)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{value[:80]!r} is no Python list") from error
     return found

@@ -1,16 +1,20 @@
 """The prompts of the benchmarks, word for word as mistral-evals d61811f has them, their slips included.
 
-`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`.
+`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`. mistral-evals has none for DUDE: that is ours.
 """
 
 # ruff: noqa: E501 # a quoted line stays a line
 
 from typing import Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Counts up when a wording changes: it stands in summary.json."""
 
 DOCVQA: Final = "Answer the question using a single word or phrase."
+
+DUDE: Final = f"""\
+{DOCVQA} If there are several answers, give all of them, separated by commas.
+If the document does not answer it, say "not answerable"."""
 
 VQAV2: Final = """\
 - Answer the question using a single word, number, or short phrase. Use as few words as possible.

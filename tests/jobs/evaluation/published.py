@@ -63,7 +63,7 @@ ROWS: dict[str, Rows] = {
     "mp-docvqa": [
         _PAGES
         | {
-            "questionId": "49153", "question": "On which page?", "answers": ["two"], "doc_id": "nkbl0226",
+            "questionId": "49153", "question": "On which page?", "answers": "['two', 'page 2']", "doc_id": "nkbl0226",
             "page_ids": "['nkbl0226_p1', 'nkbl0226_p2']", "answer_page_idx": "1", "data_split": "val",
             "image_1": image(40, 60), "image_2": image(44, 60),
         }
