@@ -7,14 +7,24 @@ from itertools import islice
 from jobs.evaluation.asked import Asked, Picture, Turn
 from jobs.evaluation.datasets import generic
 from jobs.evaluation.datasets.finding import Found
+from jobs.evaluation.measures import check_machine_for
 from jobs.evaluation.questions import resolve
 
 
 def questions(
     found: Found, *, style: generic.Style, measures: tuple[str, ...], limit: int | None
 ) -> Iterator[Asked]:
-    """The questions of a data set, the first `limit` if given. Raises ValueError, which names the row."""
-    return islice(_all(found, style, measures), limit)
+    """The questions of a data set, the first `limit` if given.
+
+    Raises ValueError, which names the row; or what this machine lacks for one of their measures.
+    """
+    seen = set[str]()
+    for one in islice(_all(found, style, measures), limit):
+        for name in one.measures:
+            if name not in seen:
+                check_machine_for(name)
+                seen.add(name)
+        yield one
 
 
 def _all(found: Found, style: generic.Style, measures: tuple[str, ...]) -> Iterator[Asked]:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from jobs.evaluation.asked import Asked
+from jobs.evaluation.programs.running import check_machine
 from jobs.evaluation.scorers.anls import anls, anls_without_threshold, nested_anls
+from jobs.evaluation.scorers.extras import need
 from jobs.evaluation.scorers.facts import holds
 from jobs.evaluation.scorers.fields import is_same, leaf_accuracy, value_f1
 from jobs.evaluation.scorers.ifeval import followed
@@ -18,6 +20,7 @@ from jobs.evaluation.scorers.lists import dude_anls, mp_docvqa_anls
 from jobs.evaluation.scorers.maths import math_equal
 from jobs.evaluation.scorers.mathvista import mathvista
 from jobs.evaluation.scorers.mmmu import GUESSING_SEED, mmmu_choice, mmmu_open
+from jobs.evaluation.scorers.programs import pass_at_1
 from jobs.evaluation.scorers.relaxed import (
     anywhere_relaxed_accuracy,
     explicit_relaxed_accuracy,
@@ -59,6 +62,28 @@ def check(names: Iterable[str], where: str) -> tuple[str, ...]:
     if not found:
         raise ValueError(f"{where} names no measure")
     return found
+
+
+def check_machine_for(name: str) -> None:
+    """Raises ValueError if a measure cannot be computed here: a package, or a part of the kernel, is missing.
+
+    To be called before the model runs, which may take hours.
+    """
+    if (package := _PACKAGES.get(name)) is not None:
+        need(package)
+    if name == "pass_at_1":
+        check_machine()
+
+
+_PACKAGES: Final = {
+    "nested_anls": "anls_star",
+    "math": "math_verify",
+    "teds": "apted",
+    **dict.fromkeys(
+        (f"ifeval_{what}_{how}" for what in ("prompt", "instruction") for how in ("strict", "loose")),
+        "langdetect",
+    ),
+}
 
 
 def _of_answers(measure: Callable[..., float], **options: Any) -> Measure:
@@ -150,5 +175,6 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "ifeval_prompt_loose": _share(loose=True, whole=True),
     "ifeval_instruction_strict": _share(loose=False, whole=False),
     "ifeval_instruction_loose": _share(loose=True, whole=False),
+    "pass_at_1": lambda text, asked, guess: pass_at_1(text, **asked.facts),
     "fact": lambda text, asked, guess: float(holds(asked.facts["fact"], text)),
 }

@@ -16,14 +16,14 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.evaluation.datasets import charts, documents, exams, pages, photographs, words
+from jobs.evaluation.datasets import charts, documents, exams, pages, photographs, programs, words
 from jobs.evaluation.datasets.family import Family
 from jobs.evaluation.datasets.hub import download
 from pipeline.ingest import storage
 
 FAMILIES: Final = (
     *documents.FAMILIES, *charts.FAMILIES, *photographs.FAMILIES, *exams.FAMILIES, *words.FAMILIES,
-    *pages.FAMILIES,
+    *pages.FAMILIES, *programs.FAMILIES,
 )  # fmt: skip
 SUFFIXES: Final = (".parquet", ".jsonl", ".json")
 EXAMPLES: Final = 5

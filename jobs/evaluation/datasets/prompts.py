@@ -1,6 +1,7 @@
 """The prompts of the benchmarks, word for word as mistral-evals d61811f has them, their slips included.
 
-`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`. mistral-evals has none for DUDE: that is ours.
+`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`. mistral-evals has none for DUDE and HumanEval:
+those are ours.
 """
 
 # ruff: noqa: E501 # a quoted line stays a line
@@ -48,3 +49,5 @@ MMMU: Final = f"""\
 - You cannot answer that the question is unanswerable. You must either pick an option or provide a direct answer.
 IMPORTANT: Remember, to end your answer with Final Answer: <answer>."""
 MATHVISTA: Final = MMMU
+
+HUMANEVAL: Final = "Complete this function. Answer with its whole code in one block, and nothing else."

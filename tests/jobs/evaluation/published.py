@@ -129,6 +129,12 @@ ROWS: dict[str, Rows] = {
             "kwargs": [{"keywords": None, "num_words": None}, {"keywords": ["two"], "num_words": None}],
         }
     ],
+    "humaneval": [
+        {
+            "task_id": "HumanEval/0", "prompt": "def one() -> int:\n    \"\"\"One.\"\"\"\n", "canonical_solution": "    return 1\n",
+            "test": "def check(candidate):\n    assert candidate() == 1\n", "entry_point": "one",
+        }
+    ],
     "mm-mt-bench": [
         {
             "image": image(), "category": "Chart",
@@ -150,6 +156,7 @@ FILES = {
     "mathvista": "data/testmini-00000-of-00001-725687bf7a18d64b.parquet",
     "mmlu": "all/test-00000-of-00001.parquet",
     "ifeval": "data/ifeval.parquet",
+    "humaneval": "openai_humaneval/test-00000-of-00001.parquet",
     "mm-mt-bench": "data/eval-00000-of-00001.parquet",
 }
 
