@@ -52,7 +52,7 @@ PARSE: Final = Profile(
 )
 
 # A program in Python whose modules are loaded: it computes, and writes to a pipe that is open already.
-# HumanEval's solutions make four of these calls (strace). What looks for files is told that the call is absent.
+# HumanEval's solutions make four of these calls (strace). What looks for files is told that there is no call.
 PYTHON: Final = Profile(
     calls={
         "write": None,
