@@ -20,8 +20,8 @@ EPILOG = """\
 data sets:
   docvqa, infographicvqa, mp-docvqa, dude, chartqa, vqav2, textvqa, ocrbench, mmmu, mathvista, mmlu, math,
   ifeval, humaneval, mm-mt-bench, olmocr-bench; owner/name of any other on the hub (with the [evaluate]
-  extra); or a path: a file or a folder of one of these, as published, or Parquet or JSON lines with image,
-  images or document, question, answers and metric
+  extra); or a path: a file or a folder of one of these, as published, or of DocuBench or ExtractBench; or
+  Parquet or JSON lines with image, images or document, question, answers and metric
 
 examples:
   # your own questions, with the model for trying

@@ -6,15 +6,17 @@ answer has 0.0 in all.
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from jobs.evaluation.asked import Asked
 from jobs.evaluation.programs.running import check_machine
 from jobs.evaluation.scorers.anls import anls, anls_without_threshold, nested_anls
+from jobs.evaluation.scorers.docubench import docubench
 from jobs.evaluation.scorers.extras import need
 from jobs.evaluation.scorers.facts import holds
-from jobs.evaluation.scorers.fields import is_same, leaf_accuracy, value_f1
+from jobs.evaluation.scorers.fields import field_f1, is_same, leaf_accuracy, value_f1
 from jobs.evaluation.scorers.ifeval import followed
 from jobs.evaluation.scorers.lists import dude_anls, mp_docvqa_anls
 from jobs.evaluation.scorers.maths import math_equal
@@ -115,13 +117,29 @@ def _json(compare: Callable[[Any, Any], float]) -> Measure:
     """A measure of JSON; text that is none is null."""
 
     def score(text: str, asked: Asked, guess: random.Random) -> float:
-        try:
-            said = json.loads(text)
-        except ValueError:
-            said = None
+        said = parsed(text)
         return max(compare(said, json.loads(answer)) for answer in asked.answers)
 
     return score
+
+
+_FENCED: Final = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL)
+
+
+def parsed(text: str) -> Any:
+    """The JSON that an answer is, or that stands in its fenced block; None if there is none."""
+    fenced = _FENCED.search(text)
+    try:
+        return json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _docubench(text: str, asked: Asked, guess: random.Random) -> float:
+    said, schema = parsed(text), asked.facts["schema"]
+    if not isinstance(said, dict):
+        return 0.0
+    return max(docubench(said, schema, json.loads(answer)) for answer in asked.answers)
 
 
 def _share(*, loose: bool, whole: bool) -> Measure:
@@ -169,6 +187,8 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "date": _same("date"),
     "nested_anls": _json(nested_anls),
     "leaf_accuracy": _json(leaf_accuracy),
+    "docubench": _docubench,
+    "field_f1": _json(lambda said, wanted: field_f1(said, wanted).f1),
     "value_f1": _json(lambda said, wanted: value_f1(said, wanted).f1),
     "teds": lambda text, asked, guess: max(teds(text, answer) for answer in asked.answers),
     "ifeval_prompt_strict": _share(loose=False, whole=True),

@@ -18,7 +18,6 @@ from jobs.evaluation.measures import score_all
 from pipeline.commit.tables import read_table
 from pipeline.ingest.delta import storage_options
 from pipeline.ingest.storage import absolute
-from pipeline.parse.answers import MARKDOWN_FENCE
 
 SCORES: Final = pa.schema(
     [
@@ -163,12 +162,6 @@ def _row(result: Result) -> dict[str, Any]:
             "images": list(result.images),
         }
     )
-
-
-def unfenced(text: str) -> str:
-    """Markdown without a fence around it."""
-    fence = MARKDOWN_FENCE.fullmatch(text)
-    return fence[1] if fence else text
 
 
 def by_slice(results: Sequence[Result]) -> Iterator[tuple[str, str, list[Result]]]:

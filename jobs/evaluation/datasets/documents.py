@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from jobs.evaluation.asked import Asked, Row, ask
 from jobs.evaluation.datasets.family import Family, listed, picture, texts
 from jobs.evaluation.datasets.prompts import DOCVQA, DUDE
-from jobs.evaluation.datasets.rasterizing import document_pictures
+from jobs.evaluation.datasets.rasterizing import PAGES, document_pictures
 from jobs.evaluation.scorers.lists import NOT_ANSWERABLE
 
-PAGES = 20  # of a document, at most, as they are published
 DUDE_PDFS = "DUDE_train-val-test_binaries/PDF"  # as its archive unpacks beside the JSON
 DUDE_MISSING = ("5c5a5880e6a73b4be2315d506ab0b15b", "ef03364aa27a0987c9870472e312aceb", "nan")
 

@@ -19,6 +19,8 @@ class Family:
     """The files of the scored split in that repository, a glob."""
     columns: tuple[str, ...]
     """That every row has. They tell the family of a file on disk, too."""
+    telling: str | None = None
+    """The names of files, a glob, that tell the family of a folder: one with many files of other kinds."""
     ask: Callable[[Row, str], Iterable[Asked]]
     """The questions of a row; the text names the row where it has no id of its own."""
     max_new_tokens: int

@@ -16,7 +16,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.evaluation.datasets import charts, documents, exams, pages, photographs, programs, words
+from jobs.evaluation.datasets import charts, documents, exams, extraction, pages, photographs, programs, words
 from jobs.evaluation.datasets.family import Family
 from jobs.evaluation.datasets.hub import download
 from pipeline.ingest import storage
@@ -24,6 +24,7 @@ from pipeline.ingest import storage
 FAMILIES: Final = (
     *documents.FAMILIES, *charts.FAMILIES, *photographs.FAMILIES, *exams.FAMILIES, *words.FAMILIES,
     *pages.FAMILIES, *programs.FAMILIES,
+    *extraction.FAMILIES,
 )  # fmt: skip
 SUFFIXES: Final = (".parquet", ".jsonl", ".json")
 EXAMPLES: Final = 5
@@ -81,7 +82,7 @@ def _at(place: str, family: Family | None) -> Found:
     if not uris:
         raise ValueError(f"{place} holds no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file")
     if family is None:
-        family = _family_of(uris)
+        family = _told(inside) or _family_of(uris)
     if family is not None and found.folder is not None:
         matching = [uri for uri in uris if _matches(inside[uri], family.files)]
         others = [uri for uri in uris if not _matches(inside[uri], family.examples or "")]
@@ -106,12 +107,21 @@ def _matches(path: str, pattern: str) -> bool:
     )
 
 
+def _told(inside: Mapping[str, str]) -> Family | None:
+    """The family that the names of its files tell, if one of them has its columns."""
+    for family in FAMILIES:
+        files = [uri for uri, path in inside.items() if family.telling and _matches(path, family.telling)]
+        if files and set(family.columns) <= set(next(_read(files[0]), {})):
+            return family
+    return None
+
+
 def _family_of(files: Sequence[str]) -> Family | None:
     """The family whose columns the first row has, the most telling one."""
     first = next(_read(files[0]), None)
     if first is None:
         raise ValueError(f"{files[0]} has no rows")
-    fitting = [family for family in FAMILIES if set(family.columns) <= set(first)]
+    fitting = [family for family in FAMILIES if not family.telling and set(family.columns) <= set(first)]
     return max(fitting, key=lambda family: len(family.columns), default=None)
 
 
@@ -156,11 +166,11 @@ def _read(file: str) -> Iterator[dict[str, Any]]:
 
 
 def _parsed(file: str, text: str) -> Iterator[dict[str, Any]]:
-    """Objects, one a line; or a list of them, bare or under "data"."""
+    """Objects, one a line; or a list of them, bare or under "data"; or a single one."""
     try:
         if file.lower().endswith(".json"):
             whole = json.loads(text)
-            rows = whole.get("data") if isinstance(whole, dict) else whole
+            rows = whole.get("data", [whole]) if isinstance(whole, dict) else whole
         else:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError as error:
