@@ -40,6 +40,8 @@ from jobs.evaluation.scorers.texts import (
 from jobs.evaluation.scorers.vqa import textvqa_accuracy, vqa_accuracy, vqa_match
 
 Measure = Callable[[str, Asked, random.Random], float]
+JUDGE: Final = "judge"
+HIGHEST_RATING: Final = 10
 
 
 def score_all(asked: Iterable[tuple[Asked, str | None]]) -> Iterator[dict[str, float]]:
@@ -196,5 +198,6 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "ifeval_instruction_strict": _share(loose=False, whole=False),
     "ifeval_instruction_loose": _share(loose=True, whole=False),
     "pass_at_1": lambda text, asked, guess: pass_at_1(text, **asked.facts),
+    JUDGE: lambda text, asked, guess: float(asked.facts["rating"]) / HIGHEST_RATING,
     "fact": lambda text, asked, guess: float(holds(asked.facts["fact"], text)),
 }

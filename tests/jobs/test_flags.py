@@ -17,7 +17,7 @@ FLAGS = {
         --tensor-parallel --replicas --batch-size
     """,
     "evaluate": """
-        --output --limit --measure --style
+        --output --limit --measure --style --judge --judge-model
         --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
     """,
     "evaluate compare": "",

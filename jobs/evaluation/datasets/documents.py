@@ -117,7 +117,7 @@ FAMILIES = (
     ),
     Family(
         name="dude",
-        hub="jordyvl/DUDE_loader",
+        hub="",
         files="*_gt_*.json",
         columns=("docId", "questionId", "question", "data_split"),  # questions of the test split have no more
         ask=_dude,

@@ -93,7 +93,7 @@ def _json(folder: str, name: str) -> Any:
 FAMILIES = (
     Family(
         name="docubench",
-        hub="DocuPipe/DocuBench",
+        hub="",
         files="sources.json",
         telling="sources.json",
         columns=("doc_id", "ftype", "pages", "lang"),
@@ -104,7 +104,7 @@ FAMILIES = (
     ),
     Family(
         name="extractbench",
-        hub="ContextualAI/extract-bench",
+        hub="",
         files="*.gold.json",
         telling="*.gold.json",
         columns=(),

@@ -14,7 +14,7 @@ class Family:
 
     name: str
     hub: str
-    """owner/name on the hub."""
+    """owner/name on the hub; empty where it is published elsewhere, and read from a path alone."""
     files: str
     """The files of the scored split in that repository, a glob."""
     columns: tuple[str, ...]
@@ -32,6 +32,10 @@ class Family:
     """The column in which a row and its examples are equal."""
     note: str | None = None
     """Why a figure is not comparable, although all rows are there."""
+    follow: Callable[[Asked, str], Asked | None] | None = None
+    """The question that follows the model's answer to another one: both are asked and scored."""
+    judge: str | None = None
+    """The judge of published figures."""
 
 
 def picture(value: Any) -> Picture:

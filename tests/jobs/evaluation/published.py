@@ -135,6 +135,10 @@ ROWS: dict[str, Rows] = {
             "test": "def check(candidate):\n    assert candidate() == 1\n", "entry_point": "one",
         }
     ],
+    "mt-bench": [
+        {"prompt": ["Write a poem.", "Shorter."], "prompt_id": 81, "category": "writing", "reference": []},
+        {"prompt": ["What is 1 + 1?", "And twice that?"], "prompt_id": 111, "category": "math", "reference": ["2", "4"]},
+    ],
     "mm-mt-bench": [
         {
             "image": image(), "category": "Chart",
@@ -157,6 +161,7 @@ FILES = {
     "mmlu": "all/test-00000-of-00001.parquet",
     "ifeval": "data/ifeval.parquet",
     "humaneval": "openai_humaneval/test-00000-of-00001.parquet",
+    "mt-bench": "data/train-00000-of-00001.parquet",
     "mm-mt-bench": "data/eval-00000-of-00001.parquet",
 }
 

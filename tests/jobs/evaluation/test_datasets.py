@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def asked(place: Path | str, limit: int | None = None) -> list[Asked]:
-    return list(loading.questions(find(str(place)), style="short", measures=("anls",), limit=limit))
+    found = find(str(place))
+    return list(loading.questions(found, style="short", measures=("anls",), limit=limit, judged=True))
 
 
 def parts(one: Asked) -> list[str | list[int]]:
@@ -70,7 +71,7 @@ def test_a_published_file_is_known_by_its_columns(tmp_path: Path, name: str) -> 
         assert len(questions) >= len(published.ROWS[name])
         assert len({one.id for one in questions}) == len(questions)
         assert loading.note(found, len(questions)) is not None  # it is a part of the split
-        assert loading.note(found, found.family.rows) == found.family.note
+        assert loading.note(found, found.family.rows, found.family.judge) == found.family.note
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
 

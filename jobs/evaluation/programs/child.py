@@ -1,6 +1,6 @@
 """The confined process: runs one program, and says at its end that it came there.
 
-`running` starts python -S -B -m jobs.evaluation.programs.program_main PARENT SECONDS BYTES FOLDER. In, on
+`running` starts it with PARENT SECONDS BYTES FOLDER. In, on
 stdin: a secret, a line feed, and the program. Out, on stdout: "+" once it is confined, and the secret if the
 program ran to its end without an exception. What a program imports is imported before: afterwards no file can
 be opened. FOLDER is where NumPy lies.
@@ -85,11 +85,11 @@ def run(source: str) -> None:
     exec(source, names)
 
 
-def main(parent: int, seconds: int, memory: int, folder: str) -> None:
-    """Ends with code 0 behind the secret, or with 1."""
+def main(parent: str, limit: str, most: str, folder: str) -> None:
+    """Ends with code 0 behind the secret, or with 1. Its arguments are those of the command line."""
     secret, _, source = sys.stdin.buffer.read().decode().partition("\n")
     load(source, folder)
-    be_bounded(parent, seconds, memory)
+    be_bounded(int(parent), int(limit), int(most))
     sys.stdin = sys.stdout = sys.stderr = sys.__stdin__ = sys.__stdout__ = sys.__stderr__ = Nowhere()  # type: ignore[misc, assignment]
     confine(PYTHON)
     write, end = os.write, os._exit  # a program may put others in their places
@@ -100,7 +100,3 @@ def main(parent: int, seconds: int, memory: int, folder: str) -> None:
         end(1)
     write(1, secret.encode())
     end(0)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
