@@ -7,8 +7,9 @@ questions.
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from jobs.run.terminal import say, say_error, start_output
 EPILOG = """\
 data sets:
   docvqa, infographicvqa, mp-docvqa, dude, chartqa, vqav2, textvqa, ocrbench, mmmu, mathvista, mmlu, math,
-  ifeval, mm-mt-bench, olmocr-bench; owner/name of any other on the hub; or a path:
-  a file or a folder of one of these, as published, or Parquet or JSON lines with image, images or document,
-  question, answers and metric
+  ifeval, humaneval, mm-mt-bench, mt-bench, olmocr-bench; owner/name of any other on the hub; or a path:
+  a file or a folder of one of these, as published, or of DocuBench or ExtractBench; or Parquet or JSON lines
+  with image, images or document, question, answers and metric
 
 examples:
   # your own questions, with the model for trying
@@ -29,6 +30,9 @@ examples:
 
   # a published benchmark
   python -m jobs.evaluate docvqa --model ~/models/Pixtral-12B-2409 --output out/docvqa
+
+  # conversations, graded by another model
+  python -m jobs.evaluate mm-mt-bench --judge https://api.openai.com/v1 --judge-model gpt-4o-2024-05-13
 
   # is the second checkpoint better than the first?
   python -m jobs.evaluate compare out/first out/second
@@ -40,6 +44,11 @@ output, beside the tables of jobs.extract:
   OUT/questions/    the questions as they were asked, and their images
 
 An item without an answer counts as wrong. The same command continues an evaluation that was cut.
+
+judge:
+  --judge URL is an endpoint in OpenAI's form, such as http://host:8000/v1, and gets questions, images and
+  answers of mm-mt-bench, mt-bench, and rows whose metric is judge. JUDGE_API_KEY is its key, if it wants one.
+  OUT/judgements.jsonl holds what it said.
 
 exit code:
   as that of jobs.extract: 0 done, 1 broke off, 130 stopped, 2 a mistake, and nothing was started
@@ -75,6 +84,9 @@ def make_parser() -> Parser:
         help="short: answered with a single word or phrase; free: as the question itself says "
         "(default: %(default)s)",
     )
+    add = parser.add_argument_group("judge").add_argument
+    add("--judge", metavar="URL", help="endpoint of a model that grades answers (default: none)")
+    add("--judge-model", metavar="NAME", help="its model")
     add = parser.add_argument_group("model, as in jobs.extract").add_argument
     add("--model", default=str(NANO), metavar="MODEL", help="checkpoint (default: model/nano)")
     add("--max-side", type=int, metavar="PIXELS", help="longest edge at which the model sees a page")
@@ -124,30 +136,71 @@ def _evaluate(given: argparse.Namespace) -> int:
     from jobs.evaluation.datasets.finding import find
     from jobs.evaluation.datasets.prompts import VERSION
     from jobs.evaluation.measures import check
-    from pipeline.prepare import prepare
 
     if given.limit is not None and given.limit < 1:
         raise ValueError(f"--limit {given.limit}: it must be at least 1")
     measures = check(given.measures or ["anls"], "--measure")
+    judge = _judge(given)
     found = find(given.data)
+    family = found.family
+    if judge is not None and family is not None and family.judge is None:
+        raise ValueError(f"--judge: {found.name} is scored without one: leave it out")
     model = Path(given.model).expanduser().absolute().name.partition("@")[0]
     output = given.output or f"out/{found.name}-{model}"
-    asked = loading.questions(found, style=given.style, measures=measures, limit=given.limit)
-    source = questions.write(
-        output,
-        asked,
-        name=found.name,
-        place=given.data,
-        note=lambda count: loading.note(found, count),
-        prompts=VERSION,
+
+    def run(place: str, asked: Iterable[Any]) -> tuple[int, Any]:
+        source = questions.write(
+            place,
+            asked,
+            name=found.name,
+            place=given.data,
+            note=lambda count: loading.note(found, count, judge.model if judge else None),
+            prompts=VERSION,
+        )
+        return _answer(given, place, family.max_new_tokens if family else None), source
+
+    asked: Iterable[Any] = loading.questions(
+        found, style=given.style, measures=measures, limit=given.limit, judged=judge is not None
     )
-    tokens = found.family.max_new_tokens if found.family else None
+    if family is not None and family.follow is not None:
+        asked, first = list(asked), f"{output.rstrip('/')}/first_turns"
+        code, _ = run(first, asked)
+        if code:
+            return code
+        asked = loading.followed(asked, _answers(first), family.follow)
+    code, source = run(output, asked)
+    return code or _conclude(output, source, judge)
+
+
+def _judge(given: argparse.Namespace) -> Any:
+    """The judge, which answers; None if none is given. Raises ValueError."""
+    from jobs.evaluation.judging.client import Endpoint
+
+    if given.judge is None and given.judge_model is None:
+        return None
+    if given.judge is None or given.judge_model is None:
+        raise ValueError("--judge URL and --judge-model NAME go together")
+    judge = Endpoint(url=given.judge, model=given.judge_model, key=os.environ.get("JUDGE_API_KEY"))
+    judge.check()
+    return judge
+
+
+def _answer(given: argparse.Namespace, output: str, tokens: int | None) -> int:
+    """Asks the questions under an output; returns the exit code."""
+    from pipeline.prepare import prepare
+
     with prepare(_config(given, output, tokens)) as prepared:
         # Only once no mistake was found: this imports Ray.
         from jobs.run.runner import carry_out
 
-        code = carry_out(prepared)
-    return code or _conclude(output, source)
+        return carry_out(prepared)
+
+
+def _answers(output: str) -> Any:
+    from jobs.evaluation.results import answers_of
+    from pipeline.commit.manifest import read_record
+
+    return answers_of(output, read_record(output)["plan"]["asks"][0]["settings_key"])
 
 
 def _config(given: argparse.Namespace, output: str, tokens: int | None) -> Any:
@@ -165,9 +218,10 @@ def _config(given: argparse.Namespace, output: str, tokens: int | None) -> Any:
     )
 
 
-def _conclude(output: str, source: Any) -> int:
+def _conclude(output: str, source: Any, judge: Any) -> int:
     """Scores what the run has left, writes it in all forms, and prints the headline."""
     from jobs.evaluation import results, summary
+    from jobs.evaluation.judging.grading import Grader
     from jobs.evaluation.printing import print_summary
     from jobs.evaluation.report.writing import write_evaluation
     from pipeline.commit.manifest import read_record
@@ -175,8 +229,13 @@ def _conclude(output: str, source: Any) -> int:
 
     record = read_record(output)
     record["model_key"] = key_of(find_model(record["config"]["model"]))
-    scored = results.collect(output, record["plan"]["asks"][0]["settings_key"])
-    figures = summary.summarise(source, scored, record)
+    grader = Grader(output, judge) if judge is not None else None
+    scored = results.collect(output, record["plan"]["asks"][0]["settings_key"], grader)
+    if not scored:
+        reasons = ", ".join(grader.failures) if grader is not None else ""
+        say_error(f"error: the judge graded no answer: {reasons}")
+        return 1
+    figures = summary.summarise(source, scored, record, grader.about() if grader is not None else None)
     results.write_scores(output, scored)
     summary.write(output, figures)
     write_evaluation(output, figures, results.read_scores(output))

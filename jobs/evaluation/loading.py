@@ -1,20 +1,42 @@
 """A data set becomes the questions of an evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
 from jobs.evaluation.asked import Asked, Picture, Turn
 from jobs.evaluation.datasets import generic
 from jobs.evaluation.datasets.finding import Found
+from jobs.evaluation.measures import JUDGE, check_machine_for
 from jobs.evaluation.questions import resolve
 
 
 def questions(
-    found: Found, *, style: generic.Style, measures: tuple[str, ...], limit: int | None
+    found: Found,
+    *,
+    style: generic.Style,
+    measures: tuple[str, ...],
+    limit: int | None,
+    judged: bool = False,
 ) -> Iterator[Asked]:
-    """The questions of a data set, the first `limit` if given. Raises ValueError, which names the row."""
-    return islice(_all(found, style, measures), limit)
+    """The questions of a data set, the first `limit` if given; `judged`: there is a judge.
+
+    Raises ValueError, which names the row; or what is lacking for one of their measures.
+    """
+    seen = set[str]()
+    for one in islice(_all(found, style, measures), limit):
+        if not judged and JUDGE in one.measures:
+            others = tuple(name for name in one.measures if name != JUDGE)
+            if not others:
+                raise ValueError(
+                    f"{found.name} is graded by a judge: give --judge URL and --judge-model NAME"
+                )
+            one = replace(one, measures=others)
+        for name in one.measures:
+            if name not in seen:
+                check_machine_for(name)
+                seen.add(name)
+        yield one
 
 
 def _all(found: Found, style: generic.Style, measures: tuple[str, ...]) -> Iterator[Asked]:
@@ -46,12 +68,30 @@ def _placed(one: Asked, folder: str) -> Asked:
     return replace(one, turns=turns)
 
 
-def note(found: Found, count: int) -> str | None:
-    """Why figures of so many questions are not comparable with published ones; None: they are."""
+def followed(
+    asked: Iterable[Asked], answers: Mapping[str, str], follow: Callable[[Asked, str], Asked | None]
+) -> Iterator[Asked]:
+    """Questions, each with the one that follows its answer; no answer is followed as an empty one."""
+    for one in asked:
+        yield one
+        following = follow(one, answers.get(one.id, ""))
+        if following is not None:
+            yield following
+
+
+def note(found: Found, count: int, judge: str | None = None) -> str | None:
+    """Why figures of so many questions are not comparable with published ones; None: they are.
+
+    `judge` is its model's name.
+    """
     family = found.family
     if family is None:
         return None
     notes = [family.note] if family.note else []
+    if family.judge is not None and judge is None:
+        notes.append("without a judge: the similarity with the reference answer is no grade")
+    elif family.judge != judge and family.judge is not None:
+        notes.append(f"graded by {judge}, published figures by {family.judge}")
     if count < family.rows:
         notes.insert(0, f"{count:,} of the {family.rows:,} questions of the published split")
     return "; ".join(notes) or None

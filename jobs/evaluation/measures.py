@@ -6,17 +6,23 @@ answer has 0.0 in all.
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from jobs.evaluation.asked import Asked
+from jobs.evaluation.programs.running import check_machine
 from jobs.evaluation.scorers.anls import anls, anls_without_threshold, nested_anls
+from jobs.evaluation.scorers.docubench import docubench
+from jobs.evaluation.scorers.extras import need
 from jobs.evaluation.scorers.facts import holds
-from jobs.evaluation.scorers.fields import is_same, leaf_accuracy, value_f1
+from jobs.evaluation.scorers.fields import field_f1, is_same, leaf_accuracy, value_f1
 from jobs.evaluation.scorers.ifeval import followed
+from jobs.evaluation.scorers.lists import dude_anls, mp_docvqa_anls
 from jobs.evaluation.scorers.maths import math_equal
 from jobs.evaluation.scorers.mathvista import mathvista
 from jobs.evaluation.scorers.mmmu import GUESSING_SEED, mmmu_choice, mmmu_open
+from jobs.evaluation.scorers.programs import pass_at_1
 from jobs.evaluation.scorers.relaxed import (
     anywhere_relaxed_accuracy,
     explicit_relaxed_accuracy,
@@ -34,6 +40,8 @@ from jobs.evaluation.scorers.texts import (
 from jobs.evaluation.scorers.vqa import textvqa_accuracy, vqa_accuracy, vqa_match
 
 Measure = Callable[[str, Asked, random.Random], float]
+JUDGE: Final = "judge"
+HIGHEST_RATING: Final = 10
 
 
 def score_all(asked: Iterable[tuple[Asked, str | None]]) -> Iterator[dict[str, float]]:
@@ -60,6 +68,28 @@ def check(names: Iterable[str], where: str) -> tuple[str, ...]:
     return found
 
 
+def check_machine_for(name: str) -> None:
+    """Raises ValueError if a measure cannot be computed here: a package, or a part of the kernel, is missing.
+
+    To be called before the model runs, which may take hours.
+    """
+    if (package := _PACKAGES.get(name)) is not None:
+        need(package)
+    if name == "pass_at_1":
+        check_machine()
+
+
+_PACKAGES: Final = {
+    "nested_anls": "anls_star",
+    "math": "math_verify",
+    "teds": "apted",
+    **dict.fromkeys(
+        (f"ifeval_{what}_{how}" for what in ("prompt", "instruction") for how in ("strict", "loose")),
+        "langdetect",
+    ),
+}
+
+
 def _of_answers(measure: Callable[..., float], **options: Any) -> Measure:
     return lambda text, asked, guess: measure(text, asked.answers, **options)
 
@@ -67,6 +97,10 @@ def _of_answers(measure: Callable[..., float], **options: Any) -> Measure:
 def _mmmu(text: str, asked: Asked, guess: random.Random) -> float:
     options = asked.facts["options"]
     return mmmu_choice(text, asked.answers, options, guess) if options else mmmu_open(text, asked.answers)
+
+
+def _dude(text: str, asked: Asked, guess: random.Random) -> float:
+    return dude_anls(text, asked.facts["answers"], is_list=asked.facts["is_list"])
 
 
 def _mathvista(text: str, asked: Asked, guess: random.Random) -> float:
@@ -85,13 +119,29 @@ def _json(compare: Callable[[Any, Any], float]) -> Measure:
     """A measure of JSON; text that is none is null."""
 
     def score(text: str, asked: Asked, guess: random.Random) -> float:
-        try:
-            said = json.loads(text)
-        except ValueError:
-            said = None
+        said = parsed(text)
         return max(compare(said, json.loads(answer)) for answer in asked.answers)
 
     return score
+
+
+_FENCED: Final = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL)
+
+
+def parsed(text: str) -> Any:
+    """The JSON that an answer is, or that stands in its fenced block; None if there is none."""
+    fenced = _FENCED.search(text)
+    try:
+        return json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _docubench(text: str, asked: Asked, guess: random.Random) -> float:
+    said, schema = parsed(text), asked.facts["schema"]
+    if not isinstance(said, dict):
+        return 0.0
+    return max(docubench(said, schema, json.loads(answer)) for answer in asked.answers)
 
 
 def _share(*, loose: bool, whole: bool) -> Measure:
@@ -117,6 +167,8 @@ def _best(rate: Callable[[str, str], float]) -> Measure:
 MEASURES: Final[Mapping[str, Measure]] = {
     "anls": _of_answers(anls),
     "anls_0": _of_answers(anls_without_threshold),
+    "dude_anls": _dude,
+    "mp_docvqa_anls": _of_answers(mp_docvqa_anls),
     "exact_match": _of_answers(exact_match),
     "strict_match": _of_answers(strict_match),
     "relaxed_accuracy": _of_answers(relaxed_accuracy),
@@ -137,11 +189,15 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "date": _same("date"),
     "nested_anls": _json(nested_anls),
     "leaf_accuracy": _json(leaf_accuracy),
+    "docubench": _docubench,
+    "field_f1": _json(lambda said, wanted: field_f1(said, wanted).f1),
     "value_f1": _json(lambda said, wanted: value_f1(said, wanted).f1),
     "teds": lambda text, asked, guess: max(teds(text, answer) for answer in asked.answers),
     "ifeval_prompt_strict": _share(loose=False, whole=True),
     "ifeval_prompt_loose": _share(loose=True, whole=True),
     "ifeval_instruction_strict": _share(loose=False, whole=False),
     "ifeval_instruction_loose": _share(loose=True, whole=False),
+    "pass_at_1": lambda text, asked, guess: pass_at_1(text, **asked.facts),
+    JUDGE: lambda text, asked, guess: float(asked.facts["rating"]) / HIGHEST_RATING,
     "fact": lambda text, asked, guess: float(holds(asked.facts["fact"], text)),
 }

@@ -24,6 +24,9 @@ def print_summary(output: str, summary: dict[str, Any]) -> None:
         say(f"not comparable with published figures: {note}", sys.stdout)
     for reason, count in summary["failures"].items():
         say(f"{count:,} without an answer, counted as wrong: {reason}", sys.stdout)
+    judge = summary["judge"]
+    for reason, count in judge["ungraded"].items() if judge else ():
+        say(f"{count:,} not graded, and left out: {reason} (the same command asks again)", sys.stdout)
     if found := summary["calibration"]:
         say(
             f"{found['error']:.1%} wrong; {found['error_after_review']:.1%} if a person sees the least "

@@ -5,8 +5,8 @@ without an answer has a row with its failure's reason, and 0.0 in all measures. 
 that is its answer: of a blank page it is the right one.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,11 +14,10 @@ from deltalake import write_deltalake
 
 from jobs.evaluation import questions
 from jobs.evaluation.asked import Asked
-from jobs.evaluation.measures import score_all
+from jobs.evaluation.measures import JUDGE, score_all
 from pipeline.commit.tables import read_table
 from pipeline.ingest.delta import storage_options
 from pipeline.ingest.storage import absolute
-from pipeline.parse.answers import MARKDOWN_FENCE
 
 SCORES: Final = pa.schema(
     [
@@ -84,8 +83,16 @@ class Result:
         return self.scores[self.measure]
 
 
-def collect(output: str, settings_key: str) -> list[Result]:
-    """The scored rows of a run. Raises ValueError: a question has neither an answer nor a failure."""
+Grade = Callable[[Mapping[str, str]], Mapping[str, float]]
+
+
+def collect(output: str, settings_key: str, grade: Grade | None = None) -> list[Result]:
+    """The scored rows of a run. `grade` gives a judge's ratings of answers, by their ids.
+
+    A question whose answer was to be judged, and has no rating, is left out.
+
+    Raises ValueError: a question has neither an answer nor a failure.
+    """
     root = output.rstrip("/")
     start = f"{questions.parquet_of(output)}#"
     answers = _by_id(f"{root}/answers/text", _ANSWERS, start, settings_key)
@@ -100,11 +107,37 @@ def collect(output: str, settings_key: str) -> list[Result]:
                 "command continues the run"
             )
     texts = [_text(answers.get(one.asked.id)) for one in stored]
+    if grade is not None:
+        stored, texts = _graded(stored, texts, grade)
     scores = score_all((one.asked, text) for one, text in zip(stored, texts, strict=True))
     return [
         _result(one, answers.get(one.asked.id) or failures[one.asked.id], text, score)
         for one, text, score in zip(stored, texts, scores, strict=True)
     ]
+
+
+def answers_of(output: str, settings_key: str) -> dict[str, str]:
+    """What the model wrote, by the ids of questions: of those that it answered."""
+    start = f"{questions.parquet_of(output)}#"
+    rows = _by_id(f"{output.rstrip('/')}/answers/text", _ANSWERS, start, settings_key)
+    return {id: str(row["raw_text"]) for id, row in rows.items()}
+
+
+def _graded(
+    stored: Sequence[questions.Stored], texts: Sequence[str | None], grade: Grade
+) -> tuple[list[questions.Stored], list[str | None]]:
+    """The questions with their ratings, and their texts, without those that have no rating."""
+    said = {one.asked.id: text for one, text in zip(stored, texts, strict=True) if text is not None}
+    ratings = grade(said)
+    kept = []
+    for one, text in zip(stored, texts, strict=True):
+        asked = one.asked
+        if JUDGE in asked.measures and text is not None:
+            if asked.id not in ratings:
+                continue
+            asked = replace(asked, facts={**asked.facts, "rating": ratings[asked.id]})
+        kept.append((replace(one, asked=asked), text))
+    return [one for one, _ in kept], [text for _, text in kept]
 
 
 def _text(row: dict[str, Any] | None) -> str | None:
@@ -163,12 +196,6 @@ def _row(result: Result) -> dict[str, Any]:
             "images": list(result.images),
         }
     )
-
-
-def unfenced(text: str) -> str:
-    """Markdown without a fence around it."""
-    fence = MARKDOWN_FENCE.fullmatch(text)
-    return fence[1] if fence else text
 
 
 def by_slice(results: Sequence[Result]) -> Iterator[tuple[str, str, list[Result]]]:

@@ -26,8 +26,13 @@ NAME: Final = "summary.json"
 MAX_SLICES: Final = 40  # values of one slice; a name with more is left out: an id is no slice
 
 
-def summarise(source: Source, results: Sequence[Result], record: dict[str, Any]) -> dict[str, Any]:
-    """All figures. `record` is the run's run.json."""
+def summarise(
+    source: Source,
+    results: Sequence[Result],
+    record: dict[str, Any],
+    judge: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """All figures. `record` is the run's run.json; `judge` says which one, and what it did not grade."""
     ask = record["plan"]["asks"][0]
     return {
         "data": asdict(source),
@@ -49,6 +54,7 @@ def summarise(source: Source, results: Sequence[Result], record: dict[str, Any])
         "measures": _measures(results),
         "slices": _slices(results),
         "calibration": calibrate(results),
+        "judge": judge,
     }
 
 

@@ -60,7 +60,7 @@ class Profile:
     calls: Mapping[str, Only | None]
     """The system calls, by name, most frequent first."""
     absent: Iterable[str] = ()
-    """Calls that are answered ENOSYS: their callers know another way, which is allowed."""
+    """Calls that are answered ENOSYS, and do nothing: their callers know another way, or do without."""
     readable: Iterable[str] = ()
     """Folders of which everything may be read, if `calls` has a way to open it."""
 
@@ -80,7 +80,7 @@ def lacking() -> str | None:
         )
     if platform.machine() not in ARCHITECTURES:
         lacks.append(f"seccomp on {platform.machine()} (it is there for {' and '.join(ARCHITECTURES)})")
-    elif not _has_seccomp():
+    elif not has_seccomp():
         lacks.append("seccomp (Linux 4.14 has it)")
     return " and ".join(lacks) or None
 
@@ -99,7 +99,7 @@ def confine(profile: Profile) -> None:
         pass  # it lacks it
     else:
         _forbid_files(profile, version)
-    if _has_seccomp():
+    if has_seccomp():
         set_filter(assemble(profile, ARCHITECTURES[platform.machine()]))
 
 
@@ -155,7 +155,8 @@ def set_filter(program: bytes) -> None:
         raise ConfinementError(f"the filter of system calls could not be set in thread {refused}")
 
 
-def _has_seccomp() -> bool:
+def has_seccomp() -> bool:
+    """Whether a filter of system calls can be set here."""
     machine = ARCHITECTURES.get(platform.machine())
     if machine is None:
         return False

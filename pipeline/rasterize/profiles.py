@@ -1,8 +1,9 @@
 """What processes that read hostile bytes may do, as data: `confinement` puts a profile into force.
 
-The calls were measured with strace, after the process said that it was ready: on the samples, the real files
-and the damaged ones of the tests, and an image of each format and compression, small and large. To these come
-the calls by which the C library aborts, and those that it makes in place of reading the clock in memory.
+PARSE is for documents, PYTHON for programs that a model wrote. The calls of PARSE were measured with strace,
+after the process said that it was ready: on the samples, the real files and the damaged ones of the tests,
+and an image of each format and compression, small and large. To these come the calls by which the C library
+aborts, and those that it makes in place of reading the clock in memory.
 """
 
 from typing import Final
@@ -48,4 +49,32 @@ PARSE: Final = Profile(
         "gettimeofday": None,
     },
     absent=("clone3",),  # its flags lie in memory, where a filter cannot see them: the C library takes clone
+)
+
+# A program in Python whose modules are loaded: it computes, and writes to a pipe that is open already.
+# HumanEval's solutions make four of these calls (strace). What looks for files is told that there is no call.
+PYTHON: Final = Profile(
+    calls={
+        "write": None,
+        "brk": None,
+        "mmap": _NOT_EXECUTABLE,
+        "munmap": None,
+        "mremap": None,
+        "mprotect": _NOT_EXECUTABLE,
+        "madvise": None,
+        "getrandom": None,
+        "futex": None,
+        "clock_nanosleep": None,
+        "rt_sigprocmask": None,
+        "rt_sigaction": None,
+        "rt_sigreturn": None,
+        "restart_syscall": None,
+        "getpid": None,
+        "gettid": None,
+        "tgkill": Only(argument=0, value=OWN_PID),
+        "exit_group": None,
+        "clock_gettime": None,
+        "gettimeofday": None,
+    },
+    absent=("openat", "newfstatat", "getcwd"),
 )

@@ -9,9 +9,11 @@ import pytest
 
 from jobs import evaluate
 from jobs.evaluation import results, summary
+from jobs.evaluation.judging import client
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
 from tests.jobs.evaluation import published
+from tests.jobs.evaluation.judging.stub import judging
 from tests.jobs.parrot import save_parrot
 
 pytestmark = pytest.mark.processes
@@ -144,6 +146,46 @@ def test_two_runs_are_compared(
     assert "only such can be compared" in capsys.readouterr().err
 
 
+def test_mt_bench_is_asked_in_two_turns_and_graded(
+    parrot: Path,
+    tmp_path: Path,
+    one_cpu_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("JUDGE_API_KEY", "secret")
+    data = published.save(tmp_path / "data", "mt-bench")
+
+    def reply(body: dict[str, Any]) -> str | int:
+        prompt = body["messages"][1]["content"]
+        return 503 if "Write a poem." in prompt and "Shorter." in prompt else "Fine. Rating: [[4]]"
+
+    with judging(reply) as judge:
+        flags = ("--judge", judge.url, "--judge-model", "stub")
+        monkeypatch.setattr(client, "WAIT_SECONDS", 0.01)
+        assert run(data, tmp_path / "out", parrot, *flags) == 0
+    assert judge.keys == {"Bearer secret"}
+    shown = next(body for body in judge.bodies if "### Assistant A:" in body["messages"][1]["content"])
+    assert "### Assistant A:\nForty-two\n\n### User:" in shown["messages"][1]["content"]
+    rows = {row["id"]: row for row in results.read_scores(str(tmp_path / "out"))}
+    assert {id: row["scores"] for id, row in rows.items()} == dict.fromkeys(
+        ("81-1", "111-1", "111-2"), {"judge": 0.4}
+    )
+    found = summary.read(str(tmp_path / "out"))
+    assert found["judge"] == {
+        "model": "stub",
+        "url": judge.url,
+        "prompts": 1,
+        "graded": 3,
+        "ungraded": {"HTTP 503": 1},
+    }
+    assert "graded by stub, published figures by gpt-4" in found["data"]["note"]
+    printed = capsys.readouterr().out
+    assert "1 not graded, and left out: HTTP 503" in printed
+    assert "40.0%" in printed
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -151,6 +193,9 @@ def test_two_runs_are_compared(
         (["./nothing.jsonl"], "no such file"),
         (["nothing"], "no data set nothing"),
         (["mine.jsonl", "--measure", "rouge"], "'rouge'"),
+        (["mt-bench-fastchat"], "is not on the hub: give the path"),
+        (["mt-bench", "--judge", "http://127.0.0.1:9/v1"], "--judge URL and --judge-model NAME go together"),
+        (["mt-bench", "--judge", "http://127.0.0.1:9/v1", "--judge-model", "x"], "does not answer"),
         (["compare", "a"], "required: B"),
         (["compare", "./a", "./b"], "holds no evaluation"),
     ],

@@ -21,7 +21,7 @@ FLAGS = {
         --tensor-parallel --replicas --batch-size --max-num-seqs --max-model-len
     """,
     "evaluate": """
-        --output --limit --measure --style
+        --output --limit --measure --style --judge --judge-model
         --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
     """,
     "evaluate compare": "",

@@ -1,19 +1,20 @@
 """DocVQA and its relatives: questions about pages, answered in a word or phrase, scored by ANLS.
 
 DocVQA (Mathew et al. 2020), InfographicVQA (2021), MP-DocVQA (Tito et al. 2022) and DUDE (Van Landeghem et
-al. 2023). `anls` is the leaderboard's, `anls_0` is mistral-evals'.
+al. 2023). `anls` is the leaderboard's, `anls_0` is mistral-evals'. `dude_anls` is DUDEeval's: it knows lists,
+and no answer, but not the variants that DUDE's rows bring, which `anls` accepts.
 """
 
 from collections.abc import Iterator
 
 from jobs.evaluation.asked import Asked, Row, ask
-from jobs.evaluation.datasets.family import Family, picture, texts
-from jobs.evaluation.datasets.prompts import DOCVQA
-from jobs.evaluation.datasets.rasterizing import document_pictures
+from jobs.evaluation.datasets.family import Family, listed, picture, texts
+from jobs.evaluation.datasets.prompts import DOCVQA, DUDE
+from jobs.evaluation.datasets.rasterizing import PAGES, document_pictures
+from jobs.evaluation.scorers.lists import NOT_ANSWERABLE
 
-PAGES = 20  # of a document, at most, as they are published
-UNANSWERABLE = "not answerable"
 DUDE_PDFS = "DUDE_train-val-test_binaries/PDF"  # as its archive unpacks beside the JSON
+DUDE_MISSING = ("5c5a5880e6a73b4be2315d506ab0b15b", "ef03364aa27a0987c9870472e312aceb", "nan")
 
 
 def _docvqa(row: Row, name: str) -> Iterator[Asked]:
@@ -43,7 +44,7 @@ def _infographic(row: Row, name: str) -> Iterator[Asked]:
 
 
 def _pages(row: Row, name: str) -> Iterator[Asked]:
-    """MP-DocVQA: up to 20 pages, of which one holds the answer."""
+    """MP-DocVQA: up to 20 pages, of which one holds the answer. The accepted answers are a list, as text."""
     pages = [row[key] for key in (f"image_{number}" for number in range(1, PAGES + 1)) if row.get(key)]
     if not pages:
         raise ValueError("it has no image")
@@ -51,27 +52,37 @@ def _pages(row: Row, name: str) -> Iterator[Asked]:
         id=str(row["questionId"]),
         turns=ask(f"{row['question']}\n{DOCVQA}", *map(picture, pages)),
         question=row["question"],
-        answers=texts(row["answers"]),
-        measures=("anls", "anls_0", "exact_match"),
-        slices={"pages": str(len(pages))},
+        answers=texts(listed(row["answers"])),
+        measures=("anls", "mp_docvqa_anls", "anls_0", "exact_match"),
+        slices={"pages": str(len(pages)), "page of the answer": str(int(row["answer_page_idx"]) + 1)},
         document=str(row.get("doc_id", name)),
     )
 
 
 def _dude(row: Row, name: str) -> Iterator[Asked]:
-    """DUDE: an answer may be a list, or missing; then the right one is "not answerable"."""
-    answers = [one for one in row.get("answers") or () if one] or [UNANSWERABLE]
+    """DUDE: an answer may be a list, or missing. The document of some questions was never published."""
     split, document = row["data_split"], row["docId"]
-    if split != "val":
+    if split != "val" or document in DUDE_MISSING:
         return
+    kind = str(row["answer_type"])
+    is_list, given = kind.startswith("list"), [str(one) for one in row["answers"] or ()]
+    unanswerable = kind.replace("-", " ") == NOT_ANSWERABLE or not any(given)
+    scored = given if any(given) else [""]
+    if unanswerable:
+        accepted = [NOT_ANSWERABLE]
+    elif is_list:
+        accepted = [", ".join(given)]
+    else:
+        accepted = [one for one in (*given, *map(str, row.get("answers_variants") or ())) if one]
     pages = document_pictures(row["folder"], f"{DUDE_PDFS}/{split}/{document}.pdf", PAGES)
     yield Asked(
         id=str(row["questionId"]),
-        turns=ask(f"{row['question']}\n{DOCVQA}", *pages),
+        turns=ask(f"{row['question']}\n{DUDE}", *pages),
         question=row["question"],
-        answers=texts(answers),
-        measures=("anls", "anls_0", "exact_match"),
-        slices={"answer type": str(row["answer_type"])},
+        answers=texts(accepted),
+        measures=("dude_anls", "anls", "exact_match"),
+        facts={"answers": scored, "is_list": is_list and not unanswerable},
+        slices={"answer type": kind},
         document=str(document),
     )
 
@@ -106,12 +117,12 @@ FAMILIES = (
     ),
     Family(
         name="dude",
-        hub="jordyvl/DUDE_loader",
+        hub="",
         files="*_gt_*.json",
-        columns=("docId", "questionId", "question", "answers", "answer_type", "data_split"),
+        columns=("docId", "questionId", "question", "data_split"),  # questions of the test split have no more
         ask=_dude,
         max_new_tokens=64,
         rows=6_315,
-        note="only a document's first 20 pages are shown, and the official measure weighs confidences, too",
+        note="only the first 20 pages are shown; the prompt, and how a text becomes a list, are ours",
     ),
 )

@@ -1,12 +1,10 @@
 """MMMU (Yue et al. 2023) and MathVista (Lu et al. 2023): questions of exams, images between their words."""
 
-import ast
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from jobs.evaluation.asked import Asked, Picture, Row, Turn, ask
-from jobs.evaluation.datasets.family import Family, picture, texts
+from jobs.evaluation.datasets.family import Family, listed, picture, texts
 from jobs.evaluation.datasets.prompts import MATHVISTA, MMMU
 
 _IMAGE = re.compile(r"<image (\d+)>")
@@ -18,7 +16,8 @@ def _letter(place: int) -> str:
 
 
 def _mmmu(row: Row, name: str) -> Iterator[Asked]:
-    options = _options(row["options"]) if row["question_type"] == "multiple-choice" else []
+    multiple = row["question_type"] == "multiple-choice"
+    options = [str(option) for option in listed(row["options"])] if multiple else []
     text = "\n".join(
         [row["question"], *(f"{_letter(place)}. {option}" for place, option in enumerate(options))]
     )
@@ -27,7 +26,7 @@ def _mmmu(row: Row, name: str) -> Iterator[Asked]:
         id=str(row["id"]),
         turns=(Turn(role="user", parts=_interleaved(text, row)),),
         question=text,
-        answers=texts(_literal(answer) if "[" in answer else answer),
+        answers=texts(listed(answer) if "[" in answer else answer),
         measures=(*_EXPLICIT, "mmmu"),
         facts={"options": options},
         slices={
@@ -52,18 +51,6 @@ def _interleaved(text: str, row: Row) -> tuple[str | Picture, ...]:
     else:
         parts.append(MMMU)
     return tuple(parts)
-
-
-def _options(value: Any) -> list[str]:
-    """The options, which are published as the text of a Python list."""
-    return [str(option) for option in (_literal(value) if isinstance(value, str) else value)]
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{text[:80]!r} is no Python list") from error
 
 
 def _mathvista(row: Row, name: str) -> Iterator[Asked]:

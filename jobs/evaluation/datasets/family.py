@@ -1,5 +1,6 @@
 """A family of data sets: where it is published, what its rows hold, and how a row becomes questions."""
 
+import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,13 @@ class Family:
 
     name: str
     hub: str
-    """owner/name on the hub."""
+    """owner/name on the hub; empty where it is published elsewhere, and read from a path alone."""
     files: str
     """The files of the scored split in that repository, a glob."""
     columns: tuple[str, ...]
     """That every row has. They tell the family of a file on disk, too."""
+    telling: str | None = None
+    """The names of files, a glob, that tell the family of a folder: one with many files of other kinds."""
     ask: Callable[[Row, str], Iterable[Asked]]
     """The questions of a row; the text names the row where it has no id of its own."""
     max_new_tokens: int
@@ -29,6 +32,10 @@ class Family:
     """The column in which a row and its examples are equal."""
     note: str | None = None
     """Why a figure is not comparable, although all rows are there."""
+    follow: Callable[[Asked, str], Asked | None] | None = None
+    """The question that follows the model's answer to another one: both are asked and scored."""
+    judge: str | None = None
+    """The judge of published figures."""
 
 
 def picture(value: Any) -> Picture:
@@ -51,4 +58,15 @@ def texts(value: Any) -> tuple[str, ...]:
     found = tuple(str(one) for one in values if one is not None)
     if not found:
         raise ValueError("it has no accepted answer")
+    return found
+
+
+def listed(value: Any) -> Any:
+    """A list that is published as the text of a Python list. Raises ValueError if the text is none."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = ast.literal_eval(value)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{value[:80]!r} is no Python list") from error
     return found

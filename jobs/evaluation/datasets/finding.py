@@ -16,14 +16,25 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jobs.evaluation.datasets import charts, documents, exams, pages, photographs, words
+from jobs.evaluation.datasets import (
+    charts,
+    conversations,
+    documents,
+    exams,
+    extraction,
+    pages,
+    photographs,
+    programs,
+    words,
+)
 from jobs.evaluation.datasets.family import Family
 from jobs.evaluation.datasets.hub import download
 from pipeline.ingest import storage
 
 FAMILIES: Final = (
     *documents.FAMILIES, *charts.FAMILIES, *photographs.FAMILIES, *exams.FAMILIES, *words.FAMILIES,
-    *pages.FAMILIES,
+    *pages.FAMILIES, *programs.FAMILIES,
+    *extraction.FAMILIES, *conversations.FAMILIES,
 )  # fmt: skip
 SUFFIXES: Final = (".parquet", ".jsonl", ".json")
 EXAMPLES: Final = 5
@@ -63,8 +74,10 @@ def find(given: str) -> Found:
         raise ValueError(
             f"there is no data set {given}: give a path, owner/name of the hub, or one of {', '.join(known)}"
         )
+    if family is not None and not family.hub:
+        raise ValueError(f"{family.name} is not on the hub: give the path of its folder")
     if family is None:  # the hub's own name of one that is known
-        family = next((one for one in FAMILIES if one.hub.lower() == given.lower()), None)
+        family = next((one for one in FAMILIES if one.hub and one.hub.lower() == given.lower()), None)
     wanted = [family.files, *([family.examples] if family.examples else [])] if family else None
     return _at(download(family.hub if family else given, wanted), family)
 
@@ -81,7 +94,7 @@ def _at(place: str, family: Family | None) -> Found:
     if not uris:
         raise ValueError(f"{place} holds no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file")
     if family is None:
-        family = _family_of(uris)
+        family = _told(inside) or _family_of(uris)
     if family is not None and found.folder is not None:
         matching = [uri for uri in uris if _matches(inside[uri], family.files)]
         others = [uri for uri in uris if not _matches(inside[uri], family.examples or "")]
@@ -106,12 +119,21 @@ def _matches(path: str, pattern: str) -> bool:
     )
 
 
+def _told(inside: Mapping[str, str]) -> Family | None:
+    """The family that the names of its files tell, if one of them has its columns."""
+    for family in FAMILIES:
+        files = [uri for uri, path in inside.items() if family.telling and _matches(path, family.telling)]
+        if files and set(family.columns) <= set(next(_read(files[0]), {})):
+            return family
+    return None
+
+
 def _family_of(files: Sequence[str]) -> Family | None:
     """The family whose columns the first row has, the most telling one."""
     first = next(_read(files[0]), None)
     if first is None:
         raise ValueError(f"{files[0]} has no rows")
-    fitting = [family for family in FAMILIES if set(family.columns) <= set(first)]
+    fitting = [family for family in FAMILIES if not family.telling and set(family.columns) <= set(first)]
     return max(fitting, key=lambda family: len(family.columns), default=None)
 
 
@@ -156,11 +178,11 @@ def _read(file: str) -> Iterator[dict[str, Any]]:
 
 
 def _parsed(file: str, text: str) -> Iterator[dict[str, Any]]:
-    """Objects, one a line; or a list of them, bare or under "data"."""
+    """Objects, one a line; or a list of them, bare or under "data"; or a single one."""
     try:
         if file.lower().endswith(".json"):
             whole = json.loads(text)
-            rows = whole.get("data") if isinstance(whole, dict) else whole
+            rows = whole.get("data", [whole]) if isinstance(whole, dict) else whole
         else:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     except ValueError as error:

@@ -2,24 +2,26 @@
 
 A row has `question`; `answers` (a list) or `answer`; `image` (a path, or bytes), `images` (a list, put where
 the question says <image>), `document` (a PDF) with `page`, or nothing of these; `metric`, a name or a list of
-names of measures (default: anls); and optionally `id` and `tolerance`. Other columns of short texts are
-slices.
+names of measures (default: anls); and optionally `id`, `tolerance`, and `schema`, where the answer is JSON.
+Without `page` a document with a schema is shown whole. Other columns of short texts are slices.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final, Literal
 
 from jobs.evaluation.asked import Asked, Picture, Row, Turn, ask
 from jobs.evaluation.datasets.family import picture, texts
-from jobs.evaluation.datasets.rasterizing import page_picture
+from jobs.evaluation.datasets.prompts import with_schema
+from jobs.evaluation.datasets.rasterizing import PAGES, document_pictures, page_picture
 from jobs.evaluation.measures import check
 from pipeline.plan.prompts import question_prompt
 
 Style = Literal["short", "free"]
 KNOWN: Final = (
     "id", "question_id", "question", "answer", "answers", "image", "images", "document", "page", "metric",
-    "tolerance", "folder", "evidence", "field", "doc", "verdict", "said",
+    "tolerance", "schema", "folder", "evidence", "field", "doc", "verdict", "said",
 )  # fmt: skip
 MAX_SLICE: Final = 40  # characters of a value that scores are broken down by
 # A headline measure, and others that are of interest beside it.
@@ -34,17 +36,27 @@ def asked(row: Row, name: str, *, style: Style, measures: tuple[str, ...]) -> It
     if not isinstance(row.get("question"), str) or not row["question"].strip():
         raise ValueError("it has no question")
     question = row["question"]
-    text = question_prompt(question) if style == "short" else question
+    schema = _json_of(row.get("schema"))
+    if schema is not None:
+        text = with_schema(question, schema)
+    else:
+        text = question_prompt(question) if style == "short" else question
     named = row.get("metric") or list(measures)
     named = [named] if isinstance(named, str) else named
+    if "docubench" in named and schema is None:
+        raise ValueError("docubench needs a schema")
     wanted = BESIDE.get(named[0], (named[0],)) if len(named) == 1 else tuple(named)
     yield Asked(
         id=str(row.get("id") or row.get("question_id") or name),
         turns=_turns(row, text),
         question=question,
-        answers=texts(row["answers"] if row.get("answers") is not None else row.get("answer")),
+        answers=texts(_texts(row["answers"] if row.get("answers") is not None else row.get("answer"))),
         measures=check(wanted, f"the row {name}"),
-        facts={"tolerance": row["tolerance"]} if row.get("tolerance") is not None else {},
+        facts={
+            key: value
+            for key, value in {"tolerance": row.get("tolerance"), "schema": schema}.items()
+            if value is not None
+        },
         slices={
             key: value
             for key, value in row.items()
@@ -61,8 +73,28 @@ def _turns(row: Row, text: str) -> tuple[Turn, ...]:
     if row.get("image") is not None:
         return ask(text, picture(row["image"]))
     if row.get("document") is not None:
-        return ask(text, page_picture(row["folder"], str(row["document"]), int(row.get("page") or 1)))
+        document = str(row["document"])
+        if row.get("schema") is not None and row.get("page") is None:
+            return ask(text, *document_pictures(row["folder"], document, PAGES))
+        return ask(text, page_picture(row["folder"], document, int(row.get("page") or 1)))
     return ask(text)
+
+
+def _texts(value: Any) -> Any:
+    """Answers that are JSON objects as texts."""
+    if isinstance(value, list):
+        return [_texts(one) for one in value]
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+def _json_of(value: Any) -> Any:
+    """A schema, which Parquet holds as text. Raises ValueError."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError as error:
+        raise ValueError(f"its schema is not JSON: {error}") from error
 
 
 def _placed(text: str, pictures: list[Picture]) -> tuple[str | Picture, ...]:

@@ -1,16 +1,22 @@
 """The prompts of the benchmarks, word for word as mistral-evals d61811f has them, their slips included.
 
-`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`.
+`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`. mistral-evals has none for DUDE and HumanEval,
+and for JSON by a schema: those are ours.
 """
 
 # ruff: noqa: E501 # a quoted line stays a line
 
-from typing import Final
+import json
+from typing import Any, Final
 
-VERSION: Final = 1
+VERSION: Final = 2
 """Counts up when a wording changes: it stands in summary.json."""
 
 DOCVQA: Final = "Answer the question using a single word or phrase."
+
+DUDE: Final = f"""\
+{DOCVQA} If there are several answers, give all of them, separated by commas.
+If the document does not answer it, say "not answerable"."""
 
 VQAV2: Final = """\
 - Answer the question using a single word, number, or short phrase. Use as few words as possible.
@@ -44,3 +50,12 @@ MMMU: Final = f"""\
 - You cannot answer that the question is unanswerable. You must either pick an option or provide a direct answer.
 IMPORTANT: Remember, to end your answer with Final Answer: <answer>."""
 MATHVISTA: Final = MMMU
+
+HUMANEVAL: Final = "Complete this function. Answer with its whole code in one block, and nothing else."
+
+
+def with_schema(question: str, schema: Any) -> str:
+    """What is asked for, with the JSON Schema of the answer."""
+    return (
+        f"{question}\n\nJSON schema:\n{json.dumps(schema, ensure_ascii=False)}\n\nAnswer with the JSON alone."
+    )

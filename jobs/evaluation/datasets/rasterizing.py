@@ -14,6 +14,7 @@ from pipeline.ingest.file_types import DocumentError
 from pipeline.plan.limits import Limits
 from pipeline.rasterize.sandbox import Document, Sandbox
 
+PAGES = 20  # of a document, at most
 PATCH_SIZE = 16  # of Pixtral and nano: sides are multiples of it
 
 

@@ -1,16 +1,13 @@
-"""Benchmarks of text alone: MMLU, MATH-500, IF-Eval; and the turns of MM-MT-Bench.
+"""Benchmarks of text alone: MMLU, MATH-500, IF-Eval.
 
 MMLU (Hendrycks et al. 2020) is asked with five examples, each a turn of the conversation, so that the answer
-is a letter. Answers of MM-MT-Bench are opinions, which a judge grades: without one, the similarity with the
-reference answer is all that is reported.
+is a letter.
 """
 
-import json
 from collections.abc import Iterator
-from typing import Any
 
-from jobs.evaluation.asked import Asked, Picture, Row, Turn
-from jobs.evaluation.datasets.family import Family, picture, texts
+from jobs.evaluation.asked import Asked, Row, Turn
+from jobs.evaluation.datasets.family import Family, texts
 
 _MATH = "Solve the problem. Give your final answer in \\boxed{}."
 _LETTERS = "ABCD"
@@ -77,34 +74,6 @@ def _ifeval(row: Row, name: str) -> Iterator[Asked]:
     )
 
 
-def _bench(row: Row, name: str) -> Iterator[Asked]:
-    """Each of the user's messages is a question, with the reference answers before it as they are."""
-    said: list[Turn] = []
-    messages: list[Any] = json.loads(row["conversation"])
-    for place, message in enumerate(messages):
-        said.append(Turn(role=message["role"], parts=_parts(message["content"], row)))
-        if message["role"] == "user":
-            yield Asked(
-                id=f"{name}-{place // 2 + 1}",
-                turns=tuple(said),
-                question="\n".join(part for part in said[-1].parts if isinstance(part, str)),
-                answers=texts(_plain(messages[place + 1]["content"])),
-                measures=("edit_similarity",),
-                slices={"category": str(row["category"]), "turn": str(place // 2 + 1)},
-                document=name,
-            )
-
-
-def _parts(content: Any, row: Row) -> tuple[str | Picture, ...]:
-    if isinstance(content, str):
-        return (content,)
-    return tuple(picture(row["image"]) if part["type"] == "image" else part["text"] for part in content)
-
-
-def _plain(content: Any) -> str:
-    return content if isinstance(content, str) else "\n".join(part["text"] for part in content)
-
-
 FAMILIES = (
     Family(
         name="mmlu",
@@ -137,15 +106,5 @@ FAMILIES = (
         max_new_tokens=1_280,
         rows=541,
         note="sentences and words in capitals are counted by a rule, where the benchmark asks models of nltk",
-    ),
-    Family(
-        name="mm-mt-bench",
-        hub="mistralai/MM-MT-Bench",
-        files="data/eval-*.parquet",
-        columns=("conversation", "image", "category"),
-        ask=_bench,
-        max_new_tokens=4_096,
-        rows=92,
-        note="without a judge: the similarity with the reference answer is no grade",
     ),
 )

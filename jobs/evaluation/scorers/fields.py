@@ -14,6 +14,7 @@ from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
+from jobs.evaluation.scorers.lists import best_sum
 from jobs.evaluation.scorers.texts import folded
 
 Kind = Literal["exact", "number", "date"]
@@ -100,6 +101,23 @@ def value_f1(said: Any, wanted: Any) -> Counts:
     """Counts of the values of two JSONs by the names of their fields: the order of lists does not count."""
     a, b = Counter(_unordered(said)), Counter(_unordered(wanted))
     return Counts(right=(a & b).total(), given=a.total(), wanted=b.total())
+
+
+def field_f1(said: Any, wanted: Any) -> Counts:
+    """Counts of the leaves of two JSONs, each at its place; items of lists pair up as fits best."""
+    return Counts(
+        right=round(_right(said, wanted)), given=len(list(_leaves(said))), wanted=len(list(_leaves(wanted)))
+    )
+
+
+def _right(said: Any, wanted: Any) -> float:
+    if isinstance(said, Mapping) and isinstance(wanted, Mapping):
+        return sum(_right(said[name], wanted[name]) for name in said.keys() & wanted.keys())
+    if isinstance(said, list) and isinstance(wanted, list):
+        return best_sum([[_right(a, b) for b in wanted] for a in said]) if said and wanted else 0.0
+    if isinstance(said, Mapping | list | None) or isinstance(wanted, Mapping | list | None):
+        return 0.0
+    return float(_plain(said) == _plain(wanted))
 
 
 def as_number(text: str) -> Decimal | None:

@@ -63,7 +63,7 @@ ROWS: dict[str, Rows] = {
     "mp-docvqa": [
         _PAGES
         | {
-            "questionId": "49153", "question": "On which page?", "answers": ["two"], "doc_id": "nkbl0226",
+            "questionId": "49153", "question": "On which page?", "answers": "['two', 'page 2']", "doc_id": "nkbl0226",
             "page_ids": "['nkbl0226_p1', 'nkbl0226_p2']", "answer_page_idx": "1", "data_split": "val",
             "image_1": image(40, 60), "image_2": image(44, 60),
         }
@@ -129,6 +129,16 @@ ROWS: dict[str, Rows] = {
             "kwargs": [{"keywords": None, "num_words": None}, {"keywords": ["two"], "num_words": None}],
         }
     ],
+    "humaneval": [
+        {
+            "task_id": "HumanEval/0", "prompt": "def one() -> int:\n    \"\"\"One.\"\"\"\n", "canonical_solution": "    return 1\n",
+            "test": "def check(candidate):\n    assert candidate() == 1\n", "entry_point": "one",
+        }
+    ],
+    "mt-bench": [
+        {"prompt": ["Write a poem.", "Shorter."], "prompt_id": 81, "category": "writing", "reference": []},
+        {"prompt": ["What is 1 + 1?", "And twice that?"], "prompt_id": 111, "category": "math", "reference": ["2", "4"]},
+    ],
     "mm-mt-bench": [
         {
             "image": image(), "category": "Chart",
@@ -150,6 +160,8 @@ FILES = {
     "mathvista": "data/testmini-00000-of-00001-725687bf7a18d64b.parquet",
     "mmlu": "all/test-00000-of-00001.parquet",
     "ifeval": "data/ifeval.parquet",
+    "humaneval": "openai_humaneval/test-00000-of-00001.parquet",
+    "mt-bench": "data/train-00000-of-00001.parquet",
     "mm-mt-bench": "data/eval-00000-of-00001.parquet",
 }
 

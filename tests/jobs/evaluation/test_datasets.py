@@ -15,6 +15,7 @@ from PIL import Image
 from jobs.evaluation import loading
 from jobs.evaluation.asked import Asked, Picture
 from jobs.evaluation.datasets.finding import FAMILIES, find
+from jobs.evaluation.measures import score_all
 from tests.hub import COMMIT, Repository, served
 from tests.jobs.evaluation import kept, published
 from tests.pipeline.drawn import pdf_bytes
@@ -23,7 +24,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def asked(place: Path | str, limit: int | None = None) -> list[Asked]:
-    return list(loading.questions(find(str(place)), style="short", measures=("anls",), limit=limit))
+    found = find(str(place))
+    return list(loading.questions(found, style="short", measures=("anls",), limit=limit, judged=True))
 
 
 def parts(one: Asked) -> list[str | list[int]]:
@@ -66,7 +68,7 @@ def test_a_published_file_is_known_by_its_columns(tmp_path: Path, name: str) -> 
         assert len(questions) >= len(published.ROWS[name])
         assert len({one.id for one in questions}) == len(questions)
         assert loading.note(found, len(questions)) is not None  # it is a part of the split
-        assert loading.note(found, found.family.rows) == found.family.note
+        assert loading.note(found, found.family.rows, found.family.judge) == found.family.note
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
 
 
@@ -105,26 +107,65 @@ def test_mmlu_is_asked_with_five_examples_of_its_subject(tmp_path: Path) -> None
     assert (one.answers, one.turns[-1].parts[0]) == (("B",), one.question)
 
 
-def test_dude_and_olmocr_bench_draw_their_documents(tmp_path: Path) -> None:
-    dude = tmp_path / "dude"
-    (dude / "DUDE_train-val-test_binaries/PDF/val").mkdir(parents=True)
-    (dude / "DUDE_train-val-test_binaries/PDF/val/abc.pdf").write_bytes(pdf_bytes([(100, 200)] * 2))
-    row = {
-        "docId": "abc",
-        "questionId": "abc_1",
-        "question": "Who?",
-        "answers": [],
-        "answer_type": "not-answerable",
-    }
-    data = [row | {"data_split": "val"}, row | {"questionId": "abc_2", "data_split": "test"}]
-    (dude / "2023-03-23_DUDE_gt_test_PUBLIC.json").write_text(
-        json.dumps({"dataset_name": "DUDE", "data": data})
+def dude(folder: Path, *rows: dict[str, Any]) -> Path:
+    """DUDE as it is published: the JSON of all splits, and the documents as their archive unpacks."""
+    (folder / "DUDE_train-val-test_binaries/PDF/val").mkdir(parents=True)
+    (folder / "DUDE_train-val-test_binaries/PDF/val/abc.pdf").write_bytes(pdf_bytes([(100, 200)] * 2))
+    row = {"docId": "abc", "question": "Who?", "data_split": "val", "answers_variants": []}
+    row |= {"answers_page_bounding_boxes": []}
+    data = [row | {"questionId": f"abc_{number}"} | one for number, one in enumerate(rows)]
+    (folder / "2023-03-23_DUDE_gt_test_PUBLIC.json").write_text(
+        json.dumps({"dataset_name": "DUDE Dataset", "dataset_version": "1.0.7", "data": data})
     )
-    (one,) = asked(dude)
-    assert (one.answers, [part for part in parts(one) if isinstance(part, list)]) == (
+    return folder
+
+
+def test_dude_is_scored_by_its_kind_of_answer(tmp_path: Path) -> None:
+    folder = dude(
+        tmp_path,
+        {"answers": ["Ltd"], "answers_variants": ["Limited"], "answer_type": "extractive"},
+        {"answers": ["a", "b"], "answer_type": "list/abstractive"},
+        {"answers": [], "answer_type": "not-answerable"},
+        {"answers": [""], "answer_type": "not-answerable"},
+        {"answers": ["x"], "answer_type": "extractive", "docId": "5c5a5880e6a73b4be2315d506ab0b15b"},
+        {"data_split": "test"},
+    )
+    one, many, missing, empty = asked(folder)
+    assert [one.answers, many.answers, missing.answers, empty.answers] == [
+        ("Ltd", "Limited"),
+        ("a, b",),
         ("not answerable",),
-        [[512, 1024]] * 2,
-    )
+        ("not answerable",),
+    ]
+    assert [one.facts["answers"], many.facts["answers"], missing.facts["answers"]] == [
+        ["Ltd"],
+        ["a", "b"],
+        [""],
+    ]
+    said = {"limited": one, "B, a": many, "It is not answerable.": missing, "none": empty}
+    assert [scores["dude_anls"] for scores in score_all((what, text) for text, what in said.items())] == [
+        0.0,  # DUDE's own scorer knows no variants
+        1.0,
+        1.0,
+        0.0,
+    ]
+    assert next(score_all([(one, "limited")]))["anls"] == 1.0
+    assert [part for part in parts(one) if isinstance(part, list)] == [[512, 1024]] * 2
+    assert 'say "not answerable"' in str(parts(one)[-1])
+
+
+def test_mp_docvqa_publishes_its_lists_as_text(tmp_path: Path) -> None:
+    folder = published.save(tmp_path, "mp-docvqa")
+    (one,) = asked(folder)
+    assert one.answers == ("two", "page 2")
+    assert one.slices == {"pages": "2", "page of the answer": "2"}
+    row = published.ROWS["mp-docvqa"][0] | {"answers": "['two'"}
+    pq.write_table(pa.Table.from_pylist([row]), folder / published.FILES["mp-docvqa"])
+    with pytest.raises(ValueError, match="is no Python list"):
+        asked(folder)
+
+
+def test_olmocr_bench_draws_its_documents(tmp_path: Path) -> None:
     bench = tmp_path / "bench_data"
     (bench / "pdfs" / "math").mkdir(parents=True)
     (bench / "pdfs" / "math" / "a.pdf").write_bytes(pdf_bytes([(100, 200)]))

@@ -13,8 +13,8 @@ from typing import Any, Final
 import pytest
 
 from pipeline.rasterize import confinement
-from pipeline.rasterize.confinement import OWN_PID, ConfinementError, assemble, confine, lacking
-from pipeline.rasterize.profiles import PARSE
+from pipeline.rasterize.confinement import OWN_PID, ConfinementError, Profile, assemble, confine, lacking
+from pipeline.rasterize.profiles import PARSE, PYTHON
 from pipeline.rasterize.system_calls import ARCHITECTURES, Architecture
 from tests.pipeline.rasterize.attempts import SECRET
 
@@ -116,15 +116,16 @@ def judged(program: bytes, audit: int, number: int, arguments: tuple[int, ...] =
             return int(operand)
 
 
+@pytest.mark.parametrize("profile", [PARSE, PYTHON], ids=["parse", "python"])
 @pytest.mark.parametrize("machine", ARCHITECTURES.values(), ids=ARCHITECTURES)
-def test_a_filter_lets_through_what_its_profile_names(machine: Architecture) -> None:
-    program = assemble(PARSE, machine)
+def test_a_filter_lets_through_what_its_profile_names(machine: Architecture, profile: Profile) -> None:
+    program = assemble(profile, machine)
     names = dict.fromkeys(range(600), "unnamed") | {number: name for name, number in machine.calls.items()}
     for number, name in names.items():
         verdict = judged(program, machine.audit, number)
-        if name in PARSE.absent:
+        if name in profile.absent:
             assert verdict == REFUSED | errno.ENOSYS
-        elif name in PARSE.calls and (PARSE.calls[name] is None or name in ("mmap", "mprotect")):
+        elif name in profile.calls and (profile.calls[name] is None or name in ("mmap", "mprotect")):
             assert verdict == ALLOWED, name
         else:  # those of which an argument must have a value, which is not 0, too
             assert verdict == KILLED, name
@@ -158,8 +159,8 @@ def test_a_filter_kills_at_calls_of_another_architecture() -> None:
 
 
 def test_each_call_of_a_profile_is_known() -> None:
-    assert len(PARSE.calls) == 26  # as docs/security.md says
-    named = {*PARSE.calls, *PARSE.absent}
+    assert (len(PARSE.calls), len(PYTHON.calls)) == (26, 20)  # as docs/security.md says
+    named = {name for profile in (PARSE, PYTHON) for name in (*profile.calls, *profile.absent)}
     for machine in ARCHITECTURES.values():
         assert machine.calls.keys() == named
     assert any(only is not None and only.value == OWN_PID for only in PARSE.calls.values())
