@@ -35,6 +35,7 @@ from schemas.rows import Document, Failure, answer_row, merged_row
 RETRY_SECONDS = (0.1, 1.0)  # before a table's log is read again that could not be
 ATTEMPTS = 20  # at one change: each that fails was overtaken by one of another tool
 STREAM_ROWS = 4096
+COMPRESSION = "zstd"
 NO_READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}  # by default, 16 batches of 4 files
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
@@ -149,12 +150,17 @@ def is_of_documents(name: str) -> bool:
 def write_rows(table: Table, rows: pa.Table) -> DataFile:
     """Writes a new file into the table's folder, not yet visible. Raises OSError: no room, no permission."""
     assert rows.schema.equals(table.schema), f"rows for {table.uri} have the columns\n{rows.schema}"
-    name = f"part-{uuid.uuid4().hex}.parquet"
+    name = new_file()
     filesystem, folder = file_system(table.uri)
     path = f"{folder}/{name}"
-    pq.write_table(rows, path, filesystem=filesystem, compression="zstd")
+    pq.write_table(rows, path, filesystem=filesystem, compression=COMPRESSION)
     size = filesystem.get_file_info(path).size
     return DataFile(path=name, size=size, rows=rows.num_rows)
+
+
+def new_file() -> str:
+    """A name that no other file has."""
+    return f"part-{uuid.uuid4().hex}.parquet"
 
 
 def stream_files(table: Table, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
@@ -201,12 +207,17 @@ def stream_rows(
     table: Table, paths: Collection[str], columns: Sequence[str], wanted: Callable[[pa.RecordBatch], pa.Array]
 ) -> Iterator[pa.RecordBatch]:
     """The wanted rows of some files, a few thousand at a time in memory. Raises OSError."""
+    # Not by a filter of the scan: it fails on `string_view`, which other tools write (see `read_file`).
+    for batch in stream_batches(table, paths, columns):
+        yield batch.filter(wanted(batch))
+
+
+def stream_batches(table: Table, paths: Collection[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """All rows of some files, a few thousand at a time in memory, in their order. Raises OSError."""
     filesystem, folder = file_system(table.uri)
     places = [_place(folder, path) for path in sorted(paths)]
     files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
-    # Not by a filter of the scan: it fails on `string_view`, which other tools write (see `read_file`).
-    for batch in files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD):
-        yield batch.filter(wanted(batch))
+    yield from files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD)
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:

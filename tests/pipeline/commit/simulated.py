@@ -95,6 +95,8 @@ class World:
         self._sure: dict[str, str] = {}  # items that a commit has reported as stored, and their uris
         patch.setattr(leases, "is_dead", lambda said: said["run_id"] in self._dead)
         patch.setattr(leases, "HEARTBEAT_SECONDS", 1e6)  # `beat` comes when it is told
+        patch.setattr("pipeline.commit.rests.FILE_ROWS", 2)
+        patch.setattr("pipeline.commit.rests.GROUP_ROWS", 2)
         patch.setattr("pipeline.commit.writer.COMMIT_ROWS", 10**9)
         patch.setattr("pipeline.commit.writer.COMMIT_SECONDS", 1e9)
         self._really = DeltaTable.create_write_transaction
