@@ -2,8 +2,8 @@
 
 A run acquires the lease before it reads what the output holds. The log of documents/ says who holds it: each
 commit there names its run. When nothing was committed there for HEARTBEAT_SECONDS, a heartbeat says that the
-run lives (`heartbeat`), from the moment in which the lease is acquired. A run that died is replaced at once on
-its own machine; elsewhere when LEASE_SECONDS have passed without a sign of life.
+run is alive (`heartbeat`), from the moment in which the lease is acquired. A run that died is replaced: at
+once on its own machine, elsewhere when LEASE_SECONDS have passed without a sign of life.
 
 Whoever acquires the lease commits to each of the tables first. From then on the logs refuse every commit of
 the run that held it before: a run that was taken for dead and goes on ends at its next commit.
