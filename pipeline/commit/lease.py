@@ -67,6 +67,11 @@ class Lease:
         with self._held(name):
             return self._logs[name].paths()
 
+    def check(self, name: str) -> None:
+        """Raises OutputError if another run has taken the output, or the log of a table cannot be read."""
+        with self._held(name):
+            self._logs[name].check_held()
+
     def commit(self, name: str, change: Change) -> None:
         """Makes files of one table visible and others invisible, in one step.
 

@@ -80,7 +80,7 @@ def create_tables(
     An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
     a table there has other columns, or the path has a percent sign before two hex digits.
     """
-    root = _absolute(output)
+    root = absolute_uri(output)
     if escape := ESCAPE.search(root):
         raise ValueError(
             f"the output {root} has {escape[0]} in its path, which Delta Lake misreads; choose another"
@@ -222,7 +222,7 @@ def stream_batches(table: Table, paths: Collection[str], columns: Sequence[str])
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The visible rows of a table. Raises ValueError if there is no table."""
-    uri = _absolute(uri)
+    uri = absolute_uri(uri)
     if not DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     return _rows(uri, handle_of(uri), columns)
@@ -235,7 +235,7 @@ def stream_table(
 
     Raises ValueError if there is no table; the rows raise OutputError where one of its files cannot be read.
     """
-    uri = _absolute(uri)
+    uri = absolute_uri(uri)
     if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     rows = _dataset(uri, handle_of(uri))
@@ -276,7 +276,7 @@ def open_table(table: Table) -> None:
             f"the table {table.uri} was written with other columns ({', '.join(refused)}); "
             "choose another --output"
         )
-    _refuse_features(table.uri, handle)
+    refuse_features(table.uri, handle)
 
 
 def extend_table(table: Table) -> None:
@@ -294,7 +294,7 @@ def extend_table(table: Table) -> None:
             raise OutputError(f"{table.uri} cannot be written: {plain(error)}") from error
 
 
-def _refuse_features(uri: str, handle: DeltaTable) -> None:
+def refuse_features(uri: str, handle: DeltaTable) -> None:
     """Raises ValueError where another tool has seen to it that a table's files alone do not tell its rows."""
     features = handle.protocol().reader_features or ()
     if "deletionVectors" in features and pa.table(handle.deletion_vectors()).num_rows:
@@ -320,7 +320,7 @@ def _version(table: Table) -> dict[str, str]:
     return {"schema_version": (table.schema.metadata or {})[b"schema_version"].decode()}
 
 
-def _absolute(uri: str) -> str:
+def absolute_uri(uri: str) -> str:
     """As pyarrow's file systems want it: they take no relative path."""
     return uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().absolute())
 
