@@ -105,7 +105,7 @@ class FlowConfig:
     tensor_parallel: int = 1
     """GPUs among which each copy is shared out."""
     maintain_every: int | None = None
-    """Commits, at most one each 30 s, after which small files of the tables are merged. Default: never."""
+    """Commits after which small files of the tables are merged. Default: never."""
 
     def __post_init__(self) -> None:
         places = (*self.inputs, self.output, *self.allow_roots)

@@ -15,8 +15,8 @@ def add_upkeep(parser: argparse.ArgumentParser) -> None:
         "--maintain-every",
         type=int,
         metavar="N",
-        help="merge the small files of the tables after each N commits of a long run; 100 are an hour or less "
-        "(default: never; python -m jobs.maintain OUT does that, and more, between runs)",
+        help="merge the small files of the tables after each N commits, which come each 30 s or 5,000 rows "
+        "(default: never; python -m jobs.maintain OUT does it, and more, between runs)",
     )
 
 
