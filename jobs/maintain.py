@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pipeline.commit.maintenance import TableSize
 
 FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
-TARGET_MIB, RETENTION_HOURS = 32, 168
+TARGET_MIB, RETENTION_HOURS = 32, 168  # as in pipeline.commit.maintenance, which --help does not import
 WIDTH = 120  # of the table, where it is not printed to a terminal
 EPILOG = """\
 examples:

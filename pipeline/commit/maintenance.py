@@ -31,7 +31,7 @@ from pipeline.commit.tables import (
 from pipeline.ingest.delta import address, storage_options
 from pipeline.ingest.storage import file_system
 
-WEEK_HOURS = 168  # Delta's own retention of removed files, unless a table has another one
+RETENTION_HOURS = 168  # Delta's own of removed files, unless a table has another one
 LOG_RETENTION = "delta.logRetentionDuration"
 
 
@@ -41,7 +41,7 @@ class Upkeep:
 
     target_size: int = TARGET_BYTES
     """Bytes of a file: smaller ones are merged."""
-    retention_hours: int = WEEK_HOURS
+    retention_hours: int = RETENTION_HOURS
     """For which removed files and entries of the log stay. The log keeps a week at least."""
     force: bool = False
     """Whether removed files may leave before readers and time travel are done with them."""
@@ -137,7 +137,7 @@ def removable(table: Table, upkeep: Upkeep) -> int:
             raise ValueError(f"{table.uri} cannot be read: {plain(error)}") from error
         raise ValueError(
             f"--retention {upkeep.retention_hours}: readers and time travel may need the removed files of "
-            f"{table.uri} for longer; choose more hours (Delta's default is {WEEK_HOURS}), or give --force"
+            f"{table.uri} for longer; choose more hours (Delta's default is {RETENTION_HOURS}), or give --force"
         ) from error
 
 
@@ -159,7 +159,7 @@ def merge_files(table: Table, upkeep: Upkeep) -> None:
 def write_checkpoint(table: Table, upkeep: Upkeep) -> None:
     """The log up to now in one file, from which readers start."""
     handle = handle_of(table.uri)
-    hours = f"interval {max(upkeep.retention_hours, WEEK_HOURS)} hours"
+    hours = f"interval {max(upkeep.retention_hours, RETENTION_HOURS)} hours"
     if handle.metadata().configuration.get(LOG_RETENTION) != hours:
         handle.alter.set_table_properties({LOG_RETENTION: hours})
     handle.create_checkpoint()

@@ -99,7 +99,7 @@ class World:
         patch.setattr(leases, "HEARTBEAT_SECONDS", 1e6)  # `beat` comes when it is told
         patch.setattr("pipeline.commit.rests.FILE_ROWS", 2)
         patch.setattr("pipeline.commit.rests.GROUP_ROWS", 2)
-        patch.setattr(maintenance, "WEEK_HOURS", 0)  # the log is cleaned of all but the last checkpoint
+        patch.setattr(maintenance, "RETENTION_HOURS", 0)  # the log is cleaned of all but the last checkpoint
         patch.setattr("pipeline.commit.writer.COMMIT_ROWS", 10**9)
         patch.setattr("pipeline.commit.writer.COMMIT_SECONDS", 1e9)
         self._really = DeltaTable.create_write_transaction
