@@ -137,7 +137,7 @@ def removable(table: Table, upkeep: Upkeep) -> int:
             raise ValueError(f"{table.uri} cannot be read: {plain(error)}") from error
         raise ValueError(
             f"--retention {upkeep.retention_hours}: readers and time travel may need the removed files of "
-            f"{table.uri} for longer; choose more hours (Delta's default is {RETENTION_HOURS}), or give --force"
+            f"{table.uri} for longer; choose more hours ({RETENTION_HOURS} are usual), or give --force"
         ) from error
 
 
