@@ -74,11 +74,13 @@ def find_tables(output: str) -> dict[str, Table]:
     filesystem, folder = file_system(root)
     found = {}
     try:
-        for path in [*_folders(filesystem, folder)]:
-            for inner in [path, *_folders(filesystem, path)]:
-                name = inner.removeprefix(folder.rstrip("/") + "/")
-                if table := _table(root, name):
-                    found[name] = table
+        for name in _folders(filesystem, folder):
+            if table := _table(root, name):
+                found[name] = table
+                continue
+            for inner in _folders(filesystem, f"{folder}/{name}"):
+                if table := _table(root, f"{name}/{inner}"):
+                    found[table.name] = table
     except (OSError, DeltaError) as error:
         raise ValueError(f"output {output} cannot be read: {plain(error)}") from error
     if HOLDER not in found:
@@ -88,8 +90,8 @@ def find_tables(output: str) -> dict[str, Table]:
 
 def _folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
     infos = filesystem.get_file_info(pafs.FileSelector(folder, allow_not_found=True))
-    folders = [info.path for info in infos if info.type == pafs.FileType.Directory]
-    return sorted(path for path in folders if not path.rsplit("/", 1)[-1].startswith(("_", ".")))
+    names = [info.base_name for info in infos if info.type == pafs.FileType.Directory]
+    return sorted(name for name in names if not name.startswith(("_", ".")))
 
 
 def _table(root: str, name: str) -> Table | None:
@@ -114,17 +116,20 @@ def size_of(table: Table, upkeep: Upkeep) -> TableSize:
         visible = {f"{folder}/{unquote(path)}" for path in paths_of(handle)}
     except (OSError, DeltaError) as error:
         raise OutputError(f"{table.uri} cannot be read: {plain(error)}") from error
-    there = [info for info in infos if info.type == pafs.FileType.File]
-    log = [info for info in there if info.path.startswith(f"{folder}/_delta_log/")]
-    unused = [info for info in there if info not in log and info.path not in visible]
+    log, unused = [], []
+    for info in infos:
+        if info.path.startswith(f"{folder}/_delta_log/"):
+            log.append(info.size)
+        elif info.type == pafs.FileType.File and info.path not in visible:
+            unused.append(info.size)
     return TableSize(
         files=len(sizes),
         size=sum(sizes),
         small=sum(size < upkeep.target_size for size in sizes),
         unused=len(unused),
-        unused_size=sum(info.size for info in unused),
+        unused_size=sum(unused),
         log_files=len(log),
-        log_size=sum(info.size for info in log),
+        log_size=sum(log),
     )
 
 

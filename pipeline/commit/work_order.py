@@ -35,7 +35,8 @@ def work_order(uris: pa.ChunkedArray, indices: Collection[FileIndex]) -> NDArray
     there = np.flatnonzero(files != NO_FILE)
     _, first, where = np.unique(files[there], return_index=True, return_inverse=True)
     firsts[there] = there[first[where]]
-    return np.lexsort((rows, firsts))
+    order: NDArray[np.int64] = np.lexsort((rows, firsts))
+    return order
 
 
 def _hashes(uris: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -11,10 +11,11 @@ import pytest
 
 from jobs import maintain
 from pipeline.commit import writer
+from pipeline.commit.compaction import TARGET_BYTES
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
-from pipeline.commit.maintenance import RETENTION_HOURS, TARGET_BYTES
-from pipeline.commit.tables import Table, create_tables, handle_of, paths_of
+from pipeline.commit.maintenance import RETENTION_HOURS
+from pipeline.commit.tables import OutputError, Table, create_tables, handle_of, paths_of
 from pipeline.plan.limits import MIB
 from tests.pipeline.local import Machine
 from tests.pipeline.pile import write_pile
@@ -187,7 +188,7 @@ def test_a_table_that_cannot_be_merged_does_not_end_the_run(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     def refuse(table: Table) -> int:
-        raise writer.OutputError(f"{table.uri} cannot be compacted: no")
+        raise OutputError(f"{table.uri} cannot be compacted: no")
 
     monkeypatch.setattr(writer, "compact", refuse)
     machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)

@@ -355,7 +355,7 @@ def test_a_log_that_cannot_be_written_is_one_sentence(
 
 
 @pytest.mark.processes
-def test_runs_on_s3_do_not_mix(bucket: str) -> None:
+def test_runs_on_s3_do_not_mix(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = create_tables(f"{bucket}/mix/", None)
     with ThreadPoolExecutor(3) as pool:
         asking = [Lease(tables, str(n)) for n in range(3)]
@@ -364,6 +364,9 @@ def test_runs_on_s3_do_not_mix(bucket: str) -> None:
     (lease,) = [lease for lease, error in zip(asking, errors, strict=True) if error is None]
     with pytest.raises(ValueError, match="is being written by run"):
         Lease(tables, "late").acquire()
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.0)
+    lease.beat()
+    assert last_heartbeat(f"{bucket}/mix", lease._run_id) > time.time() - 250
     lease.commit("answers", Change(added=[answers_file(tables, "a")]))
     lease.release()
     assert visible(tables["answers"]) == ["a"]
