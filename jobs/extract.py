@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, NoReturn
 
-from jobs.run.config_of_flags import config_of
+from jobs.run.config_of_flags import add_upkeep, config_of
 from jobs.run.model_flags import add_model_flags
 from jobs.run.terminal import say_error, start_output
 from pipeline.plan.limits import MIB, Limits
@@ -265,6 +265,7 @@ def make_parser() -> Parser:
     )
 
     add_model_flags(parser)
+    add_upkeep(parser)
     return parser
 
 

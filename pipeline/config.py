@@ -106,6 +106,8 @@ class FlowConfig:
     """Copies of the model. Default: as many as the GPUs hold, or without GPUs one a node."""
     tensor_parallel: int = 1
     """GPUs among which each copy is shared out."""
+    maintain_every: int | None = None
+    """Commits after which small files of the tables are merged. Default: never."""
 
     def __post_init__(self) -> None:
         places = (*self.inputs, self.output, *self.allow_roots)
@@ -140,7 +142,7 @@ class FlowConfig:
                 f"--allow-root {where}: it is for Parquet inputs, whose rows name files (--column)"
             )
         counts = ("max_pages", "max_side", "max_new_tokens", "batch_size", "max_num_seqs", "max_model_len")
-        for name in (*counts, "replicas", "tensor_parallel"):
+        for name in (*counts, "replicas", "tensor_parallel", "maintain_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least 1")

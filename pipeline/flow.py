@@ -141,7 +141,13 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     record = describe(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
     write_record(prepared.config.output, record)
     with (
-        Writer(prepared.tables, prepared.lease, remaining.stale_rows, remaining.merged_rows) as writer,
+        Writer(
+            prepared.tables,
+            prepared.lease,
+            remaining.stale_rows,
+            remaining.merged_rows,
+            prepared.config.maintain_every,
+        ) as writer,
         _resolved(prepared, placement) as batches,
     ):
         writer.merge_done(remaining.unmerged)

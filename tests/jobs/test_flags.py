@@ -19,6 +19,7 @@ FLAGS = {
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size --max-num-seqs --max-model-len
+         --maintain-every
     """,
     "evaluate": """
         --output --limit --measure --style --judge --judge-model
@@ -26,6 +27,7 @@ FLAGS = {
     """,
     "evaluate compare": "",
     "export": "--format --to --force",
+    "maintain": "--target-size --retention --force --dry-run",
     "report": "--expected --html",
     "retry": """
         --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
