@@ -19,7 +19,7 @@ FLAGS = {
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size --max-num-seqs --max-model-len
-         --maintain-every
+        --maintain-every
     """,
     "evaluate": """
         --output --limit --measure --style --judge --judge-model
