@@ -61,7 +61,7 @@ def _part(part: Message) -> Any:
     return part["text"] if part["type"] == "text" else part
 
 
-def _joined(parts: Sequence[Any]) -> list[Message]:
+def _joined(parts: Sequence[Any]) -> list[dict[str, Any]]:
     """Parts in which neighbouring texts are one."""
     found: list[dict[str, Any]] = []
     for part in parts:

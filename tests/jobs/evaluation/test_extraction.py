@@ -20,7 +20,7 @@ SCHEMA: dict[str, Any] = {
         "lines": {"type": "array", "items": {"type": "object", "properties": {"name": {"type": "string"}}}},
     },
 }
-LABEL = {"total": 12.5, "lines": [{"name": "Tea"}, {"name": "Cake"}]}
+LABEL: dict[str, Any] = {"total": 12.5, "lines": [{"name": "Tea"}, {"name": "Cake"}]}
 
 
 def test_scores_are_those_of_docubench() -> None:

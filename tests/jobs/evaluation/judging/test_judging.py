@@ -118,7 +118,11 @@ def test_each_answer_is_graded_once_and_failures_are_asked_again(tmp_path: Path)
 
 
 def test_a_judge_that_is_slow_or_talks_nonsense_has_a_reason() -> None:
-    with judging(lambda body: time.sleep(0.5) or "late") as judge, pytest.raises(JudgeError) as slow:
+    def late(body: dict[str, Any]) -> str:
+        time.sleep(0.5)
+        return "late"
+
+    with judging(late) as judge, pytest.raises(JudgeError) as slow:
         endpoint(judge.url, seconds=0.05).ask([])
     assert str(slow.value) == "no answer in 0.05 s"
     with judging(lambda body: "[[5]]") as judge:
