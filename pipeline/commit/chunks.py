@@ -1,14 +1,14 @@
 """A table's files in; chunks of their rows that are looked up in a listing together, out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.commit.tables import Table, stream_files
+from pipeline.ingest.key_index import NOWHERE, KeyIndex
 
-CHUNK_ROWS = 200_000  # of committed keys, looked up together: each look-up hashes the listing's keys anew
+CHUNK_ROWS = 200_000  # of a table, in memory together: their keys are sorted before they are looked up
 PLACES = "place"  # the index of a row's document in the listing
 
 
@@ -28,8 +28,14 @@ def chunks(table: Table, columns: list[str]) -> Iterator[tuple[pa.Table, list[st
         yield pa.concat_tables(parts).combine_chunks(), paths
 
 
-def placed(rows: pa.Table, listed: pa.ChunkedArray, keys: pa.ChunkedArray) -> pa.Table:
-    """The rows whose key is listed, with its index in the listing."""
-    places = pc.index_in(keys, value_set=listed)
-    rows = rows.append_column(PLACES, places)
-    return rows.filter(pc.is_valid(places))
+def by_file(rows: pa.Table, paths: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+    """Each file of a chunk, with its part of some of the chunk's rows, which are in their order."""
+    ends = np.searchsorted(rows["file"].to_numpy(), np.arange(len(paths)), "right").tolist()
+    for path, start, end in zip(paths, [0, *ends], ends, strict=False):
+        yield path, rows.slice(start, end - start)
+
+
+def placed(rows: pa.Table, listed: KeyIndex) -> pa.Table:
+    """The rows of documents that are listed, with their index in the listing."""
+    places = listed.places(rows["source_key"])
+    return rows.append_column(PLACES, pa.array(places)).filter(pa.array(places != NOWHERE))
