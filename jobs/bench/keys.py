@@ -29,7 +29,7 @@ from pipeline.commit.tables import create_tables
 from pipeline.commit.writer import Writer
 from pipeline.dedup.registry import Registry
 from pipeline.dedup.resolver import Resolver
-from pipeline.ingest.listing import SOURCES
+from pipeline.ingest.sources import SOURCES
 from pipeline.plan.keys import item_key
 from pipeline.plan.limits import MIB, Limits
 from pipeline.plan.plan import Ask, Plan

@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 NOWHERE = -1
-Keys = pa.ChunkedArray | pa.Array
 Digests = NDArray[np.uint64]  # (keys, 2): the first and the last 16 hex digits of each as a number
 
 _HEX = "^[0-9a-f]{32}$"
@@ -22,7 +21,7 @@ _HEX = "^[0-9a-f]{32}$"
 class KeyIndex:
     """The places of keys in a column. A key that stands there twice has the place of the first."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: pa.ChunkedArray | pa.Array) -> None:
         """Raises ValueError for a key that is not 32 hex digits."""
         digests = digests_of(keys)
         order = np.argsort(digests[:, 0], kind="stable").astype(np.int32)
@@ -38,7 +37,7 @@ class KeyIndex:
             order = tied[np.lexsort((self._places[tied], self._last[tied], self._first[tied]))]
             self._last[tied], self._places[tied] = self._last[order], self._places[order]
 
-    def places(self, keys: Keys) -> NDArray[np.int32]:
+    def places(self, keys: pa.ChunkedArray | pa.Array) -> NDArray[np.int32]:
         """The place of each key; NOWHERE for one that is not there, or is null."""
         digests, known = _parse(keys)
         if known.all():
@@ -69,7 +68,7 @@ class KeyIndex:
         return np.sort(self._places[1:][same])
 
 
-def digests_of(keys: Keys) -> Digests:
+def digests_of(keys: pa.ChunkedArray | pa.Array) -> Digests:
     """Keys as numbers. Raises ValueError for one that is not 32 hex digits."""
     digests, known = _parse(keys)
     if not known.all():
@@ -79,12 +78,16 @@ def digests_of(keys: Keys) -> Digests:
 
 def hex_of(digests: Digests) -> pa.Array:
     """Numbers as keys, a string array."""
-    data = hexlify(digests.astype(">u8").tobytes())
-    offsets = np.arange(0, 32 * len(digests) + 1, 32, dtype=np.int32)
-    return pa.StringArray.from_buffers(len(digests), pa.py_buffer(offsets), pa.py_buffer(data))
+    return hex_strings(digests.astype(">u8").tobytes())
 
 
-def _parse(keys: Keys) -> tuple[Digests, NDArray[np.bool_]]:
+def hex_strings(data: bytes) -> pa.Array:
+    """A string of 32 hex digits for each 16 bytes."""
+    offsets = np.arange(0, 2 * len(data) + 1, 32, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(data) // 16, pa.py_buffer(offsets), pa.py_buffer(hexlify(data)))
+
+
+def _parse(keys: pa.ChunkedArray | pa.Array) -> tuple[Digests, NDArray[np.bool_]]:
     """Keys as numbers, and which of them are keys: other tools may have written rows of their own."""
     digests, known = np.zeros((len(keys), 2), np.uint64), np.ones(len(keys), np.bool_)
     at = 0

@@ -22,7 +22,7 @@ from pipeline.commit.lease import Lease
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import OutputError, Table, create_tables, read_table
 from pipeline.commit.writer import Writer
-from pipeline.ingest.listing import SOURCES
+from pipeline.ingest.sources import SOURCES
 from pipeline.plan.items import asked_of, windows
 from pipeline.plan.keys import item_keys
 from pipeline.plan.plan import Plan

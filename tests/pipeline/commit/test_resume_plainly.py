@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.commit import chunks, resume
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import Table, answers_of, create_tables
-from pipeline.ingest.listing import SOURCES
+from pipeline.ingest.sources import SOURCES
 from pipeline.plan.keys import asked_key, is_asked, item_key
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import Row
