@@ -141,7 +141,7 @@ def _evaluate(given: argparse.Namespace) -> int:
         prompts=VERSION,
     )
     tokens = found.family.max_new_tokens if found.family else None
-    with prepare(_config(given, output, tokens)) as prepared:
+    with prepare(_config(given, output, tokens), say=say) as prepared:
         # Only once no mistake was found: this imports Ray.
         from jobs.run.runner import carry_out
 

@@ -7,12 +7,15 @@ import pyarrow as pa
 
 from pipeline.commit.tables import Table, stream_files
 from pipeline.ingest.key_index import NOWHERE, KeyIndex
+from pipeline.ingest.progress import Progress
 
 CHUNK_ROWS = 200_000  # of a table, in memory together: their keys are sorted before they are looked up
 PLACES = "place"  # the index of a row's document in the listing
 
 
-def chunks(table: Table, columns: list[str]) -> Iterator[tuple[pa.Table, list[str]]]:
+def chunks(
+    table: Table, columns: list[str], progress: Progress | None = None
+) -> Iterator[tuple[pa.Table, list[str]]]:
     """Rows of several files together, and the files' paths: column `file` is the index of a row's path."""
     parts: list[pa.Table] = []
     paths: list[str] = []
@@ -21,6 +24,8 @@ def chunks(table: Table, columns: list[str]) -> Iterator[tuple[pa.Table, list[st
         parts.append(part.append_column("file", pa.array(np.full(len(part), len(paths), np.int32))))
         paths.append(path)
         rows += len(part)
+        if progress:
+            progress.compared(len(part))
         if rows >= CHUNK_ROWS:
             yield pa.concat_tables(parts).combine_chunks(), paths
             parts, paths, rows = [], [], 0

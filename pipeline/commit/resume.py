@@ -26,6 +26,7 @@ from pipeline.commit.tables import Table, answers_of, is_of_documents
 from pipeline.commit.unmerged import Unmerged
 from pipeline.commit.uri_set import PART_ROWS, UriSet, repeated, uri_hashes
 from pipeline.ingest.key_index import Digests, KeyIndex, digests_of, hex_of
+from pipeline.ingest.progress import Progress
 from pipeline.plan.keys import asked_key, is_asked
 from pipeline.plan.plan import Plan
 
@@ -56,7 +57,11 @@ class Remaining:
 
 
 def find_remaining(
-    sources: pa.Table, tables: Mapping[str, Table], plan: Plan, again: frozenset[str] | None = None
+    sources: pa.Table,
+    tables: Mapping[str, Table],
+    plan: Plan,
+    again: frozenset[str] | None = None,
+    progress: Progress | None = None,
 ) -> Remaining:
     """Compares a listing with the tables.
 
@@ -67,14 +72,14 @@ def find_remaining(
     failed = (
         _failed_again(listed, len(sources), tables["failures"], plan, again) if again is not None else None
     )
-    done, run_ids = _done(sources, listed, tables["documents"], plan, counts, failed)
+    done, run_ids = _done(sources, listed, tables["documents"], plan, counts, failed, progress)
     left = sources.filter(pa.array(~done)) if done.any() else sources
     stale_rows = StaleRows(plan, tables, _uris_of_several(sources, uris), again or frozenset())
     merged_rows = MergedRows(plan, tables)
     unmerged = Unmerged(listed, uris, done, tables, merged_rows)
     if len(unmerged.wanted):
         for name in filter(is_of_documents, tables):
-            for rows, paths in chunks(tables[name], ["uri"]):
+            for rows, paths in chunks(tables[name], ["uri"], progress):
                 for path, part in by_file(unmerged.wanted.of(rows), paths):
                     stale_rows.note(name, path, part["uri"])
         look = _Look(
@@ -85,6 +90,7 @@ def find_remaining(
             stale_rows=stale_rows,
             unmerged=unmerged,
             again=again or frozenset(),
+            progress=progress,
         )
         answered = _both([look.items(table) for table in answers_of(tables)])
         failed_items = look.items(tables["failures"])
@@ -113,11 +119,12 @@ def _done(
     plan: Plan,
     counts: Counts,
     failed: NDArray[np.bool_] | None,
+    progress: Progress | None,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Which documents are done, and by which runs; adds them to the counts."""
     numbers, asked_keys = _asked_keys(sources["uri"], plan)
     done, run_ids = np.zeros(len(sources), np.bool_), set[str]()
-    for rows, _ in chunks(table, [*DOCUMENT_COLUMNS, *COUNT_COLUMNS]):
+    for rows, _ in chunks(table, [*DOCUMENT_COLUMNS, *COUNT_COLUMNS], progress):
         rows = placed(rows, listed)
         places = rows[PLACES].to_numpy()
         number = pc.index_in(rows["asked_key"], value_set=asked_keys).fill_null(-1).to_numpy()
@@ -182,6 +189,7 @@ class _Look:
     stale_rows: StaleRows
     unmerged: Unmerged
     again: frozenset[str]
+    progress: Progress | None
 
     def items(self, table: Table) -> Items:
         """Those that have a row here."""
@@ -191,7 +199,7 @@ class _Look:
         columns = [*ITEM_COLUMNS, *PAGE_COLUMNS]
         if table.name == "failures":
             columns += ["partial", *(["reason"] if self.again else [])]
-        for rows, paths in chunks(table, columns):
+        for rows, paths in chunks(table, columns, self.progress):
             self.unmerged.look(table.name, rows, paths)
             rows = self.left.of(rows)
             for path, part in by_file(rows, paths):
