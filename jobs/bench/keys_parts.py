@@ -136,7 +136,8 @@ def commit(output: Path, documents: int) -> float:
         resolver = Resolver(PLAN, [tables["answers"]])
         progress = DocumentProgress(PLAN, sources["source_key"], Counts(documents=documents))
         stale_rows = StaleRows(PLAN, tables, {}, frozenset())
-        with Writer(tables, lease, stale_rows, MergedRows(PLAN, tables)) as writer:
+        merged_rows = MergedRows(PLAN, tables)
+        with Writer(tables, lease, stale_rows, merged_rows, resolver.committed) as writer:
             for batch in _results(sources):
                 started = time.perf_counter()
                 writer.add(*progress.take(resolver.resolve(batch)))

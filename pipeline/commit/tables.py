@@ -198,7 +198,10 @@ def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> 
 
 
 def stream_rows(
-    table: Table, paths: Collection[str], columns: Sequence[str], wanted: Callable[[pa.RecordBatch], pa.Array]
+    table: Table,
+    paths: Collection[str],
+    columns: Sequence[str],
+    wanted: Callable[[pa.RecordBatch], pa.Array] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """The wanted rows of some files, a few thousand at a time in memory. Raises OSError."""
     filesystem, folder = file_system(table.uri)
@@ -206,7 +209,7 @@ def stream_rows(
     files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
     # Not by a filter of the scan: it fails on `string_view`, which other tools write (see `read_file`).
     for batch in files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD):
-        yield batch.filter(wanted(batch))
+        yield batch.filter(wanted(batch)) if wanted else batch
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
