@@ -142,7 +142,9 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     resolver = Resolver(plan, answers_of(prepared.tables))
     stale_rows, merged_rows = remaining.stale_rows, remaining.merged_rows
     with (
-        Writer(prepared.tables, prepared.lease, stale_rows, merged_rows, resolver.committed) as writer,
+        Writer(
+            prepared.tables, prepared.lease, stale_rows, merged_rows, committed=resolver.committed
+        ) as writer,
         _resolved(prepared, placement, resolver) as batches,
     ):
         writer.merge_done(remaining.unmerged)

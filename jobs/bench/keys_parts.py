@@ -137,7 +137,7 @@ def commit(output: Path, documents: int) -> float:
         progress = DocumentProgress(PLAN, sources["source_key"], Counts(documents=documents))
         stale_rows = StaleRows(PLAN, tables, {}, frozenset())
         merged_rows = MergedRows(PLAN, tables)
-        with Writer(tables, lease, stale_rows, merged_rows, resolver.committed) as writer:
+        with Writer(tables, lease, stale_rows, merged_rows, committed=resolver.committed) as writer:
             for batch in _results(sources):
                 started = time.perf_counter()
                 writer.add(*progress.take(resolver.resolve(batch)))

@@ -16,13 +16,17 @@ PLACES = "place"  # the index of a row's document in the listing
 def chunks(
     table: Table, columns: list[str], progress: Progress | None = None
 ) -> Iterator[tuple[pa.Table, list[str]]]:
-    """Rows of several files together, and the files' paths: column `file` is the index of a row's path."""
+    """Rows of several files together, and the files' paths: column `file` is the index of a row's path.
+
+    A large file is in several chunks, one behind the other.
+    """
     parts: list[pa.Table] = []
     paths: list[str] = []
     rows = 0
     for path, part in stream_files(table, columns):
-        parts.append(part.append_column("file", pa.array(np.full(len(part), len(paths), np.int32))))
-        paths.append(path)
+        if path not in paths[-1:]:  # not another part of the last one
+            paths.append(path)
+        parts.append(part.append_column("file", pa.array(np.full(len(part), len(paths) - 1, np.int32))))
         rows += len(part)
         if progress:
             progress.compared(len(part))

@@ -37,6 +37,8 @@ ATTEMPTS = 20  # at one change: each that fails was overtaken by one of another 
 STREAM_ROWS = 4096
 NO_READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}  # by default, 16 batches of 4 files
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
+LARGE_BYTES = 4 * 2**20  # a file above is no run's own: it may have a million rows
+PART_BATCHES = 16  # of such a file, together
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
@@ -160,22 +162,36 @@ def write_rows(table: Table, rows: pa.Table) -> DataFile:
 def stream_files(table: Table, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
     """The visible files of a table, a few at a time in memory, as their paths and these columns of them.
 
-    Raises OutputError: one of them cannot be read, or a VACUUM that keeps nothing has just removed it.
+    A large file comes in several parts, one behind the other. Raises OutputError: one of them cannot be read,
+    or a VACUUM that keeps nothing has just removed it.
     """
+    added = handle_of(table.uri).get_add_actions()
+    files = sorted(zip(added["path"].to_pylist(), added["size_bytes"].to_pylist(), strict=True))
+    try:
+        yield from _read_ahead(table, [path for path, size in files if size <= LARGE_BYTES], columns)
+        for path in (path for path, size in files if size > LARGE_BYTES):
+            for part in _parts(table, path, columns):
+                yield path, part
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{table.uri} cannot be read: {plain(error)}") from error
 
+
+def _read_ahead(table: Table, paths: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
     def read(path: str) -> tuple[str, pa.Table]:
         return path, read_file(table, path, columns)
 
-    left = iter(sorted(paths_of(handle_of(table.uri))))
+    left = iter(paths)
     with ThreadPoolExecutor(READ_AHEAD) as threads:
         waiting = deque(threads.submit(read, path) for path in islice(left, READ_AHEAD))
         while waiting:
-            try:
-                found = waiting.popleft().result()
-            except (OSError, pa.ArrowException) as error:
-                raise OutputError(f"{table.uri} cannot be read: {plain(error)}") from error
-            yield found
+            yield waiting.popleft().result()
             waiting += (threads.submit(read, path) for path in islice(left, 1))
+
+
+def _parts(table: Table, path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    batches = stream_batches(table, [path], columns)
+    while some := list(islice(batches, PART_BATCHES)):
+        yield pa.Table.from_batches(some)
 
 
 def file_size(table: Table, path: str) -> int:
@@ -198,18 +214,20 @@ def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> 
 
 
 def stream_rows(
-    table: Table,
-    paths: Collection[str],
-    columns: Sequence[str],
-    wanted: Callable[[pa.RecordBatch], pa.Array] | None = None,
+    table: Table, paths: Collection[str], columns: Sequence[str], wanted: Callable[[pa.RecordBatch], pa.Array]
 ) -> Iterator[pa.RecordBatch]:
     """The wanted rows of some files, a few thousand at a time in memory. Raises OSError."""
+    # Not by a filter of the scan: it fails on `string_view`, which other tools write (see `read_file`).
+    for batch in stream_batches(table, paths, columns):
+        yield batch.filter(wanted(batch))
+
+
+def stream_batches(table: Table, paths: Collection[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """All rows of some files, a few thousand at a time in memory, in their order. Raises OSError."""
     filesystem, folder = file_system(table.uri)
     places = [_place(folder, path) for path in sorted(paths)]
     files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
-    # Not by a filter of the scan: it fails on `string_view`, which other tools write (see `read_file`).
-    for batch in files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD):
-        yield batch.filter(wanted(batch)) if wanted else batch
+    yield from files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD)
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -10,13 +10,12 @@ ones.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.commit.tables import Table, handle_of, paths_of, read_file, stream_files, stream_rows
+from pipeline.commit.tables import Table, handle_of, paths_of, read_file, stream_batches, stream_files
 from pipeline.dedup.registry import Pair, private_database
 from pipeline.plan.rows import ANSWER, FAILURE, Row, column_of
 
@@ -24,14 +23,6 @@ CACHE_MIB = 16  # of places
 WINDOW_ROWS = 4096  # that are read from a file together
 WINDOWS_IN_MEMORY = 8
 SEED_COLUMNS = ["item_key", "prompt_key", "settings_key"]
-
-
-@dataclass
-class _Batch:
-    """Rows that are not all committed yet."""
-
-    rows: pa.RecordBatch
-    waiting: int  # of them, so many
 
 
 class ResultStore:
@@ -42,7 +33,7 @@ class ResultStore:
         self._answers = answers
         answers_columns = [column_of(ANSWER, ask) for ask in range(len(answers))]
         self._columns = ["kind", "item_key", "ask", *answers_columns, FAILURE]
-        self._new: dict[str, tuple[_Batch, int]] = {}
+        self._new: dict[str, tuple[pa.RecordBatch, int]] = {}  # not committed yet
         self._files: list[tuple[Table, str]] = []
         self._database = private_database(CACHE_MIB)
         columns = "item BLOB PRIMARY KEY, file INTEGER, row INTEGER"
@@ -51,16 +42,17 @@ class ResultStore:
 
     def seed(self, ask: int, settings_key: str) -> Iterator[list[Pair]]:
         """Notes the answers in the table of an ask; yields their prompts, file by file."""
+        start = 0
         for path, rows in stream_files(self._answers[ask], SEED_COLUMNS):
-            rows = rows.append_column("row", pa.array(range(len(rows)), pa.int64()))
-            rows = rows.filter(
-                pc.and_(pc.equal(rows["settings_key"], settings_key), pc.is_valid(rows["prompt_key"]))
-            )
-            if not len(rows):
-                continue
-            items = rows["item_key"].to_pylist()
-            self._note(self._answers[ask], path, zip(items, rows["row"].to_pylist(), strict=True))
-            yield list(zip(rows["prompt_key"].to_pylist(), items, strict=True))
+            if (self._answers[ask], path) not in self._files[-1:]:  # not the next part of the last file
+                self._files.append((self._answers[ask], path))
+                start = 0
+            places = pa.array(range(start, start := start + len(rows)), pa.int64())
+            mine = pc.and_(pc.equal(rows["settings_key"], settings_key), pc.is_valid(rows["prompt_key"]))
+            items = rows["item_key"].filter(mine).to_pylist()
+            self._note(zip(items, places.filter(mine.combine_chunks()).to_pylist(), strict=True))
+            if items:
+                yield list(zip(rows["prompt_key"].filter(mine).to_pylist(), items, strict=True))
 
     def keep(self, results: pa.Table) -> list[str]:
         """Keeps the answers and failures among rows of `rows.result_schema`; their items' keys."""
@@ -68,26 +60,24 @@ class ResultStore:
         if not len(there):
             return []
         items: list[str] = there["item_key"].to_pylist()
-        batch = _Batch(there.select(self._columns).combine_chunks().to_batches()[0], 0)
-        for row, item in enumerate(items):
-            if item not in self:
-                self._new[item] = batch, row
-                batch.waiting += 1
+        batch = there.select(self._columns).combine_chunks().to_batches()[0]
+        self._new |= {
+            item: (batch, row) for row, item in reversed(list(enumerate(items))) if item not in self
+        }
         return items
 
     def committed(self, table: Table, path: str, items: Iterable[str]) -> None:
         """The rows of these items are a file of the table, in this order."""
-        places = list(enumerate(items))
-        self._note(table, path, ((item, row) for row, item in places))
-        for _, item in places:
-            batch, _ = self._new.pop(item, (None, 0))
-            if batch is not None:
-                batch.waiting -= 1
-
-    def _note(self, table: Table, path: str, items: Iterable[tuple[str, int]]) -> None:
-        rows = ((bytes.fromhex(item), len(self._files), row) for item, row in items)
-        self._database.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", rows)
+        places = [(item, row) for row, item in enumerate(items)]
         self._files.append((table, path))
+        self._note(places)
+        for item, _ in places:
+            self._new.pop(item, None)
+
+    def _note(self, items: Iterable[tuple[str, int]]) -> None:
+        """Rows of the last file."""
+        rows = ((bytes.fromhex(item), len(self._files) - 1, row) for item, row in items)
+        self._database.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", rows)
 
     def __contains__(self, item: str) -> bool:
         return item in self._new or self._find(item) is not None
@@ -96,7 +86,7 @@ class ResultStore:
         """ANSWER or FAILURE, and the item's row; None if it has none. Raises OSError if its file is gone."""
         if item in self._new:
             batch, row = self._new[item]
-            (result,) = batch.rows.slice(row, 1).to_pylist()
+            (result,) = batch.slice(row, 1).to_pylist()
             kind = result["kind"]
             return kind, result[column_of(kind, result["ask"] or 0)]
         found = self._find(item)
@@ -126,7 +116,7 @@ class ResultStore:
         table, path = self._files[file]
         left, rows = window * WINDOW_ROWS, 0
         parts: list[pa.RecordBatch] = []
-        for batch in stream_rows(table, [path], table.schema.names):
+        for batch in stream_batches(table, [path], table.schema.names):
             part = batch.slice(min(left, len(batch)), WINDOW_ROWS - rows)
             left -= min(left, len(batch))
             rows += len(part)

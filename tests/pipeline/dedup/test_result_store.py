@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from pipeline.commit import tables as stored_tables
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
 from pipeline.commit.tables import Table, create_tables, write_rows
@@ -16,7 +17,7 @@ from pipeline.dedup.result_store import ResultStore
 from pipeline.plan.rows import ANSWER, FAILURE, Row, result_schema, table_of
 from schemas.arrow import to_row, to_table
 from schemas.rows import Answer, Failure
-from tests.pipeline.stored import answer, failure
+from tests.pipeline.stored import answer, failure, show
 
 SCHEMA = result_schema(None)
 Tables = dict[str, Table]
@@ -127,6 +128,29 @@ def test_a_row_whose_file_is_gone_is_found_in_the_one_that_took_its_place(
             store.get(key(1))
     else:
         assert answers(store, range(2)) == ["answer 0", "answer 1"]
+
+
+def test_the_answers_of_a_large_file_are_noted_part_by_part(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored_tables, "LARGE_BYTES", 0)
+    monkeypatch.setattr(stored_tables, "STREAM_ROWS", 2)
+    monkeypatch.setattr(stored_tables, "PART_BATCHES", 1)
+    prompts = {number: None if number % 3 else key(100 + number) for number in range(11)}
+    rows = [
+        answer(key(number), f"answer {number}").model_copy(update={"prompt_key": prompt})
+        for number, prompt in prompts.items()
+    ]
+    for some in (rows[:5], rows[5:]):
+        show(tables, tables["answers"], to_table(Answer, some))
+    store = ResultStore([tables["answers"]], SCHEMA)
+    pairs = [pair for some in store.seed(0, "t") for pair in some]
+    assert sorted(pairs) == [(key(100 + number), key(number)) for number in range(0, 11, 3)]
+    assert [found and found[1]["answer"] for found in map(store.get, [key(0), key(6), key(9)])] == [
+        "answer 0",
+        "answer 6",
+        "answer 9",
+    ]
 
 
 def test_an_item_takes_a_tenth_of_its_row(store: ResultStore, tables: Tables) -> None:
