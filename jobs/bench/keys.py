@@ -26,6 +26,7 @@ PARTS = {
     "write_uris": None,
     "list_rows": "listing a Parquet column of URIs",
     "first_look": "first look, into empty tables",
+    "begin": "the same, and the start of a run over all of them",
     "fill_to_90": None,
     "cut_at_90": "what is left of a run that was cut at 90%",
     "fill_the_rest": None,
@@ -57,7 +58,7 @@ def price(documents: int) -> list[dict[str, Any]]:
         for part, title in PARTS.items():
             count = min(documents, COMMITTED) if part == "commit" else documents
             with object_server(count) if part == "list_objects" else nullcontext({}) as environment:
-                found = _measure(part, folder, count, environment)
+                found = measure(part, folder, count, environment)
             if title:
                 ms = round(1e3 * found["seconds"] / count, 4)
                 seconds = round(found["seconds"], 2)
@@ -73,7 +74,8 @@ def price(documents: int) -> list[dict[str, Any]]:
     return rows
 
 
-def _measure(part: str, folder: str, documents: int, environment: dict[str, str]) -> dict[str, Any]:
+def measure(part: str, folder: str, documents: int, environment: dict[str, str]) -> dict[str, Any]:
+    """Seconds, and the peak of memory in MiB, of one part in a process of its own."""
     command = [sys.executable, "-m", "jobs.bench.keys_parts", part, folder, str(documents)]
     done = subprocess.run(
         command,

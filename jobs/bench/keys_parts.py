@@ -33,7 +33,7 @@ from pipeline.dedup.registry import Registry
 from pipeline.dedup.resolver import Resolver
 from pipeline.ingest.entries import EntriesBuilder
 from pipeline.ingest.files import file_sources
-from pipeline.ingest.listing import list_sources
+from pipeline.ingest.listing import list_sources, split
 from pipeline.ingest.storage import Found
 from pipeline.plan.keys import asked_key, item_key
 from pipeline.plan.limits import MIB, Limits
@@ -103,6 +103,18 @@ def look(output: Path, documents: int, left: int) -> float:
 def first_look(output: Path, documents: int) -> float:
     """The tables are empty."""
     return look(output, documents, documents)
+
+
+def begin(output: Path, documents: int) -> float:
+    """Looks for what is left, which is all, and begins a run: its account, and the blocks of its tasks."""
+    sources = listing(0, documents)
+    started = time.perf_counter()
+    remaining = find_remaining(sources, _tables(output), PLAN)
+    progress = DocumentProgress(PLAN, remaining.sources["source_key"], remaining.counts)
+    blocks = split(remaining.sources, BATCH)
+    seconds = time.perf_counter() - started
+    assert (progress.counts.documents, sum(map(len, blocks))) == (documents, documents)
+    return seconds
 
 
 def cut_at_90(output: Path, documents: int) -> float:
@@ -312,6 +324,7 @@ PARTS: Final[dict[str, Callable[[Path, int], float]]] = {
         list_objects,
         list_rows,
         first_look,
+        begin,
         cut_at_90,
         nothing_to_do,
         growth_by_1,

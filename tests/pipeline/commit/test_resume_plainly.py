@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pipeline.commit import chunks, resume
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import Table, answers_of, create_tables
+from pipeline.ingest.key_index import KeyIndex
 from pipeline.ingest.sources import SOURCES
 from pipeline.plan.keys import asked_key, is_asked, item_key
 from pipeline.plan.plan import Plan
@@ -194,3 +195,51 @@ def test_what_is_left_is_what_a_search_row_by_row_finds(
         assert found.stale_rows._several.keys() == {uri for uri in uris if uris.count(uri) > 1}
 
     check()
+
+
+def test_the_listing_is_hashed_for_no_chunk_and_sorted_once(
+    tables: dict[str, Table], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arrow's `is_in` and `index_in` hash the values that they look in anew at each call."""
+    documents = [(f"/in/{number}.pdf", 0) for number in range(400)]
+    rows = [
+        {"uri": one[0], "source_key": source_key(one), "asked_key": asked_key(EVERYWHERE, one[0])}
+        | {
+            "settings_key": "of text",
+            "question_id": "any",
+            "question": "Any?",
+            "page_first": 1,
+            "page_last": 1,
+        }
+        | {"item_key": source_key(one), "run_id": "first", "status": "complete", "reason": "timeout"}
+        | dict.fromkeys(resume.COUNT_COLUMNS, 1)
+        for one in documents
+    ]
+    files = [rows[start : start + 10] for start in range(0, 300, 10)]
+    stored = Stored({table.name: files for table in answers_of(tables)[:1]})
+    stored.files |= {"failures": files, "documents": files[:15]}
+    monkeypatch.setattr(chunks, "stream_files", stored.stream)
+    monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
+    hashed, sorted_ = list[int](), list[int]()
+    for name in ("is_in", "index_in"):
+        really = getattr(resume.pc, name)
+
+        def spy(values: Any, value_set: Any, really: Any = really) -> Any:
+            hashed.append(len(value_set))
+            return really(values, value_set=value_set)
+
+        monkeypatch.setattr(resume.pc, name, spy)
+
+    def index(keys: Any) -> KeyIndex:
+        sorted_.append(len(keys))
+        return KeyIndex(keys)
+
+    monkeypatch.setattr(resume, "KeyIndex", index)
+    sources = pa.Table.from_pylist(
+        [{"uri": uri, "location": uri, "source_key": source_key((uri, 0))} for uri, _ in documents],
+        schema=SOURCES,
+    )
+    assert len(find_remaining(sources, tables, EVERYWHERE).sources) == 250
+    assert len(hashed) > 50
+    assert max(hashed) < 10
+    assert sorted_ == [400]
