@@ -11,18 +11,33 @@ ones.
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.commit.tables import Table, handle_of, paths_of, read_file, stream_batches, stream_files
 from pipeline.dedup.registry import Pair, private_database
+from pipeline.ingest.key_index import Digests, digests_of, hex_of
 from pipeline.plan.rows import ANSWER, FAILURE, Row, column_of
 
 CACHE_MIB = 16  # of places
 WINDOW_ROWS = 4096  # that are read from a file together
 WINDOWS_IN_MEMORY = 8
+SEED_ROWS = 2**20  # of earlier runs, which are sorted together: 48 bytes each
+SEED_PAIRS = 2**16  # handed over together
 SEED_COLUMNS = ["item_key", "prompt_key", "settings_key"]
+
+
+class _Seeds(NamedTuple):
+    """Answers of earlier runs: columns."""
+
+    items: Digests
+    prompts: Digests
+    files: NDArray[np.int64]  # numbers of `_files`
+    rows: NDArray[np.int64]
 
 
 class ResultStore:
@@ -41,18 +56,39 @@ class ResultStore:
         self._window = lru_cache(WINDOWS_IN_MEMORY)(self._read_window)
 
     def seed(self, ask: int, settings_key: str) -> Iterator[list[Pair]]:
-        """Notes the answers in the table of an ask; yields their prompts, file by file."""
-        start = 0
-        for path, rows in stream_files(self._answers[ask], SEED_COLUMNS):
-            if (self._answers[ask], path) not in self._files[-1:]:  # not the next part of the last file
-                self._files.append((self._answers[ask], path))
+        """Notes the answers in the table of an ask; yields their prompts, some at a time.
+
+        Keys are hashes: a million that are sorted first go through the database in one direction, where each
+        by itself would ask for another page of it.
+        """
+        table, start = self._answers[ask], 0
+        found: list[_Seeds] = []
+        for path, rows in stream_files(table, SEED_COLUMNS):
+            if (table, path) not in self._files[-1:]:  # not the next part of the last file
+                self._files.append((table, path))
                 start = 0
-            places = pa.array(range(start, start := start + len(rows)), pa.int64())
             mine = pc.and_(pc.equal(rows["settings_key"], settings_key), pc.is_valid(rows["prompt_key"]))
-            items = rows["item_key"].filter(mine).to_pylist()
-            self._note(zip(items, places.filter(mine.combine_chunks()).to_pylist(), strict=True))
-            if items:
-                yield list(zip(rows["prompt_key"].filter(mine).to_pylist(), items, strict=True))
+            places = np.flatnonzero(mine.to_numpy()) + start
+            items, prompts = (digests_of(rows[name].filter(mine)) for name in ("item_key", "prompt_key"))
+            found.append(_Seeds(items, prompts, np.full(len(places), len(self._files) - 1), places))
+            start += len(rows)
+            if sum(len(some.rows) for some in found) >= SEED_ROWS:
+                yield from self._note_seeds(found)
+                found = []
+        if found:
+            yield from self._note_seeds(found)
+
+    def _note_seeds(self, found: Sequence["_Seeds"]) -> Iterator[list[Pair]]:
+        seeds = _Seeds(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        order = np.lexsort((seeds.items[:, 1], seeds.items[:, 0]))
+        keys = seeds.items[order].astype(">u8").tobytes()
+        items = (keys[at : at + 16] for at in range(0, len(keys), 16))
+        self._insert(zip(items, seeds.files[order].tolist(), seeds.rows[order].tolist(), strict=True))
+        order = np.lexsort((seeds.prompts[:, 1], seeds.prompts[:, 0]))  # the first of equal ones stays it
+        for at in range(0, len(order), SEED_PAIRS):
+            some = order[at : at + SEED_PAIRS]
+            pairs = (hex_of(column[some]).to_pylist() for column in (seeds.prompts, seeds.items))
+            yield list(zip(*pairs, strict=True))
 
     def keep(self, results: pa.Table) -> list[str]:
         """Keeps the answers and failures among rows of `rows.result_schema`; their items' keys."""
@@ -66,18 +102,17 @@ class ResultStore:
         }
         return items
 
-    def committed(self, table: Table, path: str, items: Iterable[str]) -> None:
+    def committed(self, table: Table, path: str, items: Sequence[str]) -> None:
         """The rows of these items are a file of the table, in this order."""
-        places = [(item, row) for row, item in enumerate(items)]
         self._files.append((table, path))
-        self._note(places)
-        for item, _ in places:
+        file = len(self._files) - 1
+        self._insert((bytes.fromhex(item), file, row) for row, item in enumerate(items))
+        for item in items:
             self._new.pop(item, None)
 
-    def _note(self, items: Iterable[tuple[str, int]]) -> None:
-        """Rows of the last file."""
-        rows = ((bytes.fromhex(item), len(self._files) - 1, row) for item, row in items)
-        self._database.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", rows)
+    def _insert(self, places: Iterable[tuple[bytes, int, int]]) -> None:
+        """Items, each with the number of its file and its row there."""
+        self._database.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", places)
 
     def __contains__(self, item: str) -> bool:
         return item in self._new or self._find(item) is not None
