@@ -189,7 +189,7 @@ def _answer(given: argparse.Namespace, output: str, tokens: int | None) -> int:
     """Asks the questions under an output; returns the exit code."""
     from pipeline.prepare import prepare
 
-    with prepare(_config(given, output, tokens)) as prepared:
+    with prepare(_config(given, output, tokens), say=say) as prepared:
         # Only once no mistake was found: this imports Ray.
         from jobs.run.runner import carry_out
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from jobs.run.config_of_flags import add_upkeep, config_of
 from jobs.run.model_flags import add_model_flags
-from jobs.run.terminal import say_error, start_output
+from jobs.run.terminal import say, say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Only here, so that --help and a mistyped flag answer at once: this imports torch,
         from pipeline.prepare import prepare
 
-        with prepare(config_of(given)) as prepared:
+        with prepare(config_of(given), say=say) as prepared:
             # and this, once no mistake was found, Ray.
             from jobs.run.runner import carry_out
 
@@ -303,7 +303,7 @@ def extract(input: object, /, **flags: object) -> "Result":
     given = parser.parse_args(arguments_of(parser, {"input": input, **flags}))
     from pipeline.prepare import prepare
 
-    with prepare(config_of(given)) as prepared:
+    with prepare(config_of(given), say=say) as prepared:
         from jobs.run.result import Result
         from jobs.run.runner import run_prepared
 

@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not again:
             say(f"nothing has failed in {given.output}", sys.stdout)
             return 0
-        with prepare(_config(given, record), again) as prepared:
+        with prepare(_config(given, record), again, say) as prepared:
             from jobs.run.runner import carry_out
 
             return carry_out(prepared)

@@ -109,12 +109,13 @@ def _batches(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim)
 
 
 @contextmanager
-def _resolved(prepared: Prepared, placement: Placement | None) -> Iterator[Iterable[pa.Table]]:
+def _resolved(
+    prepared: Prepared, placement: Placement | None, resolver: Resolver
+) -> Iterator[Iterable[pa.Table]]:
     """The result rows of the items that are asked, and of those that share their answers."""
     if placement is None:
         yield ()
         return
-    resolver = Resolver(prepared.plan, answers_of(prepared.tables))
     with closing(SharedRegistry()) as registry, handed_over(prepared.plan) as plan:
         resolver.seed(registry.note)
         yield _with_shared(_batches(prepared, placement, plan, registry.claim), resolver, plan.run_id)
@@ -140,15 +141,18 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     fleet = asdict(placement) if placement else None
     record = describe(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
     write_record(prepared.config.output, record)
+    resolver = Resolver(plan, answers_of(prepared.tables))
+    stale_rows, merged_rows = remaining.stale_rows, remaining.merged_rows
     with (
         Writer(
             prepared.tables,
             prepared.lease,
-            remaining.stale_rows,
-            remaining.merged_rows,
-            prepared.config.maintain_every,
+            stale_rows,
+            merged_rows,
+            maintain_every=prepared.config.maintain_every,
+            committed=resolver.committed,
         ) as writer,
-        _resolved(prepared, placement) as batches,
+        _resolved(prepared, placement, resolver) as batches,
     ):
         writer.merge_done(remaining.unmerged)
         observe(progress.counts)

@@ -6,10 +6,11 @@ lease. All mistakes are ValueErrors of one sentence; no weights are loaded.
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from glob import has_magic
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -20,7 +21,9 @@ from pipeline.commit.manifest import check_reachable, versions
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import OutputError, Table, answers_of, create_tables
 from pipeline.config import FlowConfig, make_plan
+from pipeline.ingest.entries import PART_ROWS
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.progress import Progress
 from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
 from pipeline.plan.limits import Limits
@@ -44,21 +47,28 @@ class Prepared:
 
 
 @contextmanager
-def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator[Prepared]:
+def prepare(
+    config: FlowConfig,
+    again: frozenset[str] | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> Iterator[Prepared]:
     """Checks all of it, and holds the output as long as the `with` block lasts. Raises ValueError.
 
-    With `again`, the run only asks items again that failed for one of these reasons.
+    With `again`, the run only asks items again that failed for one of these reasons. `say` is given a
+    sentence every few seconds while documents are listed and looked for in the output.
     """
     check_reachable(config.output)
     check_sandbox(config.limits)
     plan = make_plan(config)
     started = time.perf_counter()
+    progress = Progress(say)
     sources = list_sources(
         config.inputs,
         column=config.column,
         id_column=config.id_column,
         password_column=config.password_column,
         messages_column=config.messages_column,
+        progress=progress,
     )
     check_first(sources, plan.roots)
     warn_of_unasked(sources, config.questions)
@@ -69,7 +79,7 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
     )
     with Lease(tables, plan.run_id) as lease:
         try:
-            remaining = find_remaining(sources, tables, plan, again)
+            remaining = find_remaining(sources, tables, plan, again, progress)
         except OutputError as error:
             raise ValueError(str(error)) from error
         yield Prepared(
@@ -84,15 +94,25 @@ def prepare(config: FlowConfig, again: frozenset[str] | None = None) -> Iterator
 
 def warn_of_unasked(sources: pa.Table, questions: Sequence[Question]) -> None:
     """Says which questions are asked of none of the documents: their globs match nothing."""
-    uris = sources["uri"].to_pylist()
-    by_name: dict[str, list[str]] = {}
-    for uri in uris:
-        by_name.setdefault(PurePosixPath(uri).name, []).append(uri)
+    by_name: dict[str, list[Question]] = {}  # thousands of questions may each name a document of their own
+    by_glob: list[Question] = []
     for question in questions:
-        name = PurePosixPath(question.documents or "*").name
-        # Thousands of questions may each name a document of their own.
-        candidates = uris if has_magic(name) else by_name.get(name, ())
-        if not any(map(question.is_for_document, candidates)):
+        if question.documents is None:
+            continue
+        name = PurePosixPath(question.documents).name
+        if has_magic(name):
+            by_glob.append(question)
+        else:
+            by_name.setdefault(name, []).append(question)
+    for batch in sources.select(["uri"]).to_batches(PART_ROWS) if by_name or by_glob else ():
+        for uri in batch["uri"].to_pylist():
+            by_glob = [one for one in by_glob if not one.is_for_document(uri)]
+            name = uri.rpartition("/")[2]
+            if name in by_name:
+                by_name[name] = [one for one in by_name[name] if not one.is_for_document(uri)]
+    unasked = {id(question) for question in chain(by_glob, *by_name.values())}
+    for question in questions:
+        if id(question) in unasked:
             _log.warning("no document matches %s: nobody is asked %r", question.documents, question.text)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.ingest.key_index import digests_of
 from pipeline.plan.keys import asked_key
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import ANSWER, FAILURE
@@ -151,12 +152,7 @@ class _Done:
     """Which of many keys of 32 hex digits are done; two with the same first 16 would fail `check`."""
 
     def __init__(self, keys: pa.ChunkedArray) -> None:
-        self._digests = np.empty(len(keys), np.uint64)
-        at = 0
-        for chunk in keys.iterchunks():
-            digests = [int(key[:16], 16) for key in chunk.to_pylist()]
-            self._digests[at : at + len(digests)] = digests
-            at += len(digests)
+        self._digests = digests_of(keys)[:, 0].copy()
         self._digests.sort()
         self._marks = np.zeros(len(keys), np.bool_)
 

@@ -31,15 +31,16 @@ class FileIndex:
     _settled: bool = True  # one array of each, in the order of the hashes; or none
 
     def note(self, path: str, uris: pa.ChunkedArray) -> None:
-        """A file was looked at: rows of these documents lie in it."""
+        """A file was looked at, or the next part of the last one: rows of these documents lie in it."""
         self.known.add(path)
         if len(uris):
             self._add(path, hashes_of(pc.unique(uris).to_pylist()))
 
     def _add(self, path: str, hashes: NDArray[np.int64]) -> None:
+        if path not in self.paths[-1:]:
+            self.paths.append(path)
         self._hashes.append(hashes)
-        self._files.append(np.full(len(hashes), len(self.paths), np.int32))
-        self.paths.append(path)
+        self._files.append(np.full(len(hashes), len(self.paths) - 1, np.int32))
         self._settled = False
 
     def is_empty(self) -> bool:

@@ -4,11 +4,13 @@ In: the listing, the tables and the plan. Out: the remaining documents, with the
 a row, and the rows that the run will replace. A document is done when its row in documents/ was committed for
 the same source_key and asked_key. Items of other documents that have a row are not asked again.
 
-Only the listing's keys are in memory: the rows of the tables are streamed past them in chunks.
+The listing is sorted by key once, and the rows of the tables are streamed past it in chunks: the time is
+linear in both. In memory are the listing, some 40 bytes a document of it (`key_index`, `uri_set`), 20 bytes
+for each item of unfinished documents that has a row, and the chunk.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,20 +18,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.commit.chunks import PLACES, chunks, placed
+from pipeline.commit.chunks import PLACES, by_file, chunks, placed
 from pipeline.commit.document_progress import Counts
 from pipeline.commit.merged_rows import MergedRows
 from pipeline.commit.stale_rows import StaleRows
-from pipeline.commit.tables import Table, answers_of, is_of_documents, stream_files
+from pipeline.commit.tables import Table, answers_of, is_of_documents
 from pipeline.commit.unmerged import Unmerged
+from pipeline.commit.uri_set import PART_ROWS, UriSet, repeated, uri_hashes
+from pipeline.ingest.key_index import Digests, KeyIndex, digests_of, hex_of
+from pipeline.ingest.progress import Progress
 from pipeline.plan.keys import asked_key, is_asked
 from pipeline.plan.plan import Plan
 
-DOCUMENT_COLUMNS = ["uri", "source_key", "asked_key", "run_id", "status"]
+DOCUMENT_COLUMNS = ["source_key", "asked_key", "run_id", "status"]
 COUNT_COLUMNS = ["items_expected", "items_answered", "items_failed"]
 ITEM_COLUMNS = ["uri", "source_key", "settings_key", "item_key", "question_id", "question"]
 PAGE_COLUMNS = ["page_first", "page_last"]
-Items = tuple[NDArray[np.int64], pa.Array]  # each item's document, by its index in the listing, and its key
+LIST_ITEMS = 2**20  # keys of items in one array: Arrow's offsets end at 2 GiB, which are 67 million keys
+Items = tuple[NDArray[np.int32], Digests]  # each item's document, by its index among those left, and its key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,30 +57,46 @@ class Remaining:
 
 
 def find_remaining(
-    sources: pa.Table, tables: Mapping[str, Table], plan: Plan, again: frozenset[str] | None = None
+    sources: pa.Table,
+    tables: Mapping[str, Table],
+    plan: Plan,
+    again: frozenset[str] | None = None,
+    progress: Progress | None = None,
 ) -> Remaining:
     """Compares a listing with the tables.
 
     With `again`, only items that failed for one of these reasons are left, and documents that were begun.
     """
     counts = Counts(documents=len(sources))
-    failed = _failed_again(sources, tables["failures"], plan, again) if again is not None else None
-    done, run_ids = _done(sources, tables["documents"], plan, counts, failed)
-    left = sources.filter(pa.array(~done))
-    stale_rows = StaleRows(plan, tables, _uris_of_several(sources), again or frozenset())
+    listed, uris = KeyIndex(sources["source_key"]), uri_hashes(sources["uri"])
+    failed = (
+        _failed_again(listed, len(sources), tables["failures"], plan, again) if again is not None else None
+    )
+    done, run_ids = _done(sources, listed, tables["documents"], plan, counts, failed, progress)
+    left = sources.filter(pa.array(~done)) if done.any() else sources
+    stale_rows = StaleRows(plan, tables, _uris_of_several(sources, uris), again or frozenset())
     merged_rows = MergedRows(plan, tables)
-    unmerged = Unmerged(sources, done, tables, merged_rows)
-    for name in filter(is_of_documents, tables):
-        for path, rows in stream_files(tables[name], ["uri"]):
-            stale_rows.note(name, path, unmerged.of_wanted(rows)["uri"])
-    again = again or frozenset()
-    answered = _both([_items(left, table, plan, stale_rows, unmerged, again) for table in answers_of(tables)])
-    failed_items = _items(left, tables["failures"], plan, stale_rows, unmerged, again)
-    doubled = failed_items[1].filter(pc.is_in(failed_items[1], value_set=answered[1]))
-    stale_rows.doubled.update(doubled.to_pylist())
-    for column, items in (("answered", answered), ("failed", failed_items)):
-        where = left.schema.get_field_index(column)
-        left = left.set_column(where, left.schema.field(column), _lists(*items, len(left)))
+    unmerged = Unmerged(listed, uris, done, tables, merged_rows)
+    if len(unmerged.wanted):
+        for name in filter(is_of_documents, tables):
+            for rows, paths in chunks(tables[name], ["uri"], progress):
+                for path, part in by_file(unmerged.wanted.of(rows), paths):
+                    stale_rows.note(name, path, part["uri"])
+        look = _Look(
+            plan=plan,
+            listed=listed,
+            done=done,
+            left=UriSet(uris[~done]),
+            stale_rows=stale_rows,
+            unmerged=unmerged,
+            again=again or frozenset(),
+            progress=progress,
+        )
+        answered = _both([look.items(table) for table in answers_of(tables)])
+        failed_items = look.items(tables["failures"])
+        stale_rows.doubled.update(_in_both(failed_items[1], answered[1]))
+        left = _with_lists(left, "answered", answered)
+        left = _with_lists(left, "failed", failed_items)
     if failed is not None:
         begun = pc.or_(pc.is_valid(left["answered"]), pc.is_valid(left["failed"]))
         begun = pc.or_(begun, pa.array(failed[~done]))
@@ -92,25 +114,21 @@ def find_remaining(
 
 def _done(
     sources: pa.Table,
+    listed: KeyIndex,
     table: Table,
     plan: Plan,
     counts: Counts,
     failed: NDArray[np.bool_] | None,
+    progress: Progress | None,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     """Which documents are done, and by which runs; adds them to the counts."""
-    asked = pc.dictionary_encode(
-        pa.array(
-            (asked_key(plan, uri) for chunk in sources["uri"].iterchunks() for uri in chunk.to_pylist()),
-            pa.string(),
-        )
-    )
-    wanted = asked.indices.to_numpy()
+    numbers, asked_keys = _asked_keys(sources["uri"], plan)
     done, run_ids = np.zeros(len(sources), np.bool_), set[str]()
-    for rows, _ in chunks(table, [*DOCUMENT_COLUMNS, *COUNT_COLUMNS]):
-        rows = placed(rows, sources["source_key"], rows["source_key"])
+    for rows, _ in chunks(table, [*DOCUMENT_COLUMNS, *COUNT_COLUMNS], progress):
+        rows = placed(rows, listed)
         places = rows[PLACES].to_numpy()
-        code = pc.index_in(rows["asked_key"], value_set=asked.dictionary).fill_null(-1).to_numpy()
-        same = code == wanted[places]
+        number = pc.index_in(rows["asked_key"], value_set=asked_keys).fill_null(-1).to_numpy()
+        same = number == numbers[places]
         if failed is not None:
             same &= ~failed[places]
         rows = rows.filter(pa.array(same))
@@ -134,49 +152,82 @@ def _add(counts: Counts, rows: pa.Table) -> None:
     counts.failed += failed
 
 
-def _failed_again(sources: pa.Table, table: Table, plan: Plan, again: frozenset[str]) -> NDArray[np.bool_]:
+def _asked_keys(uris: pa.ChunkedArray, plan: Plan) -> tuple[NDArray[np.int32], pa.Array]:
+    """What is asked of each document, as a number, and the asked_key of each number."""
+    if not any(question.documents for ask in plan.asks for question in ask.questions):
+        return np.broadcast_to(np.int32(0), len(uris)), pa.array([asked_key(plan, "")])
+    numbers: dict[str, int] = {}
+    found = np.empty(len(uris), np.int32)
+    for at in range(0, len(uris), PART_ROWS):
+        part = uris.slice(at, PART_ROWS).to_pylist()
+        keys = (asked_key(plan, uri) for uri in part)
+        found[at : at + len(part)] = [numbers.setdefault(key, len(numbers)) for key in keys]
+    return found, pa.array(numbers, pa.string())
+
+
+def _failed_again(
+    listed: KeyIndex, documents: int, table: Table, plan: Plan, again: frozenset[str]
+) -> NDArray[np.bool_]:
     """The documents with a failure that is to be asked again."""
-    found = np.zeros(len(sources), np.bool_)
+    found = np.zeros(documents, np.bool_)
     reasons = pa.array(sorted(again), pa.string())
     for rows, _ in chunks(table, [*ITEM_COLUMNS, *PAGE_COLUMNS, "reason"]):
         rows = rows.filter(pc.is_in(rows["reason"], value_set=reasons))
-        rows = placed(rows, sources["source_key"], rows["source_key"])
+        rows = placed(rows, listed)
         found[rows.filter(_asked(rows, plan))[PLACES].to_numpy()] = True
     return found
 
 
-def _items(
-    left: pa.Table,
-    table: Table,
-    plan: Plan,
-    stale_rows: StaleRows,
-    unmerged: Unmerged,
-    again: frozenset[str],
-) -> Items:
-    """The items of unfinished documents that have a row: the document's index, and the item's key."""
-    places: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
-    keys = [pa.array([], pa.string())]
-    columns = [*ITEM_COLUMNS, *PAGE_COLUMNS]
-    if table.name == "failures":
-        columns += ["partial", *(["reason"] if again else [])]
-    for rows, paths in chunks(table, columns):
-        unmerged.look(table.name, rows, paths)
-        rows = _of_listed(rows, left)
-        for index, path in enumerate(paths):
-            stale_rows.note(table.name, path, rows.filter(pc.equal(rows["file"], index))["uri"])
-        rows = placed(rows, left["source_key"], rows["source_key"])
-        if "reason" in columns:
-            reasons = pa.array(sorted(again), pa.string())
-            rows = rows.filter(pc.invert(pc.is_in(rows["reason"], value_set=reasons)))
-        rows = rows.filter(_asked(rows, plan))
-        places.append(rows[PLACES].to_numpy().astype(np.int64))
-        keys += rows["item_key"].chunks
-    return np.concatenate(places), pa.concat_arrays(keys)
+@dataclass(frozen=True, kw_only=True)
+class _Look:
+    """The search for the items of unfinished documents in the tables."""
+
+    plan: Plan
+    listed: KeyIndex
+    done: NDArray[np.bool_]
+    left: UriSet
+    stale_rows: StaleRows
+    unmerged: Unmerged
+    again: frozenset[str]
+    progress: Progress | None
+
+    def items(self, table: Table) -> Items:
+        """Those that have a row here."""
+        ranks = np.cumsum(~self.done, dtype=np.int32) - 1  # a document's index among those that are left
+        places = [np.empty(0, np.int32)]
+        digests = [np.empty((0, 2), np.uint64)]
+        columns = [*ITEM_COLUMNS, *PAGE_COLUMNS]
+        if table.name == "failures":
+            columns += ["partial", *(["reason"] if self.again else [])]
+        for rows, paths in chunks(table, columns, self.progress):
+            self.unmerged.look(table.name, rows, paths)
+            rows = self.left.of(rows)
+            for path, part in by_file(rows, paths):
+                self.stale_rows.note(table.name, path, part["uri"])
+            rows = placed(rows, self.listed)
+            rows = rows.filter(pa.array(~self.done[rows[PLACES].to_numpy()]))
+            if "reason" in columns:
+                reasons = pa.array(sorted(self.again), pa.string())
+                rows = rows.filter(pc.invert(pc.is_in(rows["reason"], value_set=reasons)))
+            rows = rows.filter(_asked(rows, self.plan))
+            places.append(ranks[rows[PLACES].to_numpy()])
+            digests.append(digests_of(rows["item_key"]))
+        return np.concatenate(places), np.concatenate(digests)
 
 
 def _both(parts: list[Items]) -> Items:
     """The items of several tables."""
-    return np.concatenate([places for places, _ in parts]), pa.concat_arrays([keys for _, keys in parts])
+    return np.concatenate([places for places, _ in parts]), np.concatenate([keys for _, keys in parts])
+
+
+def _in_both(some: Digests, others: Digests) -> list[str]:
+    """The keys that are among both."""
+    if not len(some) or not len(others):
+        return []
+    pair = np.dtype([("first", np.uint64), ("last", np.uint64)])
+    both = np.intersect1d(some.view(pair), others.view(pair))
+    keys: list[str] = hex_of(both.view(np.uint64).reshape(-1, 2)).to_pylist()
+    return keys
 
 
 def _asked(rows: pa.Table, plan: Plan) -> pa.Array:
@@ -190,24 +241,33 @@ def _asked(rows: pa.Table, plan: Plan) -> pa.Array:
     return pa.array(same)
 
 
-def _of_listed(rows: pa.Table, left: pa.Table) -> pa.Table:
-    return rows.filter(pc.is_in(rows["uri"], value_set=left["uri"]))
+def _with_lists(left: pa.Table, column: str, items: Items) -> pa.Table:
+    """The documents with a list of these items' keys for each in a column; null for those without."""
+    if not len(items[0]):
+        return left
+    where = left.schema.get_field_index(column)
+    return left.set_column(where, left.schema.field(column), pa.chunked_array(_lists(*items, len(left))))
 
 
-def _lists(places: NDArray[np.int64], keys: pa.Array, length: int) -> pa.Array:
-    """A list of keys for each document; null for those without."""
+def _lists(places: NDArray[np.int32], digests: Digests, length: int) -> Iterator[pa.Array]:
     order = np.argsort(places, kind="stable")
     sizes = np.bincount(places, minlength=length)
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), keys.take(pa.array(order)), mask=pa.array(sizes == 0))
+    ends = np.cumsum(sizes)
+    start = before = 0
+    while start < length:
+        stop = max(start + 1, int(np.searchsorted(ends, before + LIST_ITEMS, "right")))
+        some = sizes[start:stop]
+        after = int(ends[stop - 1])
+        offsets = np.concatenate([[0], np.cumsum(some)]).astype(np.int32)
+        keys = hex_of(digests[order[before:after]])
+        yield pa.ListArray.from_arrays(pa.array(offsets), keys, mask=pa.array(some == 0))
+        start, before = stop, after
 
 
-def _uris_of_several(sources: pa.Table) -> dict[str, set[str]]:
+def _uris_of_several(sources: pa.Table, uris: NDArray[np.int64]) -> dict[str, set[str]]:
     """The keys of the documents that share their uri: rows of a Parquet column of URIs may name one twice."""
-    found = pc.value_counts(sources["uri"])
-    several = found.filter(pc.greater(found.field("counts"), 1)).field("values")
-    rows = sources.filter(pc.is_in(sources["uri"], value_set=several))
+    rows = sources.select(["uri", "source_key"]).filter(pa.array(repeated(uris).has(uris)))
     keys: dict[str, set[str]] = {}
     for uri, key in zip(rows["uri"].to_pylist(), rows["source_key"].to_pylist(), strict=True):
         keys.setdefault(uri, set()).add(key)
-    return keys
+    return {uri: some for uri, some in keys.items() if len(some) > 1}

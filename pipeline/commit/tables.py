@@ -38,6 +38,8 @@ STREAM_ROWS = 4096
 COMPRESSION = "zstd"
 NO_READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}  # by default, 16 batches of 4 files
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
+LARGE_BYTES = 4 * 2**20  # a file above is no run's own: it may have a million rows
+PART_BATCHES = 16  # of such a file, together
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
@@ -166,22 +168,36 @@ def new_file() -> str:
 def stream_files(table: Table, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
     """The visible files of a table, a few at a time in memory, as their paths and these columns of them.
 
-    Raises OutputError: one of them cannot be read, or a VACUUM that keeps nothing has just removed it.
+    A large file comes in several parts, one behind the other. Raises OutputError: one of them cannot be read,
+    or a VACUUM that keeps nothing has just removed it.
     """
+    added = handle_of(table.uri).get_add_actions()
+    files = sorted(zip(added["path"].to_pylist(), added["size_bytes"].to_pylist(), strict=True))
+    try:
+        yield from _read_ahead(table, [path for path, size in files if size <= LARGE_BYTES], columns)
+        for path in (path for path, size in files if size > LARGE_BYTES):
+            for part in _parts(table, path, columns):
+                yield path, part
+    except (OSError, pa.ArrowException) as error:
+        raise OutputError(f"{table.uri} cannot be read: {plain(error)}") from error
 
+
+def _read_ahead(table: Table, paths: Sequence[str], columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
     def read(path: str) -> tuple[str, pa.Table]:
         return path, read_file(table, path, columns)
 
-    left = iter(sorted(paths_of(handle_of(table.uri))))
+    left = iter(paths)
     with ThreadPoolExecutor(READ_AHEAD) as threads:
         waiting = deque(threads.submit(read, path) for path in islice(left, READ_AHEAD))
         while waiting:
-            try:
-                found = waiting.popleft().result()
-            except (OSError, pa.ArrowException) as error:
-                raise OutputError(f"{table.uri} cannot be read: {plain(error)}") from error
-            yield found
+            yield waiting.popleft().result()
             waiting += (threads.submit(read, path) for path in islice(left, 1))
+
+
+def _parts(table: Table, path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    batches = stream_batches(table, [path], columns)
+    while some := list(islice(batches, PART_BATCHES)):
+        yield pa.Table.from_batches(some)
 
 
 def file_size(table: Table, path: str) -> int:

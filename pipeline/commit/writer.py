@@ -9,7 +9,7 @@ merged rows of documents that are done; the new rows of documents/ come last.
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -30,6 +30,7 @@ COMMIT_ROWS = 5_000  # at the latest after so many rows,
 COMMIT_SECONDS = 30.0  # or so many seconds: a driver that dies loses no more
 
 _log = logging.getLogger(__name__)
+Committed = Callable[[Table, str, pa.Table], None]  # a table, a new file of it, and the rows in their order
 
 
 class Writer:
@@ -46,13 +47,17 @@ class Writer:
         stale_rows: StaleRows,
         merged_rows: MergedRows,
         maintain_every: int | None = None,
+        committed: Committed = lambda table, path, rows: None,
     ) -> None:
-        """`maintain_every`: commits after which the files of the tables are merged."""
+        """`maintain_every`: commits after which the files of the tables are merged. `committed` is called once
+        answers or failures are in a table.
+        """
         self.seconds = 0.0  # spent in writing and committing
         self._tables = tables
         self._lease = lease
         self._stale_rows = stale_rows
         self._merged_rows = merged_rows
+        self._committed = committed
         self._results: list[pa.Table] = []
         self._documents: list[Document] = []
         self._last = time.monotonic()
@@ -120,6 +125,7 @@ class Writer:
             rows = [result for result in mine if len(result)]
             new = [self._rows_of(name, column_of(kind, ask or 0), rows)] if rows else []
             for file, part in zip(self._commit(name, new, renewed), new, strict=True):
+                self._committed(self._tables[name], file.path, part)
                 waiting = part.filter(pc.invert(pc.is_in(part["source_key"], value_set=done)))
                 self._merged_rows.note(name, file.path, waiting)
         opened = [Opened(*(getattr(document, name) for name in Opened._fields)) for document in documents]

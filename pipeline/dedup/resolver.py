@@ -59,6 +59,10 @@ class Resolver:
             ready = self._come(self._results.keep(parts[-1]))
         return pa.concat_tables(parts)
 
+    def committed(self, table: Table, path: str, rows: pa.Table) -> None:
+        """These answers or failures of this run are a file of their table."""
+        self._results.committed(table, path, rows["item_key"].to_pylist())
+
     def rest(self) -> pa.Table:
         """Failures of items whose owner never came: a task that Ray repeated found its document changed."""
         rows = []

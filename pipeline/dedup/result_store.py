@@ -1,25 +1,43 @@
 """Result rows in; the row of any item that has one, of this run or of an earlier one, out.
 
-The resolver may want an answer long after it came, for another item with the same prompt. The store keeps
-this run's rows as Arrow batches in a private file of SQLite. Of the rows in the answers table it notes the
-file and the place, and reads them there when they are wanted. It holds in memory the names of those files,
-and the batches and files that were wanted last.
+The resolver may want an answer long after it came, for another item with the same prompt. Until a row of this
+run is committed, the store holds it in memory. From then on it notes the row's file and its place there, as
+of the rows of earlier runs, and reads it again where it is wanted: some 40 bytes an item, in a private file
+of SQLite. It holds in memory the names of those files, and the rows around those that were wanted last.
+
+Other tools may rewrite files (OPTIMIZE), and remove the old ones (VACUUM): then the store looks in the new
+ones.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from pipeline.commit.tables import Table, read_file, stream_files
+from pipeline.commit.tables import Table, handle_of, paths_of, read_file, stream_batches, stream_files
 from pipeline.dedup.registry import Pair, private_database
+from pipeline.ingest.key_index import Digests, digests_of, hex_of
 from pipeline.plan.rows import ANSWER, FAILURE, Row, column_of
 
-CACHE_MIB = 16  # of places, and of the rows that came last
-BATCHES_IN_MEMORY = 64  # of some rows each
-FILES_IN_MEMORY = 8  # of some thousand rows each
+CACHE_MIB = 16  # of places
+WINDOW_ROWS = 4096  # that are read from a file together
+WINDOWS_IN_MEMORY = 8
+SEED_ROWS = 2**20  # of earlier runs, which are sorted together: 48 bytes each
+SEED_PAIRS = 2**16  # handed over together
 SEED_COLUMNS = ["item_key", "prompt_key", "settings_key"]
+
+
+class _Seeds(NamedTuple):
+    """Answers of earlier runs: columns."""
+
+    items: Digests
+    prompts: Digests
+    files: NDArray[np.int64]  # numbers of `_files`
+    rows: NDArray[np.int64]
 
 
 class ResultStore:
@@ -29,32 +47,48 @@ class ResultStore:
         """The tables of answers in the order of the asks, and the schema of this run's results."""
         self._answers = answers
         answers_columns = [column_of(ANSWER, ask) for ask in range(len(answers))]
-        self._schema = pa.schema(
-            [schema.field(name) for name in ("kind", "item_key", "ask", *answers_columns, FAILURE)]
-        )
+        self._columns = ["kind", "item_key", "ask", *answers_columns, FAILURE]
+        self._new: dict[str, tuple[pa.RecordBatch, int]] = {}  # not committed yet
         self._files: list[tuple[Table, str]] = []
         self._database = private_database(CACHE_MIB)
-        # A place is a batch's number; for a file of the table, -1 minus its number.
-        columns = "item BLOB PRIMARY KEY, place INTEGER, row INTEGER"
+        columns = "item BLOB PRIMARY KEY, file INTEGER, row INTEGER"
         self._database.execute(f"CREATE TABLE rows ({columns}) WITHOUT ROWID")
-        self._database.execute("CREATE TABLE batches (place INTEGER PRIMARY KEY, data BLOB)")
-        self._batches = 0
-        self._batch = lru_cache(BATCHES_IN_MEMORY)(self._read_batch)
-        self._file = lru_cache(FILES_IN_MEMORY)(self._read_file)
+        self._window = lru_cache(WINDOWS_IN_MEMORY)(self._read_window)
 
     def seed(self, ask: int, settings_key: str) -> Iterator[list[Pair]]:
-        """Notes the answers in the table of an ask; yields their prompts, file by file."""
-        for path, rows in stream_files(self._answers[ask], SEED_COLUMNS):
-            rows = rows.append_column("row", pa.array(range(len(rows)), pa.int64()))
-            rows = rows.filter(
-                pc.and_(pc.equal(rows["settings_key"], settings_key), pc.is_valid(rows["prompt_key"]))
-            )
-            if not len(rows):
-                continue
-            self._files.append((self._answers[ask], path))
-            items, places = rows["item_key"].to_pylist(), rows["row"].to_pylist()
-            self._note(-len(self._files), zip(items, places, strict=True))
-            yield list(zip(rows["prompt_key"].to_pylist(), items, strict=True))
+        """Notes the answers in the table of an ask; yields their prompts, some at a time.
+
+        Keys are hashes: a million that are sorted first go through the database in one direction, where each
+        by itself would ask for another page of it.
+        """
+        table, start = self._answers[ask], 0
+        found: list[_Seeds] = []
+        for path, rows in stream_files(table, SEED_COLUMNS):
+            if (table, path) not in self._files[-1:]:  # not the next part of the last file
+                self._files.append((table, path))
+                start = 0
+            mine = pc.and_(pc.equal(rows["settings_key"], settings_key), pc.is_valid(rows["prompt_key"]))
+            places = np.flatnonzero(mine.to_numpy()) + start
+            items, prompts = (digests_of(rows[name].filter(mine)) for name in ("item_key", "prompt_key"))
+            found.append(_Seeds(items, prompts, np.full(len(places), len(self._files) - 1), places))
+            start += len(rows)
+            if sum(len(some.rows) for some in found) >= SEED_ROWS:
+                yield from self._note_seeds(found)
+                found = []
+        if found:
+            yield from self._note_seeds(found)
+
+    def _note_seeds(self, found: Sequence["_Seeds"]) -> Iterator[list[Pair]]:
+        seeds = _Seeds(*(np.concatenate(column) for column in zip(*found, strict=True)))
+        order = np.lexsort((seeds.items[:, 1], seeds.items[:, 0]))
+        keys = seeds.items[order].astype(">u8").tobytes()
+        items = (keys[at : at + 16] for at in range(0, len(keys), 16))
+        self._insert(zip(items, seeds.files[order].tolist(), seeds.rows[order].tolist(), strict=True))
+        order = np.lexsort((seeds.prompts[:, 1], seeds.prompts[:, 0]))  # the first of equal ones stays it
+        for at in range(0, len(order), SEED_PAIRS):
+            some = order[at : at + SEED_PAIRS]
+            pairs = (hex_of(column[some]).to_pylist() for column in (seeds.prompts, seeds.items))
+            yield list(zip(*pairs, strict=True))
 
     def keep(self, results: pa.Table) -> list[str]:
         """Keeps the answers and failures among rows of `rows.result_schema`; their items' keys."""
@@ -62,41 +96,76 @@ class ResultStore:
         if not len(there):
             return []
         items: list[str] = there["item_key"].to_pylist()
-        batch = there.select(self._schema.names).combine_chunks().to_batches()[0]
-        self._database.execute("INSERT INTO batches VALUES (?, ?)", (self._batches, batch.serialize()))
-        self._note(self._batches, ((item, row) for row, item in enumerate(items)))
-        self._batches += 1
+        batch = there.select(self._columns).combine_chunks().to_batches()[0]
+        self._new |= {
+            item: (batch, row) for row, item in reversed(list(enumerate(items))) if item not in self
+        }
         return items
 
-    def _note(self, place: int, items: Iterable[tuple[str, int]]) -> None:
-        rows = ((bytes.fromhex(item), place, row) for item, row in items)
-        self._database.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", rows)
+    def committed(self, table: Table, path: str, items: Sequence[str]) -> None:
+        """The rows of these items are a file of the table, in this order."""
+        self._files.append((table, path))
+        file = len(self._files) - 1
+        self._insert((bytes.fromhex(item), file, row) for row, item in enumerate(items))
+        for item in items:
+            self._new.pop(item, None)
+
+    def _insert(self, places: Iterable[tuple[bytes, int, int]]) -> None:
+        """Items, each with the number of its file and its row there."""
+        self._database.executemany("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", places)
 
     def __contains__(self, item: str) -> bool:
-        return self._find(item) is not None
+        return item in self._new or self._find(item) is not None
 
     def get(self, item: str) -> tuple[str, Row] | None:
         """ANSWER or FAILURE, and the item's row; None if it has none. Raises OSError if its file is gone."""
+        if item in self._new:
+            batch, row = self._new[item]
+            (result,) = batch.slice(row, 1).to_pylist()
+            kind = result["kind"]
+            return kind, result[column_of(kind, result["ask"] or 0)]
         found = self._find(item)
         if found is None:
             return None
-        place, row = found
-        if place < 0:
-            (answer,) = self._file(place).slice(row, 1).to_pylist()
-            return ANSWER, answer
-        (result,) = self._batch(place).slice(row, 1).to_pylist()
-        kind = result["kind"]
-        return kind, result[column_of(kind, result["ask"] or 0)]
+        try:
+            return self._stored(*found)
+        except OSError:
+            self._look_again(self._files[found[0]][0])
+            there = self._find(item)
+            if there is None or there == found:
+                raise
+            return self._stored(*there)
 
     def _find(self, item: str) -> tuple[int, int] | None:
-        query = "SELECT place, row FROM rows WHERE item = ?"
+        query = "SELECT file, row FROM rows WHERE item = ?"
         found: tuple[int, int] | None = self._database.execute(query, (bytes.fromhex(item),)).fetchone()
         return found
 
-    def _read_batch(self, place: int) -> pa.RecordBatch:
-        query = "SELECT data FROM batches WHERE place = ?"
-        (data,) = self._database.execute(query, (place,)).fetchone()
-        return pa.ipc.read_record_batch(pa.py_buffer(data), self._schema)
+    def _stored(self, file: int, row: int) -> tuple[str, Row]:
+        window, offset = divmod(row, WINDOW_ROWS)
+        (stored,) = self._window(file, window).slice(offset, 1).to_pylist()
+        return FAILURE if self._files[file][0].name == "failures" else ANSWER, stored
 
-    def _read_file(self, place: int) -> pa.Table:
-        return read_file(*self._files[-1 - place])
+    def _read_window(self, file: int, window: int) -> pa.Table:
+        """So many rows of a file. It is decoded from its start, and only these are kept."""
+        table, path = self._files[file]
+        left, rows = window * WINDOW_ROWS, 0
+        parts: list[pa.RecordBatch] = []
+        for batch in stream_batches(table, [path], table.schema.names):
+            part = batch.slice(min(left, len(batch)), WINDOW_ROWS - rows)
+            left -= min(left, len(batch))
+            rows += len(part)
+            parts.append(part)
+            if rows == WINDOW_ROWS:
+                break
+        return pa.Table.from_batches(parts, table.schema)
+
+    def _look_again(self, table: Table) -> None:
+        """Notes where the rows of files lie that are gone. Raises OSError."""
+        known = {path for one, path in self._files if one.name == table.name}
+        update = "UPDATE rows SET file = ?, row = ? WHERE item = ?"
+        for path in sorted(paths_of(handle_of(table.uri)) - known):
+            items = read_file(table, path, ["item_key"])["item_key"].to_pylist()
+            places = ((len(self._files), row, bytes.fromhex(item)) for row, item in enumerate(items))
+            self._database.executemany(update, places)
+            self._files.append((table, path))

@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
 
 from pipeline.ingest import storage
-from pipeline.ingest.storage import Entry
+from pipeline.ingest.entries import Entries, Entry
 
 LOG = "_delta_log"
 
@@ -44,7 +44,7 @@ def address(uri: str) -> str:
     return f"{scheme}://{quote(place)}" if separator and scheme == "s3" else uri
 
 
-def visible(found: Sequence[Entry], files: Sequence[Entry], folder: str | None) -> list[DataFile]:
+def visible(found: Entries | Sequence[Entry], files: Sequence[Entry], folder: str | None) -> list[DataFile]:
     """Those of the Parquet `files` that their Delta tables still hold; files outside of tables stay.
 
     `found` are all files of the input, under a folder; a file that the person named (None) stays in any case.
@@ -73,7 +73,7 @@ def visible(found: Sequence[Entry], files: Sequence[Entry], folder: str | None) 
     return result
 
 
-def _refuse_iceberg(found: Sequence[Entry], files: Sequence[Entry]) -> None:
+def _refuse_iceberg(found: Entries | Sequence[Entry], files: Sequence[Entry]) -> None:
     """Raises ValueError where files are an Iceberg table's: given as its folder, or as its data/ alone."""
     seen = list(found)
     folders = {entry.uri.rpartition("/data/")[0] for entry in files if "/data/" in entry.uri}

@@ -7,20 +7,21 @@ group at a time and in order, never a whole file.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from pipeline.ingest import storage
-from pipeline.ingest.data_uris import is_data_uri
 
 MAGIC: Final = b"PAR1"
 SUFFIXES: Final = frozenset({".parquet", ".parq", ".pq", ".pqt"})
 DATA: Final = "data:"
 _BATCH_ROWS: Final = 8  # decoded at once: documents may have megabytes
+_GATHERED_BYTES: Final = 2**20  # of URIs, which are looked at together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +36,18 @@ class Columns:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowGroup:
-    """One row group, without its documents: `uris` is a column of URIs, or None if the column holds bytes.
+class RowPart:
+    """Some rows of a row group, without their documents: `uris` is a column of URIs, or None for bytes.
 
-    A data: address holds its document; of such a URI only this beginning is there.
+    A data: address holds its document; such a URI is DATA alone.
     """
 
-    index: int
+    row_group: int
+    first: int  # row, in the row group
     first_row: int  # in the file
     count: int
-    ids: list[str] | None
-    uris: list[str | None] | None
+    ids: pa.Array | None  # strings
+    uris: pa.Array | None  # strings and nulls
 
 
 def is_parquet(uri: str) -> bool:
@@ -59,8 +61,11 @@ def document_columns(uri: str) -> list[str]:
         return _suitable(file.schema_arrow)
 
 
-def row_groups(uri: str, columns: Columns) -> list[RowGroup]:
-    """The row groups of a file. Raises ValueError: no such column, of the wrong type, a null id."""
+def row_parts(uri: str, columns: Columns, most: int) -> Iterator[RowPart]:
+    """The rows of a file, at most so many at a time, with those of a row group in their order.
+
+    Raises ValueError: no such column, of the wrong type, a null id.
+    """
     with _open(uri) as file:
         flag = "--messages-column" if columns.is_messages else "--column"
         kind = _type(uri, file.schema_arrow, columns.document, flag)
@@ -83,24 +88,22 @@ def row_groups(uri: str, columns: Columns) -> list[RowGroup]:
                 raise ValueError(
                     f"column {columns.password} of {uri} holds {password_kind}, but passwords are strings"
                 )
-        groups, first_row = [], 0
-        for index in range(file.metadata.num_row_groups):
-            ids = _read(file, index, columns.id) if columns.id else None
-            if ids is not None and None in ids:
-                row = first_row + ids.index(None)
-                raise ValueError(f"column {columns.id} of {uri} is null in row {row}")
-            count = file.metadata.row_group(index).num_rows
-            groups.append(
-                RowGroup(
-                    index=index,
-                    first_row=first_row,
-                    count=count,
-                    ids=None if ids is None else [str(value) for value in ids],
-                    uris=list(_uris(file, index, columns.document)) if names_files else None,
+        first_row = 0
+        for group in range(file.metadata.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            ids = _ids(file, group, columns.id, first_row, uri) if columns.id else None
+            places = (slice(start, min(start + most, count)) for start in range(0, count, most))
+            parts = _uris(file, group, columns.document, most) if names_files else repeat(None)
+            for place, uris in zip(places, parts, strict=False):
+                yield RowPart(
+                    row_group=group,
+                    first=place.start,
+                    first_row=first_row + place.start,
+                    count=place.stop - place.start,
+                    ids=None if ids is None else ids[place],
+                    uris=uris,
                 )
-            )
             first_row += count
-        return groups
 
 
 def passwords(uri: str, column: str, row_group: int) -> list[str | None]:
@@ -137,9 +140,59 @@ def _documents(uri: str, column: str, row_group: int) -> Iterator[Any]:
         yield from _stream(file, row_group, column)
 
 
-def _uris(file: Any, row_group: int, column: str) -> Iterator[str | None]:
-    for uri in _stream(file, row_group, column):  # a column of data: addresses is as large as its documents
-        yield DATA if uri is not None and is_data_uri(uri) else uri
+def _ids(file: Any, row_group: int, column: str, first_row: int, uri: str) -> pa.Array:
+    table = file.read_row_group(row_group, columns=[column], use_threads=False)
+    name = table.schema.field(0).name
+    ids = pa.concat_arrays([_text(chunk, name, column) for chunk in table.column(0).chunks])
+    if ids.null_count:
+        row = first_row + int(pc.index(pc.is_null(ids), True).as_py())
+        raise ValueError(f"column {column} of {uri} is null in row {row}")
+    return ids
+
+
+def _uris(file: Any, row_group: int, column: str, most: int) -> Iterator[pa.Array]:
+    """The URIs of a row group, `most` at a time."""
+    short: list[pa.Array] = []
+    rows = 0
+    for uris in _gathered(file, row_group, column):
+        short.append(_short(uris))
+        rows += len(uris)
+        while rows >= most:
+            whole = pa.concat_arrays(short)
+            yield whole[:most]
+            short, rows = [whole[most:]], rows - most
+    if rows:
+        yield pa.concat_arrays(short)
+
+
+def _gathered(file: Any, row_group: int, column: str) -> Iterator[pa.Array]:
+    """A column of text, some megabytes at a time: a data: address is as large as its document."""
+    waiting: list[pa.Array] = []
+    size = 0
+    batches = file.iter_batches(_BATCH_ROWS, row_groups=[row_group], columns=[column], use_threads=False)
+    for batch in batches:
+        waiting.append(_text(batch.column(0), batch.schema.field(0).name, column))
+        size += batch.nbytes
+        if size >= _GATHERED_BYTES:
+            yield pa.concat_arrays(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield pa.concat_arrays(waiting)
+
+
+def _text(array: pa.Array, name: str, column: str) -> pa.Array:
+    """The values of a column as strings; behind a dot they are fields of structs, which may be null."""
+    for field in column.removeprefix(name).split(".")[1:]:
+        array = pc.struct_field(array, field)
+    if pat.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return array if array.type == pa.string() else pc.cast(array, pa.string())
+
+
+def _short(uris: pa.Array) -> pa.Array:
+    """The same with DATA in the place of each data: address."""
+    is_data = pc.equal(pc.ascii_lower(pc.utf8_slice_codeunits(uris, 0, len(DATA))), DATA)
+    return pc.if_else(is_data, DATA, uris) if pc.any(is_data).as_py() else uris
 
 
 def _stream(file: Any, row_group: int, column: str) -> Iterator[Any]:

@@ -60,10 +60,10 @@ def check_first(sources: pa.Table, roots: Sequence[str]) -> None:
 
 
 def _named_by_rows(sources: pa.Table) -> Iterator[tuple[str, str]]:
-    named = pc.and_(pc.is_valid(sources["parquet"]), pc.is_null(sources["column"]))
-    rows = sources.filter(pc.and_(named, pc.is_valid(sources["location"])))
-    for batch in rows.select(["parquet", "location"]).to_batches(CHECKED):
-        yield from zip(batch["parquet"].to_pylist(), batch["location"].to_pylist(), strict=True)
+    for batch in sources.select(["parquet", "location", "column"]).to_batches(CHECKED):
+        named = pc.and_(pc.is_valid(batch["parquet"]), pc.is_null(batch["column"]))
+        rows = batch.filter(pc.and_(named, pc.is_valid(batch["location"])))
+        yield from zip(rows["parquet"].to_pylist(), rows["location"].to_pylist(), strict=True)
 
 
 def _root_of(given: str) -> Iterator[str]:

@@ -2,14 +2,16 @@
 
 In: an input as a person types it: a path, a folder, a glob, file:// or s3://bucket/prefix. Out: an `Entry`
 for each file behind it, sorted by uri, and open files. S3 is pyarrow's, which obeys the AWS_* variables and
-AWS_ENDPOINT_URL. An input behind which there is nothing is a ValueError of one sentence.
+AWS_ENDPOINT_URL; a prefix is listed as `object_listing` says. An input behind which there is nothing is a
+ValueError of one sentence.
 """
 
 import glob
+import logging
 import os
 import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,42 +19,41 @@ from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
+from pipeline.ingest.entries import Entries, EntriesBuilder
+from pipeline.ingest.object_listing import NotStreamedError, Objects, stream_objects, whole_objects
+from pipeline.ingest.progress import Progress
 from pipeline.ingest.walk import Walk, matching, walk_of
 
+MANY = 100_000  # objects whose listing may want memory
 
-@dataclass(frozen=True, kw_only=True, order=True)
-class Entry:
-    """A file: `uri` is its absolute path, or s3://bucket/key; `version` changes when its content does."""
-
-    uri: str
-    size: int  # bytes
-    version: str  # nanoseconds of its last change; S3 lists no better: an ETag would cost a request an object
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """The files behind one input. `folder` was searched for them; None if the input names a file itself."""
 
-    entries: list[Entry]
+    entries: Entries
     folder: str | None
     skipped: Mapping[str, set[str]] = field(default_factory=dict)
     """Names in folders that were left out, by why: see `walk`."""
 
 
-def find(given: str) -> Found:
+def find(given: str, progress: Progress | None = None) -> Found:
     """The files behind an input. Hidden names are left out. Raises ValueError, and OSError."""
     scheme, separator, _ = given.partition("://")
     if not given:
         raise ValueError("an input is empty: give a path, a glob or s3://bucket/prefix")
     if separator and scheme == "s3":
-        return _find_on_s3(given)
+        return _find_on_s3(given, progress)
     if separator and scheme != "file":
         raise ValueError(
             f"input {given}: {scheme}:// is not supported: give a path, a glob or s3://bucket/prefix"
         )
-    return _find_locally(given)
+    return _find_locally(given, progress)
 
 
 def absolute(given: str) -> str:
@@ -165,29 +166,28 @@ def fixed_folder(pattern: str) -> str:
 # Local disks
 
 
-def _find_locally(given: str) -> Found:
+def _find_locally(given: str, progress: Progress | None) -> Found:
     path = typed_path(given)
     if os.path.isdir(path):
-        return _found(walk_of(path), path)
+        return _found(walk_of(path, progress), path)
     if os.path.isfile(path):
-        return _found(walk_of(path), None)
+        return _found(walk_of(path, progress), None)
     if os.path.exists(path):
         raise ValueError(f"input {given} is neither a file nor a folder")
     if not glob.has_magic(given):
         raise ValueError(f"input {given}: there is no such file or folder")
     folder = fixed_folder(path)
-    matched = matching(path, folder or "/")
+    matched = matching(path, folder or "/", progress)
     if matched is None:
         raise ValueError(f"input {given} matches no file")
     return _found(matched, folder)
 
 
 def _found(walk: Walk, folder: str | None) -> Found:
-    files = (
-        Entry(uri=_local_uri(path), size=status.st_size, version=str(status.st_mtime_ns))
-        for path, status in walk.files.items()
-    )
-    return Found(entries=sorted(files), folder=folder, skipped=walk.skipped)
+    files = EntriesBuilder()
+    for path, size, version in zip(walk.files, walk.sizes, walk.versions, strict=True):
+        files.add(_local_uri(path), size, version)
+    return Found(entries=files.build(), folder=folder, skipped=walk.skipped)
 
 
 def _local_uri(path: str) -> str:
@@ -234,11 +234,13 @@ def _bucket(bucket: str) -> pafs.FileSystem:
     return file_system(f"s3://{bucket}")[0]
 
 
-def _find_on_s3(given: str) -> Found:
+def _find_on_s3(given: str, progress: Progress | None) -> Found:
     filesystem, path = _s3(given)
     info = filesystem.get_file_info(path)
     if info.type == pafs.FileType.File:
-        return Found(entries=[_object(info)], folder=None)
+        one = EntriesBuilder()
+        one.add(f"s3://{info.path}", info.size, info.mtime_ns)
+        return Found(entries=one.build(), folder=None)
     folder, pattern = path, None
     if info.type == pafs.FileType.NotFound:
         bucket, _, key = path.partition("/")
@@ -247,21 +249,30 @@ def _find_on_s3(given: str) -> Found:
         if not glob.has_magic(key):
             raise ValueError(f"input {given}: there is no such object or folder; to match names, end with *")
         folder, pattern = fixed_folder(path), _glob_pattern(path)
-    selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
-    objects = [
-        info
-        for info in filesystem.get_file_info(selector)
-        if info.type == pafs.FileType.File
-        and "/." not in info.path.removeprefix(folder)
-        and (pattern is None or pattern.fullmatch(info.path))
-    ]
-    if pattern is not None and not objects:
+    try:
+        found = _chosen(stream_objects(filesystem, folder), folder, pattern, progress)
+    except NotStreamedError as error:
+        found = _chosen([whole_objects(filesystem, folder)], folder, pattern, progress)
+        if len(found) >= MANY:
+            _log.warning("%s: listed in one piece, some 500 bytes of memory an object: %s", given, error)
+    if pattern is not None and not len(found):
         raise ValueError(f"input {given} matches no object")
-    return Found(entries=sorted(map(_object, objects)), folder=f"s3://{folder}")
+    return Found(entries=found, folder=f"s3://{folder}")
 
 
-def _object(info: pafs.FileInfo) -> Entry:
-    return Entry(uri=f"s3://{info.path}", size=info.size, version=str(info.mtime_ns))
+def _chosen(
+    parts: Iterable[Objects], folder: str, pattern: re.Pattern[str] | None, progress: Progress | None
+) -> Entries:
+    """The objects that are not hidden, and that the pattern matches."""
+    files = EntriesBuilder(progress)
+    for part in parts:
+        wanted = pc.invert(pc.match_substring(pc.utf8_slice_codeunits(part.paths, len(folder)), "/."))
+        if pattern is not None:
+            matches = [pattern.fullmatch(path) is not None for path in part.paths.to_pylist()]
+            wanted = pc.and_(wanted, pa.array(matches, pa.bool_()))
+        uris = pc.binary_join_element_wise("s3://", part.paths, "")
+        files.add_all(*(column.filter(wanted) for column in (uris, part.sizes, part.versions)))
+    return files.build()
 
 
 def _glob_pattern(path: str) -> re.Pattern[str]:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from pipeline.ingest.listing import SOURCES
+from pipeline.ingest.sources import SOURCES
 from schemas.arrow import arrow_type
 from schemas.rows import Failure, answer_row
 

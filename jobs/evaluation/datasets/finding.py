@@ -88,7 +88,7 @@ def _at(place: str, family: Family | None) -> Found:
         found = storage.find(place)
     except OSError as error:
         raise ValueError(storage.explain(place, error)) from error
-    folder = found.folder or found.entries[0].uri.rpartition("/")[0]
+    folder = found.folder or next(iter(found.entries)).uri.rpartition("/")[0]
     uris = [entry.uri for entry in found.entries if entry.uri.lower().endswith(SUFFIXES)]
     inside = {uri: uri.removeprefix(f"{folder}/") for uri in uris}
     if not uris:

@@ -24,7 +24,7 @@ from pipeline.commit.maintenance import Upkeep
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import OutputError, Table, create_tables, read_table
 from pipeline.commit.writer import Writer
-from pipeline.ingest.listing import SOURCES
+from pipeline.ingest.sources import SOURCES
 from pipeline.plan.items import asked_of, windows
 from pipeline.plan.keys import item_keys
 from pipeline.plan.plan import Plan

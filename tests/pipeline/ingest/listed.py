@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.listing import SOURCES, list_sources
+from pipeline.ingest.listing import list_sources
 from pipeline.ingest.reading import read_source
 from pipeline.ingest.roots import find_roots
+from pipeline.ingest.sources import SOURCES
 from tests.pipeline.drawn import image_bytes, pdf_bytes
 
 PDF = pdf_bytes()

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.ingest.data_uris import decode, is_data_uri
-from pipeline.ingest.listing import MOST_URI, list_sources
+from pipeline.ingest.listing import list_sources
+from pipeline.ingest.parquet_rows import MOST_URI
 from pipeline.ingest.reading import read_source
 from tests.pipeline.ingest.listed import PDF, PNG, contents, parquet, read_reason, uris, write
 

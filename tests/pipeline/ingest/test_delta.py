@@ -8,6 +8,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from pipeline.ingest import delta, storage
+from pipeline.ingest.entries import Entry
 from tests.pipeline.deletion_vectors import delete_by_vector
 from tests.pipeline.ingest.listed import complaint, contents, parquet, uris, write
 
@@ -90,7 +91,7 @@ def test_only_the_prefix_of_a_role_is_looked_at(monkeypatch: pytest.MonkeyPatch,
         raise OSError(f"When getting information for key '{path}': AWS Error ACCESS_DENIED during HeadObject")
 
     monkeypatch.setattr(storage, "_s3", lambda uri: (SimpleNamespace(get_file_info=look), uri[5:]))
-    entry = storage.Entry(uri=f"{place}/x.parquet", size=1, version="1")
+    entry = Entry(uri=f"{place}/x.parquet", size=1, version=1)
     assert delta.visible([entry], [entry], place) == [delta.DataFile(entry=entry)]
 
 

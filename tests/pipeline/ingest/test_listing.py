@@ -1,13 +1,16 @@
 """Files, folders and globs become a list of documents with keys; a wrong input is one clear sentence."""
 
+import hashlib
 import logging
 import os
 from pathlib import Path
 
 import pytest
 
+from pipeline.ingest.entries import Entry
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.reading import read_source
+from pipeline.ingest.sources import file_key
 from tests.pipeline.ingest.listed import (
     PDF,
     PNG,
@@ -192,6 +195,16 @@ def test_the_key_of_a_file_changes_with_its_place_size_and_time_and_with_nothing
     moved.write_bytes(PDF)
     os.utime(moved, ns=(1, 10**18))
     assert keys(moved) != before
+
+
+def test_keys_are_those_of_earlier_versions(tmp_path: Path) -> None:
+    """An output that knows a document by another key would do all of it again."""
+    assert file_key(Entry(uri="s3://pile/a.pdf", size=3, version=5)) == "c5e9dcf519895a51b66994e8982c913b"
+    os.makedirs(tmp_path / "in")
+    path = write(tmp_path / "in" / "a.pdf")
+    os.utime(path, ns=(1, 10**18 + 7))
+    text = f"{path}|{len(PDF)}|{10**18 + 7}"
+    assert keys(path) == [hashlib.sha256(text.encode()).hexdigest()[:32]]
 
 
 @pytest.mark.parametrize(

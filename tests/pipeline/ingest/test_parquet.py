@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.ingest import parquet as parquet_files
+from pipeline.ingest import parquet_rows
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.listing import list_sources, split
+from pipeline.ingest.parquet_rows import MOST_URI
 from pipeline.ingest.reading import read_conversation, read_password, read_source
 from tests.pipeline.ingest.listed import (
     PDF,
@@ -54,6 +57,38 @@ def test_a_column_of_uris_leads_to_files(tmp_path: Path) -> None:
         assert uris(path, column="where") == [a, b, Path(b).as_uri()]
         assert contents(path, column="where") == [PDF, PNG, PNG]
         assert len(keys(path, column="where")) == 3  # one a row, though two are the same file
+
+
+@pytest.mark.parametrize("rows", [1, 3, 4, 65_536])
+def test_rows_are_the_same_however_many_are_listed_together(
+    tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "y" * (MOST_URI + 1)
+    where = ["a.pdf", "/b.pdf", None, "data:,x", "s3://pile/c.pdf", "DATA:,y", long, f"d/{long}", "", "ä.pdf"]
+    path = parquet(tmp_path / "x.parquet", row_group_size=4, where=where, id=list(range(10)))
+    rows_of_one = list_sources([path], column="where").to_pylist()
+    with_ids = list_sources([path], column="where", id_column="id").to_pylist()
+    monkeypatch.setattr(parquet_rows, "PART_ROWS", rows)
+    monkeypatch.setattr(parquet_files, "_GATHERED_BYTES", 1)
+    assert list_sources([path], column="where").to_pylist() == rows_of_one
+    assert list_sources([path], column="where", id_column="id").to_pylist() == with_ids
+    named = [f"{tmp_path}/a.pdf", "/b.pdf", None, None, "s3://pile/c.pdf", None, None, None, f"{tmp_path}/"]
+    named.append(f"{tmp_path}/ä.pdf")
+    assert [row["uri"] for row in rows_of_one] == [
+        name or f"{path}#{number}" for number, name in enumerate(named)
+    ]
+    in_column = [row["column"] for row in rows_of_one]
+    assert in_column == ["where" if number in (3, 5) else None for number in range(10)]
+    assert [row["location"] for row in rows_of_one[2:8]] == [
+        None,
+        path,
+        "s3://pile/c.pdf",
+        path,
+        f"{tmp_path}/{long}",
+        f"{tmp_path}/d/{long}",
+    ]
+    assert [(row["row_group"], row["row"]) for row in rows_of_one] == [divmod(row, 4) for row in range(10)]
+    assert [row["uri"] for row in with_ids[2:4]] == [f"{path}#2", f"{path}#3"]
 
 
 def test_a_dot_leads_into_a_struct(tmp_path: Path) -> None:

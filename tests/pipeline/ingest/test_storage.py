@@ -8,6 +8,8 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -16,7 +18,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from jobs.bench.keys_parts import object_server
+from jobs.bench.object_pages import BUCKET, PREFIX, key_of, size_of
+from pipeline.ingest import object_listing, progress, storage
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.object_listing import Objects, stream_objects, whole_objects
+from pipeline.ingest.progress import Progress
 from tests.pipeline.ingest.listed import (
     PDF,
     PNG,
@@ -162,6 +169,75 @@ def test_refused_credentials_are_a_clear_error(s3: S3) -> None:
         assert read_reason(source) == "unreadable"
     finally:
         s3.check_keys(False)
+
+
+ODD = ["a+b #1.pdf", "b%41.pdf", "c?*[.pdf", "d/ä/é.pdf", "e/.hidden.pdf", "f/", "g.pdf"]
+
+
+def columns(objects: Objects) -> list[list[Any]]:
+    return [column.to_pylist() for column in (objects.paths, objects.sizes, objects.versions)]
+
+
+def test_objects_are_listed_page_by_page_as_in_one_piece(s3: S3) -> None:
+    for number, key in enumerate(ODD):
+        s3.put(key, b"x" * number)
+    filesystem, _ = storage._s3("s3://pile")
+    for folder in ("pile", "pile/d", "pile/none"):
+        whole = columns(whole_objects(filesystem, folder))
+        parts = list(map(columns, stream_objects(filesystem, folder)))
+        assert [list(chain.from_iterable(part[column] for part in parts)) for column in range(3)] == whole
+
+
+def no_listing(*_: object, **__: object) -> None:
+    raise AssertionError("the listing came in one piece")
+
+
+def test_a_prefix_is_listed_page_by_page(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [s3.put(f"many/{number}.pdf") for number in range(5)]
+    monkeypatch.setattr(storage, "whole_objects", no_listing)
+    monkeypatch.setattr(object_listing, "PART_OBJECTS", 2)
+    assert uris("s3://pile/many") == uris("s3://pile/many/*.pdf") == found
+
+
+def test_a_name_that_cannot_be_listed_page_by_page_is_found_all_the_same(
+    s3: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_listing, "PART_OBJECTS", 2)
+    found = [s3.put(key) for key in ("0.pdf", "1.pdf", "2.pdf", "x//y.pdf", "z.pdf")]
+    assert uris("s3://pile") == found
+    assert contents("s3://pile/z.pdf") == [PDF]
+
+
+def test_credentials_of_a_profile_are_pyarrows(
+    s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = s3.put("a.pdf")
+    profile = tmp_path / "credentials"
+    profile.write_text("[default]\naws_access_key_id = key\naws_secret_access_key = secret\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(profile))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setattr(object_listing, "_store", no_listing)
+    storage._bucket.cache_clear()
+    try:
+        assert uris("s3://pile") == [found]
+    finally:
+        storage._bucket.cache_clear()
+
+
+def test_thousands_of_objects_are_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    with object_server(2_500) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        storage._bucket.cache_clear()
+        said = list[str]()
+        monkeypatch.setattr(progress, "SECONDS", 0.0)
+        sources = list_sources([f"s3://{BUCKET}/{PREFIX}"], progress=Progress(said.append))
+    storage._bucket.cache_clear()
+    assert sources["uri"].to_pylist() == [f"s3://{BUCKET}/{key_of(number)}" for number in range(2_500)]
+    assert sources["size"].to_pylist() == list(map(size_of, range(2_500)))
+    assert len(set(sources["source_key"].to_pylist())) == 2_500
+    assert said == ["listing: 2,500 documents so far"]
 
 
 def test_a_server_that_does_not_answer_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,93 @@
+"""A prefix on S3 in; the objects below it, a few thousand at a time, out.
+
+pyarrow lists a prefix in one piece, and makes an object of Python's for each one there before the first is
+seen. obstore hands over Arrow batches as the pages come. It does not know the profiles of ~/.aws, and refuses
+some names that S3 allows (a//b, a line feed): then pyarrow lists after all.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import obstore
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.fs as pafs
+from obstore.exceptions import BaseError
+from obstore.store import S3Store
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+PART_OBJECTS: Final = 16_000  # handed over together; a page of S3 has 1,000
+TRIED: Final = timedelta(seconds=10)  # for the first page: without credentials, obstore asks EC2 for some
+PROFILES: Final = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objects:
+    """Some objects, as columns."""
+
+    paths: pa.Array  # bucket/key
+    sizes: pa.Array  # bytes, int64
+    versions: pa.Array  # nanoseconds of the last change, int64
+
+
+class NotStreamedError(Exception):
+    """obstore cannot list, or cannot list to the end."""
+
+
+def stream_objects(filesystem: pafs.FileSystem, folder: str) -> Iterator[Objects]:
+    """What lies below bucket/prefix, in the order in which S3 lists it. Raises NotStreamedError."""
+    if not os.environ.get("AWS_ACCESS_KEY_ID") and _has_profiles():
+        raise NotStreamedError("the credentials are in a profile of ~/.aws")
+    bucket, _, prefix = folder.partition("/")
+    try:
+        first = obstore.list(_store(filesystem, bucket, {"max_retries": 1, "retry_timeout": TRIED}), prefix)
+        if next(first, None) is None:
+            return
+        for batch in obstore.list(
+            _store(filesystem, bucket, {}), prefix, chunk_size=PART_OBJECTS, return_arrow=True
+        ):
+            yield _objects(bucket, pa.record_batch(batch))
+    except BaseError as error:
+        raise NotStreamedError(str(error).partition("\n")[0]) from error
+
+
+def _has_profiles() -> bool:
+    """pyarrow's credentials are those of a profile, before any that a container or a machine has."""
+    places = (os.environ.get(name, place) for name, place in PROFILES.items())
+    return any(Path(place).expanduser().is_file() for place in places)
+
+
+def _store(filesystem: pafs.FileSystem, bucket: str, retries: "RetryConfig") -> S3Store:
+    plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    options: ClientConfig = {"allow_http": plain_http, "connect_timeout": TRIED}
+    # pyarrow has found out where the bucket lies.
+    return S3Store(bucket, region=filesystem.region, client_options=options, retry_config=retries)
+
+
+def _objects(bucket: str, batch: pa.RecordBatch) -> Objects:
+    changed = batch["last_modified"].cast(pa.int64()).to_numpy()  # microseconds
+    return Objects(
+        paths=pc.binary_join_element_wise(bucket, batch["path"], "/"),
+        sizes=batch["size"].cast(pa.int64()),
+        versions=pa.array(changed // 1_000 * 1_000_000),  # of whole milliseconds, as pyarrow has it
+    )
+
+
+def whole_objects(filesystem: pafs.FileSystem, folder: str) -> Objects:
+    """The same in one piece, by pyarrow. Raises OSError."""
+    selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
+    found: list[Any] = [
+        info for info in filesystem.get_file_info(selector) if info.type == pafs.FileType.File
+    ]
+    return Objects(
+        paths=pa.array([info.path for info in found], pa.string()),
+        sizes=pa.array(np.fromiter((info.size for info in found), np.int64, len(found))),
+        versions=pa.array(np.fromiter((info.mtime_ns for info in found), np.int64, len(found))),
+    )
