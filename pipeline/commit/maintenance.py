@@ -8,8 +8,11 @@ Readers that are under way, and time travel, lose nothing that is younger than t
 Under a lease: no run writes meanwhile. So no file that a commit is about to name is taken for a stray one.
 """
 
+import re
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -32,6 +35,7 @@ from pipeline.ingest.delta import address, storage_options
 from pipeline.ingest.storage import file_system
 
 RETENTION_HOURS = 168  # Delta's own of removed files, unless a table has another one
+HALF_WRITTEN = re.compile(r"\.(?:parquet|json)#\d+$")  # until a file is whole, it is called so
 LOG_RETENTION = "delta.logRetentionDuration"
 
 
@@ -136,7 +140,7 @@ def size_of(table: Table, upkeep: Upkeep) -> TableSize:
 def removable(table: Table, upkeep: Upkeep) -> int:
     """Files that maintenance would remove now. Raises ValueError if readers may still need them."""
     try:
-        return len(_vacuum(handle_of(table.uri), upkeep, dry_run=True))
+        return len(_vacuum(handle_of(table.uri), upkeep, dry_run=True)) + len(_half_written(table, upkeep))
     except (OSError, DeltaError) as error:
         if "minimum retention" not in str(error):
             raise ValueError(f"{table.uri} cannot be read: {plain(error)}") from error
@@ -178,6 +182,8 @@ def clean_log(table: Table, upkeep: Upkeep) -> None:
 def remove_files(table: Table, upkeep: Upkeep) -> None:
     """Files that left the table, and strays, leave the disk, once they are old enough."""
     _vacuum(handle_of(table.uri), upkeep, dry_run=False)
+    for path in _half_written(table, upkeep):
+        path.unlink(missing_ok=True)
 
 
 STEPS: tuple[Callable[[Table, Upkeep], None], ...] = (merge_files, write_checkpoint, clean_log, remove_files)
@@ -190,3 +196,12 @@ def _vacuum(handle: DeltaTable, upkeep: Upkeep, *, dry_run: bool) -> list[str]:
         enforce_retention_duration=not upkeep.force,
         full=True,  # files that a run left without a commit, too
     )
+
+
+def _half_written(table: Table, upkeep: Upkeep) -> list[Path]:
+    """Files on a disk in whose midst deltalake was killed: it does not see them itself. S3 shows none."""
+    if "://" in table.uri:
+        return []
+    before = time.time() - 3600 * upkeep.retention_hours
+    found = [path for path in Path(table.uri).rglob("*#*") if HALF_WRITTEN.search(path.name)]
+    return [path for path in found if path.stat().st_mtime < before]

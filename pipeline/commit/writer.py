@@ -49,8 +49,9 @@ class Writer:
         maintain_every: int | None = None,
         committed: Committed = lambda table, path, rows: None,
     ) -> None:
-        """`maintain_every`: commits after which the files of the tables are merged. `committed` is called once
-        answers or failures are in a table.
+        """`maintain_every`: commits after which the files of the tables are merged.
+
+        `committed` is called once answers or failures are in a table.
         """
         self.seconds = 0.0  # spent in writing and committing
         self._tables = tables

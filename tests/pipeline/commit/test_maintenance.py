@@ -92,6 +92,21 @@ def test_what_is_older_than_the_retention_leaves(tmp_path: Path, tables: dict[st
     assert size.size == sum(path.stat().st_size for path in Path(tables["answers"].uri).glob("*.parquet"))
 
 
+def test_a_file_in_whose_midst_deltalake_was_killed_leaves(tmp_path: Path, tables: dict[str, Table]) -> None:
+    """Deltalake calls it so until it is whole, and leaves it out when it lists files."""
+    folder = Path(tables["answers"].uri)
+    old, new = folder / "part-1-c000.zstd.parquet#1", folder / "part-2-c000.zstd.parquet#1"
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 8 * 86_400,) * 2)
+    assert removable(tables["answers"], Upkeep()) == 1
+    do(tmp_path, Upkeep())
+    assert [path.exists() for path in (old, new)] == [False, True]
+    assert removable(tables["answers"], ALL) == 6  # five files that were merged, and this one
+    do(tmp_path, ALL)
+    assert not new.exists()
+
+
 def test_the_log_is_cut_behind_a_checkpoint_that_is_old_enough(
     tmp_path: Path, tables: dict[str, Table]
 ) -> None:
