@@ -67,7 +67,7 @@ def served(repositories: dict[str, Repository]) -> Iterator[Hub]:
     """A hub with these repositories, by kind, owner and name: models/owner/name."""
     handler = type("OneHub", (_Handler,), {})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.hub = hub = Hub(f"http://127.0.0.1:{server.server_port}", repositories)  # type: ignore[attr-defined]
+    handler.hub = hub = Hub(f"http://127.0.0.1:{server.server_port}", repositories)  # type: ignore[attr-defined]  # made above
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
