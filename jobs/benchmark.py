@@ -51,10 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = make_parser().parse_args(given).command  # prints the list or the mistake, and exits
     command = import_module(f"jobs.bench.{name}")
     try:
-        arguments: argparse.Namespace = command.make_parser().parse_args(given[1:])
-        if "model" in arguments:
-            arguments.model = _checkpoint(arguments.model)
-        command.run(arguments)
+        chosen: argparse.Namespace = command.make_parser().parse_args(given[1:])
+        if "model" in chosen:
+            chosen.model = _checkpoint(chosen.model)
+        command.run(chosen)
     except (ValueError, OSError) as error:
         say_error(f"jobs.benchmark: {error}")
     except ModuleNotFoundError as error:
