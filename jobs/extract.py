@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, NoReturn
 
-from jobs.run.config_of_flags import config_of
+from jobs.run.config_of_flags import add_upkeep, config_of
 from jobs.run.terminal import say, say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
@@ -344,6 +344,7 @@ def make_parser() -> Parser:
         help="prompts that a replica is given at a time (default: 8; on a GPU it works on 32 such batches "
         "side by side)",
     )
+    add_upkeep(parser)
     return parser
 
 

@@ -104,6 +104,8 @@ class FlowConfig:
     """Copies of the model. Default: as many as the GPUs hold, or without GPUs one a node."""
     tensor_parallel: int = 1
     """GPUs among which each copy is shared out."""
+    maintain_every: int | None = None
+    """Commits after which small files of the tables are merged. Default: never."""
 
     def __post_init__(self) -> None:
         places = (*self.inputs, self.output, *self.allow_roots)
@@ -137,7 +139,8 @@ class FlowConfig:
             raise ValueError(
                 f"--allow-root {where}: it is for Parquet inputs, whose rows name files (--column)"
             )
-        for name in ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel"):
+        counts = ("max_pages", "max_side", "max_new_tokens", "batch_size", "replicas", "tensor_parallel")
+        for name in (*counts, "maintain_every"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least 1")

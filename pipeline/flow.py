@@ -143,7 +143,12 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     stale_rows, merged_rows = remaining.stale_rows, remaining.merged_rows
     with (
         Writer(
-            prepared.tables, prepared.lease, stale_rows, merged_rows, committed=resolver.committed
+            prepared.tables,
+            prepared.lease,
+            stale_rows,
+            merged_rows,
+            resolver.committed,
+            prepared.config.maintain_every,
         ) as writer,
         _resolved(prepared, placement, resolver) as batches,
     ):

@@ -1,4 +1,4 @@
-"""The flags of `jobs.extract`, parsed, in; the FlowConfig that they mean out."""
+"""The flags of `jobs.extract`, parsed, in; the FlowConfig that they mean out. And some flags themselves."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -7,6 +7,17 @@ from pipeline.plan.limits import MIB, Limits
 
 if TYPE_CHECKING:
     from pipeline.config import FlowConfig
+
+
+def add_upkeep(parser: argparse.ArgumentParser) -> None:
+    """Flags about the shape of the tables."""
+    parser.add_argument_group("tables").add_argument(
+        "--maintain-every",
+        type=int,
+        metavar="N",
+        help="merge the small files of the tables after each N commits, which come each 30 s or 5,000 rows "
+        "(default: never; python -m jobs.maintain OUT does it, and more, between runs)",
+    )
 
 
 def config_of(given: argparse.Namespace) -> "FlowConfig":

@@ -98,6 +98,10 @@ class DeltaLog:
         self._refresh()
         return paths_of(self._handle)
 
+    def check_held(self) -> None:
+        """Raises TakenOverError if another run has taken the table, and OutputError."""
+        self._refresh()
+
     def commit(self, change: Change, state: str) -> None:
         """Makes files visible and others invisible, in one step: once it returns, they are.
 

@@ -1,9 +1,9 @@
 """The lease on an output: one run at a time acquires it, holds it while it works, and releases it at its end.
 
 A run acquires the lease before it reads what the output holds. The log of documents/ says who holds it: each
-commit there names its run, and a heartbeat commits to it when nothing else has for HEARTBEAT_SECONDS, from
-the moment in which the lease is acquired. A run that died is replaced at once on its own machine; elsewhere
-when LEASE_SECONDS have passed without a commit.
+commit there names its run. When nothing was committed there for HEARTBEAT_SECONDS, a heartbeat says that the
+run is alive (`heartbeat`), from the moment in which the lease is acquired. A run that died is replaced: at
+once on its own machine, elsewhere when LEASE_SECONDS have passed without a sign of life.
 
 Whoever acquires the lease commits to each of the tables first. From then on the logs refuse every commit of
 the run that held it before: a run that was taken for dead and goes on ends at its next commit.
@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from threading import Event, RLock, Thread
 
 from pipeline.commit.delta_log import Change, DeltaLog, TakenOverError, is_dead
-from pipeline.commit.tables import OutputError, Table, extend_table
+from pipeline.commit.heartbeat import last_heartbeat, write_heartbeat
+from pipeline.commit.tables import OutputError, Table, extend_table, plain
 from pipeline.commit.uninterrupted import uninterrupted
 
 HEARTBEAT_SECONDS, LEASE_SECONDS = 30.0, 120.0
@@ -37,7 +38,7 @@ class Lease:
         # The heartbeat comes from a thread of its own, and does not wait for commits to other tables.
         self._locks = {name: RLock() for name in tables}
         self._ended = Event()
-        self._last = 0.0  # commit to HOLDER
+        self._last = 0.0  # sign of life: a commit to HOLDER, or a heartbeat
         self._lost: OutputError | None = None
 
     def __enter__(self) -> "Lease":
@@ -66,6 +67,11 @@ class Lease:
         with self._held(name):
             return self._logs[name].paths()
 
+    def check(self, name: str) -> None:
+        """Raises OutputError if another run has taken the output, or the log of a table cannot be read."""
+        with self._held(name):
+            self._logs[name].check_held()
+
     def commit(self, name: str, change: Change) -> None:
         """Makes files of one table visible and others invisible, in one step.
 
@@ -89,15 +95,17 @@ class Lease:
                 _log.warning("%s; the next run may have to wait %.0f s", error, LEASE_SECONDS)
 
     def beat(self) -> None:
-        """A sign of life, if nothing else was committed to HOLDER for HEARTBEAT_SECONDS."""
+        """A sign of life, if there was none for HEARTBEAT_SECONDS; and a look whether the output is held."""
         with self._locks[HOLDER]:
             if self._lost is not None or time.monotonic() - self._last < HEARTBEAT_SECONDS:
                 return
             try:
-                self._commit(HOLDER, Change())
+                self._logs[HOLDER].check_held()
+                write_heartbeat(self._root, self._run_id)
+                self._last = time.monotonic()
             except TakenOverError as error:
                 self._lost = error
-            except OutputError as error:  # it may pass; if not, the run's own next commit says so
+            except (OutputError, OSError) as error:  # it may pass; if not, the run's own next commit says so
                 _log.debug("%s", error)
 
     @contextmanager
@@ -151,11 +159,18 @@ class Lease:
 
 
 def refuse_if_held(documents: DeltaLog, output: str) -> None:
-    """Raises ValueError if another run holds the output of which this is the log of documents/."""
+    """Raises ValueError if another run holds the output of which this is the log of documents/.
+
+    Raises OutputError: it cannot be read.
+    """
     last = documents.last_run()
     if last is None or last["state"] != "running" or is_dead(last):
         return
-    silent = time.time() - last["timestamp"] / 1000
+    try:
+        seen = max(last["timestamp"] / 1000, last_heartbeat(output, last["run_id"]))
+    except OSError as error:
+        raise OutputError(f"{output} cannot be read: {plain(error)}") from error
+    silent = time.time() - seen
     if silent < LEASE_SECONDS:
         raise ValueError(
             f"output {output} is being written by run {last['run_id']} (process {last['pid']} on "

@@ -143,13 +143,13 @@ class MergedRows:
             return pc.and_(mine, pc.equal(batch[SETTINGS], ask.settings_key))
 
         for attempt in range(1, ATTEMPTS + 1):
-            paths = set(index.there(index.spans(uris)).values())
+            paths = set(index.there(index.spans(uris)))
             if not paths:
                 return
             now = visible(table.name)
             if not now >= paths:
                 index.look_again(table, now)
-                paths = set(index.there(index.spans(uris)).values())
+                paths = set(index.there(index.spans(uris)))
             try:
                 batches = list(stream_rows(table, paths, columns, wanted))
             except FileNotFoundError:  # another tool was at it

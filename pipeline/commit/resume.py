@@ -103,7 +103,7 @@ def find_remaining(
         counts.documents -= len(left) - pc.sum(begun).as_py() if len(left) else 0
         left = left.filter(begun)
     return Remaining(
-        sources=left,
+        sources=stale_rows.ordered(left),
         counts=counts,
         run_ids=run_ids,
         stale_rows=stale_rows,

@@ -13,19 +13,22 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.commit.file_index import FileIndex
+from pipeline.commit.rests import Rests
 from pipeline.commit.tables import (
     DataFile,
     Table,
     answers_of,
     file_size,
     is_of_documents,
-    read_file,
-    write_rows,
+    stream_batches,
 )
+from pipeline.commit.work_order import work_order
 from pipeline.plan.items import asked_of
 from pipeline.plan.keys import is_asked
 from pipeline.plan.plan import Ask, Plan
@@ -56,7 +59,9 @@ class Taken:
 
     added: list[DataFile] = field(default_factory=list)
     removed: dict[str, int] = field(default_factory=dict)  # path -> bytes
-    replaced: dict[int, str | None] = field(default_factory=dict)  # the index's file -> what is left of it
+    later: dict[str, NDArray[np.int64]] = field(
+        default_factory=dict
+    )  # path -> documents left to replace there
     spans: list[slice] = field(default_factory=list)  # entries in the index of which nothing is left
 
 
@@ -98,40 +103,50 @@ class StaleRows:
         if not files:
             return Taken()
         now = visible()
-        if not now >= set(files.values()):
+        if not now >= set(files):
             index.look_again(table, now)
             spans = index.spans(uris)
             files = index.there(spans)
         # A uri that stands for several documents stays in the index: not all of them may be renewed now.
         done = index.spans({uri for uri in uris if uri not in self._several})
-        taken = Taken(spans=done)
-        for number, path in files.items():
-            rows = read_file(table, path)
-            kept = self._kept(name, rows, uris, renewed)
-            if len(kept) == len(rows):
+        removed, rests = {}, Rests(table)
+        for path in files:
+            kept = self._kept(name, path, uris, renewed)
+            if kept.all():
                 continue
-            taken.removed[path] = file_size(table, path)
-            taken.replaced[number] = None
-            if len(kept):
-                taken.added.append(write_rows(table, kept))
-                taken.replaced[number] = taken.added[-1].path
-        return taken
+            removed[path] = file_size(table, path)
+            if kept.any():
+                rests.add(path, kept, index.in_file(path, but=done))
+        rests.close()
+        return Taken(added=rests.files, removed=removed, later=rests.later, spans=done)
 
     def settle(self, name: str, taken: Taken, written: Sequence[DataFile]) -> None:
         """What was taken has left the table, with the commit that brought the files `written`."""
         index = self._indices[name]
         index.drop(taken.spans)
-        for number, path in taken.replaced.items():
-            index.paths[number] = path
         index.known.update(file.path for file in (*taken.added, *written))
+        index.move(taken.removed.keys(), taken.later)
 
-    def _kept(self, name: str, rows: pa.Table, uris: set[str], renewed: Mapping[str, Renewed]) -> pa.Table:
-        mine = pc.is_in(rows["uri"], value_set=pa.array(sorted(uris), pa.string()))
-        keep = pc.invert(mine).to_numpy(zero_copy_only=False).copy()
-        plain = [column for column in rows.column_names if column not in BULKY]
-        candidates = rows.select(plain).filter(mine).to_pylist()
-        keep[~keep] = [not self._is_old(name, row, renewed) for row in candidates]
-        return rows.filter(pa.array(keep))
+    def ordered(self, sources: pa.Table) -> pa.Table:
+        """Documents in the order in which to do them. Before any of their rows is taken."""
+        items = [index for name, index in self._indices.items() if not is_of_documents(name)]
+        order = work_order(sources["uri"], items)
+        return sources if order is None else sources.take(pa.array(order))
+
+    def _kept(
+        self, name: str, path: str, uris: set[str], renewed: Mapping[str, Renewed]
+    ) -> NDArray[np.bool_]:
+        """Which rows of a file do not leave."""
+        table, wanted = self._tables[name], pa.array(sorted(uris), pa.string())
+        columns = [column for column in table.schema.names if column not in BULKY]
+        kept = [np.zeros(0, np.bool_)]
+        for rows in stream_batches(table, [path], columns):
+            mine = pc.is_in(rows["uri"], value_set=wanted)
+            keep = pc.invert(mine).to_numpy(zero_copy_only=False).copy()
+            candidates = rows.filter(mine).to_pylist()
+            keep[~keep] = [not self._is_old(name, row, renewed) for row in candidates]
+            kept.append(keep)
+        return np.concatenate(kept)
 
     def _is_old(self, name: str, row: Mapping[str, Any], renewed: Mapping[str, Renewed]) -> bool:
         uri, source_key = row["uri"], row["source_key"]

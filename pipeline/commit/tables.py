@@ -35,6 +35,7 @@ from schemas.rows import Document, Failure, answer_row, merged_row
 RETRY_SECONDS = (0.1, 1.0)  # before a table's log is read again that could not be
 ATTEMPTS = 20  # at one change: each that fails was overtaken by one of another tool
 STREAM_ROWS = 4096
+COMPRESSION = "zstd"
 NO_READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}  # by default, 16 batches of 4 files
 READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
 LARGE_BYTES = 4 * 2**20  # a file above is no run's own: it may have a million rows
@@ -81,7 +82,7 @@ def create_tables(
     An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
     a table there has other columns, or the path has a percent sign before two hex digits.
     """
-    root = _absolute(output)
+    root = absolute_uri(output)
     if escape := ESCAPE.search(root):
         raise ValueError(
             f"the output {root} has {escape[0]} in its path, which Delta Lake misreads; choose another"
@@ -151,12 +152,17 @@ def is_of_documents(name: str) -> bool:
 def write_rows(table: Table, rows: pa.Table) -> DataFile:
     """Writes a new file into the table's folder, not yet visible. Raises OSError: no room, no permission."""
     assert rows.schema.equals(table.schema), f"rows for {table.uri} have the columns\n{rows.schema}"
-    name = f"part-{uuid.uuid4().hex}.parquet"
+    name = new_file()
     filesystem, folder = file_system(table.uri)
     path = f"{folder}/{name}"
-    pq.write_table(rows, path, filesystem=filesystem, compression="zstd")
+    pq.write_table(rows, path, filesystem=filesystem, compression=COMPRESSION)
     size = filesystem.get_file_info(path).size
     return DataFile(path=name, size=size, rows=rows.num_rows)
+
+
+def new_file() -> str:
+    """A name that no other file has."""
+    return f"part-{uuid.uuid4().hex}.parquet"
 
 
 def stream_files(table: Table, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
@@ -232,7 +238,7 @@ def stream_batches(table: Table, paths: Collection[str], columns: Sequence[str])
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The visible rows of a table. Raises ValueError if there is no table."""
-    uri = _absolute(uri)
+    uri = absolute_uri(uri)
     if not DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     return _rows(uri, handle_of(uri), columns)
@@ -245,7 +251,7 @@ def stream_table(
 
     Raises ValueError if there is no table; the rows raise OutputError where one of its files cannot be read.
     """
-    uri = _absolute(uri)
+    uri = absolute_uri(uri)
     if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     rows = _dataset(uri, handle_of(uri))
@@ -286,7 +292,7 @@ def open_table(table: Table) -> None:
             f"the table {table.uri} was written with other columns ({', '.join(refused)}); "
             "choose another --output"
         )
-    _refuse_features(table.uri, handle)
+    refuse_features(table.uri, handle)
 
 
 def extend_table(table: Table) -> None:
@@ -304,7 +310,7 @@ def extend_table(table: Table) -> None:
             raise OutputError(f"{table.uri} cannot be written: {plain(error)}") from error
 
 
-def _refuse_features(uri: str, handle: DeltaTable) -> None:
+def refuse_features(uri: str, handle: DeltaTable) -> None:
     """Raises ValueError where another tool has seen to it that a table's files alone do not tell its rows."""
     features = handle.protocol().reader_features or ()
     if "deletionVectors" in features and pa.table(handle.deletion_vectors()).num_rows:
@@ -330,7 +336,7 @@ def _version(table: Table) -> dict[str, str]:
     return {"schema_version": (table.schema.metadata or {})[b"schema_version"].decode()}
 
 
-def _absolute(uri: str) -> str:
+def absolute_uri(uri: str) -> str:
     """As pyarrow's file systems want it: they take no relative path."""
     return uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().absolute())
 

@@ -7,6 +7,7 @@ merged row; then the new answers and failures come, and the stale ones go with t
 merged rows of documents that are done; the new rows of documents/ come last.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.commit.compaction import compact
 from pipeline.commit.delta_log import Change, FilesReplacedError
 from pipeline.commit.lease import Lease
 from pipeline.commit.merged_rows import MergedRows, Opened
@@ -26,6 +28,8 @@ from schemas.rows import Document
 
 COMMIT_ROWS = 5_000  # at the latest after so many rows,
 COMMIT_SECONDS = 30.0  # or so many seconds: a driver that dies loses no more
+
+_log = logging.getLogger(__name__)
 
 Committed = Callable[[Table, str, pa.Table], None]  # a table, a new file of it, and the rows in their order
 
@@ -44,8 +48,12 @@ class Writer:
         stale_rows: StaleRows,
         merged_rows: MergedRows,
         committed: Committed = lambda table, path, rows: None,
+        maintain_every: int | None = None,
     ) -> None:
-        """`committed` is called once answers or failures are in a table."""
+        """`committed` is called once answers or failures are in a table.
+
+        `maintain_every`: commits after which the files of the tables are merged.
+        """
         self.seconds = 0.0  # spent in writing and committing
         self._tables = tables
         self._lease = lease
@@ -56,6 +64,8 @@ class Writer:
         self._documents: list[Document] = []
         self._last = time.monotonic()
         self._whole = True  # False from the start of a commit until it is made
+        self._maintain_every = maintain_every
+        self._commits = 0
 
     def __enter__(self) -> "Writer":
         return self
@@ -72,12 +82,29 @@ class Writer:
         waiting = sum(table.num_rows for table in self._results) + len(self._documents)
         if waiting >= COMMIT_ROWS or time.monotonic() - self._last >= COMMIT_SECONDS:
             self.commit()
+            self._commits += 1
+            if self._maintain_every and self._commits % self._maintain_every == 0:
+                self.maintain()
 
     def commit(self) -> None:
         """Writes and commits the gathered rows. Raises OutputError."""
         assert self._whole, "a commit has failed"
         with self._committing():
             self._write()
+
+    def maintain(self) -> None:
+        """Merges small files of the tables. Raises OutputError: another run has taken the output.
+
+        The run goes on where a table cannot be written: its own next commit tells whether that lasts.
+        """
+        started = time.monotonic()
+        for name, table in self._tables.items():
+            self._lease.check(name)
+            try:
+                compact(table)
+            except OutputError as error:
+                _log.warning("%s", error)
+        self.seconds += time.monotonic() - started
 
     @contextmanager
     def _committing(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ FLAGS = {
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size
+        --maintain-every
     """,
     "evaluate": """
         --output --limit --measure --style
@@ -22,6 +23,7 @@ FLAGS = {
     """,
     "evaluate compare": "",
     "export": "--format --to --force",
+    "maintain": "--target-size --retention --force --dry-run",
     "report": "--expected --html",
     "retry": """
         --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox

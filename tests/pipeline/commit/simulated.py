@@ -16,9 +16,11 @@ from deltalake.exceptions import CommitFailedError
 from pydantic import BaseModel
 
 from pipeline.commit import lease as leases
+from pipeline.commit import maintenance
 from pipeline.commit.delta_log import DeltaLog
 from pipeline.commit.document_progress import DocumentProgress
 from pipeline.commit.lease import Lease
+from pipeline.commit.maintenance import Upkeep
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import OutputError, Table, create_tables, read_table
 from pipeline.commit.writer import Writer
@@ -95,6 +97,9 @@ class World:
         self._sure: dict[str, str] = {}  # items that a commit has reported as stored, and their uris
         patch.setattr(leases, "is_dead", lambda said: said["run_id"] in self._dead)
         patch.setattr(leases, "HEARTBEAT_SECONDS", 1e6)  # `beat` comes when it is told
+        patch.setattr("pipeline.commit.rests.FILE_ROWS", 2)
+        patch.setattr("pipeline.commit.rests.GROUP_ROWS", 2)
+        patch.setattr(maintenance, "RETENTION_HOURS", 0)  # the log is cleaned of all but the last checkpoint
         patch.setattr("pipeline.commit.writer.COMMIT_ROWS", 10**9)
         patch.setattr("pipeline.commit.writer.COMMIT_SECONDS", 1e9)
         self._really = DeltaTable.create_write_transaction
@@ -132,11 +137,7 @@ class World:
             with self._silence(after_silence):
                 lease.acquire()
         except (ValueError, ArithmeticError, Crash):
-            lease._ended.set()
-            self._dead.add(plan.run_id)
-            last = DeltaLog(self.tables["documents"], "nobody").last_run()
-            if self.holder is not None and (last is None or last["run_id"] != self.holder.plan.run_id):
-                self.holder = None
+            self._gone(lease, plan.run_id)
             return None
         assert not held, "two runs hold the output"
         remaining = find_remaining(sources, self.tables, plan, again)
@@ -199,6 +200,54 @@ class World:
         """SIGKILL."""
         run.lease._ended.set()
         self._end(run, dead=True)
+
+    def compact(self, run: Run) -> None:
+        """It has made so many commits that it merges its files."""
+        with self._life(run):
+            run.writer.maintain()
+
+    def maintain(self, *, after_silence: bool = False, cut: tuple[int, bool] | None = None) -> None:
+        """jobs.maintain, with nothing kept, which dies before or behind one of its steps."""
+        self._number += 1
+        held = self.holder is not None and not after_silence
+        tables = maintenance.find_tables(self.tables["documents"].uri.removesuffix("/documents"))
+        lease = Lease(tables, f"maintenance {self._number}")
+        try:
+            with self._silence(after_silence):
+                lease.acquire()
+        except (ValueError, ArithmeticError, Crash):
+            self._gone(lease, f"maintenance {self._number}")
+            return
+        assert not held, "a run is maintained at its work"
+        self.holder = None
+        count = iter(range(10**9))
+
+        def wrapped(step: Callable[..., None]) -> Callable[..., None]:
+            def do(*args: Any) -> None:
+                number = next(count)
+                if cut == (number, False):
+                    raise Crash
+                step(*args)
+                if cut == (number, True):
+                    raise Crash
+
+            return do
+
+        with self._patch.context() as patch:
+            patch.setattr(maintenance, "STEPS", tuple(map(wrapped, maintenance.STEPS)))
+            try:
+                maintenance.maintain(lease, tables, Upkeep(retention_hours=0, force=True))
+                lease.release()
+            except (Crash, OutputError, ArithmeticError):
+                self._gone(lease, f"maintenance {self._number}")
+
+    def _gone(self, lease: Lease, run_id: str) -> None:
+        """Its process has ended, at whatever point it did."""
+        lease._ended.set()
+        self._dead.add(run_id)
+        last = DeltaLog(self.tables["documents"], "nobody").last_run()
+        if self.holder is not None and (last is None or last["run_id"] != self.holder.plan.run_id):
+            self.holder = None
 
     def finish(self) -> None:
         """Runs do all that is left, after a while in which no other has given a sign of life."""

@@ -81,8 +81,13 @@ class OutputMachine(RuleBasedStateMachine):
         self.world.deliver(self._run(which), count)
         self.world.commit(self._run(which))
 
+    @rule(after_silence=st.booleans(), cut=st.none() | st.tuples(st.integers(0, 15), st.booleans()))
+    def maintain(self, after_silence: bool, cut: tuple[int, bool] | None) -> None:
+        """Between runs, or in place of one that has been silent; it may die at each of its steps."""
+        self.world.maintain(after_silence=after_silence, cut=cut)
+
     @precondition(lambda self: self.world.runs)
-    @rule(which=st.integers(-2, -1), how=st.sampled_from(["leave", "die", "beat"]))
+    @rule(which=st.integers(-2, -1), how=st.sampled_from(["leave", "die", "beat", "compact"]))
     def end(self, which: int, how: str) -> None:
         getattr(self.world, how)(self._run(which))
 

@@ -17,6 +17,7 @@ from deltalake.table import TableAlterer
 from pipeline.commit import delta_log
 from pipeline.commit import lease as leases
 from pipeline.commit.delta_log import Change, DeltaLog, FilesReplacedError
+from pipeline.commit.heartbeat import NAME, last_heartbeat
 from pipeline.commit.lease import Lease
 from pipeline.commit.tables import OutputError, Table, create_tables, extend_table, handle_of
 from tests.pipeline.stored import answers_file, failures_file, visible
@@ -70,6 +71,7 @@ def test_runs_that_start_in_one_instant_do_not_mix(tmp_path: Path) -> None:
 
 KILLED = """
 import os, signal, sys
+from pipeline.commit.heartbeat import NAME, last_heartbeat
 from pipeline.commit.lease import Lease
 from pipeline.commit.tables import create_tables
 from tests.pipeline.stored import answers_file
@@ -127,13 +129,8 @@ def test_a_run_that_has_nothing_to_commit_gives_signs_of_life(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.2)
-    tables = create_tables(str(tmp_path), None)
-    with Lease(tables, "run"):
-        before = handle_of(tables["documents"].uri).version()
-        deadline = time.monotonic() + 250
-        while handle_of(tables["documents"].uri).version() < before + 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+    with Lease(create_tables(str(tmp_path), None), "run"):
+        _await_heartbeats(tmp_path, "run")
 
 
 def test_signs_of_life_begin_when_the_output_is_taken(
@@ -145,16 +142,50 @@ def test_signs_of_life_begin_when_the_output_is_taken(
     really = Lease._fence
 
     def slowly(self: Lease, name: str) -> None:
-        before = handle_of(tables["documents"].uri).version()
-        deadline = time.monotonic() + 250
-        while handle_of(tables["documents"].uri).version() < before + 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        _await_heartbeats(tmp_path, "run")
         really(self, name)
 
     monkeypatch.setattr(Lease, "_fence", slowly)
     with Lease(tables, "run"):
         pass
+
+
+def _await_heartbeats(output: Path, run_id: str) -> None:
+    """Three of them."""
+    seen, deadline = {0.0}, time.monotonic() + 250
+    while len(seen) < 4:
+        seen.add(last_heartbeat(str(output), run_id))
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_signs_of_life_do_not_fill_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, each was a commit to documents/: 2,880 files a day."""
+    tables = create_tables(str(tmp_path), None)
+    with Lease(tables, "run") as lease:
+        before = sorted(tmp_path.rglob("*"))
+        monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.0)
+        for _ in range(50):
+            lease.beat()
+        assert [path.name for path in sorted(tmp_path.rglob("*")) if path not in before] == [NAME]
+
+
+def test_a_heartbeat_holds_the_output_when_the_last_commit_is_long_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables = create_tables(str(tmp_path), None)
+    now = time.time()
+    with Lease(tables, "run") as lease:
+        monkeypatch.setattr(time, "time", lambda: now + 1000)
+        with monkeypatch.context() as patch:
+            patch.setattr(leases, "HEARTBEAT_SECONDS", 0.0)
+            lease.beat()
+        with pytest.raises(ValueError, match=r"is being written by run run .* a sign of life 0 s ago"):
+            Lease(tables, "next").acquire()
+        monkeypatch.setattr(time, "time", lambda: now + 2000)
+        with Lease(tables, "next"):  # whose own signs of life are not the last run's
+            lease.beat()
+        assert last_heartbeat(str(tmp_path), "run") == now + 1000
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -248,7 +279,7 @@ def test_a_heartbeat_that_fails_once_does_not_end_the_run(
     monkeypatch.setattr(lease, "_heartbeat", lambda: None)
     with lease:
         with monkeypatch.context() as patch:
-            patch.setattr(DeltaTable, "create_write_transaction", refuse)
+            patch.setattr(leases, "write_heartbeat", refuse)
             lease.beat()
         lease.commit("answers", Change(added=[answers_file(tables, "a")]))
     assert visible(tables["answers"]) == ["a"]
@@ -324,7 +355,7 @@ def test_a_log_that_cannot_be_written_is_one_sentence(
 
 
 @pytest.mark.processes
-def test_runs_on_s3_do_not_mix(bucket: str) -> None:
+def test_runs_on_s3_do_not_mix(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tables = create_tables(f"{bucket}/mix/", None)
     with ThreadPoolExecutor(3) as pool:
         asking = [Lease(tables, str(n)) for n in range(3)]
@@ -333,6 +364,9 @@ def test_runs_on_s3_do_not_mix(bucket: str) -> None:
     (lease,) = [lease for lease, error in zip(asking, errors, strict=True) if error is None]
     with pytest.raises(ValueError, match="is being written by run"):
         Lease(tables, "late").acquire()
+    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.0)
+    lease.beat()
+    assert last_heartbeat(f"{bucket}/mix", lease._run_id) > time.time() - 250
     lease.commit("answers", Change(added=[answers_file(tables, "a")]))
     lease.release()
     assert visible(tables["answers"]) == ["a"]

@@ -1,0 +1,44 @@
+"""Documents that are left to do in; the order to do them in out, so that each old file is replaced in one go.
+
+The rows of a listing's neighbours may lie in many files: workers are done with documents in any order, and so
+is each run that added some. In the listing's order every commit would then write every file anew. Instead,
+documents follow each other whose old rows do, file by file; and the files in the order of their first
+document in the listing. A document without old rows keeps its place in it.
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipeline.commit.file_index import NO_FILE, FileIndex, hashes_of
+
+CHUNK = 65_536  # documents whose names are Python's at a time
+
+
+def work_order(uris: pa.ChunkedArray, indices: Collection[FileIndex]) -> NDArray[np.int64] | None:
+    """The indices of the documents, in their order; None: as they are listed. Before any row has left.
+
+    Of several tables, the first one with rows of a document decides.
+    """
+    if not len(uris) or all(map(FileIndex.is_empty, indices)):
+        return None
+    hashes = _hashes(uris)
+    files, rows = np.full(len(uris), NO_FILE, np.int64), np.full(len(uris), NO_FILE, np.int64)
+    for index in indices:
+        more_files, more_rows = index.places(hashes)
+        new = (files == NO_FILE) & (more_files != NO_FILE)
+        files[new] = more_files[new] + files.max(initial=NO_FILE) + 1
+        rows[new] = more_rows[new]
+    firsts = np.arange(len(uris))
+    there = np.flatnonzero(files != NO_FILE)
+    _, first, where = np.unique(files[there], return_index=True, return_inverse=True)
+    firsts[there] = there[first[where]]
+    order: NDArray[np.int64] = np.lexsort((rows, firsts))
+    return order
+
+
+def _hashes(uris: pa.ChunkedArray) -> NDArray[np.int64]:
+    starts = range(0, len(uris), CHUNK)
+    return np.concatenate([hashes_of(uris.slice(start, CHUNK).to_pylist()) for start in starts])
