@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bench.keys import measure
-from jobs.bench.keys_parts import object_server, write_uris
+from jobs.bench.keys_parts import measure, object_server, write_uris
 
 pytestmark = pytest.mark.processes
 
