@@ -9,7 +9,7 @@ from jobs.bench.keys_parts import measure, object_server, write_uris
 pytestmark = pytest.mark.processes
 
 FEW, MANY = 50_000, 350_000
-LISTED, BEGUN = 200, 400  # bytes a document: 4 GB are 10 million
+LISTED, BEGUN = 300, 400  # bytes a document: 4 GB are 10 million
 
 
 @pytest.mark.timeout(300)
