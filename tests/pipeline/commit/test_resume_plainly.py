@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,13 +229,13 @@ def test_the_listing_is_hashed_for_no_chunk_and_sorted_once(
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     hashed, sorted_ = list[int](), list[int]()
     for name in ("is_in", "index_in"):
-        really = getattr(resume.pc, name)
+        really = getattr(pc, name)
 
         def spy(values: Any, value_set: Any, really: Any = really) -> Any:
             hashed.append(len(value_set))
             return really(values, value_set=value_set)
 
-        monkeypatch.setattr(resume.pc, name, spy)
+        monkeypatch.setattr(pc, name, spy)
 
     def index(keys: Any) -> KeyIndex:
         sorted_.append(len(keys))
