@@ -42,7 +42,7 @@ class Ticket:
         more = count - self._places
         if admission.taken + more > admission.places:
             raise busy(
-                f"{admission.taken} answers are in work, and the limit is {admission.places}: come again in a "
+                f"{admission.taken} answers are in work, the limit is {admission.places}: come again in a "
                 "moment"
             )
         admission.taken += more

@@ -30,7 +30,7 @@ StartWorker = Callable[[Deliver, Callable[[BaseException], None]], Worker]
 
 
 class AsyncReplica:
-    """The answers that are written side by side. All is called in one event loop, but for making and closing."""
+    """Answers that are written side by side. All but making and closing it is called in one event loop."""
 
     def __init__(self, start_worker: StartWorker, on_broken: Callable[[], None] = lambda: None) -> None:
         """Comes back when the model is loaded. Raises EngineBrokenError.

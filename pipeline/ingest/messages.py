@@ -63,7 +63,7 @@ def to_json(value: Any, name: str, resolve: Callable[[str], str]) -> bytes:
 
 
 def read_messages(value: Any, name: str) -> list[Turn]:
-    """The turns of messages in OpenAI's form. Raises DocumentError `bad_messages`, which calls them `name`."""
+    """The turns of messages in OpenAI's form, which an error calls `name`. Raises as above."""
     turns = [
         _turn(message, f"message {number}", name) for number, message in enumerate(_list(value, name), 1)
     ]

@@ -171,6 +171,8 @@ def test_what_is_called_off_leaves_the_ranks_and_brings_no_completion() -> None:
     )
     try:
         worker.submit(pages(2))
+        while lives.asked != ["0", "1"]:
+            sleep(0.01)
         worker.abort(["0.0", "1.0"])
         while lives.aborted != ["0.0", "1.0"]:
             sleep(0.01)
