@@ -26,6 +26,7 @@ REDIRECTS: Final = 5
 PORTS: Final = {"http": 80, "https": 443}
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _CHUNK: Final = 2**16
+_KEPT: Final = "/%:@!$&'()*+,;=?~"  # of an address; what is no ASCII is written out
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -80,9 +81,9 @@ def _get(url: str, fetching: Fetching, deadline: float) -> bytes | str:
     host = parts.hostname.encode("idna").decode().lower()
     peer = _resolve(host, parts.port or PORTS[parts.scheme], private=host in fetching.private_hosts)
     with _connected(parts, host, peer, deadline) as connection:
-        target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~") + (
-            f"?{quote(parts.query, safe="/%:@!$&'()*+,;=?~")}" if parts.query else ""
-        )
+        target = quote(parts.path or "/", safe=_KEPT)
+        if parts.query:
+            target += "?" + quote(parts.query, safe=_KEPT)
         connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "quire"})
         response = connection.getresponse()
         if response.status in (301, 302, 303, 307, 308):

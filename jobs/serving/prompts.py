@@ -10,14 +10,14 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 
 from jobs.serving.errors import ApiError, refused
-from jobs.serving.requests import AnyRequest, ChatRequest, CompletionRequest, JsonSchema
+from jobs.serving.requests import AnyRequest, ChatRequest, CompletionRequest
 from model.engine.request import Branch, Group
 from model.engine.sampling_params import SamplingParams
 from model.network.image_grid import grid
@@ -31,10 +31,12 @@ from pipeline.plan.plan import Plan
 from pipeline.plan.prompts import chat, tokenize
 from pipeline.rasterize.pages import Page, draw_images
 from pipeline.rasterize.sandbox import Sandbox
-from schemas.arrow import uncached_json_schema
+from schemas.columns import struct
 from schemas.json_schema_model import model_of_schema, safe_name
+from schemas.json_text import read_json
 
 DEFAULT_TOKENS = 1024  # of an answer whose request names no limit
+MAX_SCHEMA = 2**17  # characters of a JSON schema
 NAME = "messages"
 ANY_OBJECT = json.dumps({"type": "object"})
 # Fields of messages that clients send with values that say nothing.
@@ -95,9 +97,7 @@ class Prompts:
             to_grid = partial(grid, max_side=self._plan.max_side, patch_size=self._plan.patch_size)
             pictures = [ImagePlaceholder(*to_grid(page.height, page.width)) for page in pages]
             prompt = tokenize(self._tokenizer, [chat(turns, pictures, None)])
-        images = [
-            np.frombuffer(page.pixels, np.uint8).reshape(page.height, page.width, 3) for page in pages
-        ]
+        images = [np.frombuffer(page.pixels, np.uint8).reshape(page.height, page.width, 3) for page in pages]
         return self._group(name, request, prompt.prefix, prompt.branches[0], images, grammar)
 
     def completions(self, name: str, request: CompletionRequest) -> list[Group]:
@@ -226,7 +226,7 @@ def _grammar(request: ChatRequest) -> str | None:
     if asked.json_schema is None:
         raise refused("response_format of the type json_schema has no json_schema", "response_format")
     try:
-        return strict_schema(asked.json_schema)
+        return strict_schema(asked.json_schema.name or "answer", json.dumps(asked.json_schema.schema_))
     except ValueError as error:
         raise _bad_schema(str(error)) from error
     except RecursionError as error:
@@ -237,9 +237,12 @@ def _bad_schema(why: str) -> ApiError:
     return refused(f"response_format.json_schema.schema: {why}", "response_format", "invalid_json_schema")
 
 
-def strict_schema(asked: JsonSchema) -> str:
+@lru_cache(64)
+def strict_schema(name: str, schema: str) -> str:
     """A schema of a client's, through the model that a target of the same schema has. Raises ValueError."""
-    model = model_of_schema(safe_name(asked.name or "answer"), asked.schema_)
-    grammar = json.dumps(uncached_json_schema(model), ensure_ascii=False)
+    if len(schema) > MAX_SCHEMA:
+        raise ValueError(f"it has {len(schema):,} characters, and the limit is {MAX_SCHEMA:,}")
+    model = model_of_schema(safe_name(name), read_json(schema), write_all=True)
+    grammar = json.dumps(struct(model).json_of(nullable=False), ensure_ascii=False)
     check_schema(grammar)
     return grammar

@@ -18,6 +18,8 @@ class TextStream:
         self._tokens = 0  # that were taken
         self._data = b""  # that was taken and not given out
         self._given = 0  # characters
+        self.sure = 0
+        """Bytes of the answer that cannot become a part of a stop string any more."""
 
     def take(self, token_ids: Sequence[int]) -> str:
         """The text that is sure by now, of all tokens of the answer so far."""
@@ -26,6 +28,7 @@ class TextStream:
         sure = max(0, len(self._data) - self._held)
         piece = self._decoder.decode(self._data[:sure])
         self._data = self._data[sure:]
+        self.sure += sure
         self._given += len(piece)
         return piece
 

@@ -59,22 +59,22 @@ class AsyncReplica:
         """Ends the worker. The event loop still runs."""
         self._worker.close()
 
-    async def ask(self, group: Group) -> AsyncGenerator[Event, None]:
-        """What is written of the group's answers, and their completions. Close it to call the rest off.
+    async def ask(self, groups: Sequence[Group]) -> AsyncGenerator[Event, None]:
+        """What is written of the groups' answers, and their completions. Close it to call the rest off.
 
         Branch ids are unique among all that are asked. Raises EngineBrokenError.
         """
         self._check()
         queue: asyncio.Queue[Event | None] = asyncio.Queue()
-        missing = {branch.id for branch in group.branches}
+        missing = {branch.id for group in groups for branch in group.branches}
         assert self._queues.keys().isdisjoint(missing), sorted(missing)[:3]
         self._queues |= dict.fromkeys(missing, queue)
-        self._worker.submit([group])
+        self._worker.submit(groups)
         try:
             while missing:
                 event = await queue.get()
                 self._check()
-                assert event is not None, group.id
+                assert event is not None, missing
                 if isinstance(event, Completion):
                     missing.remove(event.id)
                     del self._queues[event.id]
