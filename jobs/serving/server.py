@@ -68,7 +68,8 @@ def run(config: ServerConfig) -> int:
     plan = make_plan(config, folder, shape)
     replica_config = make_replica_config(config, plan, shape)
     with _bound(config.host, config.port) as listener:
-        server: uvicorn.Server
+        address = f"{_shown(config.host)}:{listener.getsockname()[1]}"
+        server: _Server
 
         def stop() -> None:
             server.should_exit = True
@@ -76,7 +77,7 @@ def run(config: ServerConfig) -> int:
         say(f"loading {config.model}")
         replica = AsyncReplica(partial(start_worker, replica_config), stop)
         service = Service(service_config, plan, tokenizer, replica)
-        server = uvicorn.Server(
+        server = _Server(
             uvicorn.Config(
                 make_app(service),
                 http="h11",
@@ -88,17 +89,28 @@ def run(config: ServerConfig) -> int:
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=config.grace_seconds,
-            )
+            ),
+            f"serving {service_config.name} at http://{address}/v1",
         )
         warn_of_strangers(config.host, service_config)
         with _signals_end_it():
-            address = f"{_shown(config.host)}:{listener.getsockname()[1]}"
-            say(f"serving {service_config.name} at http://{address}/v1")
             server.run(sockets=[listener])
     if replica.broken is not None:
         say_error(f"error: {replica.broken}")
         return 1
     return 0
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, once it does."""
+
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        say(self._ready)
 
 
 def make_plan(config: ServerConfig, folder: Path, shape: PixtralConfig) -> Plan:
