@@ -64,9 +64,10 @@ class Choice:
 
     def _take(self, start: int, ids: Sequence[int], logprobs: Sequence[float]) -> None:
         known = len(self._ids) - start
-        if known < 0 or self._ids[start:] != list(ids[:known]):
+        if self._ids[start : start + len(ids)] != list(ids[:known]):
             message = "the engine died, and wrote another answer than before: ask again"
             raise ApiError(500, message, kind=SERVER_ERROR)
+        assert known >= 0, (known, start)
         for id, logprob in zip(ids[known:], logprobs[known:], strict=True):
             data = self._token_bytes(id)
             self._ids.append(id)

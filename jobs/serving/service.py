@@ -281,7 +281,8 @@ class _EventStream(Response):
         await send({"type": "http.response.body", "body": self._first, "more_body": True})
         async for event in self._events:
             body = {"type": "http.response.body", "body": event, "more_body": True}
-            await asyncio.wait_for(send(body), SEND_SECONDS)
+            async with asyncio.timeout(SEND_SECONDS):  # Python 3.11's wait_for may swallow a cancellation
+                await send(body)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -69,7 +69,7 @@ class Server:
         (found,) = [
             child
             for child in psutil.Process(self.process.pid).children()
-            if "pipeline.infer.engine_main" in child.cmdline()
+            if child.status() != psutil.STATUS_ZOMBIE and "pipeline.infer.engine_main" in child.cmdline()
         ]
         return found
 
