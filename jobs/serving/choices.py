@@ -56,6 +56,8 @@ class Choice:
         """The rest. Raises ApiError: the answer is an error, or as above."""
         if completion.finish_reason == "error":
             raise failure(completion.error or "the answer failed")
+        if len(completion.token_ids) < len(self._ids):
+            raise _another()
         self.completion = completion
         self._take(0, completion.token_ids, completion.logprobs)
         whole = answer_text(self._token_bytes, completion.token_ids, completion.stopped_at)
@@ -65,8 +67,7 @@ class Choice:
     def _take(self, start: int, ids: Sequence[int], logprobs: Sequence[float]) -> None:
         known = len(self._ids) - start
         if self._ids[start : start + len(ids)] != list(ids[:known]):
-            message = "the engine died, and wrote another answer than before: ask again"
-            raise ApiError(500, message, kind=SERVER_ERROR)
+            raise _another()
         assert known >= 0, (known, start)
         for id, logprob in zip(ids[known:], logprobs[known:], strict=True):
             data = self._token_bytes(id)
@@ -78,6 +79,11 @@ class Choice:
         sure = [token for token in self._waiting if token.start < end]
         self._waiting = self._waiting[len(sure) :]
         return sure
+
+
+def _another() -> ApiError:
+    message = "the engine died, and wrote another answer than before: ask again"
+    return ApiError(500, message, kind=SERVER_ERROR)
 
 
 def failure(error: str) -> ApiError:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from jobs.serving.errors import ApiError, refused
@@ -28,6 +28,7 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _CHUNK: Final = 2**16
 _KEPT: Final = "/%:@!$&'()*+,;=?~"  # of an address; what is no ASCII is written out
 
+Peer = tuple[socket.AddressFamily, tuple[Any, ...]]
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -102,30 +103,31 @@ def _get(url: str, fetching: Fetching, deadline: float) -> bytes | str:
         return b"".join(chunks)
 
 
-def _resolve(host: str, port: int, *, private: bool) -> tuple[str, int]:
+def _resolve(host: str, port: int, *, private: bool) -> Peer:
     """The address to connect to. Raises ValueError if none may be."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    addresses = [str(info[4][0]) for info in found]
-    for address in addresses:
-        if private or is_public(ipaddress.ip_address(address.partition("%")[0])):
-            return address, port
+    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+        if private or is_public(ipaddress.ip_address(str(address[0]).partition("%")[0])):
+            return family, address
     raise ValueError("its host has a private address (--allow-host HOST allows it)")
 
 
 @contextmanager
 def _connected(
-    parts: SplitResult, host: str, peer: tuple[str, int], deadline: float
+    parts: SplitResult, host: str, peer: Peer, deadline: float
 ) -> Iterator[http.client.HTTPConnection]:
     """A connection that is shut down at the deadline, however slowly something still comes."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError
-    plain = socket.create_connection(peer, timeout=left)
+    family, address = peer
+    plain = socket.socket(family, socket.SOCK_STREAM)
+    plain.settimeout(left)
     watch = threading.Timer(max(0.0, deadline - time.monotonic()), _shut, (plain,))
     watch.daemon = True
     watch.start()
-    connection = http.client.HTTPConnection(host, peer[1])
+    connection = http.client.HTTPConnection(host, address[1])
     try:
+        plain.connect(address)
         connection.sock = plain
         if parts.scheme == "https":
             # The certificate is the name's, whatever the address.

@@ -226,7 +226,6 @@ class Service:
             with _engine_errors():
                 async for event in events:
                     choice, index = asked.choices[event.id], indexes[event.id]
-                    is_last = isinstance(event, Completion)
                     piece = choice.finish(event) if isinstance(event, Completion) else choice.write(event)
                     if not seen:
                         seen = self._first(asked)
@@ -236,7 +235,7 @@ class Service:
                     if piece.text or (form.logprobs and piece.tokens):
                         yield form.piece(index, piece, given[event.id]) | usage
                         given[event.id] += len(piece.text)
-                    if is_last:
+                    if isinstance(event, Completion):
                         yield form.last(index, event) | usage
         done = self._ended(asked)
         if usage:

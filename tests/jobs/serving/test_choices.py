@@ -38,7 +38,7 @@ def test_half_a_character_waits_for_the_other_half() -> None:
 def test_what_may_become_a_stop_string_is_held_back_with_its_tokens() -> None:
     one = choice("END")
     pieces = [one.write(progress(start, start)) for start in range(4)]
-    pieces.append(one.finish(completion(0, 1, 2, 3, 4, stopped_at=12)))
+    pieces.append(one.finish(completion(0, 1, 2, 3, 4, stopped_at=13)))
     assert "".join(piece.text for piece in pieces) == "The total €"
     tokens = [token for piece in pieces for token in piece.tokens]
     assert [token.logprob for token in tokens] == [0, -1, -2, -3]
