@@ -106,6 +106,11 @@ class AnyRequest(_Model):
         raise NotImplementedError
 
     @property
+    def others(self) -> int:
+        """How many of the likeliest tokens are to be told beside the chosen one."""
+        raise NotImplementedError
+
+    @property
     def limit(self) -> int | None:
         """Tokens of an answer after which it is cut."""
         return self.max_tokens
@@ -125,6 +130,10 @@ class ChatRequest(AnyRequest):
         return self.logprobs
 
     @property
+    def others(self) -> int:
+        return self.top_logprobs
+
+    @property
     def limit(self) -> int | None:
         return self.max_completion_tokens or self.max_tokens
 
@@ -138,6 +147,10 @@ class CompletionRequest(AnyRequest):
     @property
     def wants_logprobs(self) -> bool:
         return self.logprobs is not None
+
+    @property
+    def others(self) -> int:
+        return self.logprobs or 0
 
 
 Request = TypeVar("Request", bound=AnyRequest)
@@ -163,10 +176,9 @@ def parse(body: bytes, kind: type[Request]) -> Request:
         request = kind.model_validate(given)
     except ValidationError as error:
         raise _explained(error) from None
-    if request.wants_logprobs and getattr(request, "top_logprobs", request.logprobs or 0):
-        raise refused(
-            "only the chosen tokens have log-probabilities here: leave the likeliest others out", "logprobs"
-        )
+    if request.others:
+        message = "only the chosen tokens have log-probabilities here: leave the likeliest others out"
+        raise refused(message, "logprobs", "unsupported_parameter")
     return request
 
 

@@ -86,7 +86,7 @@ class AsyncReplica:
                 self._worker.abort(sorted(missing))
 
     def _deliver(self, done: list[Completion], seconds: float, progress: list[Progress]) -> None:
-        events = [*progress, *done]
+        events: list[Event] = [*progress, *done]
         if events and self._loop is not None:
             self._loop.call_soon_threadsafe(self._hand_out, events)
 

@@ -1,4 +1,4 @@
-"""Bodies of requests for fuzzing: good ones that were changed somewhere, in their fields or in their bytes."""
+"""Bodies of requests for fuzzing: good ones that were changed somewhere, in fields or in bytes."""
 
 import base64
 import copy

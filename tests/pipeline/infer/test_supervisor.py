@@ -8,7 +8,7 @@ from time import sleep
 
 import pytest
 
-from model.engine.request import Branch, Completion, Group
+from model.engine.request import Branch, Completion, Group, Progress
 from pipeline.infer.pending_calls import PendingCalls
 from pipeline.infer.ranks import EngineBrokenError, RanksLostError, Report
 from pipeline.infer.supervisor import LIVES, STARTS, Supervisor
@@ -166,9 +166,12 @@ def test_what_is_called_off_leaves_the_ranks_and_brings_no_completion() -> None:
 
     lives = SlowLives(deadly=set())
     delivered: SimpleQueue[str] = SimpleQueue()
-    worker = Supervisor(
-        lives.start, lambda done, seconds, progress: [delivered.put(one.id) for one in done], pytest.fail
-    )
+
+    def deliver(done: list[Completion], seconds: float, progress: list[Progress]) -> None:
+        for one in done:
+            delivered.put(one.id)
+
+    worker = Supervisor(lives.start, deliver, lambda error: pytest.fail(str(error)))
     try:
         worker.submit(pages(2))
         while lives.asked != ["0", "1"]:
