@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
@@ -23,6 +23,7 @@ from jobs.serving.errors import ApiError, refused
 MOST_BYTES: Final = 32 * 2**20
 SECONDS: Final = 15.0  # for an image, redirects included
 REDIRECTS: Final = 5
+REDIRECTED: Final = (301, 302, 303, 307, 308)
 PORTS: Final = {"http": 80, "https": 443}
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _CHUNK: Final = 2**16
@@ -86,21 +87,28 @@ def _get(url: str, fetching: Fetching, deadline: float) -> bytes | str:
         if parts.query:
             target += "?" + quote(parts.query, safe=_KEPT)
         connection.request("GET", target, headers={"Accept": "image/*", "User-Agent": "quire"})
-        response = connection.getresponse()
-        if response.status in (301, 302, 303, 307, 308):
-            where = response.getheader("Location")
-            if not where:
-                raise ValueError(f"status {response.status} without a place to go")
-            return urljoin(url, where)
-        if response.status != 200:
-            raise ValueError(f"the host answers with status {response.status}")
-        chunks, size = [], 0
-        while chunk := response.read(_CHUNK):
-            size += len(chunk)
-            if size > fetching.most_bytes:
-                raise ValueError(f"it has more than {fetching.most_bytes >> 20} MiB")
-            chunks.append(chunk)
-        return b"".join(chunks)
+        with closing(connection.getresponse()) as response:
+            if response.status in REDIRECTED:
+                where = response.getheader("Location")
+                if not where:
+                    raise ValueError(f"status {response.status} without a place to go")
+                return urljoin(url, where)
+            if response.status != 200:
+                raise ValueError(f"the host answers with status {response.status}")
+            return _body(response, fetching.most_bytes, deadline)
+
+
+def _body(response: http.client.HTTPResponse, most: int, deadline: float) -> bytes:
+    chunks, size = [], 0
+    while chunk := response.read(_CHUNK):
+        size += len(chunk)
+        if size > most:
+            raise ValueError(f"it has more than {most:,} bytes")
+        chunks.append(chunk)
+    # The end may be that of the time, at which the connection is shut down, or come too early.
+    if time.monotonic() >= deadline or response.length:
+        raise TimeoutError("the connection ended before the image")
+    return b"".join(chunks)
 
 
 def _resolve(host: str, port: int, *, private: bool) -> Peer:

@@ -19,6 +19,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from jobs import serve
+from tests.docs.markdown import blocks
 from tests.jobs.serving.served import ROOT, Server, error_of, serving
 
 pytestmark = [pytest.mark.processes]
@@ -94,6 +95,12 @@ def test_the_model_cards_request(server: Server) -> None:
     again = server.ask(card())
     assert again["choices"] == reply["choices"]
     assert again["usage"]["prompt_tokens_details"]["cached_tokens"] > 200
+
+
+def test_the_program_of_the_documentation(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    (program,) = [block.code for block in blocks(ROOT / "docs" / "serving.md") if block.language == "python"]
+    exec(program.replace("http://127.0.0.1:8000/v1", server.url), {})
+    assert capsys.readouterr().out
 
 
 def test_a_stream_is_the_whole_answer_in_pieces(client: Any) -> None:

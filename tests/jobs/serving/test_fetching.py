@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -35,13 +35,19 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_response(302)
                 self.send_header("Location", "/round/" + rest)
                 self.end_headers()
+            case "cut":
+                self.send_response(200)
+                self.send_header("Content-Length", "9")
+                self.end_headers()
+                self.wfile.write(b"x")
             case "slow":
                 self.send_response(200)
                 self.end_headers()
-                for _ in range(40):
-                    self.wfile.write(b"x")
-                    self.wfile.flush()
-                    time.sleep(0.1)
+                with suppress(OSError):
+                    for _ in range(40):
+                        self.wfile.write(b"x")
+                        self.wfile.flush()
+                        time.sleep(0.1)
             case _:
                 self.send_response(404)
                 self.end_headers()
@@ -88,8 +94,9 @@ def test_an_image_is_fetched_after_one_resolution(port: int, here: list[str]) ->
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("/size/1001", "it has more than 0 MiB"),
+        ("/size/1001", "it has more than 1,000 bytes"),
         ("/slow/", "it took more than 1 s"),
+        ("/cut/", "ended before the image"),
         ("/round/", "more than 5 redirects"),
         ("/gone/", "status 404"),
         ("/to/file:///etc/passwd", "not of the form"),
