@@ -1,8 +1,10 @@
-"""The model in training: Pixtral with auxiliary heads, its three losses, and how well it answers.
+"""The model in training: Pixtral with auxiliary heads, its losses, and how well it answers.
 
-In: packed batches of synthetic examples. One head says what stands in each patch. The others point, inside
-the decoder, from the end of a question to patches: early to those by which a reader finds the answer, as the
-name of a row and the head of a column, later to that in which the answer begins. No checkpoint holds them.
+In: packed batches of synthetic examples. On the vision encoder one head says what stands in each patch, and
+others link the patch of a value to those by which a reader finds it, as the name of its row and the head of
+its column. Inside the decoder one says at which row and column of the page each patch lies, and others point
+from the end of a question: early to the name of a row and the head of a column, later to the patch in which
+the answer begins. No checkpoint holds them.
 """
 
 from __future__ import annotations
@@ -25,30 +27,38 @@ from model.network.preprocess import MEAN, STD
 
 POINTER_WIDTH = 64
 POINTING_WEIGHT = 0.15
+LINKING_WEIGHT = 0.15
+PLACING_WEIGHT = 0.05
+PLACES = 64  # rows and columns of patches that a page has at most
 
 
 class Found(NamedTuple):
-    """What a batch gave: logits (answer positions, vocabulary) and (patches, SLOTS, CLASSES), and the scores
-    (points, patches), -inf for a patch of another example."""
+    """What a batch gave: logits (answer positions, vocabulary), (patches, SLOTS, CLASSES) and (patches, 2,
+    PLACES), and the scores (points, patches) and (links, patches), -inf for a patch of another example."""
 
     answers: Tensor
     characters: Tensor
     pointed: Tensor
+    linked: Tensor
+    placed: Tensor
 
 
 class Losses(NamedTuple):
-    """Cross-entropies: of answers, of characters, of pointing."""
+    """Cross-entropies."""
 
     answers: Tensor
     characters: Tensor
     pointing: Tensor
+    linking: Tensor
+    placing: Tensor
 
     def weighed(self) -> Tensor:
-        return self.answers + self.characters + POINTING_WEIGHT * self.pointing
+        pointing, linking = POINTING_WEIGHT * self.pointing, LINKING_WEIGHT * self.linking
+        return self.answers + self.characters + pointing + linking + PLACING_WEIGHT * self.placing
 
 
 class Trainee(nn.Module):
-    """Pixtral with an auxiliary head on its vision encoder and others inside its decoder.
+    """Pixtral with auxiliary heads on its vision encoder and inside its decoder.
 
     It computes what `Pixtral` does, in pieces between attentions, which a GPU's compiler can fuse: a small
     model waits for the launches of its many small kernels otherwise.
@@ -62,6 +72,13 @@ class Trainee(nn.Module):
             nn.ModuleList(nn.Linear(config.dim, POINTER_WIDTH, bias=False) for _ in range(1 + CUES))
             for _ in range(2)
         )
+        self.link_queries, self.link_keys = (
+            nn.ModuleList(
+                nn.Linear(config.vision.hidden_size, POINTER_WIDTH, bias=False) for _ in range(CUES)
+            )
+            for _ in range(2)
+        )
+        self.places = nn.Linear(config.dim, 2 * PLACES)
         depth = config.n_layers + config.vision.num_hidden_layers
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
@@ -70,9 +87,11 @@ class Trainee(nn.Module):
             nn.init.normal_(parameter, std=0.02 if embedding else parameter[0].numel() ** -0.5)
             if name.endswith(("wo.weight", "w2.weight")):
                 parameter.data.mul_((2 * depth) ** -0.5)
+        for head in (self.characters, self.places, *self.queries, *self.link_queries):
+            nn.init.zeros_(head.weight)  # random ones would first spoil what given weights can read
         middle = config.n_layers // 2
         self._pointing_layers = (middle, *[max(0, middle - 2)] * CUES)
-        """Behind which block each head points."""
+        """Behind which block each head points; behind the last of them patches are placed."""
         compiler = partial(torch.compile, dynamic=True) if compiled else lambda function: function
         self._embed, self._project = compiler(_embed), compiler(_project)
         self._finish, self._losses = compiler(_finish), compiler(_losses)
@@ -87,6 +106,7 @@ class Trainee(nn.Module):
         for block in pixtral.vision_encoder.transformer.layers:
             x_PD = self._finish(block, x_PD, attend(*self._project(block, x_PD, turns_P2H)))
         characters = self.characters(x_PD).view(-1, SLOTS, CLASSES)
+        linked = torch.cat([self._link(x_PD, batch, what) for what in range(CUES)])
 
         images_PD = pixtral.vision_language_adapter(x_PD)
         text_D = pixtral.tok_embeddings(batch.text)
@@ -99,12 +119,16 @@ class Trainee(nn.Module):
             for what, layer in enumerate(self._pointing_layers):
                 if index == layer:
                     pointed[what] = self._point(x_TD, batch, what)
+            if index == self._pointing_layers[-1]:
+                placed = self.places(x_TD.index_select(0, batch.patch_rows)).view(-1, 2, PLACES)
         logits = pixtral.output(pixtral.norm(x_TD.index_select(0, batch.rows)))
-        return Found(logits, characters, torch.cat([pointed[what] for what in range(1 + CUES)]))
+        points = torch.cat([pointed[what] for what in range(1 + CUES)])
+        return Found(logits, characters, points, linked, placed)
 
     def losses(self, found: Found, batch: Batch) -> Losses:
         """Of the batch; the many empty slots of patches count less than those that hold a character."""
-        return Losses(*self._losses(*found, batch.answers, batch.characters, batch.points))
+        wanted = (batch.answers, batch.characters, batch.points, batch.links, batch.grid)
+        return Losses(*self._losses(found, wanted))
 
     @staticmethod
     def _attention(lengths: Sequence[int], *, causal: bool, device: torch.device) -> partial[Tensor]:
@@ -119,6 +143,15 @@ class Trainee(nn.Module):
         keys = self.keys[what](x_TD.index_select(0, batch.patch_rows))
         scores = (self.queries[what](x_TD.index_select(0, turns)) @ keys.T).float() * POINTER_WIDTH**-0.5
         masked: Tensor = scores.masked_fill(examples[:, None] != batch.patch_examples[None], -torch.inf)
+        return masked
+
+    def _link(self, x_PD: Tensor, batch: Batch, what: int) -> Tensor:
+        """Scores of the links from values to a cue; those of another page are -inf."""
+        values = batch.linked.split_with_sizes(batch.linking)[what]
+        keys, queries = self.link_keys[what](x_PD), self.link_queries[what](x_PD.index_select(0, values))
+        scores = (queries @ keys.T).float() * POINTER_WIDTH**-0.5
+        pages = batch.patch_pages.index_select(0, values)
+        masked: Tensor = scores.masked_fill(pages[:, None] != batch.patch_pages[None], -torch.inf)
         return masked
 
 
@@ -161,22 +194,27 @@ def _finish(block: TransformerBlock, x_TD: Tensor, attended_TNH: Tensor) -> Tens
 
 
 def _losses(
-    logits: Tensor, characters: Tensor, pointed: Tensor, wanted: Tensor, glyphs: Tensor, points: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    answers = F.cross_entropy(logits.float(), wanted)
+    found: Found, wanted: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    logits, characters, pointed, linked, placed = found
+    ids, glyphs, points, links, grid_P2 = wanted
+    answers = F.cross_entropy(logits.float(), ids)
     classes = glyphs.long().flatten()
     each = F.cross_entropy(characters.float().flatten(0, 1), classes, reduction="none")
     filled = (classes > 0).float()
     empty = 1 - filled
     seen = (each * filled).sum() / filled.sum().clamp(min=1) + 0.3 * (each * empty).sum() / empty.sum()
     pointing = F.cross_entropy(pointed, points, reduction="sum") / max(1, len(points))
-    return answers, seen, pointing
+    linking = F.cross_entropy(linked, links, reduction="sum") / max(1, len(links))
+    places = grid_P2.clamp(max=PLACES - 1).flatten()
+    placing = F.cross_entropy(placed.float().flatten(0, 1), places)
+    return answers, seen, pointing, linking, placing
 
 
 class Counts:
     """What an evaluation counts: by kind, first answers that are exactly right and tokens that are.
 
-    And the characters found in patches, and the answers pointed at.
+    And the characters found in patches, the answers pointed at, and the values linked to what names them.
     """
 
     def __init__(self) -> None:
@@ -184,6 +222,7 @@ class Counts:
         """Right answers, answers, right tokens, tokens."""
         self.characters = [0, 0]
         self.points = [0, 0]
+        self.links = [0, 0]
 
     def count(self, trainee: Trainee, batch: Batch, eos: int) -> None:
         """Teacher forcing: if every token of an answer is the likeliest, greedy decoding gives that answer.
@@ -195,6 +234,7 @@ class Counts:
         hit = found.characters.argmax(-1) == wanted
         self._add(self.characters, hit[wanted > 0])
         self._add(self.points, (found.pointed.argmax(-1) == batch.points)[: batch.pointing[0]])
+        self._add(self.links, found.linked.argmax(-1) == batch.links)
         targets = torch.full_like(batch.places, IGNORE).index_copy(0, batch.rows, batch.answers).cpu()
         right = torch.ones_like(batch.places, dtype=torch.bool)
         right = right.index_copy(0, batch.rows, found.answers.argmax(-1) == batch.answers).cpu()
@@ -216,7 +256,12 @@ class Counts:
     def line(self) -> dict[str, str]:
         """Shares, for the log."""
         shares = {kind: f"{n[0] / n[1]:.2f}/{n[1]}" for kind, n in sorted(self.kinds.items())}
-        return {"characters": _share(self.characters), "pointed": _share(self.points), **shares}
+        return {
+            "characters": _share(self.characters),
+            "pointed": _share(self.points),
+            "linked": _share(self.links),
+            **shares,
+        }
 
     def table(self) -> Iterable[str]:
         """A line for each kind, and one for all of them."""
@@ -226,7 +271,10 @@ class Counts:
         total = [sum(n[i] for n in self.kinds.values()) for i in range(4)]
         right, asked, tokens, all_tokens = total
         yield f"{'all':<22} {right:>4} of {asked:>4} {right / asked:4.0%} {tokens / all_tokens:8.1%}"
-        yield f"characters found {_share(self.characters)}, answers pointed at {_share(self.points)}"
+        yield (
+            f"characters found {_share(self.characters)}, answers pointed at {_share(self.points)}, "
+            f"values linked {_share(self.links)}"
+        )
 
 
 def _share(counts: list[int]) -> str:

@@ -78,7 +78,7 @@ def _short(question: str, answer: str, at: int | None, cues: Cues = ()) -> Excha
 def _look_ups(page: Page, document: str) -> list[Exchange]:
     names = Counter(_key(fact.label) for fact in page.facts)
     roles = Counter(fact.role for fact in page.facts)
-    text = "".join(_lowered(glyph.character) for glyph in page.sheet.glyphs)
+    text = _text(page)
     found = []
     for fact in page.facts:
         shown = fact.value.shown
@@ -92,6 +92,17 @@ def _look_ups(page: Page, document: str) -> list[Exchange]:
             continue
         found.append(_short(question, shown, fact.at, (_label_at(fact, text),)))
     return found
+
+
+def links(page: Page) -> list[tuple[int, Cues]]:
+    """The first glyph of every value on the page, asked for or not, and its cues."""
+    text = _text(page)
+    return [*page.links, *[(fact.at, (_label_at(fact, text),)) for fact in page.facts]]
+
+
+def _text(page: Page) -> str:
+    """A character for each glyph."""
+    return "".join(_lowered(glyph.character) for glyph in page.sheet.glyphs)
 
 
 def _lowered(character: str) -> str:

@@ -240,6 +240,7 @@ def _ask(page: Page, data: Data, key: str, thing: str) -> None:
             form = form.replace("{" + name + "}", text)
         return asked(form, "chart")
 
+    page.links += [(at, (data.names_at.get(c),)) for (_, c), at in data.at.items()]
     written = list(data.at)
     for s, c in random.sample(written, min(5, len(written))):
         if names.count(names[c]) > 1:

@@ -3,7 +3,7 @@
 Out: packed batches without padding. `answers` holds the id that must follow each position of an answer;
 `characters` what the first auxiliary head must find in a patch: up to SLOTS characters in reading order;
 `points` where the others must point: from the end of a question to the patch in which its answer begins, and
-to those by which a reader finds it (`layout.Exchange`).
+to those by which a reader finds it (`layout.Exchange`); `links` leads from values to the same, unasked.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ for _character, _number in CHARACTERS.items():
     _CODES[ord(_character)] = _number
 TEXT_TOKENS = 1000  # of all questions and answers of one example, but for its first
 WAITING = 6  # pages that wait for their second use
+LINKS = 64  # of a page
 LARGE = 300_000  # pixels of a page that is used twice, with other questions and other ink
 
 
@@ -56,6 +57,8 @@ class Example:
     characters: list[NDArray[np.uint8]]
     points: list[tuple[int, int, int]]
     """(position in ids, patch of all pages in a row, what stands there: 0 the answer, then the cues)."""
+    links: list[tuple[int, int, int]]
+    """(patch of a value, patch of a cue, which cue from 0), of all pages in a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,14 @@ class Batch:
     """(P,): row of each patch among the T tokens."""
     patch_examples: Tensor
     """(P,): number of its example."""
+    patch_pages: Tensor
+    """(P,): number of its page."""
+    linked: Tensor
+    """(L,): patch of a value; those with the first cue come first."""
+    linking: list[int]
+    """How many of them lead to each cue."""
+    links: Tensor
+    """(L,): the patch of the cue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +120,8 @@ class Picture:
     characters: NDArray[np.uint8]
     patch_of: NDArray[np.int64]
     """The patch of each glyph, -1 for one outside the page."""
+    links: list[tuple[int, int, int]]
+    """(patch of a value, patch of a cue, which cue from 0)."""
 
 
 def picture(drawn: Drawn, patch_size: int, *, scanned: bool = False) -> Picture:
@@ -120,7 +133,19 @@ def picture(drawn: Drawn, patch_size: int, *, scanned: bool = False) -> Picture:
     if (height, width) != pixels.shape[:2]:
         shrunk = to_pixels(pixels, height, width).permute(1, 2, 0) * torch.tensor(STD) + torch.tensor(MEAN)
         pixels = (shrunk * 255).round().clamp(0, 255).to(torch.uint8).numpy()
-    return Picture(drawn, pixels, *_characters(drawn.page, height, width, patch_size))
+    characters, patch_of = _characters(drawn.page, height, width, patch_size)
+    return Picture(drawn, pixels, characters, patch_of, _links(drawn.page, patch_of))
+
+
+def _links(page: Page, patch_of: NDArray[np.int64]) -> list[tuple[int, int, int]]:
+    """At most LINKS of the page's links, as patches."""
+    found = [(at, cue, which) for at, cues in asking.links(page) for which, cue in enumerate(cues)]
+    inside = [
+        (int(patch_of[at]), int(patch_of[cue]), which)
+        for at, cue, which in found
+        if cue is not None and max(at, cue) < len(patch_of) and min(patch_of[at], patch_of[cue]) >= 0
+    ]
+    return random.sample(inside, min(LINKS, len(inside)))
 
 
 def _characters(
@@ -156,8 +181,8 @@ def example(pictures: Sequence[Picture], asked: int, tokenizer: Tokenizer, patch
         exchanges = [_of_page(one, asked) for one in exchanges]
     shapes = [ImagePlaceholder(page.shape[0] // patch_size, page.shape[1] // patch_size) for page in pages]
     ids, targets, turns = _conversation(tokenizer, shapes, exchanges)
-    before = sum(len(one.characters) for one in pictures[:asked])
-    points = []
+    begins = _starts([len(one.characters) for one in pictures])
+    before, points = begins[asked], []
     for position, glyphs in turns:
         for number, at in enumerate(glyphs):
             if (
@@ -167,7 +192,12 @@ def example(pictures: Sequence[Picture], asked: int, tokenizer: Tokenizer, patch
             ):
                 continue
             points.append((position, before + int(patch), number))
-    return Example(kind, pages, ids, targets, [one.characters for one in pictures], points)
+    links = [
+        (start + patch, start + cue, which)
+        for start, one in zip(begins, pictures, strict=True)
+        for patch, cue, which in one.links
+    ]
+    return Example(kind, pages, ids, targets, [one.characters for one in pictures], points, links)
 
 
 _PAGE_NAMES = ("On page {}: {}", "{1} (page {0})", "Look at page {}. {}", "Page {}: {}", "In image {}: {}")
@@ -242,7 +272,7 @@ def alone(scene: Scene, tokenizer: Tokenizer, patch_size: int) -> Iterator[Examp
             yield Example(asking.task(drawn.kind, exchange), *(getattr(found, name) for name in _REST))
 
 
-_REST = ("pages", "ids", "targets", "characters", "points")
+_REST = ("pages", "ids", "targets", "characters", "points", "links")
 
 
 def batches(
@@ -277,6 +307,13 @@ def pack(collected: list[Example], *, image_token: int, patch_size: int) -> Batc
         for at, patch, what in one.points
     ]
     points.sort(key=itemgetter(3))
+    links = [
+        (start + patch, start + cue, which)
+        for one, start in zip(collected, _starts(counts), strict=True)
+        for patch, cue, which in one.links
+    ]
+    links.sort(key=itemgetter(2))
+    linked, cues, which = torch.tensor(links, dtype=torch.long).reshape(-1, 3).unbind(1)
     turns, pointed, asked_of, what = torch.tensor(points, dtype=torch.long).reshape(-1, 4).unbind(1)
     return Batch(
         kinds=[one.kind for one in collected],
@@ -296,6 +333,12 @@ def pack(collected: list[Example], *, image_token: int, patch_size: int) -> Batc
         turn_examples=asked_of,
         patch_rows=torch.from_numpy(np.flatnonzero(is_patch)),
         patch_examples=torch.from_numpy(np.repeat(np.arange(len(collected)), counts)),
+        patch_pages=torch.from_numpy(
+            np.repeat(np.arange(len(pages)), [rows * columns for rows, columns in grids])
+        ),
+        linked=linked,
+        linking=which.bincount(minlength=CUES).tolist(),
+        links=cues,
     )
 
 

@@ -119,6 +119,8 @@ class Page:
         self.facts: list[Fact] = []
         self.asks: list[tuple[str, str, int | None, Cues]] = []
         """(question, answer, first glyph, cues) of what is neither a label's nor a role's value."""
+        self.links: list[tuple[int, Cues]] = []
+        """First glyphs of cells and bars' values, and the cues by which a reader finds each."""
         self.markdown: list[str] = []
         """The page's blocks as Markdown, in reading order; headers and footers are not among them."""
         self.edges: list[str] = []

@@ -128,10 +128,16 @@ def _number(text: str) -> float | None:
 
 
 def ask_cells(page: Page, grid: Grid, *, key: int, most: int) -> None:
-    """Cells by row and column, rows by a cell, extremes of a column, counts."""
+    """Cells by row and column, rows by a cell, extremes of a column, counts; and links of all cells."""
     head, body = grid.head, grid.body
     names = [row[key] for row in body]
     columns = [index for index in range(len(head)) if index != key]
+    page.links += [
+        (at[column], (at[key], grid.head_at[column]))
+        for row, at in zip(body, grid.at, strict=True)
+        for column in columns
+        if row[column] and row[key]
+    ]
     cells = [(row, column) for row in range(len(body)) for column in columns if names.count(names[row]) == 1]
     for row, column in random.sample(cells, min(most, len(cells))):
         answer, at, head_at = body[row][column], grid.at[row][column], grid.head_at[column]

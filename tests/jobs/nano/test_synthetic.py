@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from jobs.nano.synthetic import words
+from jobs.nano.synthetic.asking import links
 from jobs.nano.synthetic.examples import CHARACTERS, IGNORE, Example, alone, batches, example, picture
 from jobs.nano.synthetic.ink import spoil
 from jobs.nano.synthetic.layout import Source
@@ -108,6 +109,32 @@ def test_cues_are_what_the_question_names() -> None:
                         assert cue != asked.at
     assert found["form"] > 20, found
     assert found["table"] > 40, found
+
+
+@pytest.mark.parametrize("kind", ["form", "table", "chart", "invoice"])
+def test_values_are_linked_to_what_names_them(kind: str) -> None:
+    """The first cue of a value is what a question calls it by, the second the head of its column."""
+    random.seed(f"links {kind}")
+    found = 0
+    for _ in range(8):
+        page = draw(Scene(pixels=None, mix={kind: 1}, max_side=256)).page
+        linked = dict(links(page))
+        for asked in page.exchanges:
+            if asked.at in linked and len(asked.cues) == len(linked[asked.at]) and any(asked.cues):
+                assert linked[asked.at] == asked.cues
+                found += 1
+    assert found > 10
+
+
+def test_links_lie_on_the_page_of_their_value() -> None:
+    scene = Scene(pixels=(256, 256), mix={"table": 1, "form": 1}, max_side=256)
+    batch = next(batches(scene, TOKENIZER, patch_size=16, tokens=4000, seed=3))
+    assert len(batch.linked) == len(batch.links) == sum(batch.linking) > 40
+    assert all(batch.linking)
+    assert torch.equal(batch.patch_pages[batch.linked], batch.patch_pages[batch.links])
+    assert batch.patch_pages.bincount().tolist() == batch.pages
+    assert batch.characters[batch.linked].any(1).all()
+    assert batch.characters[batch.links].any(1).all()
 
 
 @pytest.mark.parametrize(("kind", "target"), [("invoice", Invoice), ("receipt", Receipt)])
