@@ -312,3 +312,20 @@ def test_the_last_grammars_are_kept_and_no_others() -> None:
         grammars.matcher(schema)
         grammars.matcher(schemas[0])  # in use all the while
     assert list(grammars._fresh) == [*schemas[3:], schemas[0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_object"),
+    [
+        ("{}", True),
+        ('{"a": {"b": [1, -2.5e3, "x\\n", null, true, {}]}, "": []}', True),
+        ("[1]", False),
+        ('{"a": 1, }', False),
+        ('{"a": tru}', False),
+        ('{"a"}', False),
+        ('{"a": 1}}', False),
+    ],
+)
+def test_any_object(grammars: Grammars, text: str, is_object: bool) -> None:
+    matcher = grammars.matcher('{"type": "object"}')
+    assert (follow(matcher, grammars, bytewise(text)) and matcher.is_complete) == is_object
