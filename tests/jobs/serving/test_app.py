@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from PIL import Image
 
 from jobs.serving import service as module
 from jobs.serving.app import make_app
@@ -21,6 +22,7 @@ from model.text.tokenizer import Tokenizer
 from pipeline.infer.async_replica import AsyncReplica
 from pipeline.infer.engine_loop import Deliver
 from tests.jobs.serving.served import error_of
+from tests.pipeline.drawn import image_bytes
 
 NANO = Path("model/nano")
 PATH = "/v1/chat/completions"
@@ -38,9 +40,11 @@ class Scripted:
     fail: Callable[[BaseException], None]
     silent: bool = False
     error: str | None = None
+    groups: list[Group] = field(default_factory=list)
     aborted: list[str] = field(default_factory=list)
 
     def submit(self, groups: Sequence[Group]) -> None:
+        self.groups += groups
         done = [
             Completion(
                 id=branch.id,
@@ -200,6 +204,28 @@ def test_a_client_that_leaves_before_its_answer_begins(stream: bool) -> None:
         leave.set()
         assert (await waiting).status == 499
         assert len(world.worker.aborted) == 2
+
+    in_world(test)
+
+
+def test_an_image_of_the_web_is_fetched_once_and_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+
+    def fetch(url: str, fetching: Fetching) -> bytes:
+        assert fetching.allowed
+        fetched.append(url)
+        return image_bytes(Image.new("RGB", (40, 20), "red"), "PNG")
+
+    monkeypatch.setattr(module, "fetch", fetch)
+    picture = {"type": "image_url", "image_url": {"url": "https://images.test/a.png"}}
+    message = {"role": "user", "content": [picture, {"type": "text", "text": "And?"}, picture]}
+
+    async def test(world: World) -> None:
+        assert (await world.send(body(messages=[message]))).status == 200
+        assert fetched == ["https://images.test/a.png"]
+        (group,) = world.worker.groups
+        assert [image.shape for image in group.images] == [(20, 40, 3)] * 2
+        assert (group.images[0] == (255, 0, 0)).all()
 
     in_world(test)
 
