@@ -9,8 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jobs.extract import NANO, Parser
+from jobs.extract import Parser
 from jobs.run.extras import missing
+from jobs.run.model_flags import NANO
 from jobs.run.terminal import say_error, start_output
 
 KEY = "QUIRE_API_KEY"
@@ -62,11 +63,12 @@ def make_parser() -> Parser:
     add(
         "--model",
         default=str(NANO),
-        metavar="DIR",
-        help="checkpoint: params.json, tekken.json and consolidated.safetensors, or the Hugging Face files "
-        "(default: model/nano, a small model for trying)",
+        metavar="MODEL",
+        help="checkpoint: a folder with params.json, tekken.json and consolidated.safetensors, or with the "
+        "Hugging Face files; or owner/name[@revision] on the hub (default: model/nano, a small model for "
+        "trying)",
     )
-    add("--served-model-name", metavar="NAME", help="what clients call it (default: the folder's name)")
+    add("--served-model-name", metavar="NAME", help="what clients call it (default: its folder's name)")
     add(
         "--max-model-len",
         type=int,

@@ -35,12 +35,13 @@ from jobs.serving.requests import ChatRequest, parse
 from jobs.serving.server import ServerConfig, make_plan, make_replica_config
 from jobs.serving.service import ServiceConfig
 from model.checkpoint import load_model
-from model.checkpoint_files import check_checkpoint
 from model.engine.request import Group
 from model.text.tokenizer import Tokenizer
 from pipeline.infer.device import take_device
 from pipeline.infer.engine_factory import make_engine
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.plan import model_place
+from pipeline.plan.model_place import find_model, model_folder, model_shape
 
 WARM = 8  # requests before anything is timed
 MOST_TOKENS = 256  # beyond, random weights may be cut as a loop
@@ -142,10 +143,10 @@ def offline(model: Path, side: int, warm: Sequence[bytes], bodies: Sequence[byte
         return ServiceConfig(name="", context=context, images=1, body_bytes=0, places=1)
 
     config = ServerConfig(model=str(model), host="", port=0, service=service, max_side=side)
-    folder = model.absolute()
-    shape = check_checkpoint(folder)
-    plan = make_plan(config, folder, shape)
-    tokenizer = Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
+    place = find_model(str(model))
+    shape = model_shape(place)
+    plan = make_plan(config, place, shape)
+    tokenizer = Tokenizer.from_file(model_place.tokenizer_file(place), shape.vocab_size)
     limits = Limits(context=shape.max_position_embeddings, images=1)
     prompts = Prompts(plan, tokenizer, limits, sandboxes=1)
     groups = [_group(prompts, f"{number}", body) for number, body in enumerate([*warm, *bodies])]
@@ -173,7 +174,7 @@ def _group(prompts: Prompts, name: str, body: bytes) -> Group:
 
 def _answer(config: ReplicaConfig, warm: Sequence[Group], groups: Sequence[Group], pipe: Connection) -> None:
     device, dtype = take_device(config)
-    engine = make_engine(load_model(Path(config.plan.model), device=device, dtype=dtype), config)
+    engine = make_engine(load_model(model_folder(config.plan.model), device=device, dtype=dtype), config)
     seconds = 0.0
     for some in (warm, groups):
         started = time.perf_counter()

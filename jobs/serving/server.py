@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import uvicorn
 
+from jobs.run.model_fetch import fetch
 from jobs.run.terminal import say, say_error
 from jobs.serving.app import make_app
 from jobs.serving.service import Service, ServiceConfig
-from model.checkpoint_files import check_checkpoint
 from model.config import PixtralConfig, check_fp8_widths
 from model.text.tokenizer import Tokenizer
 from pipeline.config import MAX_SIDE
@@ -30,7 +29,8 @@ from pipeline.infer.ranks import EngineBrokenError
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.supervisor import Supervisor
 from pipeline.plan.limits import Limits
-from pipeline.plan.plan import ROOT, Plan
+from pipeline.plan.model_place import ModelPlace, find_model, model_shape, tokenizer_file
+from pipeline.plan.plan import Plan
 from pipeline.prepare import check_sandbox
 
 # An image is one page, and a client waits for it.
@@ -42,7 +42,7 @@ class ServerConfig:
     """A server's settings."""
 
     model: str
-    """Folder of the checkpoint."""
+    """Folder of the checkpoint, or a name on the hub."""
     host: str
     port: int
     """0: a free one."""
@@ -61,11 +61,11 @@ class ServerConfig:
 def run(config: ServerConfig) -> int:
     """Serves until it is told to end; the exit code. Raises ValueError for a mistake in the settings."""
     check_sandbox(config.limits)
-    folder = Path(config.model).expanduser().absolute()
-    shape = check_checkpoint(folder)
-    tokenizer = Tokenizer.from_file(folder / "tekken.json", shape.vocab_size)
+    place = find_model(config.model)
+    shape = model_shape(place)
+    tokenizer = Tokenizer.from_file(tokenizer_file(place), shape.vocab_size)
     service_config = config.service(shape.max_position_embeddings)
-    plan = make_plan(config, folder, shape)
+    plan = make_plan(config, place, shape)
     replica_config = make_replica_config(config, plan, shape)
     with _bound(config.host, config.port) as listener:
         address = f"{_shown(config.host)}:{listener.getsockname()[1]}"
@@ -74,6 +74,7 @@ def run(config: ServerConfig) -> int:
         def stop() -> None:
             server.should_exit = True
 
+        fetch(place)
         say(f"loading {config.model}")
         replica = AsyncReplica(partial(start_worker, replica_config), stop)
         service = Service(service_config, plan, tokenizer, replica)
@@ -113,7 +114,7 @@ class _Server(uvicorn.Server):
         say(self._ready)
 
 
-def make_plan(config: ServerConfig, folder: Path, shape: PixtralConfig) -> Plan:
+def make_plan(config: ServerConfig, place: ModelPlace, shape: PixtralConfig) -> Plan:
     """The plan of a Replica that is asked by requests alone. Raises ValueError."""
     patch, image = shape.vision.patch_size, shape.vision.image_size
     max_side = config.max_side or min(MAX_SIDE, image)
@@ -127,7 +128,7 @@ def make_plan(config: ServerConfig, folder: Path, shape: PixtralConfig) -> Plan:
         max_pages=1,
         pages=(1, None),
         max_side=max_side,
-        model=str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder),
+        model=place,
         patch_size=patch,
         vocab_size=shape.vocab_size,
         limits=config.limits,

@@ -24,8 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from jobs.serving.admission import Admission, Ticket
 from jobs.serving.choices import Choice, Piece
-from jobs.serving.errors import SERVER_ERROR, ApiError
-from jobs.serving.fetching import Fetching, fetch
+from jobs.serving.errors import SERVER_ERROR, ApiError, refused
 from jobs.serving.leaving import ClientLeftError, in_thread, unless_left
 from jobs.serving.metrics import Metrics
 from jobs.serving.prompts import Limits, Prompts, addresses
@@ -36,6 +35,7 @@ from model.text.tokenizer import Tokenizer
 from pipeline.infer.async_replica import AsyncReplica
 from pipeline.infer.ranks import EngineBrokenError
 from pipeline.ingest.data_uris import is_data_uri
+from pipeline.ingest.fetching import FetchError, WebRules, fetch
 from pipeline.plan.plan import Plan
 
 BODY_SECONDS: Final = 60.0  # in which a body has to come: its place is taken meanwhile
@@ -63,8 +63,8 @@ class ServiceConfig:
     """Answers in work at a time, those that wait included."""
     api_key: str | None = field(default=None, repr=False)
     """Who has it may ask; None: everybody."""
-    fetching: Fetching = field(default_factory=Fetching)
-    """Images at http(s) addresses."""
+    web: WebRules | None = None
+    """For images at http(s) addresses; None: none is fetched."""
 
 
 @dataclass(kw_only=True)
@@ -182,7 +182,7 @@ class Service:
         named = list(dict.fromkeys(one for one in addresses(turns) if not is_data_uri(one)))
         fetched: Mapping[str, bytes] = {}
         if named:
-            get = partial(fetch, fetching=self.config.fetching)
+            get = partial(_fetched, rules=self.config.web)
             found = await asyncio.gather(*[in_thread(self._fetchers, get, one) for one in named])
             fetched = dict(zip(named, found, strict=True))
             ticket.want_bytes(size + sum(map(len, found)))
@@ -300,3 +300,11 @@ def _engine_errors() -> Iterator[None]:
         yield
     except EngineBrokenError as error:
         raise ApiError(503, str(error), kind=SERVER_ERROR) from error
+
+
+def _fetched(url: str, rules: WebRules | None) -> bytes:
+    """The image at an http(s) address. Raises ApiError 400."""
+    try:
+        return fetch(url, rules)
+    except FetchError as error:
+        raise refused(str(error), "messages", "invalid_image_url") from error

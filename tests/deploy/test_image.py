@@ -66,7 +66,7 @@ def test_its_steps_install_what_a_device_needs(tmp_path: Path, device: str) -> N
     assert "tini" in packages
     assert ("gcc" in packages) == (device == "gpu")
     *installed, index = by_name["pip install"]
-    assert installed[-1] == "."
+    assert installed[-1] == ".[serve]"
     assert index == (arguments()["TORCH_FOR_CPU"] if device == "cpu" else "")
 
 
@@ -142,7 +142,7 @@ def test_it_says_its_jobs(image: Path) -> None:
     done = run(image)
     assert done.returncode == 0
     assert [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")] == JOBS
-    assert {"extract", "chat"} <= set(JOBS)
+    assert {"extract", "chat", "serve"} <= set(JOBS)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from PIL import Image
 
 from jobs.serving import service as module
 from jobs.serving.app import make_app
-from jobs.serving.fetching import Fetching
 from jobs.serving.server import ServerConfig, make_plan
 from jobs.serving.service import Service, ServiceConfig
 from model.checkpoint_files import check_checkpoint
@@ -21,15 +20,14 @@ from model.engine.request import Completion, Group
 from model.text.tokenizer import Tokenizer
 from pipeline.infer.async_replica import AsyncReplica
 from pipeline.infer.engine_loop import Deliver
+from pipeline.ingest.fetching import WebRules
 from tests.jobs.serving.served import error_of
 from tests.pipeline.drawn import image_bytes
 
 NANO = Path("model/nano")
 PATH = "/v1/chat/completions"
 WORDS = Tokenizer.from_file(NANO / "tekken.json").encode("ab")
-CONFIG = ServiceConfig(
-    name="nano", context=200, images=2, body_bytes=10_000, places=2, fetching=Fetching(allowed=True)
-)
+CONFIG = ServiceConfig(name="nano", context=200, images=2, body_bytes=10_000, places=2, web=WebRules())
 
 
 @dataclass
@@ -138,7 +136,7 @@ def in_world(test: Callable[[World], Any]) -> None:
 
         replica = AsyncReplica(start)
         tokenizer = Tokenizer.from_file(NANO / "tekken.json")
-        service = Service(CONFIG, make_plan(config, NANO.absolute(), shape), tokenizer, replica)
+        service = Service(CONFIG, make_plan(config, str(NANO), shape), tokenizer, replica)
         replica.attend()
         try:
             await test(World(make_app(service), service, workers[0]))
@@ -211,8 +209,8 @@ def test_a_client_that_leaves_before_its_answer_begins(stream: bool) -> None:
 def test_an_image_of_the_web_is_fetched_once_and_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
 
-    def fetch(url: str, fetching: Fetching) -> bytes:
-        assert fetching.allowed
+    def fetch(url: str, rules: WebRules | None) -> bytes:
+        assert rules is not None
         fetched.append(url)
         return image_bytes(Image.new("RGB", (40, 20), "red"), "PNG")
 
