@@ -35,7 +35,7 @@ from model.text.tokenizer import Tokenizer
 from pipeline.infer.async_replica import AsyncReplica
 from pipeline.infer.ranks import EngineBrokenError
 from pipeline.ingest.data_uris import is_data_uri
-from pipeline.ingest.fetching import FetchError, WebRules, fetch
+from pipeline.ingest.fetching import FetchError, WebRules, fetch, is_web
 from pipeline.plan.plan import Plan
 
 BODY_SECONDS: Final = 60.0  # in which a body has to come: its place is taken meanwhile
@@ -305,6 +305,8 @@ def _engine_errors() -> Iterator[None]:
 def _fetched(url: str, rules: WebRules | None) -> bytes:
     """The image at an http(s) address. Raises ApiError 400."""
     try:
+        if not is_web(url):
+            raise FetchError(f"{url[:200]} is no image: send it as a data: URL, or name its http(s) address")
         return fetch(url, rules)
     except FetchError as error:
         raise refused(str(error), "messages", "invalid_image_url") from error

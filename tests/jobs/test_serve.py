@@ -248,9 +248,9 @@ BAD: dict[str, tuple[Any, str]] = {
     "an empty stop": (said("x", stop=[""]), "stop"),
     "no base64": (said(picture("data:image/png;base64,!")), "image 1 of messages cannot be read"),
     "no image": (said(picture("data:image/png;base64,bm8=")), "image 1 of messages"),
-    "a file": (said(picture("file:///etc/passwd")), "fetches no images"),
-    "a path": (said(picture("/etc/passwd")), "fetches no images"),
-    "the web": (said(picture("http://example.org/a.png")), "fetches no images (--allow-http)"),
+    "a file": (said(picture("file:///etc/passwd")), "is no image: send it as a data: URL"),
+    "a path": (said(picture("/etc/passwd")), "is no image: send it as a data: URL"),
+    "the web": (said(picture("http://example.org/a.png")), "is not fetched: --allow-http allows it"),
     "an image of the system": (
         said("x") | {"messages": [{"role": "system", "content": [picture("data:,")]}]},
         "holds an image: only the user's can",
