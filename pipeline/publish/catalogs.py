@@ -4,6 +4,7 @@ Catalogs are pyiceberg's: it takes what `.pyiceberg.yaml` and PYICEBERG_* say of
 beside it goes first.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -45,6 +46,7 @@ def opened(name: str, properties: Mapping[str, str]) -> Iterator[Catalog]:
             f"the catalog {name} cannot be opened: {said(error)}; describe it with --property (type, uri, "
             "warehouse, ...) or in .pyiceberg.yaml"
         ) from error
+    _reach_s3_as_we_do(catalog)
     try:
         yield catalog
     finally:
@@ -58,6 +60,14 @@ def asking(catalog: Catalog) -> Iterator[None]:
         yield
     except CATALOG_ERRORS as error:
         raise ValueError(f"the catalog {catalog.name} does not answer as it should: {said(error)}") from error
+
+
+def _reach_s3_as_we_do(catalog: Catalog) -> None:
+    """pyiceberg does not read AWS_ENDPOINT_URL, where the output was found."""
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        catalog.properties.setdefault("s3.endpoint", endpoint)
+        if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+            catalog.properties.setdefault("s3.region", region)  # else pyiceberg asks AWS
 
 
 def said(error: Exception) -> str:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
@@ -79,7 +78,7 @@ class Place:
 
     def check(self, namespace: str = "lake") -> int | None:
         """The version that the Iceberg table says it is, and is; None if there is no table."""
-        with closing(load_catalog("lake", **self.properties)) as catalog:
+        with opened("lake", self.properties) as catalog:
             if not catalog.table_exists(f"{namespace}.{iceberg_name(self.answers.name)}"):
                 return None
             table = self.published(catalog, namespace)
@@ -120,8 +119,8 @@ def here(tmp_path: Path) -> Place:
 def glue(s3_server: Server, bucket: str, request: pytest.FixtureRequest) -> Iterator[Place]:
     """On S3, with AWS Glue."""
     name = request.node.name.replace("[", "-").replace("]", "")
-    yield Place(f"{bucket}/{name} 1", {"type": "glue", "glue.region": "us-east-1", "s3.region": "us-east-1"})
-    with closing(load_catalog("lake", type="glue", **{"glue.region": "us-east-1"})) as catalog:
+    yield Place(f"{bucket}/{name} 1", {"type": "glue"})
+    with opened("lake", {"type": "glue"}) as catalog:
         for namespace in catalog.list_namespaces():
             for table in catalog.list_tables(namespace):
                 catalog.drop_table(table)
@@ -146,7 +145,7 @@ def test_rows_are_those_of_delta(place: Place) -> None:
     made = place.publish()
     assert (made.added, made.removed) == (2, 2)
     assert place.check() == made.version
-    with closing(load_catalog("lake", **place.properties)) as catalog:
+    with opened("lake", place.properties) as catalog:
         table = place.published(catalog)
         paths = {task.file.file_path for task in table.scan().plan_files()}
         assert paths == {f"{place.answers.uri}/{path}" for path in paths_of(handle_of(place.answers.uri))}
@@ -159,7 +158,7 @@ def test_rows_are_those_of_delta(place: Place) -> None:
 def test_the_same_version_is_published_once(place: Place) -> None:
     place.add("a")
     made = place.publish()
-    with closing(load_catalog("lake", **place.properties)) as catalog:
+    with opened("lake", place.properties) as catalog:
         before = place.published(catalog).metadata_location
         again = place.publish()
         assert (again.version, again.added, again.removed, again.is_new) == (made.version, 0, 0, False)
@@ -182,7 +181,7 @@ def test_a_new_column_comes_with_the_snapshot(here: Place) -> None:
     made = here.publish()
     assert (made.added, made.removed) == (1, 0)
     assert here.check() == made.version
-    with closing(load_catalog("lake", **here.properties)) as catalog:
+    with opened("lake", here.properties) as catalog:
         found = here.published(catalog)
         assert found.schema().find_field("page_damaged").field_id == found.schema().highest_field_id
         names = [entry["names"] for entry in json.loads(found.properties["schema.name-mapping.default"])]
@@ -321,7 +320,7 @@ def refuse(*_: object) -> None:
 def test_a_stale_append_of_another_tool_does_not_go_through(here: Place) -> None:
     here.add("a")
     here.publish()
-    with closing(load_catalog("lake", **here.properties)) as catalog:
+    with opened("lake", here.properties) as catalog:
         stale = here.published(catalog)
         here.add("b")
         made = here.publish()
@@ -333,7 +332,7 @@ def test_a_stale_append_of_another_tool_does_not_go_through(here: Place) -> None
 def test_what_another_tool_has_done_is_undone_by_the_next_version(here: Place) -> None:
     here.add("a")
     here.publish()
-    with closing(load_catalog("lake", **here.properties)) as catalog:
+    with opened("lake", here.properties) as catalog:
         table = here.published(catalog)
         table.append(table.scan().to_arrow())
         with table.transaction() as change:
@@ -400,7 +399,7 @@ def test_an_address_that_would_be_misread_is_refused(glue: Place) -> None:
 
 def test_ids_of_versions_stand_in_the_summary(here: Place) -> None:
     made = here.publish()
-    with closing(load_catalog("lake", **here.properties)) as catalog:
+    with opened("lake", here.properties) as catalog:
         snapshot = here.published(catalog).current_snapshot()
         assert snapshot is not None
         assert snapshot.summary is not None
