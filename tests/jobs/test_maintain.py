@@ -135,7 +135,7 @@ def test_ctrl_c_releases_the_output(
     tmp_path: Path, tables: dict[str, Table], capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.commit.maintenance.STEPS", (interrupt,))
