@@ -29,9 +29,11 @@ class EngineProcess:
         deadline = time.monotonic() + START_SECONDS
         try:
             self._child.send(config)
-            while self._receive(LOOK_SECONDS) is None:
+            is_ready = False
+            while not is_ready:
                 if closed.is_set() or time.monotonic() > deadline:
                     raise RanksLostError(f"not ready after {START_SECONDS:.0f} s, or called off")
+                is_ready = self._receive(LOOK_SECONDS) is not None
         except ChildLostError as lost:
             self.close()
             raise RanksLostError(str(lost)) from None
