@@ -1,8 +1,6 @@
 """The job prints what it made of each table, and refuses what would cost a run, a reader or a version."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
