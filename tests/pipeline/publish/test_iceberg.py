@@ -237,7 +237,8 @@ def cut(place: Place, number: int, namespace: str) -> bool:
 def test_a_first_publish_that_is_cut_anywhere_is_all_or_nothing(place: Place) -> None:
     place.add("a")
     place.add("b")
-    number, seen = 1, set()
+    number = 1
+    seen: set[int | None] = set()
     while cut(place, number, f"lake{number}"):
         seen.add(found := place.check(f"lake{number}"))
         again = place.publish(f"lake{number}")
@@ -250,7 +251,8 @@ def test_a_first_publish_that_is_cut_anywhere_is_all_or_nothing(place: Place) ->
 def test_a_publish_that_is_cut_anywhere_leaves_the_old_version_or_the_new_one(place: Place) -> None:
     place.add("a")
     before = place.publish().version
-    number, seen = 1, set()
+    number = 1
+    seen: set[bool] = set()
     while True:
         place.add(f"new {number}", f"other {number}", replacing=True)
         if not cut(place, number, "lake"):
@@ -356,11 +358,14 @@ def test_a_table_made_anew_is_another_one(here: Place) -> None:
 
 
 def test_documents_are_published_last(here: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked_up = []
+    looked_up: list[str] = []
     first = iceberg._looked_up
-    monkeypatch.setattr(
-        iceberg, "_looked_up", lambda *given: (looked_up.append(given[2].name), first(*given))[1]
-    )
+
+    def noted(catalog: Catalog, namespace: str, table: Table) -> Any:
+        looked_up.append(table.name)
+        return first(catalog, namespace, table)
+
+    monkeypatch.setattr(iceberg, "_looked_up", noted)
     tables = [here.tables["documents"], here.answers, here.tables["failures"]]
     with opened("lake", here.properties) as catalog:
         made = publish(catalog, "lake", here.output, tables)
