@@ -34,7 +34,7 @@ from pyiceberg.table import Transaction
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from pipeline.commit.lease import HOLDER
-from pipeline.commit.tables import OutputError, Table, handle_of, plain, refuse_features
+from pipeline.commit.tables import OutputError, Table, handle_of, paths_of, plain, refuse_features
 from pipeline.publish.catalogs import CATALOG_ERRORS, asking, said
 
 NAME_MAPPING = "schema.name-mapping.default"
@@ -116,7 +116,7 @@ def _looked_up(catalog: Catalog, namespace: str, table: Table) -> _Step:
     try:
         delta = handle_of(table.uri)
         refuse_features(table.uri, delta)
-        paths: list[str] = delta.get_add_actions()["path"].to_pylist()
+        paths = paths_of(delta)
     except (DeltaError, OSError) as error:
         raise ValueError(f"{table.uri} cannot be read: {plain(error)}") from error
     if delta.metadata().partition_columns:
@@ -124,7 +124,7 @@ def _looked_up(catalog: Catalog, namespace: str, table: Table) -> _Step:
             f"{table.uri} was partitioned by another tool, and its files lack the columns of their folders: "
             "it cannot be published"
         )
-    if outside := [path for path in paths if "://" in path or path.startswith("/")]:
+    if outside := sorted(path for path in paths if "://" in path or path.startswith("/")):
         raise ValueError(
             f"{table.uri} is a shallow clone: {outside[0]} lies elsewhere; publish the table that was cloned"
         )

@@ -116,8 +116,19 @@ def here(tmp_path: Path) -> Place:
 
 
 @pytest.fixture
-def glue(s3_server: Server, bucket: str, request: pytest.FixtureRequest) -> Iterator[Place]:
-    """On S3, with AWS Glue."""
+def glue(
+    s3_server: Server, bucket: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
+    """On S3, with AWS Glue, played by moto, which takes an old VersionId, too; Glue refuses it."""
+    update = GlueCatalog._update_glue_table
+
+    def as_glue_does(catalog: GlueCatalog, *, version_id: str, **named: Any) -> None:
+        there = catalog._get_glue_table(named["database_name"], named["table_name"])
+        if there["VersionId"] != version_id:
+            raise CommitFailedException("Glue detected concurrent update")
+        update(catalog, version_id=version_id, **named)
+
+    monkeypatch.setattr(GlueCatalog, "_update_glue_table", as_glue_does)
     name = request.node.name.replace("[", "-").replace("]", "")
     yield Place(f"{bucket}/{name} 1", {"type": "glue"})
     with opened("lake", {"type": "glue"}) as catalog:
