@@ -16,6 +16,7 @@ from pyiceberg.catalog.glue import GlueCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io.pyarrow import PyArrowFile
+from pyiceberg.manifest import ManifestContent, ManifestFile
 from pyiceberg.table import Table as IcebergTable
 from sqlalchemy.orm import Session
 
@@ -23,6 +24,7 @@ from jobs.maintain import maintain
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
 from pipeline.commit.tables import (
+    DataFile,
     OutputError,
     Table,
     create_tables,
@@ -422,3 +424,47 @@ def test_ids_of_versions_stand_in_the_summary(here: Place) -> None:
         assert snapshot.summary[VERSION] == str(made.version)
         assert snapshot.summary[TABLE_ID] == str(handle_of(here.answers.uri).metadata().id)
         assert read_table(here.answers.uri).num_rows == 0
+
+
+def test_metadata_lie_in_the_warehouse_or_under_the_output(here: Place, tmp_path: Path) -> None:
+    here.add("a")
+    here.publish()
+    here.add("b")
+    maintain(here.output, retention=0, force=True)  # it leaves them alone
+    assert list(Path(here.output, "_iceberg").rglob("*.metadata.json"))
+    made = here.publish()
+    assert here.check() == made.version
+    warehouse = tmp_path / "warehouse"
+    other = Place(str(tmp_path / "other"), here.properties | {"warehouse": str(warehouse)})
+    assert other.publish("other").is_new
+    assert list(warehouse.rglob("*.metadata.json"))
+    assert not Path(other.output, "_iceberg").exists()
+
+
+def test_rows_that_another_tool_deleted_are_no_reason_to_guess(
+    here: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.add("a")
+    before = here.publish().version
+    here.add("b")
+    with monkeypatch.context() as patched:  # pyiceberg itself writes no such manifests
+        patched.setattr(ManifestFile, "content", ManifestContent.DELETES)
+        with pytest.raises(
+            OutputError, match=r"were deleted by another tool; drop the table from the catalog"
+        ):
+            here.publish()
+    assert here.check() == before
+
+
+def test_files_of_tools_that_write_all_columns_as_optional_are_taken(here: Place) -> None:
+    """Spark's OPTIMIZE does."""
+    table = here.tables["answers"]
+    one = to_table(answer_row(Receipt), [answer("a", RECEIPT, Receipt)])
+    path = Path(table.uri, "part-spark.parquet")
+    pq.write_table(one.cast(iceberg._optional(table.schema)), path)
+    file = DataFile(path=path.name, size=path.stat().st_size, rows=1)
+    with Lease(here.tables, "run") as lease:
+        lease.commit("answers", Change(added=[file]))
+    made = here.publish()
+    assert made.added == 1
+    assert here.check() == made.version
