@@ -18,6 +18,7 @@ COMMANDS = {
     "engine": "pages a second of the batch engine on four workloads",
     "parallel": "one model over several GPUs, and several copies of it, against one GPU",
     "job": "pages a second of the whole job, against the engine alone",
+    "serve": "requests a second of the server, against its engine alone; needs the [serve] extra",
     "precision": "answers that FP8 changes (GPU)",
     "page": "seconds a page of each engine, and of transformers; needs the [test] extra",
     "pages": "pages a second of the sandbox, PyMuPDF and pypdfium2; needs the [test] extra",
@@ -27,6 +28,8 @@ COMMANDS = {
     "memory": "what a run holds in memory, over more and more pages",
     "reading": "right answers about held-out synthetic documents; needs the [train] extra",
 }
+
+EXTRAS = {"reading": "train", "serve": "serve"}
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,14 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = make_parser().parse_args(given).command  # prints the list or the mistake, and exits
     command = import_module(f"jobs.bench.{name}")
     try:
-        arguments: argparse.Namespace = command.make_parser().parse_args(given[1:])
-        if "model" in arguments:
-            arguments.model = _checkpoint(arguments.model)
-        command.run(arguments)
+        chosen: argparse.Namespace = command.make_parser().parse_args(given[1:])
+        if "model" in chosen:
+            chosen.model = _checkpoint(chosen.model)
+        command.run(chosen)
     except (ValueError, OSError) as error:
         say_error(f"jobs.benchmark: {error}")
     except ModuleNotFoundError as error:
-        say_error(f"jobs.benchmark: {missing(error, 'train' if name == 'reading' else 'test')}")
+        say_error(f"jobs.benchmark: {missing(error, EXTRAS.get(name, 'test'))}")
     else:
         return 0
     return 2

@@ -10,9 +10,8 @@ Several messages of one role may follow on each other. The engine is that of the
 computed: the next turn of a conversation costs its new tokens alone. Not for several threads at a time.
 """
 
-import codecs
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -32,6 +31,7 @@ from model.engine.request import Branch, Completion, ContextLengthError, FinishR
 from model.engine.sampling_params import SamplingParams
 from model.network.image_grid import grid
 from model.network.pixtral import Pixtral
+from model.text.text_stream import TextStream, answer_text
 from model.text.tokenizer import ImagePlaceholder, Message, Role, Text, Tokenizer
 
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -204,7 +204,7 @@ class Chat:
             pieces.close()
 
     def _stream(self, name: str, stop: Sequence[str]) -> Generator[str, None, Reply]:
-        pieces = _Pieces(self._tokenizer.token_bytes, (stop,) if isinstance(stop, str) else stop)
+        pieces = TextStream(self._tokenizer.token_bytes, (stop,) if isinstance(stop, str) else stop)
         try:
             while name not in self._finished:
                 yield pieces.take(self._engine.written(name))
@@ -212,7 +212,7 @@ class Chat:
             reply = self._reply(self._finished.pop(name))
         finally:
             self._engine.abort(name)  # nobody reads on
-        if piece := pieces.rest(reply):
+        if piece := pieces.rest(reply.text):
             yield piece
         return reply
 
@@ -222,41 +222,15 @@ class Chat:
     def _reply(self, completion: Completion) -> Reply:
         if completion.finish_reason == "error":
             raise ValueError(completion.error)
-        written = b"".join(map(self._tokenizer.token_bytes, completion.token_ids))
+        token_bytes = self._tokenizer.token_bytes
         return Reply(
-            text=written[: completion.stopped_at].decode(errors="replace"),
+            text=answer_text(token_bytes, completion.token_ids, completion.stopped_at),
             token_ids=completion.token_ids,
             finish_reason=completion.finish_reason,
             confidence=min(1.0, math.exp(math.fsum(completion.logprobs))),
             prompt_tokens=completion.prompt_tokens,
             cached_tokens=completion.cached_tokens,
         )
-
-
-class _Pieces:
-    """The text of an answer's tokens as they come. What may become a stop string is held back."""
-
-    def __init__(self, token_bytes: Callable[[int], bytes], stop: Sequence[str]) -> None:
-        self._token_bytes = token_bytes
-        self._held = max((len(text.encode()) - 1 for text in stop), default=0)
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._tokens = 0  # that were taken
-        self._data = b""  # that was taken and not given out
-        self._given = ""
-
-    def take(self, token_ids: Sequence[int]) -> str:
-        """The text that is sure by now, of all tokens so far."""
-        self._data += b"".join(map(self._token_bytes, token_ids[self._tokens :]))
-        self._tokens = len(token_ids)
-        sure = max(0, len(self._data) - self._held)
-        piece = self._decoder.decode(self._data[:sure])
-        self._data = self._data[sure:]
-        self._given += piece
-        return piece
-
-    def rest(self, reply: Reply) -> str:
-        """What is left of the answer."""
-        return reply.text[len(self._given) :]
 
 
 def _on_white(image: Image.Image) -> Image.Image:

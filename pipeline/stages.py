@@ -15,13 +15,19 @@ from functools import cache, partial
 import pyarrow as pa
 
 from model.network.image_grid import grid
-from model.text.tokenizer import ImagePlaceholder, Message, Tokenizer
+from model.text.tokenizer import ImagePlaceholder, Message, Tokenizer, UnencodableError
 from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.messages import read_turns
-from pipeline.ingest.reading import content_key, read_conversation, read_password, read_source
+from pipeline.ingest.reading import (
+    content_key,
+    read_conversation,
+    read_named,
+    read_password,
+    read_source,
+)
 from pipeline.parse.answers import read_completion
 from pipeline.parse.validator import Validator
 from pipeline.passwords import passwords_of
@@ -175,10 +181,14 @@ def _draw_conversation(row: Row, asked: Sequence[Window], plan: Plan) -> Iterato
         origin = _window_origin(row, window)
         try:
             turns = read_turns(_bytes_of(row, plan))
-            seen = draw_images(turns, row["uri"], _sandbox(plan.limits), plan)
+            read = partial(read_named, roots=plan.roots)
+            seen = draw_images(turns, row["uri"], read, _sandbox(plan.limits), plan)
             notes = [f"image {number}: {page.note}" for number, page in enumerate(seen, 1) if page.note]
             said = [chat(turns, _pictures(seen, plan), ask.system) for ask, _ in window.asked]
             drawn = origin | _group(origin, window, seen, said, plan) | {"note": "; ".join(notes) or None}
+        except UnencodableError as why:
+            error = DocumentError("bad_messages", f"{row['uri']} cannot be asked: {why}")
+            drawn = _failed(origin, "rasterize", error, _keys(row, window))
         except DocumentError as error:
             drawn = _failed(origin, "rasterize", error, _keys(row, window))
         yield drawn | {"rasterize_seconds": time.perf_counter() - started}

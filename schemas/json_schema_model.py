@@ -21,12 +21,15 @@ MAX_NAME = 60
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
-def model_of_schema(name: str, schema: Any) -> type[BaseModel]:
-    """The model of a parsed schema, fractions as Decimal. ValueError: "#/properties/a: why it is refused"."""
+def model_of_schema(name: str, schema: Any, *, write_all: bool = False) -> type[BaseModel]:
+    """The model of a parsed schema, fractions as Decimal. ValueError: "#/properties/a: why it is refused".
+
+    With `write_all`, properties that are not required are: they are null only where the schema says so.
+    """
     if _is_envelope(schema):
         raise refused("#", "this is what an API takes around a schema; give the schema in it alone")
     document = Document(schema)
-    maker = _Maker(Reader(document))
+    maker = _Maker(Reader(document), write_all)
     facts = maker.reader.facts(document.root)
     types = kinds(facts)
     if types != {"object"}:
@@ -53,8 +56,9 @@ def _is_envelope(schema: Any) -> bool:
 
 
 class _Maker:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, write_all: bool) -> None:
         self.reader = reader
+        self._write_all = write_all
 
     def object(self, facts: Facts, name: str, *, depth: int, about: str | None = None) -> type[BaseModel]:
         """The model of an object's facts. Its fields are p0, p1, ...; their aliases are the names."""
@@ -80,7 +84,8 @@ class _Maker:
             if other := seen.get(key.casefold()):
                 raise refused(where, f"tables take it and {other!r} for one column; rename one of them")
             seen[key.casefold()] = key
-            fields[f"p{len(fields)}"] = self._field(key, nodes, required=key in facts.required, depth=depth)
+            required = self._write_all or key in facts.required
+            fields[f"p{len(fields)}"] = self._field(key, nodes, required=required, depth=depth)
         if not fields:
             raise refused(at, "none of its properties may be there")
         model: type[Aliased] = create_model(name, __base__=Aliased, **fields)

@@ -6,17 +6,12 @@ whose peak of memory counts its libraries, too, and the listing that it looks up
 """
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import tempfile
-from contextlib import nullcontext
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 from jobs.bench.flags import new_parser
-from jobs.bench.keys_parts import object_server
+from jobs.bench.keys_parts import measure, object_server
 from jobs.bench.printing import print_json, print_table
 
 COMMITTED = 100_000  # documents at most: a commit costs the same in a larger run
@@ -57,7 +52,9 @@ def price(documents: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         for part, title in PARTS.items():
             count = min(documents, COMMITTED) if part == "commit" else documents
-            with object_server(count) if part == "list_objects" else nullcontext({}) as environment:
+            with ExitStack() as stack:
+                served = part == "list_objects"
+                environment = stack.enter_context(object_server(count)) if served else {}
                 found = measure(part, folder, count, environment)
             if title:
                 ms = round(1e3 * found["seconds"] / count, 4)
@@ -72,17 +69,3 @@ def price(documents: int) -> list[dict[str, Any]]:
                     }
                 )
     return rows
-
-
-def measure(part: str, folder: str, documents: int, environment: dict[str, str]) -> dict[str, Any]:
-    """Seconds, and the peak of memory in MiB, of one part in a process of its own."""
-    command = [sys.executable, "-m", "jobs.bench.keys_parts", part, folder, str(documents)]
-    done = subprocess.run(
-        command,
-        check=True,
-        stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[2],
-        env=os.environ | environment,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found

@@ -1,11 +1,11 @@
 """The parts of `jobs.benchmark keys`, each in a process of its own, so that its memory is its own.
 
-python -m jobs.bench.keys_parts PART OUTPUT DOCUMENTS
-
-It prints what it measured as JSON. OUTPUT is a folder with the tables, and the Parquet file of URIs.
+In: the name of a part, a folder with the tables and the Parquet file of URIs, and a count of documents. Out:
+what was measured, as JSON on stdout.
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -43,6 +43,7 @@ from schemas.arrow import to_row, to_table
 from schemas.rows import Answer, Document
 from schemas.targets import Question
 
+ROOT = Path(__file__).parents[2]
 BATCH = 64  # rows that the driver is given at a time
 TOGETHER = 100  # files of committed rows that come with one commit, to save the benchmark's own time
 CHANGED_NS = 1_767_323_045_000_000_000
@@ -304,8 +305,8 @@ def _answer(item: Row) -> Answer:
 @contextmanager
 def object_server(objects: int) -> Iterator[dict[str, str]]:
     """A server of generated pages; the AWS_* variables that lead to it."""
-    command = [sys.executable, "-m", "jobs.bench.object_pages", str(objects)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, "-c", f"from jobs.bench.object_pages import serve; serve({objects})"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
         assert server.stdout is not None
         try:
             yield {
@@ -337,13 +338,23 @@ PARTS: Final[dict[str, Callable[[Path, int], float]]] = {
 }
 
 
-def measured(part: str, output: Path, documents: int) -> dict[str, Any]:
-    """Seconds, and the most memory of this process so far, in MiB."""
-    seconds = PARTS[part](output, documents)
+def measure(part: str, folder: str, documents: int, environment: dict[str, str]) -> dict[str, Any]:
+    """Seconds, and the peak of memory in MiB, of one part in a process of its own."""
+    command = f"from jobs.bench.keys_parts import report; report({part!r}, {folder!r}, {documents})"
+    done = subprocess.run(
+        [sys.executable, "-c", command],
+        check=True,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=os.environ | environment,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def report(part: str, folder: str, documents: int) -> None:
+    """Prints what a part takes; its process does nothing else."""
+    seconds = PARTS[part](Path(folder), documents)
     # Not getrusage's, which a process has from the one that started it.
     fields = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()
-    return {"seconds": seconds, "peak_MiB": round(int(fields[0]) * 1024 / MIB)}
-
-
-if __name__ == "__main__":
-    print(json.dumps(measured(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))))
+    print(json.dumps({"seconds": seconds, "peak_MiB": round(int(fields[0]) * 1024 / MIB)}))

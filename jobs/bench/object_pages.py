@@ -1,11 +1,8 @@
 """An S3 of one bucket with as many objects as one likes, none of which is there: it lists, and no more.
 
-python -m jobs.bench.object_pages OBJECTS
-
-It prints its port. Each page of ListObjectsV2 is made when it is asked for.
+Each page of ListObjectsV2 is made when it is asked for.
 """
 
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -78,8 +75,9 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-if __name__ == "__main__":
-    Handler.objects = int(sys.argv[1])
+def serve(objects: int) -> None:
+    """Serves so many objects, until its process is ended. Prints its port."""
+    Handler.objects = objects
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         print(server.server_address[1], flush=True)
         server.serve_forever()

@@ -25,7 +25,7 @@ from model.engine.answer import Answer, TokenBytes, check_grammars
 from model.engine.block_pool import BlockPool
 from model.engine.config import EngineConfig
 from model.engine.prefix_images import ImageEncoder, Prefix, PrefixImage
-from model.engine.request import Branch, Completion, Group, check_branch, check_prefix, failed
+from model.engine.request import Branch, Completion, Group, Progress, check_branch, check_prefix, failed
 from model.engine.runner import Flight, Job, ModelRunner, Sampled
 from model.engine.scheduler import Scheduler
 from model.executor.executor import REQUEST_ERRORS, Executor, check_device
@@ -105,6 +105,7 @@ class BatchEngine:
             OrderedDict()
         )  # the scheduler does not know them yet
         self._refused: list[tuple[str, Completion]] = []  # with the id of the group
+        self._streamed: dict[str, int] = {}  # branches with new tokens to tell, and how many were told before
         self._flight = Flight()
         self._encoder = ImageEncoder(self._executor.encode, self._like)
         self.timeline: list[tuple[torch.cuda.Event, torch.cuda.Event]] | None = None
@@ -148,6 +149,14 @@ class BatchEngine:
         """The tokens so far of a branch that is pending; none of one that waits, or is not pending."""
         found = self._branches.get(branch)
         return list(found[1].answers[branch].token_ids) if found else []
+
+    def progress(self) -> list[Progress]:
+        told, self._streamed = self._streamed, {}
+        answers = [(id, start, self._branches[id][1].answers[id]) for id, start in told.items()]
+        return [
+            Progress(id=id, start=start, token_ids=one.token_ids[start:], logprobs=one.logprobs[start:])
+            for id, start, one in answers
+        ]
 
     def abort(self, id: str) -> None:
         self._refused = [one for one in self._refused if id not in (one[0], one[1].id)]
@@ -233,6 +242,7 @@ class BatchEngine:
 
     def _forget(self, branch: str, *, finished: bool = False) -> None:
         key, work = self._branches.pop(branch)
+        self._streamed.pop(branch, None)
         if finished:
             self._scheduler.finish(branch)
         elif key in self._groups:
@@ -357,6 +367,8 @@ class BatchEngine:
             self._forget(key)
             return [failed(work.group, answer.branch, error)]
         if reason is None:
+            if answer.branch.stream:
+                self._streamed.setdefault(key, len(answer.token_ids) - 1)
             return []
         self._forget(key, finished=True)
         return [

@@ -16,7 +16,16 @@ from torch import Tensor
 from model.cache.contiguous_cache import ContiguousCache
 from model.engine.answer import Answer, TokenBytes, check_grammars
 from model.engine.repetition import RepetitionLimit
-from model.engine.request import Branch, Completion, FinishReason, Group, check_branch, check_prefix, failed
+from model.engine.request import (
+    Branch,
+    Completion,
+    FinishReason,
+    Group,
+    Progress,
+    check_branch,
+    check_prefix,
+    failed,
+)
 from model.engine.sampling import sample_tokens
 from model.executor.executor import REQUEST_ERRORS
 from model.network.pixtral import Pixtral
@@ -67,6 +76,9 @@ class ReferenceEngine:
         if ids:
             self._queue.append(_Pending(group, deque(group.branches)))
         return ids
+
+    def progress(self) -> list[Progress]:
+        return []
 
     def abort(self, id: str) -> None:
         for work in self._queue:

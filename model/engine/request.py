@@ -40,6 +40,8 @@ class Branch:
     """A JSON schema, as text: the answer is JSON that follows it. None: any text."""
     stop: Sequence[str] = ()
     """Decoding stops when the answer holds one of these texts, which are no part of it."""
+    stream: bool = False
+    """Whether its tokens are told while it is written: see `Engine.progress`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,18 @@ class Completion:
     """The fault of the request, or the reason why no token could follow."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Tokens of an answer that is not complete."""
+
+    id: str
+    """The branch's id."""
+    start: int
+    """Tokens of the answer before these."""
+    token_ids: list[int]
+    logprobs: list[float]
+
+
 class Engine(Protocol):
     """The interface that callers drive: submit groups, then step while anything is pending."""
 
@@ -98,6 +112,12 @@ class Engine(Protocol):
 
     def step(self) -> list[Completion]:
         """Does some work; returns the completions that it finished, in any order."""
+
+    def progress(self) -> list[Progress]:
+        """The tokens since the last call, of branches that stream and are not complete. Each is told once.
+
+        An engine that writes an answer in one step has none to tell.
+        """
 
     def abort(self, id: str) -> None:
         """Forgets a branch, or the remaining branches of a group. Unknown ids are taken to be finished."""

@@ -7,6 +7,7 @@ does the work (Rust, without Python's lock); `json_schema` writes the grammar of
 """
 
 import json
+from collections import OrderedDict
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -20,11 +21,12 @@ from model.text.json_schema import patterns, to_lark
 from model.text.tokenizer import Tokenizer
 
 NOT_ALLOWED = "doesn't satisfy the grammar"  # llguidance's words
+KEPT = 64  # compiled grammars: a server may be given a new one with each request
 GRAMMAR_VERSION = 1  # counts up when the same schema allows other texts; part of the settings key
 
 
 class Grammars:
-    """The grammars over the tokens of one tokenizer. Each is compiled once, which takes milliseconds."""
+    """The grammars over the tokens of one tokenizer. Compiling one takes milliseconds: the last are kept."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         """Takes half a second for 131,072 tokens."""
@@ -35,7 +37,7 @@ class Grammars:
             n_vocab=tokenizer.vocab_size,
             slices=LLTokenizer.json_slices(),
         )
-        self._fresh: dict[str, LLMatcher] = {}
+        self._fresh: OrderedDict[str, LLMatcher] = OrderedDict()
         self._executor = LLExecutor()
 
     def matcher(self, json_schema: str) -> "Matcher":
@@ -44,6 +46,9 @@ class Grammars:
         if fresh is None:
             grammar = check_schema(json_schema)
             fresh = self._fresh[json_schema] = LLMatcher(self._tokens, grammar, log_level=0)
+            if len(self._fresh) > KEPT:
+                self._fresh.popitem(last=False)
+        self._fresh.move_to_end(json_schema)
         return Matcher(fresh.deep_copy(), self._names)
 
     def new_masks(self, rows: int) -> NDArray[np.int32]:

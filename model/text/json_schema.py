@@ -101,6 +101,8 @@ class _Writer:
         return self.number(schema, path, places=0 if kind == "integer" else schema.get("x-decimal-places"))
 
     def object(self, schema: Json, path: str) -> str:
+        if not schema:
+            return self.any_object()
         fields: Json = schema["properties"]
         if set(schema.get("required", [])) != set(fields) or schema.get("additionalProperties") is not False:
             raise _refused(path, "an object has to require all of its properties and allow no others")
@@ -110,6 +112,17 @@ class _Writer:
             parts.append(self.value(field, f"{path}.{name}" if path else name))
             before = ", "
         return self._rule(" ".join([*parts, _literal("}" if parts else "{}")]))
+
+    def any_object(self) -> str:
+        """An object of any properties: {"type": "object"} and no more."""
+        text, number = self.string({}, ""), self.number({}, "", places=None)
+        simple = f'{text} | {number} | "true" | "false" | "null"'
+        self._names |= {
+            f'"{{" ({text} ": " any_value (", " {text} ": " any_value)*)? "}}"': "any_object",
+            '"[" (any_value (", " any_value)*)? "]"': "any_list",
+            f"any_object | any_list | {simple}": "any_value",
+        }
+        return "any_object"
 
     def array(self, schema: Json, path: str) -> str:
         item = self.value(schema["items"], f"{path}[]")

@@ -34,6 +34,10 @@ Role = Literal["system", "user", "assistant"]
 JOINER = "\n\n"  # between neighbouring texts, and after the system prompt
 
 
+class UnencodableError(ValueError):
+    """A text cannot be cut into tokens."""
+
+
 @dataclass(frozen=True)
 class Text:
     """A piece of text."""
@@ -107,9 +111,23 @@ class Tokenizer:
             raise ValueError(f"{path} is not a tekken.json that Quire can use: {error}") from error
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, without `<s>` or any other control token, whatever the text says."""
+        """The ids of a text, without `<s>` or any other control token, whatever the text says.
+
+        Raises UnencodableError for a text that tiktoken gives up, such as a million blanks in a row.
+        """
         offset = self._offset
-        return [rank + offset for rank in self._encoding.encode_ordinary(text)]
+        try:
+            ranks = self._encoding.encode_ordinary(text)
+        except BaseException as error:
+            # Its pattern is matched in Rust, which panics where that takes too many steps. The class of that
+            # error can be imported from nowhere, and is no Exception.
+            if type(error).__name__ != "PanicException":
+                raise
+            raise UnencodableError(
+                f"a text of {len(text):,} characters cannot be cut into tokens: it may hold a very long run "
+                "of blanks"
+            ) from None
+        return [rank + offset for rank in ranks]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids: their `token_bytes` in a row; bytes that are not UTF-8 become U+FFFD."""

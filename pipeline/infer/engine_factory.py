@@ -16,7 +16,8 @@ from pipeline.plan.model_place import tokenizer_file
 def make_engine(model: Pixtral, config: ReplicaConfig, executor: Executor | None = None) -> BatchEngine:
     """The engine over the model, or over the executor that computes with it."""
     tokenizer = Tokenizer.from_file(tokenizer_file(config.plan.model), config.plan.vocab_size)
-    grammars = Grammars(tokenizer) if any(ask.grammar for ask in config.plan.asks) else None
+    asks = config.plan.asks
+    grammars = Grammars(tokenizer) if not asks or any(ask.grammar for ask in asks) else None
     return BatchEngine(
         model,
         eos_id=tokenizer.eos,

@@ -1,4 +1,5 @@
-"""An engine in a thread of its own: groups come in at any time, completions go out as they are finished.
+"""An engine in a thread of its own: groups come in at any time, and may be called off; what is written of
+answers that stream goes out step by step, and completions as they are finished.
 
 The thread steps the engine while anything is pending, and sleeps otherwise. No other thread touches the
 engine.
@@ -6,12 +7,21 @@ engine.
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from model.engine.request import Completion, Engine, Group
+from model.engine.request import Completion, Engine, Group, Progress
 
-Deliver = Callable[[list[Completion], float], None]  # completions, and the seconds that the step took
+# Completions, the seconds that the step took, and what it wrote of the answers that stream.
+Deliver = Callable[[list[Completion], float, list[Progress]], None]
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Branches whose answers nobody wants any more."""
+
+    ids: Sequence[str]
 
 
 class EngineLoop:
@@ -22,12 +32,16 @@ class EngineLoop:
         self._engine = engine
         self._deliver = deliver
         self._fail = fail
-        self._inbox: SimpleQueue[Sequence[Group] | None] = SimpleQueue()
+        self._inbox: SimpleQueue[Sequence[Group] | Abort | None] = SimpleQueue()
         Thread(target=self._run, name="engine", daemon=True).start()
 
     def submit(self, groups: Sequence[Group]) -> None:
         """Groups for the next step."""
         self._inbox.put(groups)
+
+    def abort(self, ids: Sequence[str]) -> None:
+        """Calls branches off before the next step. Those that are complete are ignored."""
+        self._inbox.put(Abort(ids))
 
     def close(self) -> None:
         """Ends the thread after the step that it is in."""
@@ -38,7 +52,8 @@ class EngineLoop:
             while self._take_in():
                 started = time.perf_counter()
                 completions = self._engine.step()
-                self._deliver(completions, time.perf_counter() - started)
+                seconds = time.perf_counter() - started
+                self._deliver(completions, seconds, self._engine.progress())
         except BaseException as error:
             # Whatever breaks the engine, even SystemExit: nobody may wait for it any longer.
             self._fail(error)
@@ -46,9 +61,13 @@ class EngineLoop:
     def _take_in(self) -> bool:
         """Submits the groups that have come; waits for some while the engine is idle. False: closed."""
         try:
-            while (groups := self._inbox.get(block=not self._engine.pending)) is not None:
-                for group in groups:
-                    self._engine.submit(group)
+            while (message := self._inbox.get(block=not self._engine.pending)) is not None:
+                if isinstance(message, Abort):
+                    for id in message.ids:
+                        self._engine.abort(id)
+                else:
+                    for group in message:
+                        self._engine.submit(group)
         except Empty:
             return True
         return False

@@ -1,7 +1,8 @@
 """The child of a Replica of one GPU: it loads the model, and answers until it is killed or breaks.
 
-In: a ReplicaConfig, then lists of groups. Out: a report when the model is loaded, then one whenever answers
-are finished or steps are done, and at the end the error, as a RanksLostError. `engine_process` starts
+In: a ReplicaConfig, then lists of groups, and what of them is called off. Out: a report when the model is
+loaded, then one whenever answers are finished or steps are done, and at the end the error, as a
+RanksLostError. `engine_process` starts
 python -m pipeline.infer.engine_main SOCKET PARENT. It survives no error of its engine: after one of a GPU's,
 nothing more can be computed in the process.
 """
@@ -14,7 +15,7 @@ from model.checkpoint import load_model
 from pipeline.child_process import Wire, be_called, end_now, join_parent
 from pipeline.infer.device import take_device
 from pipeline.infer.engine_factory import make_engine
-from pipeline.infer.engine_loop import EngineLoop
+from pipeline.infer.engine_loop import Abort, EngineLoop
 from pipeline.infer.ranks import Outbox, RanksLostError, Report
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.plan.model_place import model_folder
@@ -38,10 +39,14 @@ def serve(wire: Wire) -> None:
 
 
 def _read(wire: Wire, loop: EngineLoop, outbox: Outbox) -> None:
-    """Groups go to the engine as they come, so that no message waits for the end of a step."""
+    """Messages go to the engine as they come, so that none waits for the end of a step."""
     try:
         while True:
-            loop.submit(wire.receive())
+            message = wire.receive()
+            if isinstance(message, Abort):
+                loop.abort(message.ids)
+            else:
+                loop.submit(message)
     except BaseException as error:
         outbox.break_off(error)
 

@@ -12,6 +12,7 @@ from threading import Event
 from model.engine.request import Group
 from model.hub import HubError
 from pipeline.child_process import ChildLostError, ChildProcess
+from pipeline.infer.engine_loop import Abort
 from pipeline.infer.ranks import START_SECONDS, RanksLostError, Report, StepWatch
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.plan.model_place import model_folder
@@ -54,8 +55,15 @@ class EngineProcess:
     def submit(self, groups: Sequence[Group]) -> None:
         """Asks it."""
         self._watch.asked()
+        self._send(groups)
+
+    def abort(self, ids: Sequence[str]) -> None:
+        """Calls branches off."""
+        self._send(Abort(ids))
+
+    def _send(self, message: Sequence[Group] | Abort) -> None:
         try:
-            self._child.send(groups)
+            self._child.send(message)
         except ChildLostError as lost:
             if self._child.is_alive():
                 raise RanksLostError(str(lost)) from None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock
 from typing import Protocol
 
-from model.engine.request import Completion, Group
+from model.engine.request import Completion, Group, Progress
 from pipeline.infer.ranks import EngineBrokenError
 
 
@@ -63,8 +63,10 @@ class PendingCalls:
             busy, idle, self._busy, self._idle = self._busy, self._idle, 0.0, 0.0
         return call.completions, busy, idle
 
-    def deliver(self, completions: Sequence[Completion], seconds: float) -> None:
-        """The worker has finished these, after so many more seconds of work."""
+    def deliver(
+        self, completions: Sequence[Completion], seconds: float, progress: Sequence[Progress]
+    ) -> None:
+        """The worker has finished these, after so many more seconds of work. No call reads any before."""
         with self._lock:
             self._busy += seconds
             for completion in completions:

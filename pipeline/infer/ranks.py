@@ -7,11 +7,11 @@ of its engine; it reports the error, and the supervisor ends the ranks and start
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition
 from typing import Protocol
 
-from model.engine.request import Completion, Group
+from model.engine.request import Completion, Group, Progress
 
 START_SECONDS = 1800.0  # 124 B parameters from a slow disk; a rank that dies meanwhile is noticed at once
 HEARTBEAT_SECONDS = 1.0  # after which the rank with the engine reports though nothing is finished
@@ -37,6 +37,8 @@ class Report:
     completions: list[Completion]
     seconds: float
     """In which the engine worked."""
+    progress: list[Progress] = field(default_factory=list)
+    """What was written of answers that stream."""
 
 
 class Ranks(Protocol):
@@ -47,6 +49,9 @@ class Ranks(Protocol):
 
     def submit(self, groups: Sequence[Group]) -> None:
         """Asks them."""
+
+    def abort(self, ids: Sequence[str]) -> None:
+        """Calls branches off. Their completions may come all the same."""
 
     def take(self, seconds: float) -> Report | None:
         """The next report, or None after so many seconds; for as long as something is asked.
@@ -89,16 +94,18 @@ class Outbox:
         self._changed = Condition()
         self._steps = 0
         self._completions: list[Completion] = []
+        self._progress: list[Progress] = []
         self._seconds = 0.0
         self._error: BaseException | None = None
 
-    def deliver(self, completions: list[Completion], seconds: float) -> None:
+    def deliver(self, completions: list[Completion], seconds: float, progress: list[Progress]) -> None:
         """A step is done."""
         with self._changed:
             self._steps += 1
             self._completions += completions
+            self._progress += progress
             self._seconds += seconds
-            if completions:
+            if completions or progress:
                 self._changed.notify()
 
     def break_off(self, error: BaseException) -> None:
@@ -110,9 +117,17 @@ class Outbox:
     def take(self) -> Report:
         """The news, once there are any; none after a heartbeat. Raises the error that ended the rank."""
         with self._changed:
-            self._changed.wait_for(lambda: self._completions or self._error, timeout=HEARTBEAT_SECONDS)
+            self._changed.wait_for(self._has_news, timeout=HEARTBEAT_SECONDS)
             if self._error is not None and not self._completions:
                 raise self._error
-            report = Report(steps=self._steps, completions=self._completions, seconds=self._seconds)
-            self._completions, self._seconds = [], 0.0
+            report = Report(
+                steps=self._steps,
+                completions=self._completions,
+                seconds=self._seconds,
+                progress=self._progress,
+            )
+            self._completions, self._progress, self._seconds = [], [], 0.0
         return report
+
+    def _has_news(self) -> bool:
+        return bool(self._completions or self._progress or self._error is not None)

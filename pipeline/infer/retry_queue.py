@@ -11,6 +11,7 @@ fails, then 4 and 5 to 8 are answered: six deaths, one failure.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from model.engine.request import Completion, Group, failed
 
@@ -65,10 +66,22 @@ class RetryQueue:
         self._asked |= {branch: page for page in pages for branch in page.missing}
         return [page.rest() for page in pages]
 
-    def finish(self, completions: Sequence[Completion]) -> None:
-        """These branches are answered."""
-        for completion in completions:
+    def finish(self, completions: Sequence[Completion]) -> list[Completion]:
+        """These branches are answered. Returns the completions but for those of branches called off."""
+        wanted = [completion for completion in completions if completion.id in self._asked]
+        for completion in wanted:
             self._asked.pop(completion.id).missing.remove(completion.id)
+        return wanted
+
+    def abort(self, ids: Sequence[str]) -> list[str]:
+        """Forgets these branches, wherever they are; returns those that the ranks are being asked."""
+        gone = set(ids)
+        for page in [*self._waiting, *chain.from_iterable(self._suspects), *self._asked.values()]:
+            page.missing -= gone
+        self._waiting = [page for page in self._waiting if page.missing]
+        left = ([page for page in pages if page.missing] for pages in self._suspects)
+        self._suspects = [pages for pages in left if pages]
+        return [id for id in ids if self._asked.pop(id, None) is not None]
 
     def lose(self, error: Exception) -> list[Completion]:
         """Notes that the ranks have died of `error`; completions of the page that is given up, if one is."""

@@ -1,9 +1,10 @@
 """The supervisor of a Replica: it survives the ranks, and asks again the pages that they lost.
 
-In: groups of any call. Out: completions, each once. The engine is in another process, the only rank or the
-first of several (`ranks`). The supervisor notes which pages were asked and which are finished
-(`retry_queue`), ends the ranks when one of them dies, breaks or hangs, and starts others. If the supervisor
-itself dies, Ray starts it again, and Ray Data repeats the calls that were in work.
+In: groups of any call, and what of them is called off. Out: completions, each once, and what is written of
+answers that stream, which after a death is told from its beginning. The engine is in another process, the
+only rank or the first of several (`ranks`). The supervisor notes which pages were asked and which are
+finished (`retry_queue`), ends the ranks when one of them dies, breaks or hangs, and starts others. If the
+supervisor itself dies, Ray starts it again, and Ray Data repeats the calls that were in work.
 """
 
 import logging
@@ -13,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from model.engine.request import Group
-from pipeline.infer.engine_loop import Deliver
+from pipeline.infer.engine_loop import Abort, Deliver
 from pipeline.infer.ranks import EngineBrokenError, Ranks, RanksLostError
 from pipeline.infer.retry_queue import RetryQueue
 
@@ -41,7 +42,8 @@ class Supervisor:
         self._deliver = deliver
         self._fail = fail
         self._queue = RetryQueue()
-        self._inbox: SimpleQueue[Sequence[Group]] = SimpleQueue()
+        self._inbox: SimpleQueue[Sequence[Group] | Abort] = SimpleQueue()
+        self._aborted: list[str] = []  # branches that the ranks are asked, and have to be told of
         self._closed = Event()
         self._fruitless = 0  # lives in a row
         self._ready: Future[None] = Future()
@@ -52,6 +54,10 @@ class Supervisor:
     def submit(self, groups: Sequence[Group]) -> None:
         """Groups whose completions will be delivered."""
         self._inbox.put(groups)
+
+    def abort(self, ids: Sequence[str]) -> None:
+        """Branches whose completions are not to be delivered; one that is under way may be."""
+        self._inbox.put(Abort(ids))
 
     def close(self) -> None:
         """Ends the thread and the ranks."""
@@ -93,7 +99,8 @@ class Supervisor:
     def _replace(self, error: RanksLostError) -> None:
         """Ends the ranks, which are lost, and starts others."""
         _log.warning("the ranks are lost, and are started again: %s", error)
-        self._deliver(self._queue.lose(error), 0.0)
+        self._deliver(self._queue.lose(error), 0.0, [])
+        self._aborted = []
         self._ranks.close()
         self._fruitless += 1
         if self._fruitless >= LIVES:
@@ -104,20 +111,27 @@ class Supervisor:
         """Notes the groups that have come; waits for some while nothing else is to do. False: closed."""
         try:
             while not self._closed.is_set():
-                self._queue.add(self._inbox.get(block=self._queue.idle))
+                message = self._inbox.get(block=self._queue.idle and not self._aborted)
+                if isinstance(message, Abort):
+                    self._aborted += self._queue.abort(message.ids)
+                else:
+                    self._queue.add(message)
         except Empty:
             return True
         return False
 
     def _converse(self) -> None:
         """Asks the next groups, and delivers what was answered."""
+        if self._aborted:
+            ids, self._aborted = self._aborted, []
+            self._ranks.abort(ids)
         if not self._queue.asked:
             self._ranks.check()  # a rank that died while there was nothing to do did not die of a page
         if groups := self._queue.next():
             self._ranks.submit(groups)
         report = self._ranks.take(POLL_SECONDS)
         if report is not None:
-            if report.completions:
+            if report.completions or report.progress:
                 self._fruitless = 0
-            self._queue.finish(report.completions)
-            self._deliver(report.completions, report.seconds)
+            wanted = self._queue.finish(report.completions)
+            self._deliver(wanted, report.seconds, report.progress)

@@ -90,6 +90,10 @@ class TPGroup:
         self._watch.asked()
         self._ranks[0].submit.remote(groups)
 
+    def abort(self, ids: Sequence[str]) -> None:
+        """Calls branches off. Rank 0 is called in several threads: one that it has not seen yet goes on."""
+        self._ranks[0].abort.remote(ids)
+
     def take(self, seconds: float) -> Report | None:
         """A rank's next report, or None after so many seconds; for as long as something is asked."""
         done, _ = ray.wait(self._reports, timeout=seconds)

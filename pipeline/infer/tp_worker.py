@@ -57,6 +57,11 @@ class TPWorker:
         assert self._loop is not None, "rank 0 is not ready"
         self._loop.submit(groups)
 
+    def abort(self, ids: Sequence[str]) -> None:
+        """Branches that nobody wants any more."""
+        assert self._loop is not None, "rank 0 is not ready"
+        self._loop.abort(ids)
+
     def ping(self) -> None:
         """Answers, if the process lives."""
 

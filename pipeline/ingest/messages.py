@@ -49,10 +49,7 @@ def to_json(value: Any, name: str, resolve: Callable[[str], str]) -> bytes:
             value = json.loads(value)
         except (ValueError, RecursionError) as error:
             raise _bad(name, f"it is not JSON: {error}") from error
-    turns = [
-        _turn(message, f"message {number}", name) for number, message in enumerate(_list(value, name), 1)
-    ]
-    _check(turns, name)
+    turns = read_messages(value, name)
     messages = [
         {
             "role": turn.role,
@@ -63,6 +60,15 @@ def to_json(value: Any, name: str, resolve: Callable[[str], str]) -> bytes:
         for turn in turns
     ]
     return json.dumps(messages).encode()
+
+
+def read_messages(value: Any, name: str) -> list[Turn]:
+    """The turns of messages in OpenAI's form, which an error calls `name`. Raises as above."""
+    turns = [
+        _turn(message, f"message {number}", name) for number, message in enumerate(_list(value, name), 1)
+    ]
+    _check(turns, name)
+    return turns
 
 
 def read_turns(data: bytes) -> list[Turn]:

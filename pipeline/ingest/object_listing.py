@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 PART_OBJECTS: Final = 16_000  # handed over together; a page of S3 has 1,000
-TRIED: Final = timedelta(seconds=10)  # for the first page: without credentials, obstore asks EC2 for some
+TRIED: Final = timedelta(seconds=2)  # to connect for the first page: without credentials, obstore asks EC2's
 PROFILES: Final = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
 
 
@@ -47,12 +47,13 @@ def stream_objects(filesystem: pafs.FileSystem, folder: str) -> Iterator[Objects
         raise NotStreamedError("the credentials are in a profile of ~/.aws")
     bucket, _, prefix = folder.partition("/")
     try:
-        first = obstore.list(_store(filesystem, bucket, {"max_retries": 1, "retry_timeout": TRIED}), prefix)
+        first = obstore.list(
+            _store(filesystem, bucket, {"connect_timeout": TRIED}, {"max_retries": 1}), prefix
+        )
         if next(first, None) is None:
             return
-        for batch in obstore.list(
-            _store(filesystem, bucket, {}), prefix, chunk_size=PART_OBJECTS, return_arrow=True
-        ):
+        store = _store(filesystem, bucket, {}, {})
+        for batch in obstore.list(store, prefix, chunk_size=PART_OBJECTS, return_arrow=True):
             yield _objects(bucket, pa.record_batch(batch))
     except BaseError as error:
         raise NotStreamedError(str(error).partition("\n")[0]) from error
@@ -64,11 +65,16 @@ def _has_profiles() -> bool:
     return any(Path(place).expanduser().is_file() for place in places)
 
 
-def _store(filesystem: pafs.FileSystem, bucket: str, retries: "RetryConfig") -> S3Store:
+def _store(
+    filesystem: pafs.FileSystem, bucket: str, options: "ClientConfig", retries: "RetryConfig"
+) -> S3Store:
     plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    options: ClientConfig = {"allow_http": plain_http, "connect_timeout": TRIED}
-    # pyarrow has found out where the bucket lies.
-    return S3Store(bucket, region=filesystem.region, client_options=options, retry_config=retries)
+    return S3Store(
+        bucket,
+        region=filesystem.region,  # pyarrow has found out where the bucket lies
+        client_options={"allow_http": plain_http, **options},
+        retry_config=retries,
+    )
 
 
 def _objects(bucket: str, batch: pa.RecordBatch) -> Objects:

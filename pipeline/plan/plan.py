@@ -80,7 +80,7 @@ class Plan:
 
     run_id: str
     asks: tuple[Ask, ...]
-    """At least one."""
+    """At least one; none where requests say what is asked, and each may have a grammar."""
     max_pages: int
     """Pages in a window of scope "document"."""
     pages: tuple[int, int | None]

@@ -5,13 +5,12 @@ error in its place, since a window is asked about its other pages; a conversatio
 is another conversation, and fails.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.messages import Image, Turn
-from pipeline.ingest.reading import read_named
 from pipeline.plan.plan import Plan
 from pipeline.rasterize.sandbox import Document, Sandbox
 
@@ -41,14 +40,19 @@ def draw(opened: Document, page: int, plan: Plan) -> Page | DocumentError:
     return Page(height=image.shape[0], width=image.shape[1], pixels=pixels, note=note, damaged=damaged)
 
 
-def draw_images(turns: Sequence[Turn], name: str, sandbox: Sandbox, plan: Plan) -> list[Page]:
-    """The images of a conversation in their order. Raises DocumentError, which names the image."""
+def draw_images(
+    turns: Sequence[Turn], name: str, read: Callable[[str, str], bytes], sandbox: Sandbox, plan: Plan
+) -> list[Page]:
+    """The images of a conversation in their order. Raises DocumentError, which names the image.
+
+    `read` gives the bytes at an image's address; it is also told what to call the image in an error.
+    """
     images = [part for turn in turns for part in turn.parts if isinstance(part, Image)]
     pages: list[Page] = []
     seconds = sandbox.limits.document_seconds
     for number, image in enumerate(images, 1):
         which = f"image {number} of {name}"
-        data = read_named(image.address, which, plan.roots)
+        data = read(image.address, which)
         with sandbox.open(data, which, seconds=seconds) as opened:
             if opened.page_count > 1:
                 message = f"{which} has {opened.page_count} pages: an image of a message is a single one"

@@ -66,7 +66,7 @@ def test_its_steps_install_what_a_device_needs(tmp_path: Path, device: str) -> N
     assert "tini" in packages
     assert ("gcc" in packages) == (device == "gpu")
     *installed, index = by_name["pip install"]
-    assert installed[-1] == "."
+    assert installed[-1] == "/quire[serve]"
     assert index == (arguments()["TORCH_FOR_CPU"] if device == "cpu" else "")
 
 
@@ -142,7 +142,7 @@ def test_it_says_its_jobs(image: Path) -> None:
     done = run(image)
     assert done.returncode == 0
     assert [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")] == JOBS
-    assert {"extract", "chat"} <= set(JOBS)
+    assert {"extract", "chat", "serve"} <= set(JOBS)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_flags_go_to_the_job_as_they_are(image: Path) -> None:
     assert "/a b/$HOME *" in done.stderr
 
 
-def can_run_python(user: int) -> bool:
+def can_run_python(user: int | None) -> bool:
     """Whether that user may start the Python of these tests, and read what it imports."""
     try:
         command = [sys.executable, "-c", "import ray, torch"]
@@ -181,7 +181,7 @@ def can_run_python(user: int) -> bool:
 @pytest.mark.processes
 def test_a_job_runs_in_it_as_its_user(image: Path) -> None:
     """With the embedded model, and nothing of the repository but what the image has."""
-    user = int(named("USER")[0].partition(":")[0])
+    user: int | None = int(named("USER")[0].partition(":")[0])
     if os.getuid() or not can_run_python(user):
         user = None  # then as whoever runs the tests
     with tempfile.TemporaryDirectory(prefix="quire-") as folder:

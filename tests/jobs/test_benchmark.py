@@ -275,3 +275,17 @@ def test_the_memory_over_shapes_is_told_for_each_bound(capsys: pytest.CaptureFix
     assert rows[0]["times_one_shape"] == 1
     assert benchmark.main(["shapes", "--pages", "0"]) == 2
     assert "--pages 0: it must be 1 to 2401" in capsys.readouterr().err
+
+
+@pytest.mark.processes
+def test_clients_of_the_server_are_timed_beside_its_engine(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["serve", "--model", str(checkpoint), "--clients", "1", "3", "--requests", "4"]
+    assert benchmark.main([*arguments, "--tokens", "3", "--side", "64"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [row["who"] for row in rows] == ["engine alone", "1 clients", "3 clients"]
+    assert all(row["requests_per_second"] > 0 for row in rows)
+    assert rows[0]["of_the_engine"] == 1
+    assert rows[0]["first_token_ms"] is None
+    assert all(0 < row["first_token_ms"] <= row["first_token_ms_95th"] for row in rows[1:])

@@ -32,6 +32,11 @@ FLAGS = {
     "retry": """
         --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
     """,
+    "serve": """
+        --host --port --api-key --grace
+        --model --served-model-name --max-model-len --max-side --dtype --cache-dtype
+        --limit-images --max-body --max-queue --allow-http --allow-host --require-sandbox
+    """,
     "train": """
         --output --state --shape --start --fonts --minutes --limit-seconds
         --batch-tokens --workers --device --gpus --seed
@@ -48,6 +53,7 @@ FLAGS = {
     "benchmark parallel": "--model --shape --tensor-parallel --replicas --share --dtype --fp8 --overlap",
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
+    "benchmark serve": "--model --shape --clients --requests --tokens --side --folder",
     "nano.cut_tokenizer": "--ranks",
     "nano.held_out": "--pages --fonts",
 }

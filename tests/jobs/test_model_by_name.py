@@ -128,8 +128,8 @@ def test_an_evaluation_and_a_benchmark_take_names(hub: Hub, tmp_path: Path, docu
     done = run(hub, tmp_path / "home", "evaluate", *flags)
     assert done.returncode == 0, done.stderr
     assert json.loads((output / "summary.json").read_text())["model"] == f"{NAME}@{COMMIT}"
-    flags = ("--model", NAME, "--pages", 1, "--max-side", 128)
-    done = run(hub, tmp_path / "home", "benchmark", "reading", *flags)
+    reading = ("reading", "--model", NAME, "--pages", 1, "--max-side", 128)
+    done = run(hub, tmp_path / "home", "benchmark", *reading)
     assert done.returncode == 0, done.stderr
 
 

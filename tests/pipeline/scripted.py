@@ -8,7 +8,7 @@ import pytest
 
 from model.engine.answer import Answer
 from model.engine.repetition import RepetitionLimit
-from model.engine.request import Branch, Completion, Group
+from model.engine.request import Branch, Completion, Group, Progress
 from model.text.tokenizer import Tokenizer
 
 TOKENIZER = Tokenizer.from_file(Path("model/nano/tekken.json"))
@@ -33,6 +33,9 @@ class ScriptedEngine:
 
     def abort(self, id: str) -> None:
         self._waiting = [(group, branch) for group, branch in self._waiting if branch.id != id]
+
+    def progress(self) -> list[Progress]:
+        return []
 
     def step(self) -> list[Completion]:
         group, branch = self._waiting.pop(0)

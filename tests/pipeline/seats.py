@@ -2,7 +2,7 @@
 
 import time
 
-from model.engine.request import Completion, Group
+from model.engine.request import Completion, Group, Progress
 
 
 class SeatsEngine:
@@ -42,7 +42,11 @@ class SeatsEngine:
         return [completion(branch) for branch in done]
 
     def abort(self, id: str) -> None:
-        raise NotImplementedError
+        self._queue = [waiting for waiting in self._queue if waiting[0] != id]
+        self._left.pop(id, None)
+
+    def progress(self) -> list[Progress]:
+        return []
 
 
 def completion(branch: str) -> Completion:

@@ -163,6 +163,7 @@ def test_a_row_that_cannot_be_asked_fails_alone(
         url("data:image/png;base64,!"),
         url("https://example.org/a.png"),
         json.dumps([user("Only words?")]),
+        json.dumps([user(" " * 1_000_000 + "Only words?")]),
     ]
     follow_script(lambda group, branch: f"{len(group.images)} images", monkeypatch)
     machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
@@ -183,11 +184,12 @@ def test_a_row_that_cannot_be_asked_fails_alone(
         7: ("rasterize", "unsupported_type"),
         8: ("rasterize", "unreadable"),
         9: ("rasterize", "unreadable"),
+        11: ("rasterize", "bad_messages"),
     }
     assert failures[4]["message"].startswith("image 1 of ")
     assert [failures[key]["page_first"] for key in (2, 3)] == [None, 1]
     counts = record["counts"]
-    assert (counts["documents"], counts["expected"], counts["answered"], counts["failed"]) == (11, 11, 2, 9)
+    assert (counts["documents"], counts["expected"], counts["answered"], counts["failed"]) == (12, 12, 2, 10)
     machine.run(folder / "chats.parquet", **CHAT)
     assert machine.opened == []
     (folder / "gone.png").write_bytes(picture(9, 9))

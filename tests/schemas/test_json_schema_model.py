@@ -200,6 +200,16 @@ NAMES = [
 ]
 
 
+def test_all_properties_are_written_where_that_is_asked_and_null_where_the_schema_has_it() -> None:
+    schema = record(["a"], a=TEXT, b=TEXT, c={"anyOf": [TEXT, NULL]}, d=record(e=TEXT))
+    model = model_of_schema("target", schema, write_all=True)
+    found = json_schema(model)
+    assert found["required"] == ["a", "b", "c", "d"]
+    assert found["properties"]["b"] == TEXT
+    assert found["properties"]["c"] == {"anyOf": [TEXT, NULL]}
+    assert found["properties"]["d"]["required"] == ["e"]
+
+
 def test_names_may_be_any_text_and_stay_in_order() -> None:
     target = model_of(record(NAMES, **dict.fromkeys(NAMES, TEXT)))
     assert arrow_type(target).names == NAMES

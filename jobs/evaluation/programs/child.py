@@ -48,7 +48,7 @@ class Nowhere(io.TextIOBase):
         """There is nothing."""
         raise OSError("there is no input")
 
-    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]
+    def readline(self, size: int = -1, /) -> str:  # type: ignore[override]  # of a stream that has no text
         """There is nothing."""
         raise OSError("there is no input")
 
@@ -75,7 +75,10 @@ def load(source: str, folder: str) -> None:
         for name in NUMPY.split():
             importlib.import_module(name)
     time.tzset()
-    sys.meta_path[:] = [finder for finder in sys.meta_path if finder.__name__ != "PathFinder"]  # type: ignore[attr-defined]
+    finders: list[Any] = [
+        finder for finder in sys.meta_path if getattr(finder, "__name__", "") != "PathFinder"
+    ]
+    sys.meta_path[:] = finders
     sys.path.clear()
 
 
@@ -90,7 +93,8 @@ def main(parent: str, limit: str, most: str, folder: str) -> None:
     secret, _, source = sys.stdin.buffer.read().decode().partition("\n")
     load(source, folder)
     be_bounded(int(parent), int(limit), int(most))
-    sys.stdin = sys.stdout = sys.stderr = sys.__stdin__ = sys.__stdout__ = sys.__stderr__ = Nowhere()  # type: ignore[misc, assignment]
+    for name in ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__"):
+        setattr(sys, name, Nowhere())
     confine(PYTHON)
     write, end = os.write, os._exit  # a program may put others in their places
     write(1, b"+")

@@ -46,7 +46,8 @@ def finish(page: Page) -> None:
     targets = list(page.targets)
     document = DOCUMENT_OF.get(page.kind, page.kind)
     found = [*_look_ups(page, document), *[_short(*ask) for ask in page.asks], *_yes_no(page, document)]
-    if page.facts and chance(0.12):
+    # Only where names stand beside values: of a chart's unfamiliar question the model would say it, too.
+    if sum(bool(fact.label) for fact in page.facts) >= 3 and chance(0.12):
         found += _absent(page, document)
     random.shuffle(found)
     found = found[:MOST]

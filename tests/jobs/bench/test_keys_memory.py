@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bench.keys import measure
-from jobs.bench.keys_parts import object_server, write_uris
+from jobs.bench.keys_parts import measure, object_server, write_uris
 
 pytestmark = pytest.mark.processes
 
 FEW, MANY = 50_000, 350_000
-LISTED, BEGUN = 200, 400  # bytes a document: 4 GB are 10 million
+LISTED, BEGUN = 300, 400  # bytes a document: 4 GB are 10 million
 
 
 @pytest.mark.timeout(300)

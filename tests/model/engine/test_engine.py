@@ -676,6 +676,42 @@ def test_submitted_is_pending_until_completed_or_aborted(model: Pixtral) -> None
     assert_empty(engine)
 
 
+@pytest.mark.parametrize("async_scheduling", [False, True])
+def test_what_streams_is_told_token_by_token(
+    model: Pixtral, expected: dict[str, Completion], async_scheduling: bool
+) -> None:
+    """Each token once, but for the last ones, which are in the completion; also beside others, preempted."""
+    groups = [
+        replace(group, branches=[replace(branch, stream=group.id != "a") for branch in group.branches])
+        for group in mixed_groups()
+    ]
+    roomy = configured(ROOMY, async_scheduling=async_scheduling)
+    for config in (roomy, configured(roomy, block_size=1, cache_tokens=90, reserve=0.0)):
+        engine = BatchEngine(model, eos_id=EOS, config=config)
+        for group in groups:
+            engine.submit(group)
+        told: dict[str, list[int]] = {}
+        logprobs: dict[str, list[float]] = {}
+        done: dict[str, Completion] = {}
+        steps = 0
+        while engine.pending:
+            done |= {completion.id: completion for completion in engine.step()}
+            for one in engine.progress():
+                steps += 1
+                assert one.id not in done
+                assert one.start == len(told.setdefault(one.id, []))
+                told[one.id] += one.token_ids
+                logprobs.setdefault(one.id, []).extend(one.logprobs)
+        assert_equal(done, expected)
+        assert steps > 20
+        for id, ids in told.items():
+            assert not id.startswith("a/")
+            assert ids == done[id].token_ids[: len(ids)]
+            assert logprobs[id] == done[id].logprobs[: len(ids)]
+            assert len(ids) >= len(done[id].token_ids) - 1
+        assert engine.progress() == []
+
+
 def test_the_cache_is_sized_by_free_memory(model: Pixtral) -> None:
     engine = BatchEngine(model, eos_id=EOS)
     assert engine._scheduler.fits(10_000)

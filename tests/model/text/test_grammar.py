@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.text.grammar import Grammars, Matcher, check_schema
+from model.text.grammar import KEPT, Grammars, Matcher, check_schema
 from model.text.tokenizer import Tokenizer
 
 NANO = Tokenizer.from_file(Path("model/nano/tekken.json"))
@@ -303,3 +303,29 @@ def test_the_published_vocabulary() -> None:
     assert matcher.is_complete
     matcher.fill(masks[0])
     assert np.flatnonzero(np.unpackbits(masks.view(np.uint8), bitorder="little")).tolist() == [tokenizer.eos]
+
+
+def test_the_last_grammars_are_kept_and_no_others() -> None:
+    grammars = Grammars(NANO)
+    schemas = [json.dumps({"type": "string", "enum": [str(number)]}) for number in range(KEPT + 2)]
+    for schema in schemas:
+        grammars.matcher(schema)
+        grammars.matcher(schemas[0])  # in use all the while
+    assert list(grammars._fresh) == [*schemas[3:], schemas[0]]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_object"),
+    [
+        ("{}", True),
+        ('{"a": {"b": [1, -2.5e3, "x\\n", null, true, {}]}, "": []}', True),
+        ("[1]", False),
+        ('{"a": 1, }', False),
+        ('{"a": tru}', False),
+        ('{"a"}', False),
+        ('{"a": 1}}', False),
+    ],
+)
+def test_any_object(grammars: Grammars, text: str, is_object: bool) -> None:
+    matcher = grammars.matcher('{"type": "object"}')
+    assert (follow(matcher, grammars, bytewise(text)) and matcher.is_complete) == is_object

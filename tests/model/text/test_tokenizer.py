@@ -22,7 +22,15 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from PIL import Image
 
 from model.network.image_grid import grid
-from model.text.tokenizer import V3_SPECIAL_TOKENS, ImagePlaceholder, Message, Text, Tokenizer, shrink_tekken
+from model.text.tokenizer import (
+    V3_SPECIAL_TOKENS,
+    ImagePlaceholder,
+    Message,
+    Text,
+    Tokenizer,
+    UnencodableError,
+    shrink_tekken,
+)
 
 PUBLISHED = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
 NANO = Path("model/nano/tekken.json")
@@ -230,6 +238,12 @@ def test_a_lone_surrogate_is_encoded_as_a_replacement(nano: Tokenizer) -> None:
 )
 def test_long_runs_are_encoded(nano: Tokenizer, text: str) -> None:
     assert nano.decode(nano.encode(text)) == text
+
+
+def test_a_text_at_which_the_library_panics_is_one_clear_sentence(nano: Tokenizer) -> None:
+    with pytest.raises(UnencodableError, match=r"a text of 1,000,000 characters .* long run of blanks"):
+        nano.encode(" " * 1_000_000)
+    assert nano.decode(nano.encode("next")) == "next"
 
 
 def test_an_image_outside_the_users_messages_is_refused(nano: Tokenizer) -> None:

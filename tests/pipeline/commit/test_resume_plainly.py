@@ -3,14 +3,17 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.commit import chunks, resume
+from pipeline.commit.file_index import FileIndex
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import Table, answers_of, create_tables
 from pipeline.ingest.key_index import KeyIndex
@@ -139,7 +142,7 @@ def plainly(
     if again is not None:
         left = [one for one in left if one["source_key"] in retried or one["answered"] or one["failed"]]
     return {
-        "left": left,
+        "left": sorted(left, key=itemgetter("source_key")),
         "done": len(finished),
         "expected": sum(row["items_expected"] for row in finished),
         "runs": sorted({row["run_id"] for row in finished}),
@@ -154,15 +157,19 @@ def plainly(
 
 
 def as_plainly(found: Remaining, names: Sequence[str]) -> dict[str, Any]:
-    indices = found.stale_rows._indices
     return {
-        "left": found.sources.to_pylist(),
+        "left": sorted(found.sources.to_pylist(), key=itemgetter("source_key")),
         "done": found.counts.documents_done,
         "expected": found.counts.expected,
         "runs": list(found.run_ids),
-        "stale": {name: set(indices[name].there(indices[name].spans(set(URIS))).values()) for name in names},
+        "stale": {name: files_of(found.stale_rows._indices[name]) for name in names},
         "doubled": found.stale_rows.doubled,
     }
+
+
+def files_of(index: FileIndex) -> set[str | None]:
+    """Where rows lie that may be stale."""
+    return {index.paths[number] for span in index.spans(set(URIS)) for number in index._files[0][span]}
 
 
 @pytest.fixture(scope="module")
@@ -222,13 +229,13 @@ def test_the_listing_is_hashed_for_no_chunk_and_sorted_once(
     monkeypatch.setattr(chunks, "CHUNK_ROWS", 10)
     hashed, sorted_ = list[int](), list[int]()
     for name in ("is_in", "index_in"):
-        really = getattr(resume.pc, name)
+        really = getattr(pc, name)
 
         def spy(values: Any, value_set: Any, really: Any = really) -> Any:
             hashed.append(len(value_set))
             return really(values, value_set=value_set)
 
-        monkeypatch.setattr(resume.pc, name, spy)
+        monkeypatch.setattr(pc, name, spy)
 
     def index(keys: Any) -> KeyIndex:
         sorted_.append(len(keys))

@@ -53,7 +53,7 @@ FILES, PER_FILE = 16, 12
 def test_rows_in_any_order_are_replaced_file_by_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    """Before, each of 16 commits wrote each of the 16 files anew: 256 files, 8 to 10 times the table."""
+    """Before, each of 16 commits wrote each of the 16 files anew: 256 files, 8.6 times the table."""
     world = World(tmp_path / "out", monkeypatch)
     monkeypatch.setattr("pipeline.commit.rests.FILE_ROWS", 2 * PER_FILE)
     world.papers = [Paper(f"/in/{number}", 1) for number in range(FILES * PER_FILE)]

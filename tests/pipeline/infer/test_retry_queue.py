@@ -71,6 +71,22 @@ def test_a_page_that_kills_is_given_up_after_three_deaths_alone() -> None:
     assert queue.idle
 
 
+def test_what_is_called_off_is_asked_no_more_wherever_it_is() -> None:
+    queue = RetryQueue()
+    queue.add([page(1, questions=2), page(2), page(3)])
+    queue.next()
+    queue.add([page(4), page(5, questions=2)])
+    assert queue.abort(["1.1", "2.0", "4.0", "5.0", "unknown"]) == ["1.1", "2.0"]
+    assert [one.id for one in queue.finish([completion("2.0"), completion("1.0")])] == ["1.0"]
+    assert ids(queue.next()) == ["5.1"]
+    assert queue.lose(DEATH) == []  # 3 and 5 are suspects now
+    queue.abort(["3.0"])
+    assert ids(queue.next()) == ["5.1"]
+    queue.abort(["5.1"])
+    assert queue.lose(DEATH) == []
+    assert queue.idle
+
+
 def test_ranks_that_die_of_nothing_cost_nobody_anything() -> None:
     queue = RetryQueue()
     for _ in range(5):

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from threading import Event
+from time import sleep
 
 import pytest
 
-from model.engine.request import Branch, Completion, Group
+from model.engine.request import Branch, Completion, Group, Progress
 from pipeline.infer.pending_calls import PendingCalls
 from pipeline.infer.ranks import EngineBrokenError, RanksLostError, Report
 from pipeline.infer.supervisor import LIVES, STARTS, Supervisor
@@ -22,6 +24,7 @@ class Lives:
         self.started = 0
         self.closed = 0
         self.asked: list[str] = []
+        self.aborted: list[str] = []
 
     def start(self, closed: Event) -> "Life":
         self.started += 1
@@ -44,7 +47,13 @@ class Life:
         self._queue += groups
         self._lives.asked += [group.id for group in groups]
 
-    def take(self, seconds: float) -> Report:
+    def abort(self, ids: Sequence[str]) -> None:
+        self._lives.aborted += ids
+        self._queue = [group for group in self._queue if group.branches[0].id not in ids]
+
+    def take(self, seconds: float) -> Report | None:
+        if not self._queue:
+            return None
         group = self._queue.pop(0)
         if group.id in self._lives.deadly:
             raise RanksLostError("rank 1 died")
@@ -140,3 +149,38 @@ def test_ranks_that_die_while_they_are_asked_nothing_are_not_started_for_ever() 
 
     with pytest.raises(RuntimeError, match="came to no answer, the last one: rank 0 died"):
         lead(WeakLives(deadly=set()), [pages(2)])
+
+
+def test_what_is_called_off_leaves_the_ranks_and_brings_no_completion() -> None:
+    """The ranks hear of it although nothing else is asked; what was under way may still come."""
+    release = Event()
+
+    class Slow(Life):
+        def take(self, seconds: float) -> Report | None:
+            return super().take(seconds) if release.wait(seconds) else None
+
+    class SlowLives(Lives):
+        def start(self, closed: Event) -> Life:
+            self.started += 1
+            return Slow(self)
+
+    lives = SlowLives(deadly=set())
+    delivered: SimpleQueue[str] = SimpleQueue()
+
+    def deliver(done: list[Completion], seconds: float, progress: list[Progress]) -> None:
+        for one in done:
+            delivered.put(one.id)
+
+    worker = Supervisor(lives.start, deliver, lambda error: pytest.fail(str(error)))
+    try:
+        worker.submit(pages(2))
+        while lives.asked != ["0", "1"]:
+            sleep(0.01)
+        worker.abort(["0.0", "1.0"])
+        while lives.aborted != ["0.0", "1.0"]:
+            sleep(0.01)
+        release.set()
+        worker.submit(pages(3)[2:])
+        assert delivered.get(timeout=60) == "2.0"
+    finally:
+        worker.close()

@@ -26,26 +26,26 @@ def write(path: Path, data: bytes = PDF) -> str:
     return str(path)
 
 
-def uris(*inputs: str | Path, **options: str) -> list[str]:
+def uris(*inputs: str | Path, **options: Any) -> list[str]:
     table = list_sources([str(given) for given in inputs], **options)
     assert table.schema == SOURCES
     listed: list[str] = table["uri"].to_pylist()
     return listed
 
 
-def keys(*inputs: str | Path, **options: str) -> list[str]:
+def keys(*inputs: str | Path, **options: Any) -> list[str]:
     listed: list[str] = list_sources([str(given) for given in inputs], **options)["source_key"].to_pylist()
     assert len(set(listed)) == len(listed)
     return listed
 
 
-def contents(*inputs: str | Path, **options: str) -> list[bytes]:
+def contents(*inputs: str | Path, **options: Any) -> list[bytes]:
     given = list(map(str, inputs))
     roots = find_roots(given, ())
     return [read_source(row, roots) for row in list_sources(given, **options).to_pylist()]
 
 
-def complaint(*inputs: str | Path, **options: str) -> str:
+def complaint(*inputs: str | Path, **options: Any) -> str:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 -- every test looks at the words
         list_sources([str(given) for given in inputs], **options)
     message = str(caught.value)

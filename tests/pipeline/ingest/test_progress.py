@@ -2,13 +2,12 @@
 
 import pytest
 
-from pipeline.ingest import progress
 from pipeline.ingest.progress import Progress
 
 
 def test_a_sentence_comes_every_few_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     now, said = [100.0], list[str]()
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
     counting = Progress(said.append)
     for second in range(13):
         now[0] = 100.0 + second

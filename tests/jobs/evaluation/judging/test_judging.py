@@ -127,7 +127,7 @@ def test_a_judge_that_is_slow_or_talks_nonsense_has_a_reason() -> None:
     assert str(slow.value) == "no answer in 0.05 s"
     with judging(lambda body: "[[5]]") as judge:
         url = judge.url
-        judge.reply = lambda body: None  # type: ignore[assignment, return-value]
+        judge.reply = lambda body: None  # type: ignore[assignment, return-value]  # no answer at all
         with pytest.raises(JudgeError, match="a reply without a text"):
             endpoint(url).ask([])
     with pytest.raises(JudgeError, match="refused"):

@@ -1,0 +1,171 @@
+"""Answer OpenAI's requests over HTTP: chat completions with images, streamed or whole, by one model.
+
+Listens on this machine alone unless --host says otherwise. It prints its address once the model is loaded.
+"""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from jobs.extract import Parser
+from jobs.run.extras import missing
+from jobs.run.model_flags import NANO
+from jobs.run.terminal import say_error, start_output
+
+KEY = "QUIRE_API_KEY"
+EPILOG = f"""\
+examples:
+  # the small model that comes with Quire, on this machine alone
+  python -m jobs.serve
+
+  # the real one, for others who have the key in {KEY}
+  python -m jobs.serve --model ~/models/Pixtral-12B-2409 --host 0.0.0.0 --port 8000
+
+paths:
+  POST /v1/chat/completions   messages with text and images, in OpenAI's form
+  POST /v1/completions        a text, or tokens, that go on
+  GET  /v1/models             the model's name
+  GET  /health                200 while it answers
+  GET  /metrics               counts, in Prometheus's form
+
+SIGTERM or Ctrl-C: what runs is finished within --grace seconds; a second Ctrl-C ends at once.
+
+exit code:
+  0  it was told to end
+  1  the engine cannot go on
+  2  a mistake in the command, or in the model that it names; nothing was started
+"""
+
+
+def make_parser() -> Parser:
+    """All flags of the job."""
+    parser = Parser(
+        prog="python -m jobs.serve",
+        description=__doc__,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument_group("address").add_argument
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
+    add("--port", type=int, default=8000, help="port; 0 takes a free one (default: %(default)s)")
+    add(
+        "--api-key",
+        metavar="KEY",
+        help="the key that clients have to send. Other users of this machine can read it in the list of "
+        f"processes; the variable {KEY} keeps it out of it",
+    )
+    add("--grace", type=int, default=30, metavar="SECONDS", help="to finish what runs (default: %(default)s)")
+
+    add = parser.add_argument_group("model").add_argument
+    add(
+        "--model",
+        default=str(NANO),
+        metavar="MODEL",
+        help="checkpoint: a folder with params.json, tekken.json and consolidated.safetensors, or with the "
+        "Hugging Face files; or owner/name[@revision] on the hub (default: model/nano, a small model for "
+        "trying)",
+    )
+    add("--served-model-name", metavar="NAME", help="what clients call it (default: its folder's name)")
+    add(
+        "--max-model-len",
+        type=int,
+        metavar="N",
+        help="most tokens of a prompt and its answer together (default: what the model can)",
+    )
+    add(
+        "--max-side",
+        type=int,
+        metavar="PIXELS",
+        help="longest edge at which the model sees an image (default: 1024, or what the model can)",
+    )
+    add(
+        "--dtype",
+        choices=["auto", "float32", "bfloat16", "fp8"],
+        default="auto",
+        help="number format in which the model computes (default: auto, bfloat16 where the hardware has it)",
+    )
+    add(
+        "--cache-dtype",
+        choices=["auto", "fp8"],
+        default="auto",
+        help="number format in which the cache keeps keys and values (default: auto, as --dtype)",
+    )
+
+    add = parser.add_argument_group("limits, beyond which a request is refused").add_argument
+    add(
+        "--limit-images", type=int, default=16, metavar="N", help="images of a request (default: %(default)s)"
+    )
+    add("--max-body", type=int, default=32, metavar="MIB", help="size of a request (default: %(default)s)")
+    add(
+        "--max-queue",
+        type=int,
+        default=256,
+        metavar="N",
+        help="answers in work or waiting; beyond, clients are told to come again (default: %(default)s)",
+    )
+    add("--allow-http", action="store_true", help="fetch images at http(s) addresses, with limits")
+    add(
+        "--allow-host",
+        dest="allow_hosts",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="fetch images of this host although its address is private; repeat it for several",
+    )
+    add(
+        "--require-sandbox",
+        action="store_true",
+        help="refuse a machine that lacks a part of the sandbox in which images are decoded",
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serves; returns the exit code."""
+    start_output(logging.WARNING)
+    try:
+        given = make_parser().parse_args(arguments)
+        check(given)
+        # Only here, so that --help answers at once and without the extra.
+        from jobs.serving.flags import config_of
+        from jobs.serving.server import EngineBrokenError, run
+    except ModuleNotFoundError as error:
+        say_error(f"error: {missing(error, 'serve')}")
+        return 2
+    except ValueError as error:
+        say_error(f"error: {error}")
+        return 2
+    try:
+        return run(config_of(given, os.environ.get(KEY)))
+    except ValueError as error:
+        say_error(f"error: {error}")
+        return 2
+    except EngineBrokenError as error:
+        say_error(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def check(given: argparse.Namespace) -> None:
+    """Raises ValueError for a number that cannot be meant."""
+    if not 0 <= given.port < 2**16:
+        raise ValueError(f"--port {given.port}: it must be 0 to {2**16 - 1}")
+    for name in ("max_model_len", "max_side", "limit_images", "max_body", "max_queue"):
+        value = getattr(given, name)
+        least = 0 if name == "limit_images" else 1
+        if value is not None and value < least:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least {least}")
+    if given.grace < 0:
+        raise ValueError(f"--grace {given.grace}: it must be at least 0")
+    if given.allow_hosts and not given.allow_http:
+        raise ValueError("--allow-host is about images that are fetched: add --allow-http, or leave it out")
+    if given.api_key == "":
+        raise ValueError("--api-key is empty: give it a key, or leave it out")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""One server, from its start to its end: the model, a socket, and signals.
+
+In: a ServerConfig. Out: the exit code. The port is taken before the model is loaded, and listened on after
+that. SIGTERM or Ctrl-C: nothing new is taken in, what runs is finished within a time, and then cut.
+"""
+
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+import uvicorn
+
+from jobs.run.model_fetch import fetch
+from jobs.run.terminal import say, say_error
+from jobs.serving.app import make_app
+from jobs.serving.service import Service, ServiceConfig
+from model.config import PixtralConfig, check_fp8_widths
+from model.text.tokenizer import Tokenizer
+from pipeline.config import MAX_SIDE
+from pipeline.infer.async_replica import AsyncReplica, Worker
+from pipeline.infer.engine_loop import Deliver
+from pipeline.infer.engine_process import EngineProcess
+from pipeline.infer.ranks import EngineBrokenError
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.supervisor import Supervisor
+from pipeline.plan.limits import Limits
+from pipeline.plan.model_place import ModelPlace, find_model, model_shape, tokenizer_file
+from pipeline.plan.plan import Plan
+from pipeline.prepare import check_sandbox
+
+# An image is one page, and a client waits for it.
+IMAGE_LIMITS: Final = Limits(page_seconds=15, page_bytes=2**30, document_pages=1, document_seconds=60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """A server's settings."""
+
+    model: str
+    """Folder of the checkpoint, or a name on the hub."""
+    host: str
+    port: int
+    """0: a free one."""
+    service: Callable[[int], ServiceConfig]
+    """What it answers, of a model with a context of so many tokens."""
+    max_side: int | None = None
+    """Longest edge in pixels at which the model sees an image. Default: 1024, or what the model can."""
+    dtype: str = "auto"
+    cache_dtype: str = "auto"
+    grace_seconds: int = 30
+    """For what runs when the server is told to end."""
+    limits: Limits = field(default=IMAGE_LIMITS)
+    """Of an image."""
+
+
+def run(config: ServerConfig) -> int:
+    """Serves until it is told to end; the exit code. Raises ValueError for a mistake in the settings."""
+    check_sandbox(config.limits)
+    place = find_model(config.model)
+    shape = model_shape(place)
+    tokenizer = Tokenizer.from_file(tokenizer_file(place), shape.vocab_size)
+    service_config = config.service(shape.max_position_embeddings)
+    plan = make_plan(config, place, shape)
+    replica_config = make_replica_config(config, plan, shape)
+    with _bound(config.host, config.port) as listener:
+        address = f"{_shown(config.host)}:{listener.getsockname()[1]}"
+        server: _Server
+
+        def stop() -> None:
+            server.should_exit = True
+
+        fetch(place)
+        say(f"loading {config.model}")
+        replica = AsyncReplica(partial(start_worker, replica_config), stop)
+        service = Service(service_config, plan, tokenizer, replica)
+        server = _Server(
+            uvicorn.Config(
+                make_app(service),
+                http="h11",
+                ws="none",
+                loop="asyncio",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=config.grace_seconds,
+            ),
+            f"serving {service_config.name} at http://{address}/v1",
+        )
+        warn_of_strangers(config.host, service_config)
+        with _signals_end_it():
+            server.run(sockets=[listener])
+    if replica.broken is not None:
+        say_error(f"error: {replica.broken}")
+        return 1
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens, once it does."""
+
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        say(self._ready)
+
+
+def make_plan(config: ServerConfig, place: ModelPlace, shape: PixtralConfig) -> Plan:
+    """The plan of a Replica that is asked by requests alone. Raises ValueError."""
+    patch, image = shape.vision.patch_size, shape.vision.image_size
+    max_side = config.max_side or min(MAX_SIDE, image)
+    if not patch <= max_side <= image:
+        raise ValueError(
+            f"--max-side {max_side}: for this model it is {patch} (a patch) to {image} (an image)"
+        )
+    return Plan(
+        run_id=f"serve-{os.getpid()}",
+        asks=(),
+        max_pages=1,
+        pages=(1, None),
+        max_side=max_side,
+        model=place,
+        patch_size=patch,
+        vocab_size=shape.vocab_size,
+        limits=config.limits,
+        roots=(),
+        passwords=(),
+    )
+
+
+def make_replica_config(config: ServerConfig, plan: Plan, shape: PixtralConfig) -> ReplicaConfig:
+    """One Replica on the first GPU, or on all cores. Raises ValueError."""
+    import torch  # only to see whether there is a GPU; the engine's process computes
+
+    gpus = int(torch.cuda.is_available())
+    if not gpus and "fp8" in (config.dtype, config.cache_dtype):
+        raise ValueError("fp8 needs a Hopper GPU (H100, H200): leave --dtype and --cache-dtype out")
+    if config.dtype == "fp8":
+        check_fp8_widths(shape, 1)
+    return ReplicaConfig(
+        plan=plan,
+        gpus=gpus,
+        threads=len(os.sched_getaffinity(0)),
+        dtype=config.dtype,
+        cache_dtype=config.cache_dtype,
+    )
+
+
+def start_worker(config: ReplicaConfig, deliver: Deliver, fail: Callable[[BaseException], None]) -> Worker:
+    """The worker of a Replica of one rank. Raises EngineBrokenError."""
+    return Supervisor(partial(EngineProcess, config), deliver, fail)
+
+
+def warn_of_strangers(host: str, config: ServiceConfig) -> None:
+    """Says so where others than this machine's users can ask without a key."""
+    if config.api_key is None and host not in ("127.0.0.1", "::1", "localhost"):
+        say(f"everybody who reaches {host} may ask: --api-key, or QUIRE_API_KEY, wants a key of them")
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket that nobody can connect to yet. Raises ValueError."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+    except OSError as error:
+        raise ValueError(f"--host {host}: {error.strerror or error}") from error
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            raise ValueError(
+                f"--host {host} --port {port} cannot be listened on: {error.strerror}"
+            ) from error
+        yield listener
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
+    """uvicorn ends at SIGINT and SIGTERM, and raises them again once it has: by then they mean nothing."""
+
+    def ignore(number: int, frame: object) -> None: ...
+
+    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+__all__ = ["EngineBrokenError", "ServerConfig", "run"]
