@@ -92,7 +92,9 @@ def measure(root: Path, documents: Path, output: Path, max_side: int) -> dict[st
         "--question": QUESTION,
         "--max-side": max_side,
     }
-    command = [sys.executable, "-P", str(DRIVER), str(report)]
+    # As its source, so that Ray takes what it defines to the workers, which need not find it.
+    source = DRIVER.read_text() + "\nsys.exit(main(Path(sys.argv[1]), sys.argv[2:]))"
+    command = [sys.executable, "-P", "-c", source, str(report)]
     command += [str(part) for flag in flags.items() for part in flag]
     # Ray's workers find the checkout by the same variable.
     environment = os.environ | {"PYTHONPATH": str(root)}

@@ -1,9 +1,9 @@
-"""A run of `jobs.extract` whose engine answers at once, in a process of its own: DRIVER REPORT FLAGS.
+"""A run of `jobs.extract` whose engine answers at once, in a process of its own.
 
 In: the flags of jobs.extract. Out: a JSON file of what the run took. Everything else is the real thing:
-listing, Ray, the sandbox, drawing, the Replica's calls, tables. `jobs.bench.documents` starts this file as a
-script, with another checkout of the repository on the path if that one is to be measured; so it names little
-of what it drives, and imports nothing of this checkout.
+listing, Ray, the sandbox, drawing, the Replica's calls, tables. `jobs.bench.documents` hands this source to a
+Python that may have another checkout of the repository on its path; so it names little of what it drives, and
+imports nothing of this checkout.
 """
 
 import json
@@ -11,6 +11,7 @@ import resource
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ class AtOnce:
     def submit(self, groups: Sequence[Any]) -> None:
         """Delivers their completions."""
         # The class of completions, wherever this checkout has it: beside the class of groups.
-        completion = sys.modules[type(groups[0]).__module__].Completion  # type: ignore[attr-defined]
+        beside: Any = sys.modules[type(groups[0]).__module__]
         answers = [
-            completion(
+            beside.Completion(
                 id=branch.id,
                 token_ids=ANSWER,
                 logprobs=[-0.01] * len(ANSWER),
@@ -39,7 +40,9 @@ class AtOnce:
             for group in groups
             for branch in group.branches
         ]
-        self._calls.deliver(answers, 0.0)
+        # Checkouts since answers are streamed also want the progress of those that are not finished.
+        no_progress = [()] * (len(signature(self._calls.deliver).parameters) - 2)
+        self._calls.deliver(answers, 0.0, *no_progress)
 
     def close(self) -> None:
         """There is nothing to end."""
@@ -49,7 +52,7 @@ def without_engine(replica: Any) -> Any:
     """A checkout's Replica with `AtOnce` in the place of its worker."""
 
     def start(self: Any, config: Any) -> None:
-        module = sys.modules[replica.__module__]
+        module: Any = sys.modules[replica.__module__]
         if hasattr(module, "_worker"):  # checkouts of before Replica.start_worker
             module._worker = lambda config, calls: AtOnce(calls)
         replica.__init__(self, config)
@@ -60,13 +63,9 @@ def without_engine(replica: Any) -> Any:
 
 def main(report: Path, flags: list[str]) -> int:
     """Returns the exit code of jobs.extract."""
-    flow = import_module("pipeline.flow")
-    flow.Replica = without_engine(flow.Replica)  # type: ignore[attr-defined]
+    flow: Any = import_module("pipeline.flow")
+    flow.Replica = without_engine(flow.Replica)
     code: int = import_module("jobs.extract").main(flags)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     report.write_text(json.dumps({"driver_seconds": usage.ru_utime + usage.ru_stime}))
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))
