@@ -35,7 +35,7 @@ from pipeline.passwords import handed_over
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import SECONDS
 from pipeline.prepare import Prepared, describe
-from pipeline.stages import draw_groups, open_sources, read_answers
+from pipeline.stages import draw_packs, open_packs, read_answers
 
 # One task opens the documents of a block, and yields one row of facts about them (DOCUMENTS). The row
 # takes a place in a call of a Replica: with a block for each document, a run over documents of one page would
@@ -53,10 +53,10 @@ def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) 
     """
     documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
     pages = documents.map_batches(
-        partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow"
+        partial(open_packs, plan=plan, claim=claim), batch_format="pyarrow"
     ).repartition(target_num_rows_per_block=1)
     prompts = pages.map_batches(
-        partial(draw_groups, plan=plan, claim=claim), batch_format="pyarrow"
+        partial(draw_packs, plan=plan, claim=claim), batch_format="pyarrow"
     ).repartition(target_num_rows_per_block=placement.batch_size)
     batches = prompts.map_batches(
         Replica,

@@ -2,8 +2,9 @@
 
 A run is the real one, jobs.extract in a process of its own: listing, Ray, sandboxes, drawing, a Replica's
 calls, tables. No two pages are equal. --against measures another checkout of the repository on the same
-documents, in turns. The seconds of a stage are summed over its tasks, which run side by side; those of the
-driver are what its process computed, with its start.
+documents, in turns. The seconds of a stage are summed over its tasks, which run side by side. Those of the
+driver are what its process computed, with its start; `computed` are those of all processes of the run, which
+tell more than documents a second where other work is on the machine.
 """
 
 import argparse
@@ -13,7 +14,9 @@ import platform
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -25,6 +28,7 @@ from jobs.bench.synthetic_corpus import PER_FOLDER, pdf
 from jobs.run.ray_session import ROOT
 
 DRIVER: Final = Path(__file__).with_name("documents_driver.py")
+LOOK_SECONDS: Final = 0.5  # between two looks at what processes have computed
 QUESTION: Final = "Which number?"
 STAGES: Final = ("list", "open", "rasterize", "idle", "write", "run")  # timings of run.json
 
@@ -98,16 +102,35 @@ def measure(root: Path, documents: Path, output: Path, max_side: int) -> dict[st
     command += [str(part) for flag in flags.items() for part in flag]
     # Ray's workers find the checkout by the same variable.
     environment = os.environ | {"PYTHONPATH": str(root)}
-    done = subprocess.run(command, cwd=root, env=environment, stdout=subprocess.DEVNULL)
-    if done.returncode:
-        raise ValueError(f"the run of {root} ended with code {done.returncode}: see above")
+    with subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL) as process:
+        computed = _computed(process)
+    if process.returncode:
+        raise ValueError(f"the run of {root} ended with code {process.returncode}: see above")
     record = json.loads((output / "run.json").read_text())
     counts = record["counts"]
     if not counts["documents"] == counts["complete"] == counts["answered"]:
         raise ValueError(f"the run of {root} lost answers: {counts}")
     seconds = {name: record["timings"][f"{name}_seconds"] for name in STAGES}
     driver = json.loads(report.read_text())["driver_seconds"]
-    return {name: round(value, 3) for name, value in (seconds | {"driver": driver}).items()}
+    seconds |= {"driver": driver, "computed": computed}
+    return {name: round(value, 3) for name, value in seconds.items()}
+
+
+def _computed(process: "subprocess.Popen[bytes]") -> float:
+    """Waits for the end of a process; the seconds that it and its descendants computed until then."""
+    ticks: dict[str, int] = {}
+    while process.poll() is None:
+        waiting = [str(process.pid)]
+        while waiting:
+            pid = waiting.pop()
+            with suppress(FileNotFoundError, ProcessLookupError):
+                place = Path(f"/proc/{pid}")
+                fields = (place / "stat").read_text().rpartition(")")[2].split()  # man 5 proc, from the third
+                ticks[pid] = int(fields[11]) + int(fields[12])
+                for children in place.glob("task/*/children"):
+                    waiting += children.read_text().split()
+        time.sleep(LOOK_SECONDS)
+    return sum(ticks.values()) / os.sysconf("SC_CLK_TCK")
 
 
 def row(which: str, documents: int, runs: list[dict[str, float]]) -> dict[str, Any]:
@@ -116,6 +139,7 @@ def row(which: str, documents: int, runs: list[dict[str, float]]) -> dict[str, A
     return {
         "checkout": which,
         "documents_per_second": round(documents / seconds["run"], 1),
+        "computed_ms_a_document": round(1e3 * seconds["computed"] / documents, 2),
         "driver_ms_a_document": round(1e3 * seconds["driver"] / documents, 2),
         **{f"{name}_seconds": round(value, 2) for name, value in seconds.items()},
     }

@@ -243,6 +243,7 @@ def test_documents_a_second_are_compared_with_another_checkout(capsys: pytest.Ca
         assert row["documents_per_second"] == pytest.approx(5 / row["run_seconds"], rel=0.1)
         assert 0 < row["open_seconds"] < row["run_seconds"]
         assert 0 < row["rasterize_seconds"] < row["run_seconds"]
+        assert row["computed_seconds"] > row["driver_seconds"] > 0
         assert row["driver_ms_a_document"] == pytest.approx(200 * row["driver_seconds"], rel=0.02)
 
 
