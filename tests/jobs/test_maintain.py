@@ -1,8 +1,6 @@
 """The job prints what it made of each table, and refuses what would cost a run, a reader or a version."""
 
-import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -135,7 +133,7 @@ def test_ctrl_c_releases_the_output(
     tmp_path: Path, tables: dict[str, Table], capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.commit.maintenance.STEPS", (interrupt,))

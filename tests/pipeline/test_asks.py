@@ -160,7 +160,7 @@ def test_the_keys_of_what_could_always_be_asked_stay(
     tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Literals: rows that people keep are found by them."""
-    monkeypatch.setattr("pipeline.config.model_key", lambda folder: "model")
+    monkeypatch.setattr("pipeline.config.key_of", lambda folder: "model")
     alone = [
         plan_for(tiny_checkpoint),
         *(plan_for(tiny_checkpoint, targets=(name,)) for name in BOTH["targets"]),

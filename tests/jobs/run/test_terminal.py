@@ -119,10 +119,13 @@ def test_jobs_print_by_this_module_alone() -> None:
     assert printing == {
         "run/terminal.py",
         "evaluation/printing.py",
+        "maintain.py",
         "report.py",
         "run/progress_bar.py",
         "run/runner.py",
         "bench/engine.py",
+        "bench/keys_parts.py",
+        "bench/object_pages.py",
         "bench/parallel.py",
         "bench/printing.py",
         "bench/reading.py",
