@@ -49,8 +49,8 @@ BLOCK_DOCUMENTS = 64  # at most, so that a task that Ray repeats is short
 def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) -> ray.data.Dataset:
     """The stages, lazily, with this plan. Their tasks claim prompts, so that identical ones are asked once.
 
-    One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has. Between
-    opening and drawing, a row is a pack of page ranges.
+    One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has.
+    Between opening and drawing, a row is a pack of page ranges.
     """
     documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
     pages = documents.map_batches(
