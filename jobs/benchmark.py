@@ -23,6 +23,7 @@ COMMANDS = {
     "page": "seconds a page of each engine, and of transformers; needs the [test] extra",
     "pages": "pages a second of the sandbox, PyMuPDF and pypdfium2; needs the [test] extra",
     "keys": "the price of keys and commits",
+    "documents": "documents a second of whole runs whose engine answers at once",
     "shapes": "memory of an engine on CPUs over pages of many shapes",
     "memory": "what a run holds in memory, over more and more pages",
     "reading": "right answers about held-out synthetic documents; needs the [train] extra",

@@ -35,7 +35,7 @@ from pipeline.passwords import handed_over
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import SECONDS
 from pipeline.prepare import Prepared, describe
-from pipeline.stages import draw_groups, open_sources, read_answers
+from pipeline.stages import draw_packs, open_packs, read_answers
 
 # One task opens the documents of a block, and yields one row of facts about them (DOCUMENTS). The row
 # takes a place in a call of a Replica: with a block for each document, a run over documents of one page would
@@ -50,13 +50,14 @@ def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) 
     """The stages, lazily, with this plan. Their tasks claim prompts, so that identical ones are asked once.
 
     One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has.
+    Between opening and drawing, a row is a pack of page ranges.
     """
     documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
     pages = documents.map_batches(
-        partial(open_sources, plan=plan, claim=claim), batch_format="pyarrow"
+        partial(open_packs, plan=plan, claim=claim), batch_format="pyarrow"
     ).repartition(target_num_rows_per_block=1)
     prompts = pages.map_batches(
-        partial(draw_groups, plan=plan, claim=claim), batch_format="pyarrow"
+        partial(draw_packs, plan=plan, claim=claim), batch_format="pyarrow"
     ).repartition(target_num_rows_per_block=placement.batch_size)
     batches = prompts.map_batches(
         Replica,

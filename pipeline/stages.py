@@ -52,10 +52,12 @@ from pipeline.plan.rows import (
     column_of,
     gather,
     hand_on,
+    pack,
     result_schema,
     share_seconds,
     table_of,
     tables_of,
+    unpack,
 )
 from pipeline.rasterize.pages import Page, draw, draw_images
 from pipeline.rasterize.sandbox import Document, Sandbox
@@ -85,6 +87,11 @@ def open_sources(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[
     if documents:
         facts = {"kind": DOCUMENTS, "documents": documents, "shared": shared, "open_seconds": seconds}
         yield table_of([facts], RANGES)
+
+
+def open_packs(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
+    """The rows of `open_sources` in rows of PACKS: one for each task that draws."""
+    return pack(open_sources(sources, plan, claim))
 
 
 def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row], list[Row]]:
@@ -146,8 +153,13 @@ def draw_groups(table: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.
     mine, others = hand_on(table, RANGE, GROUPS)
     if others.num_rows:
         yield others
-    for row in mine.to_pylist():
-        yield from tables_of(_draw_range(row, plan, claim), GROUPS)
+    drawn = (group for row in mine.to_pylist() for group in _draw_range(row, plan, claim))
+    yield from tables_of(drawn, GROUPS)
+
+
+def draw_packs(packs: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
+    """`draw_groups` of the rows in packs."""
+    return draw_groups(unpack(packs), plan, claim)
 
 
 def _draw_range(row: Row, plan: Plan, claim: Claim) -> Iterator[Row]:

@@ -1,9 +1,10 @@
 """The rows that travel between the stages: flat Arrow columns, so that Ray can count their bytes.
 
 Each stage has a schema, and works on the rows of one kind. All other rows pass through it (`hand_on`), so
-every expected item, and every fact about a document, reaches the driver. A row costs a Ray task where
-pages are drawn, and a place in a call of the Replica: so a task that opens documents yields one DOCUMENTS row
-for all of them, and a task that draws pages one SHARED row for all of their shared items.
+every expected item, and every fact about a document, reaches the driver. A task costs Ray more than a page
+costs to draw: so the page ranges of small documents travel to the tasks that draw them in packs. A row costs
+a place in a call of the Replica: so a task that opens documents yields one DOCUMENTS row for all of them, and
+a task that draws pages one SHARED row for the shared items of each range.
 
 The seconds of a row are shared out over the rows that come of it (`share_seconds`): the sums stay.
 """
@@ -63,6 +64,8 @@ SHARED_ITEM = pa.struct(
 )
 TABLE_ROWS = 16  # a stage hands over so many rows at a time,
 TABLE_BYTES = 2**25  # or so many bytes of pixels
+PACK_PAGES = 16  # that one task draws, of small documents: a fraction of a second for PDFs
+PACK_BYTES = 2**25  # of documents that travel to one task
 # That the work behind a row took: opening documents, drawing pages, and the Replica's, which computed or, in
 # `idle_seconds`, waited for pages.
 SECONDS = ("open_seconds", "rasterize_seconds", "generate_seconds", "idle_seconds")
@@ -98,6 +101,9 @@ RANGES = pa.schema(
         ("data", pa.large_binary()),  # the document's bytes; null: its tasks read the source again
     ]
 )
+
+# What one task draws: rows of RANGES. A task for each document of a page would cost more than drawing it.
+PACKS = pa.schema([("rows", pa.list_(pa.struct(list(RANGES))))])
 
 GROUPS = pa.schema(
     [
@@ -180,6 +186,40 @@ def tables_of(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:
     """
     for some in gather(rows, TABLE_BYTES):
         yield table_of(some, schema)
+
+
+def pack(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Rows of RANGES -> rows of PACKS, each with up to PACK_PAGES pages or PACK_BYTES of documents.
+
+    A row that has more is a pack of its own.
+    """
+    waiting: list[pa.Table] = []
+    pages = size = 0
+    for row in (table.slice(number, 1) for table in tables for number in range(table.num_rows)):
+        its_pages, its_size = _pages(row), row.nbytes
+        if waiting and (pages + its_pages > PACK_PAGES or size + its_size > PACK_BYTES):
+            yield _packed(waiting)
+            waiting, pages, size = [], 0, 0
+        waiting.append(row)
+        pages, size = pages + its_pages, size + its_size
+    if waiting:
+        yield _packed(waiting)
+
+
+def _pages(row: pa.Table) -> int:
+    """The pages that a row asks to draw."""
+    first, last = row["page_first"][0].as_py(), row["page_last"][0].as_py()
+    return 0 if first is None or last is None else last - first + 1
+
+
+def _packed(rows: Sequence[pa.Table]) -> pa.Table:
+    structs = pa.concat_tables(rows).combine_chunks().to_struct_array().combine_chunks()
+    return pa.table([pa.ListArray.from_arrays(pa.array([0, len(structs)], pa.int32()), structs)], PACKS)
+
+
+def unpack(packs: pa.Table) -> pa.Table:
+    """Rows of PACKS -> those of RANGES."""
+    return pa.Table.from_struct_array(packs["rows"].combine_chunks().flatten())
 
 
 def hand_on(table: pa.Table, kind: str, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:

@@ -230,6 +230,38 @@ def test_the_memory_of_runs_is_told_by_kind_of_process(capsys: pytest.CaptureFix
         assert row["curve"][-1]["all"] == row["end"]["all"]
 
 
+@pytest.mark.processes
+def test_documents_a_second_are_compared_with_another_checkout(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--documents", "5", "--max-side", "64", "--against", "."]
+    assert benchmark.main(["documents", *flags]) == 0
+    other, this = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert (other["checkout"], this["checkout"]) == ("other", "this")
+    assert this["times_other"] == pytest.approx(
+        this["documents_per_second"] / other["documents_per_second"], abs=0.01
+    )
+    for row in (other, this):
+        assert row["documents_per_second"] == pytest.approx(5 / row["run_seconds"], rel=0.1)
+        assert 0 < row["open_seconds"] < row["run_seconds"]
+        assert 0 < row["rasterize_seconds"] < row["run_seconds"]
+        assert row["computed_seconds"] > row["driver_seconds"] > 0
+        assert row["driver_ms_a_document"] == pytest.approx(200 * row["driver_seconds"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--documents", "0"], "--documents 0: it must be at least 1"),
+        (["--rounds", "0"], "--rounds 0: it must be at least 1"),
+        (["--against", "tests"], "--against tests: it holds no checkout of Quire (no pipeline/flow.py)"),
+    ],
+)
+def test_a_mistake_in_the_runs_over_documents_is_one_sentence(
+    flags: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert benchmark.main(["documents", *flags]) == 2
+    assert sentence in capsys.readouterr().err
+
+
 def test_a_run_over_no_page_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["memory", "--pages", "10", "0"]) == 2
     assert "--pages 0: it must be at least 1" in capsys.readouterr().err

@@ -42,6 +42,7 @@ FLAGS = {
         --output --state --shape --start --fonts --minutes --limit-seconds
         --batch-tokens --workers --device --gpus --seed
     """,
+    "benchmark documents": "--documents --max-side --rounds --against",
     "benchmark engine": """
         --model --shape --work --share --dtype --fp8 --fp8-cache --step-tokens --cache-tokens --profile
     """,

@@ -27,7 +27,7 @@ from tests.pipeline.pile import write_pile
 from tests.pipeline.victims import ROOT, Ended, Find, is_called, is_engine, is_sandbox, run
 
 VICTIMS: dict[str, Find | None] = {
-    "rasterizer": is_called("ray::MapBatches(draw_groups)", "ray::MapBatches(open_sources)"),
+    "rasterizer": is_called("ray::MapBatches(draw_packs)", "ray::MapBatches(open_packs)"),
     "sandbox child": is_sandbox,
     "Replica": is_called("ray::MapWorker(MapBatches(Replica))"),
     "engine": is_engine,

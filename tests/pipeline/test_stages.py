@@ -17,7 +17,7 @@ from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, RANGES, result_schema
 from pipeline.rasterize.sandbox import Document, Sandbox
-from pipeline.stages import draw_groups, open_sources, read_answers
+from pipeline.stages import draw_groups, draw_packs, open_packs, open_sources, read_answers
 from schemas.targets import Question
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
@@ -73,6 +73,31 @@ def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
     found = through([long, short], plan)
     assert len(found) == 46
     assert len({row["item_key"] for row in found}) == 46
+
+
+def test_documents_that_a_task_draws_together_are_drawn_as_one_by_one(
+    folder: Path, tiny_checkpoint: Path
+) -> None:
+    (folder / "broken.pdf").write_bytes(b"broken")
+    (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 20))
+    for number in range(3):
+        (folder / f"{number}.pdf").write_bytes(pdf_bytes([(100 + number, 100)]))
+    plan = plan_for(tiny_checkpoint)
+    sources = list_sources([str(folder)])
+
+    def drawn(tables: list[pa.Table]) -> Rows:
+        found = [row for table in tables for row in table.to_pylist()]
+        return [row | dict.fromkeys(("open_seconds", "rasterize_seconds")) for row in found]
+
+    packs = list(open_packs(sources, plan))
+    assert [len(one["rows"][0]) for one in packs] == [4, 1, 2]  # 0 to broken; long twice, and the facts
+    together = drawn([table for one in packs for table in draw_packs(one, plan)])
+    apart = drawn([table for one in open_sources(sources, plan) for table in draw_groups(one, plan)])
+    order = ("kind", "uri", "page_first")
+    assert len(together) == 25
+    assert sorted(together, key=lambda row: str([row[name] for name in order])) == sorted(
+        apart, key=lambda row: str([row[name] for name in order])
+    )
 
 
 def test_a_parquet_part_that_cannot_be_read_fails_beside_the_others(

@@ -19,7 +19,7 @@ HOLDING = "import sys; kept = bytearray(b'x' * (64 << 20)); print(flush=True); s
         (["/x/.venv/bin/python", "-m", "pipeline.rasterize.sandbox_main", "3"], "sandbox"),
         (["ray::MapWorker(MapBatches(Replica)).submit"], "replica"),
         (["/x/.venv/bin/python", "-m", "pipeline.infer.engine_main", "3", "4"], "replica"),
-        (["ray::MapBatches(open_sources)->MapBatches(draw_groups)"], "workers"),
+        (["ray::MapBatches(open_packs)->MapBatches(draw_packs)"], "workers"),
         (["ray::IDLE"], "workers"),
         (["ray::_StatsActor"], "others"),
         (["ray::DashboardAgent"], "others"),
