@@ -9,5 +9,6 @@ infer: the Replica answers prompts, with one GPU or a group of them
 parse: the model's text becomes an answer or a failure
 merge: the answers about a document's windows become one of the document
 commit: rows become visible in Delta tables, once each, by one run at a time
+publish: versions of these become Iceberg tables
 cancellation, backpressure, ray_internals: the run's hold on Ray
 """

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,12 @@ settings.register_profile("soak", deadline=None, max_examples=2_000, print_blob=
 
 
 COLLECTED = pytest.StashKey[list[pytest.Item]]()  # all tests, before markers choose among them
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in what the tests start, as it does at a terminal: a shell's background job ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from jobs import extract
+from jobs.run import model_flags
 from tests.docs.markdown import ROOT
 from tests.docs.shell import make_root
 from tests.jobs.parrot import save_parrot
@@ -76,7 +76,7 @@ def test_transcribe(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With a model that writes the same page whatever it sees."""
-    monkeypatch.setattr(extract, "NANO", save_parrot(tmp_path / "parrot", PAGE))
+    monkeypatch.setattr(model_flags, "NANO", save_parrot(tmp_path / "parrot", PAGE))
     (tmp_path / "root").mkdir()
     run("transcribe", tmp_path / "root", monkeypatch)
     said = capsys.readouterr().out

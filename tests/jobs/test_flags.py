@@ -28,6 +28,7 @@ FLAGS = {
     "evaluate compare": "",
     "export": "--format --to --force",
     "maintain": "--target-size --retention --force --dry-run",
+    "publish": "--catalog --property --namespace --table",
     "report": "--expected --html",
     "retry": """
         --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
