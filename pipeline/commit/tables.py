@@ -27,6 +27,7 @@ from deltalake.exceptions import DeltaError
 from pyarrow import dataset
 from pydantic import BaseModel
 
+from pipeline.commit.optional_columns import optional, required, required_table
 from pipeline.ingest.delta import address, storage_options
 from pipeline.ingest.storage import file_system
 from schemas.arrow import arrow_schema, schema_hash
@@ -212,11 +213,14 @@ def file_size(table: Table, path: str) -> int:
 def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of one file, or some of their columns, in the table's own schema. Raises OSError.
 
-    The file may have another one: an older version's, or that of another tool, which writes `string_view`.
+    The file may have an older version's, or another tool's: `string_view`, or all columns optional.
     """
     filesystem, folder = file_system(table.uri)
-    names = None if columns is None else list(columns)
-    return pq.read_table(_place(folder, path), filesystem=filesystem, schema=table.schema, columns=names)
+    names = table.schema.names if columns is None else list(columns)
+    rows = pq.read_table(
+        _place(folder, path), filesystem=filesystem, schema=optional(table.schema), columns=names
+    )
+    return required_table(rows, table.schema)
 
 
 def stream_rows(
@@ -232,8 +236,9 @@ def stream_batches(table: Table, paths: Collection[str], columns: Sequence[str])
     """All rows of some files, a few thousand at a time in memory, in their order. Raises OSError."""
     filesystem, folder = file_system(table.uri)
     places = [_place(folder, path) for path in sorted(paths)]
-    files = dataset.dataset(places, schema=table.schema, format="parquet", filesystem=filesystem)
-    yield from files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD)
+    files = dataset.dataset(places, schema=optional(table.schema), format="parquet", filesystem=filesystem)
+    batches = files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD)
+    yield from required(batches, table.schema)
 
 
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -254,15 +259,15 @@ def stream_table(
     uri = absolute_uri(uri)
     if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
-    rows = _dataset(uri, handle_of(uri))
-    names = list(columns) if columns else rows.schema.names
-    schema = pa.schema([rows.schema.field(name) for name in names])
-    return schema, _batches(uri, rows, names)
+    rows, whole = _dataset(uri, handle_of(uri))
+    schema = pa.schema([whole.field(name) for name in columns or whole.names])
+    return schema, _batches(uri, rows, schema)
 
 
-def _batches(uri: str, rows: dataset.Dataset, columns: list[str]) -> Iterator[pa.RecordBatch]:
+def _batches(uri: str, rows: dataset.Dataset, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     try:
-        yield from rows.to_batches(columns=columns, batch_size=STREAM_ROWS, **NO_READ_AHEAD)
+        batches = rows.to_batches(columns=schema.names, batch_size=STREAM_ROWS, **NO_READ_AHEAD)
+        yield from required(batches, schema)
     except (OSError, pa.ArrowException) as error:
         raise OutputError(f"{uri} cannot be read: {plain(error)}") from error
 
@@ -352,11 +357,12 @@ def handle_of(uri: str) -> DeltaTable:
 
 
 def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
-    return _dataset(uri, handle).to_table(columns=list(columns) if columns else None)
+    rows, schema = _dataset(uri, handle)
+    return required_table(rows.to_table(columns=list(columns) if columns else None), schema)
 
 
-def _dataset(uri: str, handle: DeltaTable) -> dataset.Dataset:
-    """The rows of a table's version, through pyarrow's own file system.
+def _dataset(uri: str, handle: DeltaTable) -> tuple[dataset.Dataset, pa.Schema]:
+    """The rows of a table's version, all optional, through pyarrow's own file system; and their schema.
 
     Through deltalake's (`to_pyarrow_table`, `to_pyarrow_dataset`), a third to a half of short processes
     end in an abort at their exit, with every row read: a thread of pyarrow's calls a Python that is gone.
@@ -364,7 +370,8 @@ def _dataset(uri: str, handle: DeltaTable) -> dataset.Dataset:
     filesystem, folder = file_system(uri)
     paths = [_place(folder, name) for name in paths_of(handle)]
     schema = pa.schema(handle.schema().to_arrow())
-    return dataset.dataset(sorted(paths), schema=schema, format="parquet", filesystem=filesystem)
+    files = dataset.dataset(sorted(paths), schema=optional(schema), format="parquet", filesystem=filesystem)
+    return files, schema
 
 
 def paths_of(handle: DeltaTable) -> set[str]:

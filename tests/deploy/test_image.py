@@ -66,7 +66,7 @@ def test_its_steps_install_what_a_device_needs(tmp_path: Path, device: str) -> N
     assert "tini" in packages
     assert ("gcc" in packages) == (device == "gpu")
     *installed, index = by_name["pip install"]
-    assert installed[-1] == "/quire[serve]"
+    assert installed[-1] == "/quire[serve,iceberg]"
     assert index == (arguments()["TORCH_FOR_CPU"] if device == "cpu" else "")
 
 
