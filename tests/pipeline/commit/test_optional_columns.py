@@ -90,8 +90,8 @@ WHOLE = {"begin": {"x": 1.0, "name": "a"}, "end": None, "price": Decimal(1)}
     ids=str,
 )
 def test_what_really_lacks_a_value_is_an_error(wrong: Mapping[str, Any], name: str) -> None:
-    row = {"key": "a", "box": None, "line": None, "lines": [], "names": None} | wrong
-    batches = pa.Table.from_pylist([row], optional(SCHEMA)).to_batches()
+    whole: dict[str, Any] = {"key": "a", "box": None, "line": None, "lines": [], "names": None}
+    batches = pa.Table.from_pylist([{**whole, **wrong}], optional(SCHEMA)).to_batches()
     with pytest.raises(pa.ArrowInvalid, match=f"{name} is absent in a row"):
         list(required(batches, SCHEMA))
 
