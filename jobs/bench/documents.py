@@ -26,6 +26,7 @@ from jobs.bench.models import NANO
 from jobs.bench.printing import print_json, print_table
 from jobs.bench.synthetic_corpus import PER_FOLDER, pdf
 from jobs.run.ray_session import ROOT
+from jobs.run.terminal import say
 
 DRIVER: Final = Path(__file__).with_name("documents_driver.py")
 LOOK_SECONDS: Final = 0.5  # between two looks at what processes have computed
@@ -60,7 +61,7 @@ def run(arguments: argparse.Namespace) -> None:
             for which, root in checkouts.items():
                 output = folder / f"{which}-{number}"
                 found[which].append(measure(root, folder / "documents", output, arguments.max_side))
-                print(f"{which}: {json.dumps(found[which][-1])}", file=sys.stderr, flush=True)
+                say(f"{which}: {json.dumps(found[which][-1])}")
     rows = [row(which, arguments.documents, runs) for which, runs in found.items()]
     for one in rows:
         one["times_other"] = round(one["documents_per_second"] / rows[0]["documents_per_second"], 2)

@@ -170,8 +170,9 @@ def test_all_losses_fall(shape: Path) -> None:
     tokenizer = Tokenizer.from_file(shape / "tekken.json")
     trainee = Trainee(PixtralConfig.from_file(shape / "params.json"))
     table = Scene(pixels=(128, 256), mix={"table": 1}, max_side=256)
-    batch = next(batches(table, tokenizer, patch_size=16, tokens=300, seed=1))
+    batch = next(batches(table, tokenizer, patch_size=16, tokens=800, seed=1))
     assert all(batch.linking)
+    assert batch.pointing[0]
     optimizer = torch.optim.AdamW(trainee.parameters(), lr=3e-3)
     seen = []
     for _ in range(30):
