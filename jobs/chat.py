@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from jobs.extract import Parser
 from jobs.run.model_flags import NANO
 from jobs.run.terminal import say_error, start_output
+from jobs.run.web_flags import add_web_flags, web_rules
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -111,15 +112,7 @@ def make_parser() -> Parser:
         metavar="N",
         help="most images and pages of a conversation (default: %(default)s)",
     )
-    add("--allow-http", action="store_true", help="fetch images at http: and https: addresses")
-    add(
-        "--allow-host",
-        dest="allow_hosts",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="fetch from this host though it lies in a private network; repeat it for several",
-    )
+    add_web_flags(add)
     return parser
 
 
@@ -139,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _chat(given: argparse.Namespace) -> int:
-    answering, web = _answering(given), _web(given)
+    answering, web = _answering(given), web_rules(given)
     # Only here, so that --help and a mistyped flag answer at once: these import torch.
     from jobs.run.model_fetch import fetch
     from jobs.serving.dialogue import Conversation, converse
@@ -184,14 +177,6 @@ def _answering(given: argparse.Namespace) -> "Answering":
     return Answering(
         max_tokens=given.max_tokens, temperature=given.temperature, top_p=given.top_p, seed=given.seed
     )
-
-
-def _web(given: argparse.Namespace) -> "WebRules | None":
-    from pipeline.ingest.fetching import WebRules
-
-    if given.allow_hosts and not given.allow_http:
-        raise ValueError("--allow-host is about images from the web: add --allow-http, or leave it out")
-    return WebRules(private_hosts=frozenset(map(str.lower, given.allow_hosts))) if given.allow_http else None
 
 
 def _view(given: argparse.Namespace, patch_size: int, image_size: int, web: "WebRules | None") -> "View":

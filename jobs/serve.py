@@ -13,6 +13,7 @@ from jobs.extract import Parser
 from jobs.run.extras import missing
 from jobs.run.model_flags import NANO
 from jobs.run.terminal import say_error, start_output
+from jobs.run.web_flags import add_web_flags
 
 KEY = "QUIRE_API_KEY"
 EPILOG = f"""\
@@ -106,15 +107,7 @@ def make_parser() -> Parser:
         metavar="N",
         help="answers in work or waiting; beyond, clients are told to come again (default: %(default)s)",
     )
-    add("--allow-http", action="store_true", help="fetch images at http(s) addresses, with limits")
-    add(
-        "--allow-host",
-        dest="allow_hosts",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="fetch images of this host although its address is private; repeat it for several",
-    )
+    add_web_flags(add)
     add(
         "--require-sandbox",
         action="store_true",
@@ -161,8 +154,6 @@ def check(given: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} {value}: it must be at least {least}")
     if given.grace < 0:
         raise ValueError(f"--grace {given.grace}: it must be at least 0")
-    if given.allow_hosts and not given.allow_http:
-        raise ValueError("--allow-host is about images that are fetched: add --allow-http, or leave it out")
     if given.api_key == "":
         raise ValueError("--api-key is empty: give it a key, or leave it out")
 

@@ -4,16 +4,16 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from jobs.run.web_flags import web_rules
 from jobs.serving.server import IMAGE_LIMITS, ServerConfig
 from jobs.serving.service import ServiceConfig
-from pipeline.ingest.fetching import WebRules
 from pipeline.plan.limits import MIB
 
 
 def config_of(given: argparse.Namespace, key: str | None) -> ServerConfig:
     """The settings; `key` is the environment's. Raises ValueError, later for what the model lacks."""
     name = given.served_model_name or Path(given.model).expanduser().absolute().name.partition("@")[0]
-    web = WebRules(private_hosts=frozenset(map(str.lower, given.allow_hosts))) if given.allow_http else None
+    web = web_rules(given)
 
     def service(context: int) -> ServiceConfig:
         if given.max_model_len is not None and given.max_model_len > context:

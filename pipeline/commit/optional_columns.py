@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 def optional(schema: pa.Schema) -> pa.Schema:
     """The same columns, in which each value may be absent, at any depth."""
-    return pa.schema([_optional(field) for field in schema], schema.metadata)
+    return pa.schema([_optional(field) for field in schema])
 
 
 def _optional(field: pa.Field) -> pa.Field:
@@ -23,7 +23,7 @@ def _optional(field: pa.Field) -> pa.Field:
         kind = pa.struct([_optional(inner) for inner in kind])
     elif pa.types.is_list(kind):
         kind = pa.list_(_optional(kind.value_field))
-    return pa.field(field.name, kind, nullable=True, metadata=field.metadata)
+    return pa.field(field.name, kind)
 
 
 def required(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -34,6 +34,7 @@ from pyiceberg.table import Transaction
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
 from pipeline.commit.lease import HOLDER
+from pipeline.commit.optional_columns import optional
 from pipeline.commit.tables import OutputError, Table, handle_of, paths_of, plain, refuse_features
 from pipeline.publish.catalogs import CATALOG_ERRORS, asking, said
 
@@ -134,7 +135,7 @@ def _looked_up(catalog: Catalog, namespace: str, table: Table) -> _Step:
         identifier=identifier,
         iceberg=iceberg,
         version=delta.version(),
-        schema=_optional(pa.schema(delta.schema().to_arrow())),
+        schema=optional(pa.schema(delta.schema().to_arrow())),
         files=frozenset(f"{table.uri}/{unquote(path)}" for path in paths),
         summary={VERSION: str(delta.version()), TABLE_ID: str(delta.metadata().id)},
     )
@@ -248,20 +249,6 @@ def _alter(iceberg: IcebergTable, step: _Step) -> Transaction:
 def _map_names(transaction: Transaction) -> None:
     mapping = transaction.table_metadata.schema().name_mapping
     transaction.set_properties({NAME_MAPPING: mapping.model_dump_json()})
-
-
-def _optional(schema: pa.Schema) -> pa.Schema:
-    """The columns as Iceberg gets them: all may be null, since other tools' OPTIMIZE writes them so."""
-    return pa.schema([_optional_field(field) for field in schema])
-
-
-def _optional_field(field: pa.Field) -> pa.Field:
-    kind = field.type
-    if pa.types.is_struct(kind):
-        kind = pa.struct([_optional_field(inner) for inner in kind])
-    elif pa.types.is_list(kind):
-        kind = pa.list_(_optional_field(kind.value_field))
-    return pa.field(field.name, kind)
 
 
 def _described(transaction: Transaction, paths: Sequence[str]) -> list[DataFile]:

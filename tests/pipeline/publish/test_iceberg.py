@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from jobs.maintain import maintain
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
+from pipeline.commit.optional_columns import optional
 from pipeline.commit.tables import (
     DataFile,
     OutputError,
@@ -461,7 +462,7 @@ def test_files_of_tools_that_write_all_columns_as_optional_are_taken(here: Place
     table = here.tables["answers"]
     one = to_table(answer_row(Receipt), [answer("a", RECEIPT, Receipt)])
     path = Path(table.uri, "part-spark.parquet")
-    pq.write_table(one.cast(iceberg._optional(table.schema)), path)
+    pq.write_table(one.cast(optional(table.schema)), path)
     file = DataFile(path=path.name, size=path.stat().st_size, rows=1)
     with Lease(here.tables, "run") as lease:
         lease.commit("answers", Change(added=[file]))
