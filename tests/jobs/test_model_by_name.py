@@ -6,12 +6,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
-from ray.cluster_utils import Cluster
 
 from tests.environment import without_ray
 from tests.hub import COMMIT, Hub, Repository, served
@@ -133,27 +133,44 @@ def test_an_evaluation_and_a_benchmark_take_names(hub: Hub, tmp_path: Path, docu
     assert done.returncode == 0, done.stderr
 
 
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+print("at", cluster.address, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@contextmanager
+def cluster(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A cluster whose machines have this environment; yields what a job needs to join it.
+
+    In a process of its own: this one may be connected to another Ray, with another token.
+    """
+    auth = {"RAY_AUTH_MODE": "disabled"}
+    command, env = [sys.executable, "-c", CLUSTER], without_ray() | dict(environment) | auth
+    with subprocess.Popen(
+        command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            address = next(line.split()[1] for line in process.stdout if line.startswith("at "))
+            yield auth | {"RAY_ADDRESS": address}
+        finally:
+            process.communicate()
+
+
 def test_each_machine_of_a_cluster_fetches_what_it_needs(hub: Hub, documents: Path, tmp_path: Path) -> None:
     """The driver's machine has a cache of its own, and none of the weights come there."""
     homes = {name: tmp_path / name for name in ("driver", "other")}
-    hub_of = {name: hub.environment(home) for name, home in homes.items()}
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(prefix="quire-") as folder:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        for name, value in hub_of["other"].items():
-            patch.setenv(name, value)  # the machines of Ray have the environment in which they were started
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
-        try:
-            extract(
-                hub,
-                homes["driver"],
-                documents,
-                Path(folder) / "out",
-                NAME,
-                more={"RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"},
-            )
-            assert record_of(Path(folder) / "out")["config"]["model"] == f"{NAME}@{COMMIT}"
-        finally:
-            cluster.shutdown()
+    with (
+        tempfile.TemporaryDirectory(prefix="quire-") as folder,
+        cluster(hub.environment(homes["other"])) as more,
+    ):
+        extract(hub, homes["driver"], documents, Path(folder) / "out", NAME, more=more)
+        assert record_of(Path(folder) / "out")["config"]["model"] == f"{NAME}@{COMMIT}"
     weights = {name: len(list(home.rglob("consolidated.safetensors"))) for name, home in homes.items()}
     assert weights == {"driver": 0, "other": 1}
     small = ["params.json", "tekken.json"]

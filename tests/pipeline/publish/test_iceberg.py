@@ -410,6 +410,7 @@ def test_a_table_of_somebody_else_is_left_alone(here: Place, tmp_path: Path) -> 
     assert here.check() == 0
 
 
+@pytest.mark.processes
 def test_an_address_that_would_be_misread_is_refused(glue: Place) -> None:
     glue.answers = Table(name="answers", uri=f"{glue.output}#1/answers", schema=glue.answers.schema)
     with pytest.raises(ValueError, match="has a # or a"):
