@@ -93,9 +93,8 @@ def _check_docker(
 ) -> None:
     """`build` of our Dockerfile with arguments that it has; `run` of a job in an image that a page builds."""
     command = arguments[0]
-    values = (
-        {"-f", "-t", "--build-arg"} if command == "build" else {"-v", "-e", "--user", "--shm-size", "--gpus"}
-    )
+    running = {"-v", "-e", "-p", "--user", "--shm-size", "--gpus"}
+    values = {"-f", "-t", "--build-arg"} if command == "build" else running
     switches = set() if command == "build" else {"--rm", "-it"}
     given: list[tuple[str, str]] = []
     rest = iter(arguments[1:])
