@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.extract import Parser
-from jobs.run.model_flags import NANO
+from jobs.run.model_flags import NANO, add_drawing
+from jobs.run.parser import Parser
 from jobs.run.terminal import say_error, start_output
 from jobs.run.web_flags import add_web_flags, web_rules
 
@@ -42,13 +42,7 @@ exit code:
 
 def make_parser() -> Parser:
     """All flags of the job."""
-    parser = Parser(
-        prog="python -m jobs.chat",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("chat", description=__doc__, epilog=EPILOG)
     parser.add_argument(
         "model",
         nargs="?",
@@ -76,21 +70,7 @@ def make_parser() -> Parser:
         metavar="N",
         help="tokens after which an answer is cut (default: %(default)s)",
     )
-    add(
-        "--temperature",
-        type=float,
-        default=0.0,
-        metavar="T",
-        help="draw the tokens of answers, the more freely the higher: 0.35, 0.7, 1 (default: 0, the "
-        "likeliest tokens)",
-    )
-    add(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="draw among the likeliest tokens that together have this probability (default: 1, all)",
-    )
+    add_drawing(add)
     add("--seed", type=int, default=0, metavar="N", help="of the draws (default: %(default)s)")
     add = parser.add_argument_group("images").add_argument
     add(

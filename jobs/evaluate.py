@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jobs.extract import Parser
 from jobs.run.model_flags import NANO, count_or_auto
+from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
 
 EPILOG = """\
@@ -57,13 +57,7 @@ exit code:
 
 def make_parser() -> Parser:
     """All flags of an evaluation."""
-    parser = Parser(
-        prog="python -m jobs.evaluate",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("evaluate", description=__doc__, epilog=EPILOG)
     parser.add_argument("data", metavar="DATASET", help="a name, owner/name on the hub, or a path; see below")
     parser.add_argument(
         "--output", metavar="OUT", help="folder or s3://bucket/prefix (default: out/DATASET-MODEL)"
@@ -107,9 +101,8 @@ def make_parser() -> Parser:
 def make_compare_parser() -> Parser:
     """The flags of a comparison."""
     parser = Parser(
-        prog="python -m jobs.evaluate compare",
+        "evaluate compare",
         description="Compare two evaluations of the same questions by a paired test; writes B/compare.html.",
-        allow_abbrev=False,
     )
     parser.add_argument("first", metavar="A", help="--output of an evaluation")
     parser.add_argument("second", metavar="B", help="--output of another one, of the same questions")

@@ -4,7 +4,6 @@ Markdown is for transcriptions (--target markdown): one file a document, its pag
 formats write one file for each table of the last run. Rows are streamed, and come in no particular order.
 """
 
-import argparse
 import logging
 import sqlite3
 import sys
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 from jobs.exports.destination import Destination
 from jobs.exports.documents import MISSING_COLUMNS, PAGE_COLUMNS, write_documents
 from jobs.exports.flat import FORMATS
-from jobs.extract import Parser
+from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import OutputError, stream_table
@@ -41,13 +40,7 @@ rules:
 
 def make_parser() -> Parser:
     """All flags of the job."""
-    parser = Parser(
-        prog="python -m jobs.export",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("export", description=__doc__, epilog=EPILOG)
     parser.add_argument("output", metavar="OUT", help="the run's --output")
     parser.add_argument("--format", choices=[MARKDOWN, *FORMATS], required=True, help="of the files")
     parser.add_argument(

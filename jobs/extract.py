@@ -10,10 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from threading import current_thread, main_thread
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from jobs.run.config_of_flags import add_upkeep, config_of
 from jobs.run.model_flags import add_model_flags
+from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
@@ -95,23 +96,14 @@ exit code:
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, in which a mistake is a ValueError of one sentence."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message} ({self.prog} --help explains)")
-
-
 def make_parser() -> Parser:
     """All flags of the job."""
     parser = Parser(
-        prog="python -m jobs.extract",
+        "extract",
         usage="%(prog)s --input PATH --output OUT "
         "[--question TEXT | --questions FILE] [--target NAME] [--messages-column NAME] [options]",
         description=__doc__,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = parser.add_argument_group("documents").add_argument
     add(

@@ -5,7 +5,6 @@ readers skip files, sums up the log in a checkpoint, and removes files and entri
 than the retention. The rows stay as they are.
 """
 
-import argparse
 import logging
 import sys
 import uuid
@@ -16,14 +15,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table as Printed
 
-from jobs.extract import Parser
-from jobs.run.terminal import say, say_error, shown, start_output
+from jobs.run.endings import ended
+from jobs.run.parser import Parser
+from jobs.run.terminal import shown, start_output
 from pipeline.plan.limits import MIB
 
 if TYPE_CHECKING:
     from pipeline.commit.maintenance import TableSize
 
-FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 TARGET_MIB, RETENTION_HOURS = 32, 168  # as in pipeline.commit.maintenance, which --help does not import
 WIDTH = 120  # of the table, where it is not printed to a terminal
 EPILOG = """\
@@ -49,13 +48,7 @@ exit code:
 
 def make_parser() -> Parser:
     """All flags of the job."""
-    parser = Parser(
-        prog="python -m jobs.maintain",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("maintain", description=__doc__, epilog=EPILOG)
     parser.add_argument("output", metavar="OUT", help="the --output of runs")
     parser.add_argument(
         "--target-size",
@@ -119,22 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
-    try:
-        given = make_parser().parse_args(arguments)
-        from pipeline.commit.tables import OutputError
-
-        try:
-            console.print(maintain(**vars(given)))
-        except OutputError as error:
-            say_error(f"broken off: {error}; the same command continues")
-            return FAILED
-    except ValueError as error:
-        say_error(f"error: {error}")
-        return MISTAKE
-    except KeyboardInterrupt:
-        say("stopped: the same command continues")
-        return INTERRUPTED
-    return 0
+    return ended(lambda: console.print(maintain(**vars(make_parser().parse_args(arguments)))))
 
 
 def _planned(sizes: Mapping[str, "TableSize"], ready: Mapping[str, int]) -> Printed:

@@ -11,15 +11,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from jobs.extract import Parser
+from jobs.run.endings import ended
 from jobs.run.extras import missing
-from jobs.run.terminal import say, say_error, start_output
+from jobs.run.parser import Parser
+from jobs.run.terminal import say, start_output
 
 if TYPE_CHECKING:
     from pipeline.publish.iceberg import Published
 
 EXTRA = "iceberg"
-FAILED, MISTAKE, INTERRUPTED = 1, 2, 130
 NAMESPACE = "quire"
 EPILOG = """\
 examples:
@@ -46,13 +46,7 @@ exit code:
 
 def make_parser() -> Parser:
     """All flags of the job."""
-    parser = Parser(
-        prog="python -m jobs.publish",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("publish", description=__doc__, epilog=EPILOG)
     parser.add_argument("output", metavar="OUT", help="the --output of runs")
     parser.add_argument(
         "--catalog",
@@ -125,29 +119,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
     start_output(logging.WARNING)
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)  # it warns of columns without statistics
-    try:
-        given = make_parser().parse_args(arguments)
-        from pipeline.commit.tables import OutputError
+    return ended(lambda: _publish(make_parser().parse_args(arguments)))
 
-        try:
-            done = publish(
-                given.output,
-                catalog=given.catalog,
-                properties=properties_of(given.property),
-                namespace=given.namespace,
-                tables=given.table,
-            )
-        except OutputError as error:
-            say_error(f"broken off: {error}; the same command continues")
-            return FAILED
-        say("\n".join(done), sys.stdout)
-    except ValueError as error:
-        say_error(f"error: {error}")
-        return MISTAKE
-    except KeyboardInterrupt:
-        say("stopped: the same command continues")
-        return INTERRUPTED
-    return 0
+
+def _publish(given: argparse.Namespace) -> None:
+    done = publish(
+        given.output,
+        catalog=given.catalog,
+        properties=properties_of(given.property),
+        namespace=given.namespace,
+        tables=given.table,
+    )
+    say("\n".join(done), sys.stdout)
 
 
 def _line(made: "Published") -> str:

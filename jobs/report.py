@@ -8,7 +8,6 @@ target field, such as "total" or "items[0].amount") and answers, a list of those
 OUT/report.html, which shows each answer beside its page; what a reviewer exports there is such a file.
 """
 
-import argparse
 import logging
 import sys
 from collections import Counter
@@ -23,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
-from jobs.extract import Parser
+from jobs.run.parser import Parser
 from jobs.run.runner import summary
 from jobs.run.terminal import say, say_error, shown, start_output
 from pipeline.commit.manifest import read_record
@@ -157,12 +156,7 @@ def _print_pages(console: Console, pages: pa.Table, model: str) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the report; returns the exit code."""
     start_output(logging.WARNING)
-    parser = Parser(
-        prog="python -m jobs.report",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("report", description=__doc__)
     parser.add_argument("output", metavar="OUT", help="the run's --output")
     parser.add_argument("--expected", type=Path, metavar="FILE", help=".jsonl with the right answers")
     parser.add_argument("--html", action="store_true", help="write OUT/report.html, with the pages")

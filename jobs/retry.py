@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.extract import Parser
+from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
 from pipeline.plan.limits import MIB, Limits
 
@@ -43,13 +43,7 @@ exit code:
 
 def make_parser() -> Parser:
     """All flags of the job."""
-    parser = Parser(
-        prog="python -m jobs.retry",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("retry", description=__doc__, epilog=EPILOG)
     parser.add_argument("output", metavar="OUT", help="the run's --output")
     add = parser.add_argument_group("the items to ask again, and their limits").add_argument
     add(

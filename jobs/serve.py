@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jobs.extract import Parser
 from jobs.run.extras import missing
-from jobs.run.model_flags import NANO
+from jobs.run.model_flags import add_model
+from jobs.run.parser import Parser
 from jobs.run.terminal import say_error, start_output
 from jobs.run.web_flags import add_web_flags
 
@@ -42,13 +42,7 @@ exit code:
 
 def make_parser() -> Parser:
     """All flags of the job."""
-    parser = Parser(
-        prog="python -m jobs.serve",
-        description=__doc__,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = Parser("serve", description=__doc__, epilog=EPILOG)
     add = parser.add_argument_group("address").add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     add("--port", type=int, default=8000, help="port; 0 takes a free one (default: %(default)s)")
@@ -61,14 +55,7 @@ def make_parser() -> Parser:
     add("--grace", type=int, default=30, metavar="SECONDS", help="to finish what runs (default: %(default)s)")
 
     add = parser.add_argument_group("model").add_argument
-    add(
-        "--model",
-        default=str(NANO),
-        metavar="MODEL",
-        help="checkpoint: a folder with params.json, tekken.json and consolidated.safetensors, or with the "
-        "Hugging Face files; or owner/name[@revision] on the hub (default: model/nano, a small model for "
-        "trying)",
-    )
+    add_model(add)
     add("--served-model-name", metavar="NAME", help="what clients call it (default: its folder's name)")
     add(
         "--max-model-len",
@@ -124,21 +111,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check(given)
         # Only here, so that --help answers at once and without the extra.
         from jobs.serving.flags import config_of
-        from jobs.serving.server import EngineBrokenError, run
+        from jobs.serving.server import run
+
+        return run(config_of(given, os.environ.get(KEY)))
     except ModuleNotFoundError as error:
         say_error(f"error: {missing(error, 'serve')}")
         return 2
     except ValueError as error:
         say_error(f"error: {error}")
         return 2
-    try:
-        return run(config_of(given, os.environ.get(KEY)))
-    except ValueError as error:
-        say_error(f"error: {error}")
-        return 2
-    except EngineBrokenError as error:
-        say_error(f"error: {error}")
-        return 1
     except KeyboardInterrupt:
         return 130
 

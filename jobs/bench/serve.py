@@ -198,18 +198,23 @@ def serving(model: Path, side: int, clients: int) -> Iterator[int]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr
     try:
-        said = ""
-        while not (found := re.search(r"at http://127\.0\.0\.1:(\d+)/v1", said)):
-            line = process.stderr.readline()
-            if not line:
-                raise ValueError(f"the server ended: {said}")
-            said += line
-        yield int(found[1])
+        yield port_of(process)
     finally:
         process.terminate()
         process.communicate()
+
+
+def port_of(server: subprocess.Popen[str]) -> int:
+    """The port at which a server that was started listens, once it does. Raises ValueError if it ends."""
+    assert server.stderr
+    said = ""
+    while not (found := re.search(r"at http://127\.0\.0\.1:(\d+)/v1", said)):
+        line = server.stderr.readline()
+        if not line:
+            raise ValueError(f"the server ended: {said}")
+        said += line
+    return int(found[1])
 
 
 def clients(port: int, bodies: Sequence[bytes], count: int) -> tuple[float, list[float]]:

@@ -1,15 +1,18 @@
 """The flags of a model and of its engine, which several jobs have."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 NANO: Final = Path(__file__).parents[2] / "model" / "nano"
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of a run's model, in a group of their own."""
-    add = parser.add_argument_group("model").add_argument
+Add = Callable[..., argparse.Action]
+
+
+def add_model(add: Add) -> None:
+    """Adds --model, by a group's `add_argument`."""
     add(
         "--model",
         default=str(NANO),
@@ -17,6 +20,31 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="folder with params.json, tekken.json and consolidated.safetensors, or the Hugging Face files; "
         "or owner/name[@revision] on the hub (default: model/nano, a small model for trying)",
     )
+
+
+def add_drawing(add: Add) -> None:
+    """Adds --temperature and --top-p."""
+    add(
+        "--temperature",
+        type=float,
+        default=0.0,
+        metavar="T",
+        help="draw the tokens of answers, the more freely the higher: 0.35, 0.7, 1 (default: 0, the "
+        "likeliest tokens)",
+    )
+    add(
+        "--top-p",
+        type=float,
+        default=1.0,
+        metavar="P",
+        help="draw among the likeliest tokens that together have this probability (default: 1, all)",
+    )
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of a run's model, in a group of their own."""
+    add = parser.add_argument_group("model").add_argument
+    add_model(add)
     add(
         "--max-side",
         type=int,
@@ -30,21 +58,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="tokens after which an answer is cut (default: 128 for questions; 1024 for a target, and for "
         "questions in free style and conversations; 4096 for markdown)",
     )
-    add(
-        "--temperature",
-        type=float,
-        default=0.0,
-        metavar="T",
-        help="draw the tokens of answers, the more freely the higher: 0.7, 1 (default: 0, the likeliest "
-        "tokens)",
-    )
-    add(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="draw among the likeliest tokens that together have this probability (default: 1, all)",
-    )
+    add_drawing(add)
     add(
         "--seed",
         type=int,

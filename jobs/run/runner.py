@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jobs.run.endings import FAILED, INTERRUPTED, MISTAKE
 from jobs.run.engine_errors import named_engine_errors
 from jobs.run.model_fetch import fetch
 from jobs.run.progress_bar import progress
@@ -21,8 +22,6 @@ from pipeline.infer.placement import find_placement
 from pipeline.infer.ranks import EngineBrokenError
 from pipeline.plan.plan import Ask
 from pipeline.prepare import Prepared
-
-FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
 
 
 class BrokenOffError(RuntimeError):

@@ -1,14 +1,15 @@
 """The flags of what a job may fetch from the web, and the rules that they mean."""
 
 import argparse
-from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from jobs.run.model_flags import Add
 
 if TYPE_CHECKING:
     from pipeline.ingest.fetching import WebRules
 
 
-def add_web_flags(add: Callable[..., argparse.Action]) -> None:
+def add_web_flags(add: Add) -> None:
     """Adds the flags, by a group's `add_argument`."""
     add("--allow-http", action="store_true", help="fetch images at http(s) addresses, with limits")
     add(

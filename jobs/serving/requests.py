@@ -5,6 +5,7 @@ answer and that Quire has no part for is refused unless it has the value at whic
 is left out in silence, but for the fields that are about the sender alone.
 """
 
+from abc import abstractmethod
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -102,13 +103,14 @@ class AnyRequest(_Model):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     @property
+    @abstractmethod
     def wants_logprobs(self) -> bool:
-        raise NotImplementedError
+        """Whether the chosen tokens' are told."""
 
     @property
+    @abstractmethod
     def others(self) -> int:
         """How many of the likeliest tokens are to be told beside the chosen one."""
-        raise NotImplementedError
 
     @property
     def limit(self) -> int | None:

@@ -59,7 +59,10 @@ class ServerConfig:
 
 
 def run(config: ServerConfig) -> int:
-    """Serves until it is told to end; the exit code. Raises ValueError for a mistake in the settings."""
+    """Serves until it is told to end; the exit code, 1 if the engine cannot go on.
+
+    Raises ValueError for a mistake in the settings.
+    """
     check_sandbox(config.limits)
     place = find_model(config.model)
     shape = model_shape(place)
@@ -76,7 +79,11 @@ def run(config: ServerConfig) -> int:
 
         fetch(place)
         say(f"loading {config.model}")
-        replica = AsyncReplica(partial(start_worker, replica_config), stop)
+        try:
+            replica = AsyncReplica(partial(start_worker, replica_config), stop)
+        except EngineBrokenError as error:
+            say_error(f"error: {error}")
+            return 1
         service = Service(service_config, plan, tokenizer, replica)
         server = _Server(
             uvicorn.Config(
@@ -203,6 +210,3 @@ def _signals_end_it() -> Iterator[None]:
 
 def _shown(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-__all__ = ["EngineBrokenError", "ServerConfig", "run"]

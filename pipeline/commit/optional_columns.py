@@ -33,8 +33,7 @@ def required(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[p
     """
     for batch in batches:
         fields = [schema.field(name) for name in batch.schema.names]
-        none = pa.repeat(False, len(batch))
-        columns = [_typed(column, field, none) for column, field in zip(batch.columns, fields, strict=True)]
+        columns = [_typed(column, field, None) for column, field in zip(batch.columns, fields, strict=True)]
         yield pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, schema.metadata))
 
 
@@ -44,23 +43,27 @@ def required_table(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_batches(required(rows.to_batches(), schema), columns)
 
 
-def _typed(values: pa.Array, field: pa.Field, absent: pa.BooleanArray) -> pa.Array:
-    """The values in a field's type. Of those in absent structs, required ones become something that is never
-    looked at."""
+def _typed(values: pa.Array, field: pa.Field, absent: pa.BooleanArray | None) -> pa.Array:
+    """The values in a field's type. Of those in `absent` structs, required ones become something that is
+    never looked at."""
+    kind = field.type
+    if not pa.types.is_nested(kind) and (field.nullable or not values.null_count):
+        return values
     lacking = values.is_null()
-    if values.null_count and not field.nullable and pc.any(pc.and_not(lacking, absent)).as_py():
+    wrong = lacking if absent is None else pc.and_not(lacking, absent)
+    if not field.nullable and pc.any(wrong).as_py():
         raise pa.ArrowInvalid(f"{field.name} is absent in a row, and must not be")
-    kind, mask = field.type, lacking if field.nullable and values.null_count else None
     if pa.types.is_struct(kind):
-        gone = pc.or_(absent, lacking)
+        gone = lacking if absent is None else pc.or_(absent, lacking)
         inner = [_typed(values.field(number), one, gone) for number, one in enumerate(kind)]
+        mask = lacking if field.nullable else None
         return pa.StructArray.from_arrays(inner, fields=list(kind), mask=mask)
     if pa.types.is_list(kind):
-        items = _typed(values.values, kind.value_field, pa.repeat(False, len(values.values)))
+        items = _typed(values.values, kind.value_field, None)
         there, offsets = values.buffers()[:2]
         known = there if field.nullable else None
         return pa.Array.from_buffers(kind, len(values), [known, offsets], -1, values.offset, [items])
-    return values if field.nullable or not values.null_count else values.fill_null(_something(kind))
+    return values.fill_null(_something(kind))
 
 
 def _something(kind: pa.DataType) -> pa.Scalar:

@@ -14,39 +14,44 @@ _PROT_EXEC: Final = 4  # linux/mman.h: memory that code can run in
 _CLONE_THREAD: Final = 0x10000  # linux/sched.h
 _NOT_EXECUTABLE: Final = Only(argument=2, mask=_PROT_EXEC, value=0)
 
+# What every process does that computes, and writes to what is open already.
+_COMPUTING: Final[dict[str, Only | None]] = {
+    "write": None,
+    # Memory.
+    "brk": None,
+    "mmap": _NOT_EXECUTABLE,
+    "munmap": None,
+    "mremap": None,
+    "mprotect": _NOT_EXECUTABLE,
+    "madvise": None,
+    "getrandom": None,  # malloc, and Python's hashes
+    "futex": None,
+    # Signals, of which it can send one to itself alone: abort().
+    "rt_sigprocmask": None,
+    "rt_sigaction": None,
+    "rt_sigreturn": None,
+    "restart_syscall": None,
+    "getpid": None,
+    "gettid": None,
+    "tgkill": Only(argument=0, value=OWN_PID),
+    "exit_group": None,
+    # On machines whose clock cannot be read in memory.
+    "clock_gettime": None,
+    "gettimeofday": None,
+}
+
 PARSE: Final = Profile(
     calls={
+        **_COMPUTING,  # it writes to stderr
         # The worker's messages and the replies, on what is open already: no call opens another one.
         "recvfrom": None,
         "sendto": None,
-        "write": None,  # to stderr
-        # Memory.
-        "brk": None,
-        "mmap": _NOT_EXECUTABLE,
-        "munmap": None,
-        "mremap": None,
-        "mprotect": _NOT_EXECUTABLE,
-        "madvise": None,
-        "getrandom": None,  # malloc, and Python's hashes
         # Threads of its own: the decoder of HEIC works in one. A process would lack the flag.
-        "futex": None,
         "clone": Only(argument=0, mask=_CLONE_THREAD, value=_CLONE_THREAD),
         "rseq": None,
         "set_robust_list": None,
         "sched_yield": None,
         "exit": None,
-        # Signals, of which it can send one to itself alone: abort().
-        "rt_sigprocmask": None,
-        "rt_sigaction": None,
-        "rt_sigreturn": None,
-        "restart_syscall": None,
-        "getpid": None,
-        "gettid": None,
-        "tgkill": Only(argument=0, value=OWN_PID),
-        "exit_group": None,
-        # On machines whose clock cannot be read in memory.
-        "clock_gettime": None,
-        "gettimeofday": None,
     },
     absent=("clone3",),  # its flags lie in memory, where a filter cannot see them: the C library takes clone
 )
@@ -54,27 +59,6 @@ PARSE: Final = Profile(
 # A program in Python whose modules are loaded: it computes, and writes to a pipe that is open already.
 # HumanEval's solutions make four of these calls (strace). What looks for files is told that there is no call.
 PYTHON: Final = Profile(
-    calls={
-        "write": None,
-        "brk": None,
-        "mmap": _NOT_EXECUTABLE,
-        "munmap": None,
-        "mremap": None,
-        "mprotect": _NOT_EXECUTABLE,
-        "madvise": None,
-        "getrandom": None,
-        "futex": None,
-        "clock_nanosleep": None,
-        "rt_sigprocmask": None,
-        "rt_sigaction": None,
-        "rt_sigreturn": None,
-        "restart_syscall": None,
-        "getpid": None,
-        "gettid": None,
-        "tgkill": Only(argument=0, value=OWN_PID),
-        "exit_group": None,
-        "clock_gettime": None,
-        "gettimeofday": None,
-    },
+    calls={**_COMPUTING, "clock_nanosleep": None},
     absent=("openat", "newfstatat", "getcwd"),
 )

@@ -11,7 +11,7 @@ from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
 from pipeline.commit.tables import DataFile, Table, read_table, write_rows
 from schemas.arrow import to_table
-from schemas.rows import Answer, Failure, answer_row
+from schemas.rows import Answer, Document, Failure, answer_row
 from schemas.targets import Receipt, ReceiptItem
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
@@ -61,6 +61,23 @@ def failure(key: str) -> Failure:
         reason="needs_password",
         message="The document needs a password.",
         failed_at=NOW,
+    )
+
+
+def document(uri: str) -> Document:
+    """A document of one page that a run before has completed."""
+    return Document(
+        source_key=uri,
+        settings_key="settings",
+        asked_key="asked",
+        run_id="before",
+        uri=uri,
+        page_count=1,
+        items_expected=1,
+        items_answered=1,
+        items_failed=0,
+        status="complete",
+        finished_at=NOW,
     )
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import psutil
 
+from jobs.bench.serve import port_of
+
 ROOT = Path(__file__).parents[3]
 END_SECONDS = 60
 
@@ -94,14 +96,8 @@ def serving(*flags: str, environment: Mapping[str, str] | None = None) -> Iterat
         stderr=subprocess.PIPE,
         text=True,
     )
-    assert process.stderr
     try:
-        said = ""
-        while not (found := re.search(r"at http://127\.0\.0\.1:(\d+)/v1", said)):
-            line = process.stderr.readline()
-            assert line, said
-            said += line
-        yield Server(process, int(found[1]))
+        yield Server(process, port_of(process))
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate(timeout=END_SECONDS)
         assert process.returncode == 0, rest

@@ -13,7 +13,7 @@ from pipeline.ingest.sources import SOURCES
 from schemas.arrow import to_table
 from schemas.rows import Document
 from tests.pipeline.plans import PLAN
-from tests.pipeline.stored import NOW, show
+from tests.pipeline.stored import document, show
 
 URIS = [f"/in/{number}" for number in range(50)]
 
@@ -36,19 +36,3 @@ def test_its_parts_are_all_of_its_rows_and_it_is_noted_once(
     index = remaining.stale_rows._indices["documents"]
     assert sorted(path for path in index.paths if path) == sorted({path for path, _ in parts})
     assert len(index.spans(set(URIS))) == len(URIS)
-
-
-def document(uri: str) -> Document:
-    return Document(
-        source_key="of another time",
-        settings_key="settings",
-        asked_key="asked",
-        run_id="before",
-        uri=uri,
-        page_count=1,
-        items_expected=1,
-        items_answered=1,
-        items_failed=0,
-        status="complete",
-        finished_at=NOW,
-    )
