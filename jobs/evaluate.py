@@ -19,10 +19,10 @@ from jobs.run.terminal import say, say_error, start_output
 
 EPILOG = """\
 data sets:
-  docvqa, infographicvqa, mp-docvqa, dude, chartqa, vqav2, textvqa, ocrbench, mmmu, mathvista, mmlu, math,
+  docvqa, infographicvqa, mp-docvqa, chartqa, vqav2, textvqa, ocrbench, mmmu, mathvista, mmlu, math,
   ifeval, humaneval, mm-mt-bench, mt-bench, olmocr-bench; owner/name of any other on the hub; or a path:
-  a file or a folder of one of these, as published, or of DocuBench or ExtractBench; or Parquet or JSON lines
-  with image, images or document, question, answers and metric
+  a file or a folder of one of these, as published, or of DUDE, DocuBench or ExtractBench; or Parquet or JSON
+  lines with image, images or document, question, answers and metric
 
 examples:
   # your own questions, with the model for trying

@@ -28,7 +28,9 @@ def compare_runs(first: str, second: str) -> Comparison:
             f"{b['data']['place']}): only such can be compared"
         )
     rows = {row["id"]: row for row in results.read_scores(second)}
-    pairs = [(row, rows[row["id"]]) for row in results.read_scores(first)]
+    pairs = [(row, rows[row["id"]]) for row in results.read_scores(first) if row["id"] in rows]
+    if not pairs:  # a judge leaves out what it did not grade
+        raise ValueError(f"{first} and {second} have no question that is scored in both")
     names = {name: None for row, _ in pairs for name in row["scores"]}
     return Comparison(
         headline=_difference(pairs, None),

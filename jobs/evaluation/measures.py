@@ -6,7 +6,6 @@ answer has 0.0 in all.
 
 import json
 import random
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -38,10 +37,12 @@ from jobs.evaluation.scorers.texts import (
     word_error_rate,
 )
 from jobs.evaluation.scorers.vqa import textvqa_accuracy, vqa_accuracy, vqa_match
+from pipeline.parse.answers import FENCE
 
 Measure = Callable[[str, Asked, random.Random], float]
 JUDGE: Final = "judge"
 HIGHEST_RATING: Final = 10
+MAX_DEPTH: Final = 100  # of JSON that is scored: deeper ends the recursion of those who walk it
 
 
 def score_all(asked: Iterable[tuple[Asked, str | None]]) -> Iterator[dict[str, float]]:
@@ -125,16 +126,19 @@ def _json(compare: Callable[[Any, Any], float]) -> Measure:
     return score
 
 
-_FENCED: Final = re.compile(r"```(?:json)?[ \t]*\n(.*)```", re.DOTALL)
-
-
 def parsed(text: str) -> Any:
     """The JSON that an answer is, or that stands in its fenced block; None if there is none."""
-    fenced = _FENCED.search(text)
+    fenced = FENCE.search(text)
     try:
-        return json.loads(fenced[1] if fenced else text)
+        found = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
         return None
+    return found if _is_shallow(found, MAX_DEPTH) else None
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels >= 0 and all(_is_shallow(one, levels - 1) for one in inner)
 
 
 def _docubench(text: str, asked: Asked, guess: random.Random) -> float:

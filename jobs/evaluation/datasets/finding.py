@@ -72,7 +72,8 @@ def find(given: str) -> Found:
     family = known.get(given.lower())
     if family is None and not re.fullmatch(r"[\w.-]+/[\w.-]+", given):
         raise ValueError(
-            f"there is no data set {given}: give a path, owner/name of the hub, or one of {', '.join(known)}"
+            f"there is no data set {given}: give a path, owner/name of the hub, or one of "
+            f"{', '.join(name for name, one in known.items() if one.hub)}"
         )
     if family is not None and not family.hub:
         raise ValueError(f"{family.name} is not on the hub: give the path of its folder")

@@ -46,6 +46,11 @@ class Endpoint:
                 "--judge: a URL alone, without a name, a key or a query: keys are for JUDGE_API_KEY"
             )
 
+        if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
+            raise ValueError(
+                "JUDGE_API_KEY holds a character that no key has, such as a line feed at its end"
+            )
+
     def check(self) -> None:
         """Raises ValueError if nobody answers there, or the key is refused: before a model runs."""
         try:
@@ -56,7 +61,7 @@ class Endpoint:
                     raise ValueError(
                         f"--judge {self.url} refuses the key ({error.code}): set JUDGE_API_KEY"
                     ) from error
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise ValueError(f"--judge {self.url} does not answer: {_why(error)}") from error
 
     def ask(self, messages: Sequence[Mapping[str, Any]]) -> str:
@@ -93,8 +98,18 @@ class Endpoint:
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", body, headers)
-        with urllib.request.urlopen(request, timeout=self.seconds) as reply:
+        with _OPENER.open(request, timeout=self.seconds) as reply:
             return bytes(reply.read(_MOST_BYTES))
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """urllib would send the key on to another host."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_NoRedirects)
 
 
 def _why(error: Exception) -> str:

@@ -156,4 +156,4 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if isinstance(value, str):
         return re.sub(r"\W", "", re.sub(r"\s+", "", value).lower())
-    return round(float(value), 6) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return round(value, 6) if isinstance(value, float) else value

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from jobs.evaluation.scorers.lists import best_sum
 from jobs.evaluation.scorers.texts import folded
 
 Kind = Literal["exact", "number", "date"]
 _CURRENCY = "$€£¥"
+MOST_DIGITS: Final = 1000  # of a number: a model in a loop writes more, and no decimal holds its exponent
 _DATES = (
     "%Y-%m-%d|%Y/%m/%d|%Y.%m.%d|%d.%m.%Y|%d/%m/%Y|%d-%m-%Y|%d.%m.%y|%d/%m/%y|%d-%m-%y|%m/%d/%Y|%m-%d-%Y|"
     "%m/%d/%y|%d %B %Y|%d %b %Y|%B %d, %Y|%b %d, %Y|%B %d %Y|%b %d %Y|%d-%b-%Y|%d-%b-%y"
@@ -129,7 +130,7 @@ def as_number(text: str) -> Decimal | None:
         number = Decimal(re.sub(r"(?<=\d),(?=\d{3})", "", text))
     except InvalidOperation:
         return None
-    if not number.is_finite():
+    if not number.is_finite() or abs(number.adjusted()) > MOST_DIGITS:
         return None
     return -number if negative else number
 

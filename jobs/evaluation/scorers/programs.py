@@ -8,7 +8,8 @@ import re
 
 from jobs.evaluation.programs.running import SECONDS, run_program
 
-_FENCED = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:\n?```|\Z)", re.DOTALL | re.IGNORECASE)
+# Of any language: a fence that is not seen as one would make its end the begin of the next.
+_FENCED = re.compile(r"^[ \t]*```[^\n`]*\n(.*?)(?:\n?^[ \t]*```|\Z)", re.DOTALL | re.MULTILINE)
 
 
 def pass_at_1(prediction: str, prompt: str, test: str, entry_point: str, *, seconds: int = SECONDS) -> float:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from jobs.evaluation.asked import Asked, ask
 from jobs.evaluation.measures import parsed, score_all
 from jobs.evaluation.scorers.docubench import array_score, docubench
 from jobs.evaluation.scorers.fields import Counts, field_f1
@@ -152,3 +153,20 @@ def test_a_row_of_ones_own_may_bring_a_schema(tmp_path: Path) -> None:
         asked(jsonl(tmp_path, row | {"schema": "{"}))
     with pytest.raises(ValueError, match="docubench needs a schema"):
         asked(jsonl(tmp_path, {"question": "Q?", "answer": "{}", "metric": "docubench"}))
+
+
+DEEP = "[" * 800 + "]" * 800
+
+
+@pytest.mark.parametrize("measure", ["docubench", "field_f1", "value_f1"])
+@pytest.mark.parametrize("total", ["1" * 400, '"1e9999999"', DEEP], ids=["long", "large", "deep"])
+def test_what_a_model_in_a_loop_writes_is_wrong_and_no_more(measure: str, total: str) -> None:
+    one = Asked(
+        id="a",
+        turns=ask("Total?"),
+        question="Total?",
+        answers=('{"total": 1}',),
+        measures=(measure,),
+        facts={"schema": {"type": "object", "properties": {"total": {"type": "number"}}}},
+    )
+    assert list(score_all([(one, f'{{"total": {total}}}')])) == [{measure: 0.0}]

@@ -95,6 +95,8 @@ def test_a_missing_package_is_told_before_the_model_runs(monkeypatch: pytest.Mon
         ("```py\nimport math\n```\nthen\n```python\ndef add(a, b): ...\n```", "\ndef add(a, b): ..."),
         ("```python\ndef add(a, b):\n    return a", "\ndef add(a, b):\n    return a"),  # cut at the limit
         ("def add(a, b):\n    return a + b", "\ndef add(a, b):\n    return a + b"),
+        ("```python3\ndef add(a, b): ...\n```\nDone.", "\ndef add(a, b): ..."),
+        ("```bash\npip list\n```\nThen:\n```python\ndef add(a, b): ...\n```", "\ndef add(a, b): ..."),
     ],
 )
 def test_the_code_of_an_answer(text: str, code: str) -> None:

@@ -4,7 +4,9 @@ import base64
 import json
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -146,6 +148,26 @@ def test_a_judge_that_is_slow_or_talks_nonsense_has_a_reason() -> None:
 def test_what_is_no_url_of_an_endpoint_is_refused(url: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         endpoint(url)
+
+
+def test_the_key_is_neither_shown_nor_sent_elsewhere() -> None:
+    with pytest.raises(ValueError, match="JUDGE_API_KEY holds") as refused:
+        endpoint("http://127.0.0.1:1/v1", key="sk-secret\n")
+    assert "secret" not in str(refused.value)
+    asked: list[str] = []
+
+    class Leading(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+
+    with HTTPServer(("127.0.0.1", 0), Leading) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        endpoint(f"http://127.0.0.1:{server.server_port}/v1", key="sk-secret").check()
+        server.shutdown()
+    assert asked == ["/v1/models"]
 
 
 def test_a_judge_is_tried_before_the_model_runs() -> None:
