@@ -31,7 +31,7 @@ from pipeline.commit.tables import (
     plain,
     refuse_features,
 )
-from pipeline.ingest.delta import address, storage_options
+from pipeline.ingest.delta import is_table
 from pipeline.ingest.storage import file_system
 
 RETENTION_HOURS = 168  # Delta's own of removed files, unless a table has another one
@@ -101,7 +101,7 @@ def _folders(filesystem: pafs.FileSystem, folder: str) -> list[str]:
 def _table(root: str, name: str) -> Table | None:
     """None if there is no table of a run's."""
     uri = f"{root}/{name}"
-    if not DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri)):
+    if not is_table(uri):
         return None
     handle = handle_of(uri)
     if "schema_version" not in handle.metadata().configuration:  # somebody else's

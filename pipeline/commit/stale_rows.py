@@ -128,7 +128,12 @@ class StaleRows:
         index.move(taken.removed.keys(), taken.later)
 
     def ordered(self, sources: pa.Table) -> pa.Table:
-        """Documents in the order in which to do them. Before any of their rows is taken."""
+        """Documents in the order in which to do them. Before any of their rows is taken.
+
+        Documents in a Parquet file stay as listed: a reader decodes a row group again for each step back.
+        """
+        if sources["column"].null_count < len(sources):
+            return sources
         items = [index for name, index in self._indices.items() if not is_of_documents(name)]
         order = work_order(sources["uri"], items)
         return sources if order is None else sources.take(pa.array(order))

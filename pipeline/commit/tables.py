@@ -28,7 +28,7 @@ from pyarrow import dataset
 from pydantic import BaseModel
 
 from pipeline.commit.optional_columns import optional, required, required_table
-from pipeline.ingest.delta import address, storage_options
+from pipeline.ingest.delta import address, is_table, storage_options
 from pipeline.ingest.storage import file_system
 from schemas.arrow import arrow_schema, schema_hash
 from schemas.rows import Document, Failure, answer_row, merged_row
@@ -119,7 +119,7 @@ def create_tables(
 
 def _is_there(uri: str) -> bool:
     try:
-        return DeltaTable.is_deltatable(uri, storage_options=storage_options(uri))
+        return is_table(uri)
     except (OSError, DeltaError) as error:
         raise ValueError(f"cannot open the table {uri}: {plain(error)}") from error
 
@@ -244,7 +244,7 @@ def stream_batches(table: Table, paths: Collection[str], columns: Sequence[str])
 def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     """The visible rows of a table. Raises ValueError if there is no table."""
     uri = absolute_uri(uri)
-    if not DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri)):
+    if not is_table(uri):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     return _rows(uri, handle_of(uri), columns)
 
@@ -257,7 +257,7 @@ def stream_table(
     Raises ValueError if there is no table; the rows raise OutputError where one of its files cannot be read.
     """
     uri = absolute_uri(uri)
-    if not DeltaTable.is_deltatable(uri, storage_options=storage_options(uri)):
+    if not is_table(uri):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     rows, whole = _dataset(uri, handle_of(uri))
     schema = pa.schema([whole.field(name) for name in columns or whole.names])
@@ -278,7 +278,7 @@ def open_table(table: Table) -> None:
     Raises ValueError, OSError, DeltaError.
     """
     options = storage_options(table.uri)
-    if not DeltaTable.is_deltatable(address(table.uri), storage_options=options):
+    if not is_table(table.uri):
         DeltaTable.create(
             address(table.uri),
             schema=table.schema,

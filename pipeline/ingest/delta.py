@@ -44,6 +44,11 @@ def address(uri: str) -> str:
     return f"{scheme}://{quote(place)}" if separator and scheme == "s3" else uri
 
 
+def is_table(uri: str) -> bool:
+    """Whether there is a Delta table. Raises OSError, DeltaError."""
+    return DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri))
+
+
 def visible(found: Entries | Sequence[Entry], files: Sequence[Entry], folder: str | None) -> list[DataFile]:
     """Those of the Parquet `files` that their Delta tables still hold; files outside of tables stay.
 

@@ -142,6 +142,9 @@ class Child:
             raise self._post_mortem() from None
         except TimeoutError:
             raise self._put_down("timeout", "took too long, though it computed little") from None
+        except KeyboardInterrupt:
+            self.kill()  # its reply would be read as that to the next request
+            raise
 
     def _reply(self, form: Form, most_seconds: float, patience: float) -> Message:
         """Watches the child until its reply is whole. Raises Closed, Died, TimeoutError."""

@@ -4,10 +4,12 @@ import json
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from pipeline.commit.stale_rows import Renewed, StaleRows
 from pipeline.commit.tables import Table, create_tables, handle_of, paths_of, read_table, write_rows
+from pipeline.ingest.sources import SOURCES
 from schemas.arrow import to_table
 from schemas.rows import Document
 from tests.pipeline.commit.simulated import Paper, World
@@ -28,6 +30,17 @@ def test_each_document_of_a_single_file_is_found(tmp_path: Path) -> None:
         taken = stale_rows.take("documents", renewed, lambda: {file.path})
         assert taken.removed == {file.path: file.size}
         assert [added.rows for added in taken.added] == [len(uris) - 1]
+
+
+@pytest.mark.parametrize(("column", "names"), [(None, "cab"), ("scan", "abc")])
+def test_documents_in_a_parquet_file_stay_as_listed(tmp_path: Path, column: str | None, names: str) -> None:
+    """Their reader would decode a row group again for each step back."""
+    tables = create_tables(str(tmp_path), None)
+    stale_rows = StaleRows(PLAN, tables, {}, frozenset())
+    stale_rows.note("failures", "old.parquet", pa.chunked_array([list("cab")]))
+    rows = [{"uri": name, "source_key": name, "column": column} for name in "abc"]
+    found = stale_rows.ordered(pa.Table.from_pylist(rows, schema=SOURCES))
+    assert "".join(found["uri"].to_pylist()) == names
 
 
 FILES, PER_FILE = 16, 12
