@@ -47,18 +47,19 @@ def _typed(values: pa.Array, field: pa.Field, absent: pa.BooleanArray | None) ->
     """The values in a field's type. Of those in `absent` structs, required ones become something that is
     never looked at."""
     kind = field.type
-    if not pa.types.is_nested(kind) and (field.nullable or not values.null_count):
+    is_struct, is_list = pa.types.is_struct(kind), pa.types.is_list(kind)
+    if not (is_struct or is_list) and (field.nullable or not values.null_count):
         return values
     lacking = values.is_null()
     wrong = lacking if absent is None else pc.and_not(lacking, absent)
     if not field.nullable and pc.any(wrong).as_py():
         raise pa.ArrowInvalid(f"{field.name} is absent in a row, and must not be")
-    if pa.types.is_struct(kind):
+    if is_struct:
         gone = lacking if absent is None else pc.or_(absent, lacking)
         inner = [_typed(values.field(number), one, gone) for number, one in enumerate(kind)]
         mask = lacking if field.nullable else None
         return pa.StructArray.from_arrays(inner, fields=list(kind), mask=mask)
-    if pa.types.is_list(kind):
+    if is_list:
         items = _typed(values.values, kind.value_field, None)
         there, offsets = values.buffers()[:2]
         known = there if field.nullable else None

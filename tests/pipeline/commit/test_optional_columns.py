@@ -42,6 +42,7 @@ SCHEMA = pa.schema(
         pa.field("line", LINE),
         pa.field("lines", pa.list_(pa.field("element", LINE, False)), False),
         pa.field("names", pa.list_(pa.field("element", pa.string()))),
+        pa.field("scores", pa.map_(pa.string(), pa.float64()), False),
     ],
     {b"schema_version": b"1"},
 )
@@ -55,6 +56,7 @@ ROWS = st.lists(
             "line": st.none() | LINES,
             "lines": st.lists(LINES, max_size=3),
             "names": st.none() | st.lists(st.none() | st.just("c"), max_size=2),
+            "scores": st.lists(st.tuples(st.just("d"), st.floats(0, 1)), max_size=1),
         }
     ),
     max_size=5,
@@ -90,7 +92,7 @@ WHOLE = {"begin": {"x": 1.0, "name": "a"}, "end": None, "price": Decimal(1)}
     ids=str,
 )
 def test_what_really_lacks_a_value_is_an_error(wrong: Mapping[str, Any], name: str) -> None:
-    whole: dict[str, Any] = {"key": "a", "box": None, "line": None, "lines": [], "names": None}
+    whole: dict[str, Any] = {"key": "a", "box": None, "line": None, "lines": [], "names": None, "scores": []}
     batches = pa.Table.from_pylist([{**whole, **wrong}], optional(SCHEMA)).to_batches()
     with pytest.raises(pa.ArrowInvalid, match=f"{name} is absent in a row"):
         list(required(batches, SCHEMA))
