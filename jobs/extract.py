@@ -46,7 +46,7 @@ examples:
   python -m jobs.extract --input "contracts/*.pdf" --output out/contracts \\
     --target samples/contract.json
 
-  # documents that lie as bytes, or as URIs, in a column of a Parquet dataset
+  # documents that lie as bytes, URIs, or lists of images in a column of a Parquet dataset
   python -m jobs.extract --input data/scans.parquet --column image --id-column id \\
     --questions questions.jsonl --output out/scans
 
@@ -122,7 +122,12 @@ def make_parser() -> Parser:
         help="the inputs are Parquet, and this column holds conversations in OpenAI's form, as lists of "
         "messages or as JSON; each row is answered",
     )
-    add("--column", metavar="NAME", help="the inputs are Parquet, and this column holds bytes or URIs")
+    add(
+        "--column",
+        metavar="NAME",
+        help="the inputs are Parquet, and this column holds the documents: bytes, URIs, structs of bytes and "
+        "a path, or lists of these, a page each (default: of Parquet alone, the one that can only be it)",
+    )
     add(
         "--id-column",
         metavar="NAME",

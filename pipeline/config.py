@@ -79,7 +79,8 @@ class FlowConfig:
     """Tokens after which an answer is cut. Default: 128 for questions, 1024 for free ones,
     conversations and targets, 4096 for markdown."""
     column: str | None = None
-    """Column of a Parquet input that holds bytes or URIs."""
+    """Column of a Parquet input that holds documents: bytes, URIs, structs of both, or lists of these.
+    Default: the one that can only be it."""
     messages_column: str | None = None
     """Column of a Parquet input that holds conversations, which are asked as they are."""
     id_column: str | None = None
@@ -214,7 +215,6 @@ def make_plan(config: FlowConfig) -> Plan:
             f"--max-model-len {context}: this model can do {shape.max_position_embeddings} at most"
         )
     run = {"model": key_of(model), "max_side": max_side}
-    names_files = config.column or config.messages_column
     asks = [_questions_ask(config, run)] if config.questions or config.messages_column else []
     for name, target in targets.items():
         number = len(asks)
@@ -234,7 +234,7 @@ def make_plan(config: FlowConfig) -> Plan:
         patch_size=patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,
-        roots=find_roots(config.inputs, config.allow_roots) if names_files else (),
+        roots=find_roots(config.inputs, config.allow_roots),
         passwords=config.passwords,
     )
 

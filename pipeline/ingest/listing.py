@@ -1,10 +1,10 @@
 """Inputs become the list of documents: one row each, with its key, before anything is read.
 
-In: files, folders, globs, s3://bucket/prefix, or Parquet files with a column of bytes or URIs. Out: a table
-with the schema SOURCES; `reading` reads the bytes of a row. The files of a folder are documents by their
-suffix, or else by their first bytes; the others are skipped and counted in the log. A file that the person
-named is always a document: if it is none after all, that is a failure to report, not a file to skip. An input
-behind which there is nothing, or that cannot be listed, is a ValueError of one sentence.
+In: files, folders, globs, s3://bucket/prefix, or Parquet files and tables with a column of documents. Out: a
+table with the schema SOURCES; `reading` reads the bytes of a row. The files of a folder are documents by
+their suffix, or else by their first bytes; the others are skipped and counted in the log. A file that the
+person named is always a document: if it is none after all, that is a failure to report, not a file to skip.
+An input behind which there is nothing, or that cannot be listed, is a ValueError of one sentence.
 
 In memory: some 110 bytes a document on S3 or in a Parquet column of URIs, with a uri of 50 characters; while
 a local folder is gone through, 300 bytes a file more (`walk`).
@@ -18,12 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.ingest import storage
+from pipeline.ingest.columns import Columns
 from pipeline.ingest.entries import PART_ROWS
-from pipeline.ingest.files import file_sources
+from pipeline.ingest.files import ParquetAloneError, file_sources
 from pipeline.ingest.key_index import KeyIndex
-from pipeline.ingest.parquet import Columns
-from pipeline.ingest.parquet_rows import row_sources
+from pipeline.ingest.parquet_rows import guessed, row_sources
 from pipeline.ingest.progress import Progress
+from pipeline.ingest.table_files import catalog_files, is_iceberg, table_files
+from pipeline.ingest.table_versions import ICEBERG, split_version
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +41,8 @@ def list_sources(
 ) -> pa.Table:
     """The documents behind `inputs`, each once, as a table SOURCES.
 
-    With `column`, or `messages_column`, the inputs are Parquet.
+    With `column`, or `messages_column`, the inputs are Parquet; without, one that is Parquet alone may say
+    itself where its documents are.
 
     Raises ValueError: nothing there, not Parquet, no such column, an id twice, refused credentials.
     """
@@ -90,9 +93,19 @@ def _row_groups(sources: pa.Table) -> Iterator[tuple[str, int] | None]:
 def _list(given: str, columns: Columns | None, progress: Progress | None) -> pa.Table:
     """The documents of one input. Raises ValueError."""
     try:
-        found = storage.find(given, None if columns else progress)
-        for why, names in found.skipped.items():
-            _log.warning("%s: skipped %s: %d, such as %s", given, why, len(names), min(names))
-        return row_sources(given, found, columns, progress) if columns else file_sources(given, found)
+        place, version = split_version(given)
+        if place.startswith(ICEBERG):
+            files = catalog_files(place, version)
+        else:
+            found = storage.find(place, None if columns or version else progress)
+            for why, names in found.skipped.items():
+                _log.warning("%s: skipped %s: %d, such as %s", given, why, len(names), min(names))
+            if columns is None and version is None and not is_iceberg(found):
+                try:
+                    return file_sources(given, found)
+                except ParquetAloneError:
+                    pass
+            files = table_files(given, found, version)
+        return row_sources(given, files, columns or guessed(given, files), progress)
     except OSError as error:
         raise ValueError(f"input {storage.explain(given, error)}") from error

@@ -35,10 +35,10 @@ from pipeline.commit.tables import (
     read_table,
     write_rows,
 )
+from pipeline.ingest.catalogs import opened
 from pipeline.ingest.delta import address, storage_options
 from pipeline.ingest.storage import file_system
 from pipeline.publish import iceberg
-from pipeline.publish.catalogs import opened
 from pipeline.publish.iceberg import PROPERTIES, TABLE_ID, VERSION, Published, iceberg_name, publish
 from schemas.arrow import to_table
 from schemas.rows import answer_row
