@@ -26,7 +26,7 @@ FLAGS = {
         --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
     """,
     "evaluate compare": "",
-    "export": "--format --to --force",
+    "export": "--format --to --flat --spreadsheet --force",
     "maintain": "--target-size --retention --force --dry-run",
     "publish": "--catalog --property --namespace --table",
     "report": "--expected --html",
