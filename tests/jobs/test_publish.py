@@ -45,7 +45,7 @@ def test_it_prints_a_line_a_table(command: list[str], capsys: Captured) -> None:
         (["--table", "answers"], r"--table answers: .*/out has answers/text, documents, failures"),
         (["--property", "uri=sqlite:////nowhere/at/all.db"], r"the catalog here cannot be opened: .*unable"),
         (["--property", "type=rest", "--property", "uri=http://127.0.0.1:1"], r"the catalog here cannot be"),
-        (["--property", "type=none"], r"the catalog here cannot be opened: .*describe it with --property"),
+        (["--property", "type=none"], r"the catalog here cannot be opened: .*describe its type"),
         (["--property", "uri=postgresql://host/db"], r"the catalog here cannot be opened: .*sql-postgres"),
     ],
 )
