@@ -113,7 +113,8 @@ def make_parser() -> Parser:
         action="extend",
         metavar="PATH",
         required=True,
-        help="file, folder (with those below it), glob, s3://bucket/prefix, or Parquet; several are fine. "
+        help="file, folder (with those below it), glob, s3://bucket/prefix, Parquet, or a Delta or Iceberg "
+        "table (its folder or iceberg://CATALOG/NAMESPACE.TABLE; @VERSION behind it); several are fine. "
         "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF",
     )
     add(
@@ -132,6 +133,12 @@ def make_parser() -> Parser:
         "--id-column",
         metavar="NAME",
         help="column that names the rows of a Parquet input (default: file and row number)",
+    )
+    add(
+        "--since-last-run",
+        action="store_true",
+        help="of Delta and Iceberg tables, only the rows that came since the last run into OUT that finished "
+        "and asked the same",
     )
     add(
         "--allow-root",

@@ -89,6 +89,8 @@ class FlowConfig:
     """Tried on documents that need one."""
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
+    since_last_run: bool = False
+    """Whether only the rows of tables are read that came since a run into this output asked the same."""
     allow_roots: tuple[str, ...] = ()
     """Folders and s3:// prefixes, beside those of the inputs, in which a Parquet row may name a document."""
     limits: Limits = field(default_factory=Limits)

@@ -30,6 +30,7 @@ CATALOG_ERRORS: tuple[type[Exception], ...] = (
     ModuleNotFoundError,  # the driver of a database
     OSError,  # so are those of requests
     ValueError,
+    NotImplementedError,
     pa.ArrowException,
 )
 

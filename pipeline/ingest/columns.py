@@ -118,10 +118,18 @@ def form_of(kind: Any) -> Form | None:
     if _is_text(kind):
         return "text"
     if pat.is_struct(kind):
-        fields = {field.name: field.type for field in kind}
-        is_pair = fields.keys() <= {"bytes", "path"} and _is_bytes(fields.get("bytes"))
-        return "struct" if is_pair and ("path" not in fields or _is_text(fields["path"])) else None
+        return "struct" if _is_pair(kind) else None
     return "list" if _element_form(kind) else None
+
+
+def _is_pair(kind: Any) -> bool:
+    """Whether a struct has bytes and a path. What is null in all rows of a file may have no type there."""
+    fields = {field.name: field.type for field in kind}
+    if "bytes" not in fields or not fields.keys() <= {"bytes", "path"}:
+        return False
+    data, path = fields["bytes"], fields.get("path", pa.null())
+    has_data, has_path = _is_bytes(data), _is_text(path)
+    return (has_data or has_path) and (has_data or pat.is_null(data)) and (has_path or pat.is_null(path))
 
 
 def _element_form(kind: Any) -> Form | None:
@@ -208,7 +216,7 @@ def _feature(said: Any) -> str | None:
 
 
 def _is_bytes(kind: Any) -> bool:
-    return kind is not None and bool(
+    return bool(
         pat.is_binary(kind)
         or pat.is_large_binary(kind)
         or pat.is_binary_view(kind)

@@ -5,7 +5,8 @@ that could be read here: it is refused.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -15,11 +16,22 @@ from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
 
 from pipeline.ingest import storage
+from pipeline.ingest.changes import UnclearError, check_there, new_files
 from pipeline.ingest.data_files import DataFile
+from pipeline.ingest.delta_changes import LOG, changes
 from pipeline.ingest.entries import Entries, Entry
+from pipeline.ingest.feed import Feed, Position
 from pipeline.ingest.table_versions import Version, said
 
-LOG = "_delta_log"
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A version of a table: its files, and which rows of each are kept (None: all)."""
+
+    id: str
+    """Of the table."""
+    version: int
+    files: Mapping[str, NDArray[np.bool_] | None]
 
 
 def storage_options(uri: str) -> dict[str, str] | None:
@@ -47,8 +59,11 @@ def visible(
     files: Sequence[Entry],
     folder: str | None,
     version: Version | None = None,
+    feed: Feed | None = None,
 ) -> list[DataFile]:
     """Those of the Parquet `files` that their Delta tables hold, now or at a version.
+
+    With a `feed`, only those with rows that came since the last run, if it wants no others.
 
     `found` are all files of the input, under a folder; a file that the person named (None) stays in any case,
     and so do files outside of tables, unless there is a version. Raises ValueError: a table that cannot be
@@ -58,7 +73,7 @@ def visible(
         return [DataFile(entry=entry) for entry in files]
     listed = {entry.uri.partition(f"/{LOG}/")[0] for entry in found if f"/{LOG}/" in entry.uri}
     roots: dict[str, str | None] = dict.fromkeys(("", "/", "s3:/", "s3://"))  # folder -> the table around it
-    tables: dict[str, dict[str, NDArray[np.bool_] | None]] = {}
+    tables: dict[str, Mapping[str, NDArray[np.bool_] | None]] = {}
     _refuse_iceberg(found, files, listed)
     result = []
     for entry in files:
@@ -69,7 +84,11 @@ def visible(
             result.append(DataFile(entry=entry))
             continue
         if root not in tables:
-            tables[root] = snapshot(root, version)
+            now = snapshot(root, version)
+            tables[root] = now.files
+            if feed is not None:
+                since = feed.since(folder, root, now.id, now.version, moves=version is None)
+                tables[root] = now.files if since is None else _since(root, now, since, feed)
         if entry.uri in tables[root]:
             result.append(DataFile(entry=entry, kept=tables[root][entry.uri]))
     there = {entry.uri for entry in files}
@@ -111,11 +130,32 @@ def _root(folder: str, listed: set[str], known: dict[str, str | None]) -> str | 
     return known[folder]
 
 
-def snapshot(root: str, version: Version | None) -> dict[str, NDArray[np.bool_] | None]:
-    """The files of a version of a table (None: the newest), and the rows of each that are kept.
+def _since(root: str, now: Snapshot, since: Position, feed: Feed) -> Mapping[str, NDArray[np.bool_] | None]:
+    """The files with rows that came behind a position; all of them where that cannot be told."""
+    try:
+        behind = changes(root, since["version"], now.version)
+        fresh = new_files(behind, was_cut=since["was_cut"])
+        found = {file: now.files[file] for file, version in fresh.items() if version is None}
+        for version in {version for version in fresh.values() if version is not None}:
+            merged = {file for file, its in fresh.items() if its == version}
+            check_there(merged)
+            found |= {file: kept for file, kept in _at(root, version).items() if file in merged}
+    except UnclearError as error:
+        feed.unclear(root, str(error))
+        return now.files
+    return found
 
-    Raises ValueError.
-    """
+
+def _at(root: str, version: int) -> Mapping[str, NDArray[np.bool_] | None]:
+    """The files of an old version. Raises UnclearError."""
+    try:
+        return snapshot(root, version).files
+    except ValueError as error:
+        raise UnclearError(f"version {version} is known no more") from error
+
+
+def snapshot(root: str, version: Version | None) -> Snapshot:
+    """A version of a table (None: the newest). Raises ValueError."""
     if isinstance(version, str):
         raise ValueError(
             f"{root} is a Delta table, whose versions are numbers: {root}@v12, not {said(version)}"
@@ -131,6 +171,7 @@ def snapshot(root: str, version: Version | None) -> dict[str, NDArray[np.bool_] 
                 "otherwise, and Quire does not read them; write its rows to Parquet files"
             )
         paths = table.get_add_actions()["path"].to_pylist()
+        id, number = str(table.metadata().id), table.version()
         vectors = {}
         if "deletionVectors" in (table.protocol().reader_features or ()):
             vectors = {
@@ -150,4 +191,4 @@ def snapshot(root: str, version: Version | None) -> dict[str, NDArray[np.bool_] 
     for place, vector in vectors.items():
         (uri,) = [uri for uri in kept if place.removeprefix("file://") == uri]
         kept[uri] = vector
-    return kept
+    return Snapshot(id=id, version=number, files=kept)

@@ -13,12 +13,17 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import _read_deletes  # it has no public name
+from pyiceberg.io.pyarrow import (
+    PyArrowFileIO,
+    _read_deletes,  # it has no public name
+)
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import FileFormat
 from pyiceberg.schema import index_by_name
+from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import FileScanTask, StaticTable, Table
 from pyiceberg.table.name_mapping import MappedField
 from pyiceberg.table.snapshots import Snapshot
@@ -33,6 +38,10 @@ from pipeline.ingest.table_versions import ICEBERG, Version, said
 _SUFFIX: Final = ".metadata.json"
 _METADATA: Final = re.compile(r"(?:v(\d+)|(\d+)-[^/]*?)(?:\.gz)?\.metadata\.json")
 _HINT: Final = "version-hint.text"
+
+
+class ElsewhereError(Exception):
+    """A table in a folder names a file outside of it. One sentence."""
 
 
 @contextmanager
@@ -51,9 +60,19 @@ def named(address: str) -> Iterator[Table]:
 
 
 def stored(metadata: str) -> Table:
-    """The table that a file of metadata describes. Raises ValueError."""
+    """The table that a file of metadata describes. Raises ValueError.
+
+    The table's own properties are left alone: they could name a class to import, or another S3.
+    """
+    io = PyArrowFileIO(catalogs.s3_properties())
     try:
-        return StaticTable.from_metadata(_escaped(metadata), catalogs.s3_properties())
+        return StaticTable(
+            identifier=("static-table", metadata),
+            metadata=FromInputFile.table_metadata(io.new_input(_escaped(metadata))),
+            metadata_location=metadata,
+            io=io,
+            catalog=NoopCatalog("static-table"),
+        )
     except catalogs.CATALOG_ERRORS as error:
         raise ValueError(f"{metadata} cannot be read as Iceberg metadata: {catalogs.said(error)}") from error
 
@@ -100,12 +119,19 @@ def files_at(table: Table, snapshot: Snapshot | None, name: str, within: str | N
     """
     if snapshot is None:
         return []
-    if within is not None:
-        _check_within(plain_uri(snapshot.manifest_list), within, name)
     try:
+        if within is not None:
+            _check_within(plain_uri(snapshot.manifest_list), within, name)
+            for manifest in snapshot.manifests(table.io):
+                _check_within(plain_uri(manifest.manifest_path), within, name)
         tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files())
+        if within is not None:
+            for file in (file for task in tasks for file in (task.file, *task.delete_files)):
+                _check_within(plain_uri(file.file_path), within, name)
         deleted = _deleted(table.io, tasks)
-    except (NotImplementedError, *catalogs.CATALOG_ERRORS) as error:
+    except ElsewhereError as error:
+        raise ValueError(str(error)) from error
+    except catalogs.CATALOG_ERRORS as error:
         why = catalogs.said(error)
         if "equality" in why:
             why = "rows of it were deleted by equality, which pyiceberg does not read; compact it first"
@@ -119,8 +145,6 @@ def files_at(table: Table, snapshot: Snapshot | None, name: str, within: str | N
                 "write its rows to Parquet files"
             )
         uri = plain_uri(task.file.file_path)
-        if within is not None:
-            _check_within(uri, within, name)
         # Its files never change, so that their names are version enough.
         entry = Entry(uri=uri, size=task.file.file_size_in_bytes, version=0)
         files.append(
@@ -130,9 +154,9 @@ def files_at(table: Table, snapshot: Snapshot | None, name: str, within: str | N
 
 
 def _check_within(uri: str, folder: str, name: str) -> None:
-    """Raises ValueError for a file that a table in a folder names, and that lies elsewhere."""
+    """Raises ElsewhereError for a file that a table in a folder names, and that lies outside of it."""
     if not lies_under(uri, [folder]):
-        raise ValueError(
+        raise ElsewhereError(
             f"the Iceberg table {name} names {uri}, which lies elsewhere: if it was not moved or copied, "
             f"give {ICEBERG}CATALOG/NAMESPACE.TABLE"
         )
@@ -177,7 +201,7 @@ def _kept(task: FileScanTask, deleted: dict[str, list[NDArray[np.int64]]]) -> ND
         return None
     kept = np.ones(task.file.record_count, np.bool_)
     for some in places:
-        kept[some] = False
+        kept[some[some < len(kept)]] = False
     return kept
 
 

@@ -131,8 +131,10 @@ def _may_be_text(file: Any, column: str) -> bool:
         return False
     group = metadata.row_group(0)
     chunks = (group.column(number) for number in range(group.num_columns))
-    chunk = next(chunk for chunk in chunks if chunk.path_in_schema == column)
-    return bool(chunk.total_uncompressed_size <= _MOST_ADDRESS * max(1, chunk.num_values))
+    chunk = next((chunk for chunk in chunks if chunk.path_in_schema == column), None)
+    return chunk is not None and bool(
+        chunk.total_uncompressed_size <= _MOST_ADDRESS * max(1, chunk.num_values)
+    )
 
 
 def _documents(uri: str, column: str, row_group: int) -> Iterator[Any]:

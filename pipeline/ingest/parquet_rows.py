@@ -30,7 +30,12 @@ _log = logging.getLogger(__name__)
 
 
 def row_sources(
-    given: str, files: Sequence[DataFile], columns: Columns, progress: Progress | None = None
+    given: str,
+    files: Sequence[DataFile],
+    columns: Columns,
+    progress: Progress | None = None,
+    *,
+    may_be_none: bool = False,
 ) -> pa.Table:
     """The rows of the Parquet files of an input. Raises ValueError: there is none; and OSError."""
     tables: list[pa.Table] = []
@@ -49,7 +54,7 @@ def row_sources(
     if refused:
         tables.append(_refused_files(given, refused, columns))
     table = pa.concat_tables(tables) if tables else SOURCES.empty_table()
-    if not len(table):
+    if not len(table) and not may_be_none:
         raise ValueError(f"input {given} is Parquet without rows")
     if columns.id and len(twice := KeyIndex(table["source_key"]).repeated()):
         raise ValueError(f"an id stands twice in column {columns.id}: {table['uri'][int(twice[0])]}")

@@ -13,7 +13,8 @@ FLAGS = {
         --max-side --pages --limit-images --allow-http --allow-host
     """,
     "extract": """
-        --input --column --messages-column --id-column --allow-root --password --password-column --output
+        --input --column --messages-column --id-column --since-last-run
+        --allow-root --password --password-column --output
         --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
         --scope --merge --pages --max-pages

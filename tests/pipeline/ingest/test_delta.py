@@ -13,14 +13,7 @@ from pipeline.ingest.data_files import DataFile
 from pipeline.ingest.entries import Entry
 from tests.pipeline.deletion_vectors import delete_by_vector
 from tests.pipeline.ingest.listed import complaint, contents, keys, parquet, uris, write
-
-
-def table(place: Path, *ids: str, **options: object) -> str:
-    """A Delta table with a document, its id as bytes, for each id."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    rows = pa.table({"id": list(ids), "year": [id[0] for id in ids], "page": [id.encode() for id in ids]})
-    write_deltalake(str(place), rows, **options)  # type: ignore[call-overload]  # passed on as they came
-    return str(place)
+from tests.pipeline.ingest.tables import table
 
 
 def test_deleted_rows_are_not_listed_nor_those_of_replaced_files(tmp_path: Path) -> None:

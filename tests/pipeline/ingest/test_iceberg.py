@@ -1,18 +1,14 @@
 """An Iceberg table as input is one of its snapshots: rows that were deleted are no documents."""
 
+import json
 import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from pyiceberg.catalog import Catalog
-from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.manifest import DataFileContent
-from pyiceberg.table import Table
 from pyiceberg.types import BinaryType
-from pyiceberg.utils.config import Config
 
 from pipeline.ingest import iceberg
 from pipeline.ingest.listing import list_sources
@@ -20,37 +16,7 @@ from pipeline.ingest.reading import read_source
 from pipeline.ingest.table_versions import split_version
 from tests.pipeline.iceberg_deletes import delete_by_position
 from tests.pipeline.ingest.listed import complaint, contents, keys, parquet, uris, write
-
-
-@pytest.fixture
-def lake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Catalog]:
-    """A catalog that the environment describes, as that of a person does."""
-    folder = tmp_path / "lake 5% é"
-    folder.mkdir()
-    monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__TYPE", "sql")
-    monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__URI", f"sqlite:///{folder}/catalog.db")
-    monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__WAREHOUSE", str(folder))
-    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())  # a process reads it once
-    catalog = SqlCatalog("lake", uri=f"sqlite:///{folder}/catalog.db", warehouse=str(folder))
-    catalog.create_namespace("docs")
-    yield catalog
-    catalog.close()
-
-
-def rows(*ids: str, name: str = "page") -> pa.Table:
-    """A document, its id as bytes, for each id."""
-    pages = pa.array([id.encode() for id in ids], pa.binary())
-    return pa.table({"id": pa.array(ids, pa.string()), name: pages})
-
-
-def made(catalog: Catalog, *ids: str) -> Table:
-    table = catalog.create_table("docs.scans", rows().schema)
-    table.append(rows(*ids))
-    return table
-
-
-def place(table: Table) -> str:
-    return iceberg.plain_uri(table.location())
+from tests.pipeline.ingest.tables import made, place, rows
 
 
 def test_a_table_is_named_by_its_catalog_its_folder_or_its_metadata(lake: Catalog) -> None:
@@ -137,10 +103,34 @@ def test_only_a_catalog_knows_which_of_two_files_of_metadata_counts(lake: Catalo
     assert contents(place(table)) == [b"a"]
 
 
+def test_documents_beside_a_folder_called_metadata_are_documents(tmp_path: Path) -> None:
+    write(tmp_path / "in" / "a.pdf")
+    write(tmp_path / "in" / "metadata" / "a.pdf.metadata.json", b"{}")
+    assert uris(tmp_path / "in") == [f"{tmp_path}/in/a.pdf"]
+
+
 def test_a_table_that_was_moved_is_refused(lake: Catalog, tmp_path: Path) -> None:
     table = made(lake, "a")
     shutil.move(place(table), tmp_path / "moved")
     assert "which lies elsewhere: if it was not moved or copied" in complaint(tmp_path / "moved")
+
+
+def test_metadata_of_a_stranger_imports_no_class_and_reaches_no_other_place(
+    lake: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = made(lake, "a")
+    metadata = Path(iceberg.plain_uri(table.metadata_location))
+    said = json.loads(metadata.read_text())
+    said["properties"] = {"py-io-impl": "tests.pipeline.ingest.hostile.Class", "s3.endpoint": "http://x"}
+    metadata.write_text(json.dumps(said))
+    imported: list[str] = []
+    monkeypatch.setattr("pyiceberg.io._import_file_io", lambda name, properties: imported.append(name))
+    assert contents(place(table)) == [b"a"]
+    assert not imported
+    for snapshot in said["snapshots"]:
+        snapshot["manifest-list"] = "hdfs://elsewhere/x.avro"
+    metadata.write_text(json.dumps(said))
+    assert complaint(place(table)).count("hdfs://elsewhere/x.avro") == 1
 
 
 def test_a_part_of_a_table_and_a_table_among_other_files_are_refused(lake: Catalog) -> None:
@@ -167,8 +157,10 @@ def test_a_table_that_is_not_there_is_one_sentence(lake: Catalog, given: str, sa
 def test_an_empty_table_and_broken_metadata_are_one_sentence(lake: Catalog, tmp_path: Path) -> None:
     table = lake.create_table("docs.empty", rows().schema)
     assert "is Parquet without rows" in complaint(place(table), column="page")
-    write(tmp_path / "t" / "metadata" / "v1.metadata.json", b"{}")
-    assert "v1.metadata.json cannot be read as Iceberg metadata" in complaint(tmp_path / "t")
+    parquet(tmp_path / "t" / "data" / "x.parquet", page=[b"a"])
+    metadata = write(tmp_path / "t" / "metadata" / "v1.metadata.json", b"{}")
+    for given in (tmp_path / "t", metadata):
+        assert f"{metadata} cannot be read as Iceberg metadata" in complaint(given)
 
 
 def test_versions_stand_behind_an_at_unless_a_file_is_called_so(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_each_page_that_cannot_be_asked_is_a_failure_and_the_others_are_asked(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     frames = picture(8, 8, "TIFF", save_all=True, append_images=[Image.new("RGB", (9, 9))])
-    pages = [picture(32, 16), None, b"", PDF, b"words", picture(8, 8)[:60], frames]
+    pages = [picture(32, 16), None, b"", PDF, b"words", picture(8, 8)[:40], frames]
     path = parquet(tmp_path / "in" / "x.parquet", id=["a"], pages=pa.array([pages], pa.list_(pa.binary())))
     machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
     record = machine.run(path, column="pages", id_column="id")
