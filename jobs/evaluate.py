@@ -141,27 +141,27 @@ def _evaluate(given: argparse.Namespace) -> int:
     model = Path(given.model).expanduser().absolute().name.partition("@")[0]
     output = given.output or f"out/{found.name}-{model}"
 
-    def run(place: str, asked: Iterable[Any]) -> tuple[int, Any]:
-        source = questions.write(
-            place,
-            asked,
-            name=found.name,
-            place=given.data,
-            note=lambda count: loading.note(found, count, judge.model if judge else None),
-            prompts=VERSION,
-        )
-        return _answer(given, place, family.max_new_tokens if family else None), source
-
     asked: Iterable[Any] = loading.questions(
         found, style=given.style, measures=measures, limit=given.limit, judged=judge is not None
     )
-    if family is not None and family.follow is not None:
-        asked, first = list(asked), f"{output.rstrip('/')}/first_turns"
-        code, _ = run(first, asked)
-        if code:
-            return code
-        asked = loading.followed(asked, _answers(first), family.follow)
-    code, source = run(output, asked)
+    follow = family.follow if family is not None else None
+    if follow is not None:
+        asked = list(asked)  # read again, once there are answers
+    source = questions.write(
+        output,
+        asked,
+        name=found.name,
+        place=given.data,
+        note=lambda count: loading.note(found, count, judge.model if judge else None),
+        prompts=VERSION,
+    )
+    tokens = family.max_new_tokens if family is not None else None
+    first = questions.parquets_of(output)[:1]
+    code = _answer(given, output, first, tokens)
+    if follow is not None and not code:
+        questions.write_following(output, loading.followed(asked, _answers(output), follow))
+        # Both files, so that run.json has them all; what was answered is not asked again.
+        code = _answer(given, output, questions.parquets_of(output), tokens)
     return code or _conclude(output, source, judge)
 
 
@@ -178,11 +178,11 @@ def _judge(given: argparse.Namespace) -> Any:
     return judge
 
 
-def _answer(given: argparse.Namespace, output: str, tokens: int | None) -> int:
-    """Asks the questions under an output; returns the exit code."""
+def _answer(given: argparse.Namespace, output: str, files: tuple[str, ...], tokens: int | None) -> int:
+    """Asks the questions in files; returns the exit code."""
     from pipeline.prepare import prepare
 
-    with prepare(_config(given, output, tokens), say=say) as prepared:
+    with prepare(_config(given, output, files, tokens), say=say) as prepared:
         # Only once no mistake was found: this imports Ray.
         from jobs.run.runner import carry_out
 
@@ -196,16 +196,15 @@ def _answers(output: str) -> Any:
     return answers_of(output, read_record(output)["plan"]["asks"][0]["settings_key"])
 
 
-def _config(given: argparse.Namespace, output: str, tokens: int | None) -> Any:
-    from jobs.evaluation.questions import parquet_of
+def _config(given: argparse.Namespace, output: str, files: tuple[str, ...], tokens: int | None) -> Any:
     from pipeline.config import QUESTION_TOKENS, FlowConfig
 
     same = ("model", "max_side", "dtype", "cache_dtype", "tensor_parallel", "replicas", "batch_size")
     return FlowConfig(
-        inputs=(parquet_of(output),),
+        inputs=files,
         output=output,
         messages_column="messages",
-        id_column="id",
+        id_column="prompt_id",
         max_new_tokens=given.max_new_tokens or tokens or QUESTION_TOKENS,
         **{name: getattr(given, name) for name in same},
     )

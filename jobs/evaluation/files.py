@@ -21,12 +21,20 @@ class Folder:
         self._local = isinstance(self._system, pafs.LocalFileSystem)
         self._made: set[str] = set()
 
-    def read(self, name: str) -> bytes | None:
-        """A file's bytes; None if it is not there."""
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
         path = f"{self._root}/{name}"
         try:
-            if self._system.get_file_info(path).type != pafs.FileType.File:
-                return None
+            return bool(self._system.get_file_info(path).type == pafs.FileType.File)
+        except OSError as error:
+            raise ValueError(explain(path, error)) from error
+
+    def read(self, name: str) -> bytes | None:
+        """A file's bytes; None if it is not there."""
+        if not self.has(name):
+            return None
+        path = f"{self._root}/{name}"
+        try:
             with self._system.open_input_stream(path) as stream:
                 return bytes(stream.read())
         except OSError as error:
@@ -37,7 +45,7 @@ class Folder:
         path = f"{self._root}/{name}"
         new = f"{path}.new" if self._local else path  # S3 puts it whole
         try:
-            if not replace and self._system.get_file_info(path).type == pafs.FileType.File:
+            if not replace and self.has(name):
                 return
             parent = path.rpartition("/")[0]
             if self._local and parent not in self._made:

@@ -71,9 +71,8 @@ def _placed(one: Asked, folder: str) -> Asked:
 def followed(
     asked: Iterable[Asked], answers: Mapping[str, str], follow: Callable[[Asked, str], Asked | None]
 ) -> Iterator[Asked]:
-    """Questions, each with the one that follows its answer; no answer is followed as an empty one."""
+    """The questions that follow the answers to others; no answer is followed as an empty one."""
     for one in asked:
-        yield one
         following = follow(one, answers.get(one.id, ""))
         if following is not None:
             yield following

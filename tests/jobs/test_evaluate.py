@@ -141,9 +141,19 @@ def test_two_runs_are_compared(
     assert "better in 1 and worse in 4" in " ".join(printed.split())
     mean = f"{(1 - (3 + 8 / 9)) / 6:+.1%}"
     assert mean in printed
+    assert run(questions, tmp_path / "out", other, "--measure", "strict_match") == 0
+    assert "6 documents with 6 items were done before" in capsys.readouterr().out
+    assert evaluate.main(["compare", str(evaluated), str(tmp_path / "out")]) == 2
+    assert "out is scored by strict_match: give one of them its command again" in capsys.readouterr().err
     assert run(questions, tmp_path / "two", other, "--limit", "2") == 0
     assert evaluate.main(["compare", str(evaluated), str(tmp_path / "two")]) == 2
     assert "only such can be compared" in capsys.readouterr().err
+
+
+def texts(output: Path) -> dict[str, str]:
+    """What a run's tables hold of each prompt."""
+    rows = read_table(f"{output}/answers/text", ("uri", "raw_text")).to_pylist()
+    return {row["uri"].rpartition("#")[2].partition("@")[0]: row["raw_text"] for row in rows}
 
 
 def test_mt_bench_is_asked_in_two_turns_and_graded(
@@ -165,7 +175,14 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
         flags = ("--judge", judge.url, "--judge-model", "stub")
         monkeypatch.setattr(client, "WAIT_SECONDS", 0.01)
         assert run(data, tmp_path / "out", parrot, *flags) == 0
+        # Another model's first answers are others: the questions are the same.
+        other = save_parrot(tmp_path / "other", "Nothing")
+        assert run(data, tmp_path / "other out", other, *flags) == 0
     assert judge.keys == {"Bearer secret"}
+    # Each turn is asked once, the second one behind the first answer.
+    assert texts(tmp_path / "out") == dict.fromkeys(["81-1", "111-1", "81-2", "111-2"], "Forty-two")
+    assert [place.parent.name for place in (tmp_path / "out").rglob("text/_delta_log")] == ["text"]
+    assert read_record(str(tmp_path / "out"))["counts"]["answered"] == 4
     shown = next(body for body in judge.bodies if "### Assistant A:" in body["messages"][1]["content"])
     assert "### Assistant A:\nForty-two\n\n### User:" in shown["messages"][1]["content"]
     rows = {row["id"]: row for row in results.read_scores(str(tmp_path / "out"))}
@@ -183,6 +200,8 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
     printed = capsys.readouterr().out
     assert "1 not graded, and left out: HTTP 503" in printed
     assert "40.0%" in printed
+    assert evaluate.main(["compare", str(tmp_path / "out"), str(tmp_path / "other out")]) == 0
+    assert "of 3 questions" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,8 @@ class Family:
     """The questions of a row; the text names the row where it has no id of its own."""
     max_new_tokens: int
     rows: int
-    """Of the whole split. With fewer, a figure is not comparable with published ones."""
+    """Of the whole split, without those that follow an answer. With fewer, a figure is not comparable with
+    published ones."""
     examples: str | None = None
     """The files of solved examples, a glob: each row gets five under "examples"."""
     example_key: str | None = None
