@@ -100,9 +100,9 @@ def drawn(rng: random.Random, depth: int) -> Any:
 def test_items_of_lists_pair_up_so_that_most_is_right() -> None:
     rng = random.Random(1)
     counts = []
-    for _ in range(1_000):
-        said, wanted = ([drawn(rng, 3) for _ in range(4)] for _ in range(2))
-        said += rng.sample(wanted, 2)
+    for _ in range(300):
+        said, wanted = ([drawn(rng, 3) for _ in range(3)] for _ in range(2))
+        said += rng.sample(wanted, 1)
         counts.append(field_f1(said, wanted).right)
         assert counts[-1] == plainly(said, wanted), (said, wanted)
     assert max(counts) > 5
