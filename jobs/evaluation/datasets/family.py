@@ -62,12 +62,14 @@ def texts(value: Any) -> tuple[str, ...]:
     return found
 
 
-def listed(value: Any) -> Any:
-    """A list that is published as the text of a Python list. Raises ValueError if the text is none."""
-    if not isinstance(value, str):
-        return value
-    try:
-        found = ast.literal_eval(value)
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{value[:80]!r} is no Python list") from error
-    return found
+def listed(value: Any) -> list[Any]:
+    """A list that may be published as the text of a Python list. Raises ValueError if it is none."""
+    found = value
+    if isinstance(value, str):
+        try:
+            found = ast.literal_eval(value)
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            found = None
+    if not isinstance(found, list | tuple):
+        raise ValueError(f"{str(value)[:80]!r} is no Python list")
+    return list(found)

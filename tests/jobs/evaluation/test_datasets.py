@@ -159,10 +159,11 @@ def test_mp_docvqa_publishes_its_lists_as_text(tmp_path: Path) -> None:
     (one,) = asked(folder)
     assert one.answers == ("two", "page 2")
     assert one.slices == {"pages": "2", "page of the answer": "2"}
-    row = published.ROWS["mp-docvqa"][0] | {"answers": "['two'"}
-    pq.write_table(pa.Table.from_pylist([row]), folder / published.FILES["mp-docvqa"])
-    with pytest.raises(ValueError, match="is no Python list"):
-        asked(folder)
+    for text in ("['two'", "5", "'two'", "{'two'}", "{[]: 1}", "(" * 9_000):
+        row = published.ROWS["mp-docvqa"][0] | {"answers": text}
+        pq.write_table(pa.Table.from_pylist([row]), folder / published.FILES["mp-docvqa"])
+        with pytest.raises(ValueError, match="row val-0000.* is no Python list"):
+            asked(folder)
 
 
 def test_olmocr_bench_draws_its_documents(tmp_path: Path) -> None:
