@@ -46,7 +46,7 @@ def test_the_documentation_stays_small() -> None:
 
 
 def test_the_minutes_of_the_published_table_follow_from_the_measured_speed() -> None:
-    """Of docs/evaluation.md, from docs/performance.md: W1 and W3 differ in the length of their answers alone."""
+    """W1 and W3 differ in the length of their answers alone."""
     speeds = re.findall(r"^\| (W[134]) \| ([\d.]+) \|", prose(ROOT / "docs" / "performance.md"), re.MULTILINE)
     newest = {name: float(speed) for name, speed in reversed(speeds)}
     answer = (1 / newest["W3"] - 1 / newest["W1"]) / 240
