@@ -144,7 +144,7 @@ def test_two_runs_are_compared(
     assert run(questions, tmp_path / "out", other, "--measure", "strict_match") == 0
     assert "6 documents with 6 items were done before" in capsys.readouterr().out
     assert evaluate.main(["compare", str(evaluated), str(tmp_path / "out")]) == 2
-    assert "out is scored by strict_match: give one of them its command again" in capsys.readouterr().err
+    assert "out by strict_match: give one of them its command again" in capsys.readouterr().err
     assert run(questions, tmp_path / "two", other, "--limit", "2") == 0
     assert evaluate.main(["compare", str(evaluated), str(tmp_path / "two")]) == 2
     assert "only such can be compared" in capsys.readouterr().err
