@@ -24,6 +24,16 @@ data sets:
   a file or a folder of one of these, as published, or of DUDE, DocuBench or ExtractBench; or Parquet or JSON
   lines with image, images or document, question, answers and metric
 
+measures of your own questions:
+  texts           anls, anls_0, exact_match, strict_match, containment, formula_containment, edit_similarity,
+                  character_accuracy, word_accuracy, math, judge
+  numbers         number, date, relaxed_accuracy, explicit_relaxed_accuracy, anywhere_relaxed_accuracy
+  several people  vqa_accuracy, vqa_match, textvqa_accuracy
+  JSON, tables    field_f1, value_f1, leaf_accuracy, nested_anls, docubench, teds
+  benchmarks      dude_anls, mp_docvqa_anls, mmmu, mathvista, fact, pass_at_1, ifeval_prompt_strict,
+                  ifeval_prompt_loose, ifeval_instruction_strict, ifeval_instruction_loose
+  docs/evaluation.md says what each is, and which columns some of them need.
+
 examples:
   # your own questions, with the model for trying
   python -m jobs.evaluate questions.jsonl --output out/mine
@@ -34,7 +44,7 @@ examples:
   # conversations, graded by another model
   python -m jobs.evaluate mm-mt-bench --judge https://api.openai.com/v1 --judge-model gpt-4o-2024-05-13
 
-  # is the second checkpoint better than the first?
+  # is the second checkpoint better than the first? compare --help says more
   python -m jobs.evaluate compare out/first out/second
 
 output, beside the tables of jobs.extract:
@@ -62,7 +72,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--output", metavar="OUT", help="folder or s3://bucket/prefix (default: out/DATASET-MODEL)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N questions alone")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="the first N questions alone, in an OUT of their own"
+    )
     add = parser.add_argument_group("questions of your own").add_argument
     add(
         "--measure",
@@ -74,9 +86,8 @@ def make_parser() -> Parser:
     add(
         "--style",
         choices=["short", "free"],
-        default="short",
         help="short: answered with a single word or phrase; free: as the question itself says "
-        "(default: %(default)s)",
+        "(default: short)",
     )
     add = parser.add_argument_group("judge").add_argument
     add("--judge", metavar="URL", help="endpoint of a model that grades answers (default: none)")
@@ -136,13 +147,18 @@ def _evaluate(given: argparse.Namespace) -> int:
     judge = _judge(given)
     found = find(given.data)
     family = found.family
+    for flag, value in (("--measure", given.measures), ("--style", given.style)):
+        if family is not None and value:
+            raise ValueError(
+                f"{flag} is for questions of your own, and {found.name} has its own: leave it out"
+            )
     if judge is not None and family is not None and family.judge is None:
         raise ValueError(f"--judge: {found.name} is scored without one: leave it out")
     model = Path(given.model).expanduser().absolute().name.partition("@")[0]
     output = given.output or f"out/{found.name}-{model}"
 
     asked: Iterable[Any] = loading.questions(
-        found, style=given.style, measures=measures, limit=given.limit, judged=judge is not None
+        found, style=given.style or "short", measures=measures, limit=given.limit, judged=judge is not None
     )
     follow = family.follow if family is not None else None
     if follow is not None:

@@ -9,10 +9,11 @@ from jobs.evaluation.statistics import Difference, compare
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """B minus A: in each measure that both have, and in their headlines."""
+    """B minus A: in the headlines, and in each measure that both have."""
 
     headline: Difference
     measures: dict[str, Difference]
+    """With the headlines together, where questions have several."""
     names: tuple[str, str]
     """The models."""
     pairs: list[tuple[dict[str, Any], dict[str, Any]]]
@@ -41,9 +42,11 @@ def compare_runs(first: str, second: str) -> Comparison:
                 "them its command again with the other's --judge or --measure; no question is asked again"
             )
     names = {name: None for a_row, b_row in pairs for name in a_row["scores"] if name in b_row["scores"]}
+    headline = _difference(pairs, None)
+    several = {"headline": headline} if len({row["measure"] for row, _ in pairs}) > 1 else {}
     return Comparison(
-        headline=_difference(pairs, None),
-        measures={name: _difference(pairs, name) for name in names},
+        headline=headline,
+        measures=several | {name: _difference(pairs, name) for name in names},
         names=(a["model"], b["model"]),
         pairs=sorted(pairs, key=lambda pair: -abs(pair[1]["score"] - pair[0]["score"])),
     )

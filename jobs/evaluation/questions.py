@@ -115,7 +115,8 @@ def write(
     before = folder.read("data.json")
     if before is not None and (there := json.loads(before))["hash"] != source.hash:
         raise ValueError(
-            f"{output} holds answers to other questions (of {there['place']}): choose another --output"
+            f"{output} holds answers to other questions ({there['count']:,} of {there['place']}; these are "
+            f"{count:,} of {place}): choose another --output"
         )
     folder.write(FIRST, file)
     folder.write("data.json", json.dumps(asdict(source), indent=2).encode())
