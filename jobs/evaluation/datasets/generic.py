@@ -53,7 +53,7 @@ def asked(row: Row, name: str, *, style: Style, measures: tuple[str, ...]) -> It
         answers=texts(_texts(row["answers"] if row.get("answers") is not None else row.get("answer"))),
         measures=check(wanted, f"the row {name}"),
         # All that some measure needs, whichever are wanted: the same row is the same question.
-        facts={name: given[name] for name in sorted((*NEEDED, "tolerance")) if given.get(name) is not None},
+        facts={name: given[name] for name in sorted((*NEEDED, "tolerance")) if _is_fact(given.get(name))},
         slices={
             key: value
             for key, value in row.items()
@@ -82,6 +82,15 @@ def _texts(value: Any) -> Any:
     if isinstance(value, list):
         return [_texts(one) for one in value]
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+def _is_fact(value: Any) -> bool:
+    """Whether there is a value that can be kept: a column may only have the name of a fact."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):  # such as bytes or a day
+        return False
+    return value is not None
 
 
 def _json_of(value: Any) -> Any:

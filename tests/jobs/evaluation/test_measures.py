@@ -1,11 +1,15 @@
 """What a measure needs is looked for before the model runs, which may take hours."""
 
 import random
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from jobs.evaluation import questions
 from jobs.evaluation.measures import JUDGE, MEASURES, score_all
 from tests.jobs.evaluation.test_datasets import asked, jsonl
 
@@ -29,6 +33,7 @@ RIGHT = {
     "fact": "Total: 1",
     "ifeval_prompt_strict": "None here.",
 }
+BYTES = {"form": b"\xff", "test": datetime(2024, 5, 1), "options": [b"\x00"], "fact": "W-2"}
 NEEDS = [(name, need) for name, measure in MEASURES.items() for need in measure.needs]
 
 
@@ -60,6 +65,15 @@ def test_what_a_row_lacks_is_named_before_the_model_runs(tmp_path: Path, measure
         asked(
             jsonl(tmp_path, whole | {need: 5}) if need != "schema" else jsonl(tmp_path, whole | {need: [1]})
         )
+
+
+def test_a_column_may_have_the_name_of_what_another_measure_needs(tmp_path: Path) -> None:
+    place = tmp_path / "mine.parquet"
+    pq.write_table(pa.Table.from_pylist([{"question": "Q?", "answers": ["1"]} | BYTES]), place)
+    (one,) = asked(place)
+    assert one.facts == {"fact": "W-2"}  # what can be kept
+    assert one.slices == {"fact": "W-2"}
+    questions.write(str(tmp_path / "out"), [one], name="x", place="x", note=lambda count: None, prompts=1)
 
 
 @pytest.mark.parametrize("measure", ["field_f1", "value_f1", "leaf_accuracy", "nested_anls", "docubench"])
