@@ -20,16 +20,16 @@ from jobs.run.terminal import say, say_error, start_output
 EPILOG = """\
 data sets:
   docvqa, infographicvqa, mp-docvqa, chartqa, vqav2, textvqa, ocrbench, mmmu, mathvista, mmlu, math,
-  ifeval, humaneval, mm-mt-bench, mt-bench, olmocr-bench; owner/name of any other on the hub; or a path:
-  a file or a folder of one of these, as published, or of DUDE, DocuBench or ExtractBench; or Parquet or JSON
-  lines with image, images or document, question, answers and metric
+  ifeval, humaneval, mm-mt-bench, mt-bench, olmocr-bench, omnidocbench; owner/name of any other on the hub;
+  or a path: a file or a folder of one of these, as published, or of DUDE, DocuBench or ExtractBench; or
+  Parquet or JSON lines with image, images or document, question, answers and metric
 
 measures of your own questions:
   texts           anls, anls_0, exact_match, strict_match, containment, formula_containment, edit_similarity,
-                  character_accuracy, word_accuracy, math, judge
+                  character_accuracy, word_accuracy, omnidocbench_text, math, judge
   numbers         number, date, relaxed_accuracy, explicit_relaxed_accuracy, anywhere_relaxed_accuracy
   several people  vqa_accuracy, vqa_match, textvqa_accuracy
-  JSON, tables    field_f1, value_f1, leaf_accuracy, nested_anls, docubench, teds
+  JSON, tables    field_f1, value_f1, leaf_accuracy, nested_anls, docubench, teds, omnidocbench_teds
   benchmarks      dude_anls, mp_docvqa_anls, mmmu, mathvista, fact, pass_at_1, ifeval_prompt_strict,
                   ifeval_prompt_loose, ifeval_instruction_strict, ifeval_instruction_loose
   docs/evaluation.md says what each is, and which columns some of them need.

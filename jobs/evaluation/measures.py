@@ -23,6 +23,7 @@ from jobs.evaluation.scorers.lists import dude_anls, mp_docvqa_anls
 from jobs.evaluation.scorers.maths import math_equal
 from jobs.evaluation.scorers.mathvista import mathvista
 from jobs.evaluation.scorers.mmmu import GUESSING_SEED, mmmu_choice, mmmu_open
+from jobs.evaluation.scorers.omnidocbench import table_similarity, text_similarity
 from jobs.evaluation.scorers.programs import pass_at_1
 from jobs.evaluation.scorers.relaxed import (
     anywhere_relaxed_accuracy,
@@ -204,6 +205,15 @@ def weight(name: str, asked: Asked) -> int:
     return len(asked.facts["instructions"]) if name.startswith("ifeval_instruction") else 1
 
 
+def _nearest(score: Callable[[str, str], float], package: str, **options: Any) -> Measure:
+    """A similarity with the nearest accepted answer."""
+    return Measure(
+        lambda text, asked, guess: max(score(text, answer) for answer in asked.answers),
+        machine=partial(need, package),
+        **options,
+    )
+
+
 def _best(rate: Callable[[str, str], float]) -> Measure:
     """A similarity out of an error rate: 1 - rate, and 0.0 where there are more errors than characters."""
     return Measure(
@@ -240,11 +250,9 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "docubench": Measure(_docubench, needs={"schema": dict}, is_tried=True),
     "field_f1": _json(lambda said, wanted: field_f1(said, wanted).f1),
     "value_f1": _json(lambda said, wanted: value_f1(said, wanted).f1),
-    "teds": Measure(
-        lambda text, asked, guess: max(teds(text, answer) for answer in asked.answers),
-        is_tried=True,
-        machine=partial(need, "apted"),
-    ),
+    "teds": _nearest(teds, "apted", is_tried=True),
+    "omnidocbench_teds": _nearest(table_similarity, "apted", is_tried=True),
+    "omnidocbench_text": _nearest(text_similarity, "pylatexenc"),
     "ifeval_prompt_strict": _share(loose=False, whole=True),
     "ifeval_prompt_loose": _share(loose=True, whole=True),
     "ifeval_instruction_strict": _share(loose=False, whole=False),

@@ -17,6 +17,8 @@ class Family:
     """owner/name on the hub; empty where it is published elsewhere, and read from a path alone."""
     files: str
     """The files of the scored split in that repository, a glob."""
+    beside: str | None = None
+    """What the rows name files of, a glob: to be downloaded, too."""
     columns: tuple[str, ...]
     """That every row has. They tell the family of a file on disk, too."""
     telling: str | None = None

@@ -28,24 +28,34 @@ class Node:
     text: str = ""
     is_header: bool = False
     """A th, which counts as a td."""
+    inner: int = 0
+    """Nodes within a cell, which lie in its text, where these count."""
     children: list["Node"] = field(default_factory=list)
 
     def count(self) -> int:
         """Nodes of the tree, but for its root, as the authors count them."""
-        return sum(1 + child.count() for child in self.children)
+        return self.inner + sum(1 + child.count() for child in self.children)
 
 
 def teds(prediction: str, answer: str, *, structure_only: bool = False) -> float:
-    """The similarity of the first table of each text; 0.0 where the prediction has none, or one without end.
+    """The similarity of the first table of each text; 0.0 where the prediction has none.
 
     Raises ValueError: the right answer holds no table, or more than MAX_CELLS cells; apted is not installed.
     """
     wanted, said = first_table(answer), first_table(prediction)
     if wanted is None:
         raise ValueError(f"the right answer holds no table: {answer[:80]!r}")
+    return similar_trees(said, wanted, structure_only=structure_only)
+
+
+def similar_trees(said: Node | None, wanted: Node, *, structure_only: bool = False) -> float:
+    """The similarity of two trees; 0.0 where none was said, or one of more than MAX_CELLS: a model in a loop.
+
+    Raises ValueError: the right one has; apted is not installed.
+    """
     if wanted.count() > MAX_CELLS:
         raise ValueError(f"the right table has {wanted.count()} nodes, the limit of TEDS is {MAX_CELLS}")
-    if said is None or said.count() > MAX_CELLS:  # that of a model in a loop
+    if said is None or said.count() > MAX_CELLS:
         return 0.0
     longest = max(wanted.count(), said.count())
     config = _config(structure_only)
