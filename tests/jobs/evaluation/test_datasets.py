@@ -229,7 +229,9 @@ def test_omnidocbench_is_asked_block_by_block(tmp_path: Path) -> None:
     found = find(str(folder))
     assert "without formulas and reading order" in str(loading.note(found, 10**6))
     outside = {"category_type": "title", "text": "x", "poly": [900, 900, 950, 900, 950, 950, 900, 950]}
-    with pytest.raises(ValueError, match=r"row OmniDocBench-0 .*block lies outside the image page_1.png"):
+    with pytest.raises(
+        ValueError, match=r"row OmniDocBench-0 .*block lies outside the image images/page_1.png"
+    ):
         asked(omnidocbench(tmp_path / "b", layout_dets=[outside]))
 
 
