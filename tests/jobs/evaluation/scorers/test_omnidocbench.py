@@ -52,6 +52,7 @@ def test_without_letters_texts_are_compared_as_they_are() -> None:
         ("| a | b |\n| - | - |", 0.0),  # HTML is asked for
         (TABLE.upper(), 0.0),
         ("<table>" + "<tr><td>" * 2_500, 0.0),
+        ("<table>" + "<b>" * 1_500, 0.0),
     ],
 )
 def test_a_table_by_hand(said: str, score: float) -> None:

@@ -48,6 +48,7 @@ def test_tables_that_cannot_be_compared() -> None:
         teds(TABLE, endless)
     # What a model in a loop writes is wrong, and no more.
     assert teds(endless, TABLE) == 0.0
+    assert teds("<table>" + "<tfoot>" * 1_500, TABLE) == 0.0
     assert teds(TABLE.replace("colspan=2", f"colspan={'2' * 5_000}"), TABLE) == 1 - 1 / 5
     table = first_table("|a \\| b|c|")
     assert table is not None
