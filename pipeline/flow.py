@@ -74,7 +74,18 @@ def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) 
         batch_size=placement.batch_size,
         batch_format="pyarrow",
     )
-    return batches.map_batches(partial(read_answers, plan=plan), batch_format="pyarrow")
+    return batches.map_batches(partial(read_answers, plan=plan), batch_format="pyarrow", **_reading())
+
+
+def _reading() -> dict[str, Any]:
+    """What the last stage takes of the cluster.
+
+    Ray Data keeps a CPU for each stage that takes one. Of a single CPU none is left for the last stage: it
+    would run only in moments in which all Replicas stand still.
+    """
+    if ray.cluster_resources().get("CPU", 0) > 1:
+        return {}
+    return {"num_cpus": 0, "compute": ray.data.TaskPoolStrategy(size=1)}
 
 
 def _blocks(sources: pa.Table) -> list[pa.Table]:
