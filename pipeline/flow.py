@@ -28,14 +28,14 @@ from pipeline.dedup.registry import Claim, SharedRegistry
 from pipeline.dedup.resolver import Resolver
 from pipeline.infer.placement import Placement
 from pipeline.infer.placement_groups import remove_groups
-from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import split
 from pipeline.passwords import handed_over
+from pipeline.plan.parcels import unpack
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import SECONDS
+from pipeline.plan.rows import SECONDS, result_schema
 from pipeline.prepare import Prepared, describe
-from pipeline.stages import draw_packs, open_packs, read_answers
+from pipeline.stages import Replica, draw_packs, open_packs
 
 # One task opens the documents of a block, and yields one row of facts about them (DOCUMENTS). The row
 # takes a place in a call of a Replica: with a block for each document, a run over documents of one page would
@@ -49,8 +49,9 @@ BLOCK_DOCUMENTS = 64  # at most, so that a task that Ray repeats is short
 def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) -> ray.data.Dataset:
     """The stages, lazily, with this plan. Their tasks claim prompts, so that identical ones are asked once.
 
-    One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has.
-    Between opening and drawing, a row is a pack of page ranges.
+    One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has. All
+    rows are parcels: between opening and drawing of what one task draws, then of a prompt, at the end of the
+    results of a call.
     """
     documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
     pages = documents.map_batches(
@@ -59,7 +60,7 @@ def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) 
     prompts = pages.map_batches(
         partial(draw_packs, plan=plan, claim=claim), batch_format="pyarrow"
     ).repartition(target_num_rows_per_block=placement.batch_size)
-    batches = prompts.map_batches(
+    return prompts.map_batches(
         Replica,
         fn_constructor_args=(_replica_config(prepared, placement, plan),),
         compute=ray.data.ActorPoolStrategy(
@@ -74,7 +75,6 @@ def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) 
         batch_size=placement.batch_size,
         batch_format="pyarrow",
     )
-    return batches.map_batches(partial(read_answers, plan=plan), batch_format="pyarrow")
 
 
 def _blocks(sources: pa.Table) -> list[pa.Table]:
@@ -106,7 +106,8 @@ def _batches(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim)
     batches: Iterable[Any] = results(prepared, placement, plan, claim).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
-    return batches
+    schema = result_schema(*(ask.model for ask in plan.asks))
+    return (unpack(batch, schema) for batch in batches)
 
 
 @contextmanager

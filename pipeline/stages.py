@@ -19,6 +19,7 @@ from model.text.tokenizer import ImagePlaceholder, Message, Tokenizer, Unencodab
 from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
+from pipeline.infer import replica
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.messages import read_turns
 from pipeline.ingest.reading import (
@@ -35,6 +36,7 @@ from pipeline.plan.items import Window, asked_of, page_ranges, windows
 from pipeline.plan.keys import answer_settings, item_keys, without
 from pipeline.plan.limits import Limits
 from pipeline.plan.model_place import ModelPlace, tokenizer_file
+from pipeline.plan.parcels import pack_rows, pack_table, unpack
 from pipeline.plan.plan import Plan
 from pipeline.plan.prompts import chat, conversation, tokenize
 from pipeline.plan.rows import (
@@ -57,7 +59,6 @@ from pipeline.plan.rows import (
     share_seconds,
     table_of,
     tables_of,
-    unpack,
 )
 from pipeline.rasterize.pages import Page, draw, draw_images
 from pipeline.rasterize.sandbox import Document, Sandbox
@@ -90,8 +91,9 @@ def open_sources(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[
 
 
 def open_packs(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
-    """The rows of `open_sources` in rows of PACKS: one for each task that draws."""
-    return pack(open_sources(sources, plan, claim))
+    """The rows of `open_sources` in parcels: one for each task that draws."""
+    for some in pack(open_sources(sources, plan, claim)):
+        yield pack_table(some)
 
 
 def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row], list[Row]]:
@@ -158,8 +160,9 @@ def draw_groups(table: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.
 
 
 def draw_packs(packs: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[pa.Table]:
-    """`draw_groups` of the rows in packs."""
-    return draw_groups(unpack(packs), plan, claim)
+    """`draw_groups` of the rows in parcels. Each row that comes of them is a parcel: Ray shares them out."""
+    for drawn in draw_groups(unpack(packs, RANGES), plan, claim):
+        yield pack_rows(drawn)
 
 
 def _draw_range(row: Row, plan: Plan, claim: Claim) -> Iterator[Row]:
@@ -322,6 +325,19 @@ def _window_origin(row: Row, window: Window) -> Row:
 def _failed(origin: Row, stage: Stage, error: DocumentError, left: list[str]) -> Row:
     failure = {"kind": FAILED, "stage": stage, "reason": error.reason, "message": error.message}
     return origin | failure | {"left": left}
+
+
+class Replica(replica.Replica):
+    """A Replica as Ray calls it: parcels of prompts in, a parcel of result rows out.
+
+    The answers are read by the call that waited for them. A task of Ray's for each call would compute longer
+    than its reading does.
+    """
+
+    def __call__(self, parcels: pa.Table) -> Iterator[pa.Table]:
+        """Several threads may be in here."""
+        if completions := list(super().__call__(unpack(parcels, GROUPS))):
+            yield pack_table(read_answers(pa.concat_tables(completions), self._plan))
 
 
 def read_answers(table: pa.Table, plan: Plan) -> pa.Table:

@@ -1,4 +1,4 @@
-"""The rows that travel between the stages: flat Arrow columns, so that Ray can count their bytes.
+"""The rows that travel between the stages: Arrow columns, in the cells of `parcels`.
 
 Each stage has a schema, and works on the rows of one kind. All other rows pass through it (`hand_on`), so
 every expected item, and every fact about a document, reaches the driver. A task costs Ray more than a page
@@ -12,11 +12,13 @@ The seconds of a row are shared out over the rows that come of it (`share_second
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from pipeline.ingest.sources import SOURCES
+from pipeline.plan.parcels import PIXELS, column_of_buffers
 from schemas.arrow import arrow_type
 from schemas.rows import Failure, answer_row
 
@@ -102,9 +104,6 @@ RANGES = pa.schema(
     ]
 )
 
-# What one task draws: rows of RANGES. A task for each document of a page would cost more than drawing it.
-PACKS = pa.schema([("rows", pa.list_(pa.struct(list(RANGES))))])
-
 GROUPS = pa.schema(
     [
         *_EVERYWHERE,
@@ -118,7 +117,7 @@ GROUPS = pa.schema(
         *_WINDOW,
         ("heights", pa.list_(pa.int32())),  # of the pages as they travel
         ("widths", pa.list_(pa.int32())),
-        ("pixels", pa.large_binary()),  # uint8 RGB, row by row, page after page
+        (PIXELS, pa.large_binary()),  # uint8 RGB, row by row, page after page
     ]
 )
 
@@ -160,8 +159,13 @@ def column_of(kind: str, ask: int) -> str:
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    """Rows in a stage's schema; a column that a row leaves out is null."""
-    return pa.Table.from_pylist(rows, schema=schema)
+    """Rows in a stage's schema; a column that a row leaves out is null. Pixels are not copied."""
+    if PIXELS not in schema.names:
+        return pa.Table.from_pylist(rows, schema=schema)
+    rest = pa.Table.from_pylist(rows, schema=pa.schema([field for field in schema if field.name != PIXELS]))
+    pixels = [row.get(PIXELS) for row in rows]
+    column = column_of_buffers([None if one is None else pa.py_buffer(one) for one in pixels])
+    return rest.append_column(schema.field(PIXELS), column)
 
 
 def gather(rows: Iterable[Row], pixels: int) -> Iterator[list[Row]]:
@@ -170,7 +174,7 @@ def gather(rows: Iterable[Row], pixels: int) -> Iterator[list[Row]]:
     size = 0
     for row in rows:
         waiting.append(row)
-        size += len(row.get("pixels") or b"")
+        size += len(row.get(PIXELS) or b"")
         if len(waiting) >= TABLE_ROWS or size >= pixels:
             yield waiting
             waiting, size = [], 0
@@ -189,7 +193,7 @@ def tables_of(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:
 
 
 def pack(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Rows of RANGES -> rows of PACKS, each with up to PACK_PAGES pages or PACK_BYTES of documents.
+    """Rows of RANGES in the packs that one task draws: up to PACK_PAGES pages, or PACK_BYTES of documents.
 
     A row that has more is a pack of its own.
     """
@@ -198,12 +202,12 @@ def pack(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     for row in (table.slice(number, 1) for table in tables for number in range(table.num_rows)):
         its_pages, its_size = _pages(row), row.nbytes
         if waiting and (pages + its_pages > PACK_PAGES or size + its_size > PACK_BYTES):
-            yield _packed(waiting)
+            yield pa.concat_tables(waiting)
             waiting, pages, size = [], 0, 0
         waiting.append(row)
         pages, size = pages + its_pages, size + its_size
     if waiting:
-        yield _packed(waiting)
+        yield pa.concat_tables(waiting)
 
 
 def _pages(row: pa.Table) -> int:
@@ -212,25 +216,22 @@ def _pages(row: pa.Table) -> int:
     return 0 if first is None or last is None else last - first + 1
 
 
-def _packed(rows: Sequence[pa.Table]) -> pa.Table:
-    structs = pa.concat_tables(rows).combine_chunks().to_struct_array().combine_chunks()
-    return pa.table([pa.ListArray.from_arrays(pa.array([0, len(structs)], pa.int32()), structs)], PACKS)
-
-
-def unpack(packs: pa.Table) -> pa.Table:
-    """Rows of PACKS -> those of RANGES."""
-    return pa.Table.from_struct_array(packs["rows"].combine_chunks().flatten())
-
-
 def hand_on(table: pa.Table, kind: str, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
-    """The rows of `kind`; and all others, in the schema of the next stage."""
+    """The rows of `kind`; and all others, in the schema of the next stage. Pixels are not copied."""
     mine = pc.equal(table["kind"], kind)
-    others = table.filter(pc.invert(mine))
+    others = table.select([name for name in table.column_names if name in schema.names])
+    others = others.filter(pc.invert(mine))
     columns = [
         others[field.name] if field.name in others.column_names else pa.nulls(others.num_rows, field.type)
         for field in schema
     ]
-    return table.filter(mine), pa.Table.from_arrays(columns, schema=schema)
+    others = pa.Table.from_arrays(columns, schema=schema)
+    if PIXELS not in table.column_names:
+        return table.filter(mine), others
+    places = np.flatnonzero(mine.to_numpy())
+    pixels = [chunk for place in places for chunk in table[PIXELS].slice(place, 1).chunks]
+    column = pa.chunked_array(pixels, pa.large_binary())
+    return table.drop_columns([PIXELS]).filter(mine).append_column(table.schema.field(PIXELS), column), others
 
 
 def share_seconds(row: Row, children: Sequence[Row]) -> list[Row]:

@@ -14,8 +14,9 @@ from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.plan import rows as stream
 from pipeline.plan.limits import Limits
+from pipeline.plan.parcels import unpack
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, RANGES, result_schema
+from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, GROUPS, RANGES, result_schema
 from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.stages import draw_groups, draw_packs, open_packs, open_sources, read_answers
 from schemas.targets import Question
@@ -90,8 +91,11 @@ def test_documents_that_a_task_draws_together_are_drawn_as_one_by_one(
         return [row | dict.fromkeys(("open_seconds", "rasterize_seconds")) for row in found]
 
     packs = list(open_packs(sources, plan))
-    assert [len(one["rows"][0]) for one in packs] == [4, 1, 2]  # 0 to broken; long twice, and the facts
-    together = drawn([table for one in packs for table in draw_packs(one, plan)])
+    # 0 to broken; long twice, and the facts
+    assert [unpack(one, RANGES).num_rows for one in packs] == [4, 1, 2]
+    parcels = [table for one in packs for table in draw_packs(one, plan)]
+    assert all(len(cell) < 10_000 for table in parcels for cell in table["rows"].to_pylist()), "no pixels"
+    together = drawn([unpack(table, GROUPS) for table in parcels])
     apart = drawn([table for one in open_sources(sources, plan) for table in draw_groups(one, plan)])
     order = ("kind", "uri", "page_first")
     assert len(together) == 25
