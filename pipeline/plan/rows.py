@@ -24,6 +24,7 @@ from schemas.rows import Failure, answer_row
 
 Row = dict[str, Any]
 
+SOURCE = "source"  # a document, to be opened and drawn
 RANGE = "range"  # pages of a document, to be drawn
 GROUP = "group"  # a prompt: pixels and tokens of its pages, and the questions that branch from it
 COMPLETION = "completion"  # the model's answer for one item
@@ -66,8 +67,11 @@ SHARED_ITEM = pa.struct(
 )
 TABLE_ROWS = 16  # a stage hands over so many rows at a time,
 TABLE_BYTES = 2**25  # or so many bytes of pixels
-PACK_PAGES = 16  # that one task draws, of small documents: a fraction of a second for PDFs
-PACK_BYTES = 2**25  # of documents that travel to one task
+# That one task draws, of small documents: a fraction of a second for PDFs. With the row of facts about them
+# they fill two of a Replica's calls.
+PACK_PAGES = 15
+PACK_BYTES = 2**25  # of documents that one task holds
+PAGE_BYTES = 2**14  # that a page has at the least, in a guess at the pages of a file
 # That the work behind a row took: opening documents, drawing pages, and the Replica's, which computed or, in
 # `idle_seconds`, waited for pages.
 SECONDS = ("open_seconds", "rasterize_seconds", "generate_seconds", "idle_seconds")
@@ -99,7 +103,7 @@ RANGES = pa.schema(
         *_EVERYWHERE,
         ("page_count", pa.int64()),
         ("unasked", pa.list_(pa.string())),  # keys of items not to ask: they have a row, or share another's
-        ("source", pa.struct([field for field in SOURCES if field.name not in ("answered", "failed")])),
+        ("source", pa.struct(list(SOURCES))),
         ("data", pa.large_binary()),  # the document's bytes; null: its tasks read the source again
     ]
 )
@@ -168,14 +172,14 @@ def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     return rest.append_column(schema.field(PIXELS), column)
 
 
-def gather(rows: Iterable[Row], pixels: int) -> Iterator[list[Row]]:
-    """Rows together while they still come: up to TABLE_ROWS of them, or so many bytes of pixels."""
+def gather(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows together while they still come: up to TABLE_ROWS of them, or TABLE_BYTES of pixels."""
     waiting: list[Row] = []
     size = 0
     for row in rows:
         waiting.append(row)
         size += len(row.get(PIXELS) or b"")
-        if len(waiting) >= TABLE_ROWS or size >= pixels:
+        if len(waiting) >= TABLE_ROWS or size >= TABLE_BYTES:
             yield waiting
             waiting, size = [], 0
     if waiting:
@@ -183,37 +187,37 @@ def gather(rows: Iterable[Row], pixels: int) -> Iterator[list[Row]]:
 
 
 def tables_of(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Rows in a stage's schema, some at a time, while they still come.
-
-    Ray pickles each chunk of each column by itself: 8 rows that are handed over one by one cost it 32 ms, and
-    together 5 ms.
-    """
-    for some in gather(rows, TABLE_BYTES):
+    """Rows in a stage's schema, some at a time, while they still come."""
+    for some in gather(rows):
         yield table_of(some, schema)
 
 
-def pack(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+def pack(rows: Iterable[Row]) -> Iterator[list[Row]]:
     """Rows of RANGES in the packs that one task draws: up to PACK_PAGES pages, or PACK_BYTES of documents.
 
     A row that has more is a pack of its own.
     """
-    waiting: list[pa.Table] = []
+    waiting: list[Row] = []
     pages = size = 0
-    for row in (table.slice(number, 1) for table in tables for number in range(table.num_rows)):
-        its_pages, its_size = _pages(row), row.nbytes
+    for row in rows:
+        its_pages, its_size = _extent(row)
         if waiting and (pages + its_pages > PACK_PAGES or size + its_size > PACK_BYTES):
-            yield pa.concat_tables(waiting)
+            yield waiting
             waiting, pages, size = [], 0, 0
         waiting.append(row)
         pages, size = pages + its_pages, size + its_size
     if waiting:
-        yield pa.concat_tables(waiting)
+        yield waiting
 
 
-def _pages(row: pa.Table) -> int:
-    """The pages that a row asks to draw."""
-    first, last = row["page_first"][0].as_py(), row["page_last"][0].as_py()
-    return 0 if first is None or last is None else last - first + 1
+def _extent(row: Row) -> tuple[int, int]:
+    """The pages that a row asks to draw, and the bytes of its document that its task holds."""
+    if row["kind"] == SOURCE:
+        size = row["source"]["size"]
+        return 1 + size // PAGE_BYTES, size  # nobody has counted its pages yet
+    first, last = row.get("page_first"), row.get("page_last")
+    pages = 0 if first is None or last is None else last - first + 1
+    return pages, len(row.get("data") or b"")
 
 
 def hand_on(table: pa.Table, kind: str, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
