@@ -26,7 +26,7 @@ def copy(image: NDArray[np.uint8]) -> memoryview:
     if block.size <= BLOCK_BYTES:
         weakref.finalize(lent, _free.append, block).atexit = False
     # Not the array: arrays that are made of it hold the block, and so would not hold it.
-    return memoryview(lent)
+    return lent.data
 
 
 def _take(size: int) -> NDArray[np.uint8]:
