@@ -25,6 +25,7 @@ def copy(image: NDArray[np.uint8]) -> memoryview:
     lent.reshape(image.shape)[...] = image
     if block.size <= BLOCK_BYTES:
         weakref.finalize(lent, _free.append, block).atexit = False
+    lent.flags.writeable = False
     # Not the array: arrays that are made of it hold the block, and so would not hold it.
     return lent.data
 

@@ -77,6 +77,32 @@ def test_the_rows_are_those_of_documents_that_are_opened_first(folder: Path, pla
     assert [row["kind"] for row in found].count(DOCUMENTS) == 1
 
 
+def groups_of_a(rows: list[Row]) -> list[tuple[int, list[str]]]:
+    """The pages of a.pdf, and their items."""
+    groups = [row for row in rows if row["kind"] == GROUP and row["uri"].endswith("a.pdf")]
+    return [(row["page_first"], row["item_keys"]) for row in groups]
+
+
+def test_items_that_have_a_row_are_counted_and_not_asked(folder: Path, plan: Plan) -> None:
+    write_all_kinds(folder)
+    asked = dict(groups_of_a(at_once(folder, plan)))
+    sources = list_sources([str(folder)])
+    there = [
+        [asked[1][0], *asked[2]] if uri.endswith("a.pdf") else None for uri in sources["uri"].to_pylist()
+    ]
+    failed = [[asked[3][0]] if keys else None for keys in there]
+    for name, keys in (("answered", there), ("failed", failed)):
+        at = sources.schema.get_field_index(name)
+        sources = sources.set_column(at, sources.schema.field(at), pa.array(keys, pa.list_(pa.string())))
+    [pack] = [unpack(one, RANGES) for one in open_packs(sources, plan)]
+    rows = drawn(pack, plan)
+    assert groups_of_a(rows) == [(1, asked[1][1:]), (3, asked[3][1:])]
+    assert known(rows)[0]["items_answered"] == 3
+    assert known(rows)[0]["items_failed"] == 1
+    expected = [row for part in open_sources(sources, plan) for row in drawn(part, plan)]
+    assert (items(rows), known(rows)) == (items(expected), known(expected))
+
+
 class Counted:
     """Counts how often documents are opened."""
 

@@ -34,6 +34,7 @@ def test_memory_is_used_again_once_a_page_is_gone() -> None:
     del first
     assert address(copy(image(3))) == where
     assert bytes(second) == bytes([2]) * 1800
+    assert second.readonly
 
 
 MADE: dict[str, Callable[[memoryview], Any]] = {
