@@ -2,8 +2,8 @@
 
 Ray pickles each chunk of each column by itself, in Python: eight rows of GROUPS take it 13 ms, as much as
 drawing two of their pages. As PARCELS they take it 0.6 ms. A parcel is an Arrow message of some rows in their
-stage's schema. Pixels stand beside it: nothing but Ray copies them on their way from the sandbox's memory to
-the Replica.
+stage's schema. Pixels stand beside it: nothing but Ray copies them on their way from the task that has drawn
+them to the Replica.
 """
 
 from collections.abc import Sequence
