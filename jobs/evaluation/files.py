@@ -1,11 +1,11 @@
 """Small files of an evaluation under a folder or an s3:// prefix."""
 
-import os
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from pipeline.ingest.storage import explain
+from pipeline.ingest.whole_file import whole_file
 
 
 class Folder:
@@ -43,7 +43,6 @@ class Folder:
     def write(self, name: str, data: bytes, *, replace: bool = True) -> None:
         """Writes a file in one step. Without `replace`, one of this name is taken for the same."""
         path = f"{self._root}/{name}"
-        new = f"{path}.new" if self._local else path  # S3 puts it whole
         try:
             if not replace and self.has(name):
                 return
@@ -51,9 +50,7 @@ class Folder:
             if self._local and parent not in self._made:
                 self._system.create_dir(parent, recursive=True)
                 self._made.add(parent)
-            with self._system.open_output_stream(new) as stream:
+            with whole_file(self._system, path) as stream:
                 stream.write(data)
-            if self._local:
-                os.replace(new, path)
         except OSError as error:
             raise ValueError(explain(path, error)) from error
