@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from model.config import check_fp8_widths, check_tensor_parallel_size
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
+from pipeline.ingest.object_uris import holds_credentials
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
 from pipeline.plan.model_place import find_model, key_of, model_shape, tokenizer_file
@@ -40,9 +40,9 @@ class FlowConfig:
     """The settings of a run. None is a default, which depends on the model, the target or the cluster."""
 
     inputs: tuple[str, ...]
-    """Files, folders, globs, s3:// addresses; Parquet files or datasets if `column` is given."""
+    """Files, folders, globs, addresses in a cloud; Parquet files or datasets if `column` is given."""
     output: str
-    """Folder or s3:// prefix of the tables."""
+    """Folder, or prefix in a cloud, of the tables."""
     model: str
     """Folder of the checkpoint, or owner/name[@revision] on the hub."""
     questions: tuple[Question, ...] = ()
@@ -89,7 +89,7 @@ class FlowConfig:
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
     allow_roots: tuple[str, ...] = ()
-    """Folders and s3:// prefixes, beside those of the inputs, in which a Parquet row may name a document."""
+    """Folders and prefixes, beside those of the inputs, in which a Parquet row may name a document."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one document."""
     dtype: str = "auto"
@@ -111,10 +111,10 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         places = (*self.inputs, self.output, *self.allow_roots)
-        if any("://" in place and "@" in urlsplit(place).netloc for place in places):
+        if any(map(holds_credentials, places)):
             raise ValueError(
                 "an address holds credentials, which would end up in tables and logs: leave them out, and "
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your cloud has instead"
             )
         if self.messages_column:
             self._check_messages()

@@ -4,7 +4,6 @@ The folder of a Delta table also holds files that its log has removed. An Iceber
 be read here: it is refused.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -17,8 +16,15 @@ from numpy.typing import NDArray
 
 from pipeline.ingest import storage
 from pipeline.ingest.entries import Entries, Entry
+from pipeline.ingest.object_files import plain_http
+from pipeline.ingest.object_uris import SCHEMES, is_object, place_of
 
 LOG = "_delta_log"
+TOPS = (
+    "",
+    "/",
+    *(f"{scheme}:{slashes}" for scheme in SCHEMES for slashes in ("/", "//")),
+)  # above all folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +36,21 @@ class DataFile:
 
 
 def storage_options(uri: str) -> dict[str, str] | None:
-    """deltalake reads AWS_* from the environment like pyarrow does, but wants plain http allowed in words."""
-    plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {"AWS_ALLOW_HTTP": "true"} if plain_http and uri.startswith("s3://") else None
+    """deltalake reads the clouds' variables from the environment, but wants plain http allowed in words."""
+    if not is_object(uri) or not plain_http(place_of(uri).scheme):
+        return None
+    return {"AWS_ALLOW_HTTP" if uri.startswith("s3://") else "allow_http": "true"}
 
 
 def address(uri: str) -> str:
-    """A table's address for deltalake, which takes a path as it is, and one on S3 as a URL with escapes.
+    """A table's address for deltalake, which takes a path as it is, and one in a cloud as a URL with escapes.
 
     Example: s3://bucket/out dir#1 is s3://bucket/out%20dir%231
     """
-    scheme, separator, place = uri.partition("://")
-    return f"{scheme}://{quote(place)}" if separator and scheme == "s3" else uri
+    if not is_object(uri):
+        return uri
+    place = place_of(uri)
+    return f"{place.root}/{quote(place.key)}" if place.key else place.root
 
 
 def is_table(uri: str) -> bool:
@@ -59,7 +68,7 @@ def visible(found: Entries | Sequence[Entry], files: Sequence[Entry], folder: st
         return [DataFile(entry=entry) for entry in files]
     _refuse_iceberg(found, files)
     listed = {entry.uri.partition(f"/{LOG}/")[0] for entry in found if f"/{LOG}/" in entry.uri}
-    roots: dict[str, str | None] = dict.fromkeys(("", "/", "s3:/", "s3://"))  # folder -> the table around it
+    roots: dict[str, str | None] = dict.fromkeys(TOPS)  # folder -> the table around it
     tables: dict[str, dict[str, NDArray[np.bool_] | None]] = {}
     result = []
     for entry in files:
@@ -82,7 +91,7 @@ def _refuse_iceberg(found: Entries | Sequence[Entry], files: Sequence[Entry]) ->
     """Raises ValueError where files are an Iceberg table's: given as its folder, or as its data/ alone."""
     seen = list(found)
     folders = {entry.uri.rpartition("/data/")[0] for entry in files if "/data/" in entry.uri}
-    for folder in sorted(folders - {"s3:/"}):  # a bucket may be called data
+    for folder in sorted(folders - set(TOPS)):  # a bucket may be called data
         if storage.is_folder(f"{folder}/metadata"):
             seen += storage.find(f"{folder}/metadata").entries
     for entry in seen:

@@ -1,8 +1,8 @@
 """A row of SOURCES in; the bytes of its document, its password, and the key of its content, out.
 
-The bytes are a whole file, an object on S3, or a value in a column of a Parquet file. A document that cannot
-be read is a DocumentError with a reason: it becomes failures of its own items, and the run goes on. No read
-of a local file waits for ever; those of S3 have time-outs of their own.
+The bytes are a whole file, an object in a cloud, or a value in a column of a Parquet file. A document that
+cannot be read is a DocumentError with a reason: it becomes failures of its own items, and the run goes on. No
+read of a local file waits for ever; those of a cloud have time-outs of their own.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from pipeline.ingest import messages, parquet, storage
 from pipeline.ingest.data_uris import decode, is_data_uri
 from pipeline.ingest.deadline import Beat, in_time
 from pipeline.ingest.file_types import DocumentError
+from pipeline.ingest.object_uris import is_object
 from pipeline.ingest.roots import lies_under
 from pipeline.ingest.storage import resolve
 
@@ -74,7 +75,7 @@ def read_named(address: str, name: str, roots: Sequence[str]) -> bytes:
 
 
 def read_typed(place: str) -> bytes:
-    """What a person names: a path, file:// or s3:// address, or a data: address that holds it all.
+    """What a person names: a path, the address of a file or an object, or a data: address that holds it all.
 
     Raises DocumentError: missing, unreadable, too_large.
     """
@@ -82,7 +83,7 @@ def read_typed(place: str) -> bytes:
     with _explained(name):
         if is_data_uri(place):
             return decode(place)
-        return _read_file(name, place if place.startswith("s3://") else storage.typed_path(place), None)
+        return _read_file(name, place if is_object(place) else storage.typed_path(place), None)
 
 
 def read_password(source: Mapping[str, Any]) -> str | None:
@@ -133,13 +134,10 @@ def _check_allowed(uri: str, location: str, roots: Sequence[str] | None) -> None
 
 def _read_file(uri: str, location: str, roots: Sequence[str] | None) -> bytes:
     """A whole file or object; with `roots` it must lie under one of them."""
-    if not location.startswith("s3://"):
+    if not is_object(location):
         return in_time(lambda beat: _read_local(uri, location, roots, beat))
     _check_allowed(uri, location, roots)
-    with storage.open_input(location) as file:
-        _check_size(uri, file.size())
-        data: bytes = file.read()
-    return data
+    return storage.read_object(location, partial(_check_size, uri))
 
 
 def _read_local(uri: str, location: str, roots: Sequence[str] | None, beat: Beat) -> bytes:

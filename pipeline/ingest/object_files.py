@@ -1,0 +1,293 @@
+"""Google Cloud Storage and Azure Blob as a file system of pyarrow's, by obstore.
+
+In: a `Place`. Out: a file system whose paths are bucket/key. obstore is the Python face of the library by
+which deltalake reads and writes tables: credentials come from the same GOOGLE_* and AZURE_* variables, or from
+the machine, for documents as for tables. Every error is an OSError: FileNotFoundError, or a StoreError that
+says what to do. No message holds an address that somebody has signed.
+
+It refuses names with an empty part (a//b), or a part of one or two dots, which obstore does not know.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import obstore
+import pyarrow as pa
+import pyarrow.fs as pafs
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import AzureStore, GCSStore
+
+from pipeline.ingest.object_uris import Place
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig
+
+TRIED: Final = timedelta(seconds=2)  # to connect to what gives a machine its credentials
+ADC: Final = ".config/gcloud/application_default_credentials.json"  # in the home folder: gcloud writes it
+_KEYS_OF: Final = {
+    "gs": (
+        "Google Cloud Storage",
+        "GOOGLE_APPLICATION_CREDENTIALS, or log in by `gcloud auth application-default login`; a public "
+        "bucket is read with GOOGLE_SKIP_SIGNATURE=true",
+    ),
+    "az": (
+        "Azure",
+        "AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, or AZURE_CLIENT_ID, AZURE_TENANT_ID and "
+        "AZURE_CLIENT_SECRET; a public container is read with AZURE_SKIP_SIGNATURE=true",
+    ),
+}
+_GIVEN: Final = {  # any of these says where credentials come from
+    "gs": re.compile("GOOGLE_(APPLICATION_CREDENTIALS|SERVICE_ACCOUNT.*|BEARER_TOKEN|SKIP_SIGNATURE)"),
+    "az": re.compile(
+        "AZURE_(STORAGE_)?(.*KEY|SAS.*|TOKEN|.*CLIENT_SECRET|FEDERATED.*|USE_.*|SKIP_SIGNATURE)"
+    ),
+}
+
+Store = GCSStore | AzureStore
+
+
+class StoreError(OSError):
+    """A cloud's storage does not do what it was asked for: part of a sentence, without the address."""
+
+
+class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ships no types
+    """A bucket, or a container. Folders are what objects have in their names."""
+
+    def __init__(self, place: Place) -> None:
+        """Raises StoreError: no credentials are found, or no account."""
+        self.root = place.root
+        self.kind = "gs" if place.scheme == "gs" else "az"
+        with self.explained(place.root):
+            self.store = _store(place, self.kind, {}, {})
+            if not _has_credentials(self.kind):
+                # The machine's own are asked for, and without any obstore would go on asking for minutes.
+                patience = _store(place, self.kind, {"connect_timeout": TRIED}, {"max_retries": 1})
+                next(iter(obstore.list(patience, chunk_size=1)), None)
+
+    def read_whole(self, path: str, check: Callable[[int], None]) -> bytes:
+        """An object's bytes, in one request; `check` is called with its size first."""
+        with self.explained(path):
+            found = obstore.get(self.store, _key(path))
+            check(found.meta["size"])
+            return bytes(found.bytes())
+
+    def pages(self, path: str, rows: int) -> Iterator[pa.RecordBatch]:
+        """What lies below a path, as columns path, size, last_modified and others, in some order."""
+        with self.explained(path):
+            for batch in obstore.list(self.store, _key(path), chunk_size=rows, return_arrow=True):
+                yield pa.record_batch(batch)
+
+    def get_type_name(self) -> str:
+        return "obstore"
+
+    def normalize_path(self, path: str) -> str:
+        return path
+
+    def get_file_info(self, paths: list[str]) -> list[pafs.FileInfo]:
+        return list(map(self._info, paths))
+
+    def _info(self, path: str) -> pafs.FileInfo:
+        with self.explained(path):
+            if key := _key(path):
+                try:
+                    return _file_info(path, obstore.head(self.store, key))
+                except (NotFoundError, FileNotFoundError):
+                    pass
+            try:
+                below = next(iter(obstore.list(self.store, key, chunk_size=1)), None)
+            except (NotFoundError, FileNotFoundError):  # there is no such bucket
+                return pafs.FileInfo(path, pafs.FileType.NotFound)
+        is_there = below or not key  # an empty bucket is one
+        return pafs.FileInfo(path, pafs.FileType.Directory if is_there else pafs.FileType.NotFound)
+
+    def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
+        bucket = selector.base_dir.partition("/")[0]
+        key = _key(selector.base_dir)
+        with self.explained(selector.base_dir):
+            if selector.recursive:
+                objects, folders = list(obstore.list(self.store, key).collect()), []
+            else:
+                found = obstore.list_with_delimiter(self.store, key)
+                objects, folders = list(found["objects"]), list(found["common_prefixes"])
+        if not (objects or folders or selector.allow_not_found):
+            raise FileNotFoundError(selector.base_dir)
+        infos = [_file_info(f"{bucket}/{one['path']}", one) for one in objects]
+        return infos + [pafs.FileInfo(f"{bucket}/{name}", pafs.FileType.Directory) for name in folders]
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        with self.explained(path):
+            size = obstore.head(self.store, _key(path))["size"]
+        return pa.PythonFile(_Reader(self, path, size), mode="r")
+
+    open_input_stream = open_input_file
+
+    def open_output_stream(self, path: str, metadata: object) -> pa.NativeFile:
+        with self.explained(path):
+            return pa.PythonFile(_Writer(self, path), mode="w")
+
+    def delete_file(self, path: str) -> None:
+        with self.explained(path):
+            obstore.delete(self.store, _key(path))
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        """There are none to create."""
+
+    def _refused(self, *_: object) -> Any:
+        raise NotImplementedError("nothing of Quire's moves objects, or deletes folders of them")
+
+    delete_dir = delete_dir_contents = delete_root_dir_contents = move = copy_file = _refused
+    open_append_stream = _refused
+
+    @contextmanager
+    def explained(self, path: str) -> Iterator[None]:
+        """Errors of obstore's become OSErrors."""
+        try:
+            yield
+        except (NotFoundError, FileNotFoundError) as error:
+            raise FileNotFoundError(path) from error
+        except (BaseError, PermissionError) as error:
+            raise StoreError(_cause(self.kind, error)) from None  # its own text holds what was signed
+
+
+class _Reader:
+    """An object as a file that pyarrow reads and seeks in; each read is a request."""
+
+    def __init__(self, files: ObjectFiles, path: str, size: int) -> None:
+        self._files, self._path, self._size = files, path, size
+        self._at = 0
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self._at)
+        wanted = left if size is None or size < 0 else min(size, left)
+        if not wanted:
+            return b""
+        with self._files.explained(self._path):
+            data = bytes(
+                obstore.get_range(self._files.store, _key(self._path), start=self._at, length=wanted)
+            )
+        self._at += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = start + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return False
+
+
+class _Writer:
+    """A stream into an object, which is there once it is closed: in one put, or above 10 MB in parts."""
+
+    def __init__(self, files: ObjectFiles, path: str) -> None:
+        self._files, self._path = files, path
+        self._stream = obstore.open_writer(files.store, _key(path))
+        self._size = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        with self._files.explained(self._path):
+            self._stream.write(data)
+        self._size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        """Nothing is there before it is closed."""
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            with self._files.explained(self._path):
+                self._stream.close()
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+
+def plain_http(scheme: str) -> bool:
+    """Whether the environment leads to a server without TLS, which the libraries want allowed in words."""
+    if scheme == "s3":
+        return os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    if scheme == "gs":
+        return os.environ.get("GOOGLE_BASE_URL", "").startswith("http://")
+    addresses = (os.environ.get(name, "") for name in ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"))
+    is_emulator = os.environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in ("true", "1")
+    return is_emulator or any(address.startswith("http://") for address in addresses)
+
+
+def _store(place: Place, kind: str, options: "ClientConfig", retries: "RetryConfig") -> Store:
+    client: ClientConfig = {"allow_http": plain_http(place.scheme), **options}
+    if kind == "gs":
+        return GCSStore(place.bucket, client_options=client, retry_config=retries)
+    account = place.account or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    if account is None and not plain_http("az"):
+        raise StoreError(
+            "the address names no account of Azure: set AZURE_STORAGE_ACCOUNT_NAME, or write "
+            f"abfss://{place.bucket}@ACCOUNT.dfs.core.windows.net/..."
+        )
+    if account is None:
+        return AzureStore(place.bucket, client_options=client, retry_config=retries)
+    return AzureStore(place.bucket, account_name=account, client_options=client, retry_config=retries)
+
+
+def _has_credentials(kind: str) -> bool:
+    """Whether the environment has credentials, so that the machine is not asked for its own."""
+    if any(_GIVEN[kind].fullmatch(name) for name in os.environ):
+        return True
+    return kind == "gs" and (Path.home() / ADC).is_file()
+
+
+def _cause(kind: str, error: Exception) -> str:
+    """Why a request failed."""
+    name, keys = _KEYS_OF[kind]
+    text = str(error)
+    status = re.search(r"status code: (\d+)", text)
+    if "token request" in text or "169.254.169.254" in text or "metadata" in text.lower():
+        return f"no credentials for {name} were found: set {keys}"
+    refused = isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError)
+    if refused or (status and status[1] in ("401", "403")):
+        return f"{name} refused the credentials: check what they may read and write, or set {keys}"
+    if status:
+        return f"{name} answered {status[1]}"
+    if "error sending request" in text or "connect" in text.lower():
+        return f"{name} cannot be reached"
+    return f"{name} does not answer: {re.sub('[?][^ ]*', '', text.partition(chr(10))[0])}"
+
+
+def _key(path: str) -> str:
+    return path.partition("/")[2].rstrip("/")
+
+
+def _file_info(path: str, meta: Any) -> pafs.FileInfo:
+    # Whole seconds: that is what a request for one object tells, though a listing may tell more.
+    return pafs.FileInfo(
+        path, pafs.FileType.File, size=meta["size"], mtime=float(int(meta["last_modified"].timestamp()))
+    )
