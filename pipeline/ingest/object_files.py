@@ -1,9 +1,9 @@
 """Google Cloud Storage and Azure Blob as a file system of pyarrow's, by obstore.
 
 In: a `Place`. Out: a file system whose paths are bucket/key. obstore is the Python face of the library by
-which deltalake reads and writes tables: credentials come from the same GOOGLE_* and AZURE_* variables, or from
-the machine, for documents as for tables. Every error is an OSError: FileNotFoundError, or a StoreError that
-says what to do. No message holds an address that somebody has signed.
+which deltalake reads and writes tables: credentials come from the same GOOGLE_* and AZURE_* variables, or
+from the machine, for documents as for tables. Every error is an OSError: FileNotFoundError, or a StoreError
+that says what to do. No message holds an address that somebody has signed.
 
 It refuses names with an empty part (a//b), or a part of one or two dots, which obstore does not know.
 """
@@ -11,7 +11,7 @@ It refuses names with an empty part (a//b), or a part of one or two dots, which 
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -92,18 +92,15 @@ class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ship
         return list(map(self._info, paths))
 
     def _info(self, path: str) -> pafs.FileInfo:
-        with self.explained(path):
-            if key := _key(path):
-                try:
-                    return _file_info(path, obstore.head(self.store, key))
-                except (NotFoundError, FileNotFoundError):
-                    pass
-            try:
-                below = next(iter(obstore.list(self.store, key, chunk_size=1)), None)
-            except (NotFoundError, FileNotFoundError):  # there is no such bucket
-                return pafs.FileInfo(path, pafs.FileType.NotFound)
-        is_there = below or not key  # an empty bucket is one
-        return pafs.FileInfo(path, pafs.FileType.Directory if is_there else pafs.FileType.NotFound)
+        key = _key(path)
+        if key:
+            with suppress(FileNotFoundError), self.explained(path):
+                return _file_info(path, obstore.head(self.store, key))
+        with suppress(FileNotFoundError), self.explained(path):  # there is no such bucket
+            below = next(iter(obstore.list(self.store, key, chunk_size=1)), None)
+            if below or not key:  # an empty bucket is one
+                return pafs.FileInfo(path, pafs.FileType.Directory)
+        return pafs.FileInfo(path, pafs.FileType.NotFound)
 
     def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
         bucket = selector.base_dir.partition("/")[0]
@@ -148,9 +145,13 @@ class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ship
         """Errors of obstore's become OSErrors."""
         try:
             yield
-        except (NotFoundError, FileNotFoundError) as error:
-            raise FileNotFoundError(path) from error
-        except (BaseError, PermissionError) as error:
+        except (NotFoundError, FileNotFoundError):
+            raise FileNotFoundError(path) from None
+        except StoreError:
+            raise
+        except (BaseError, OSError) as error:  # streams raise OSErrors
+            if "status code: 404" in str(error):  # there is no such bucket
+                raise FileNotFoundError(path) from None
             raise StoreError(_cause(self.kind, error)) from None  # its own text holds what was signed
 
 
@@ -279,7 +280,8 @@ def _cause(kind: str, error: Exception) -> str:
         return f"{name} answered {status[1]}"
     if "error sending request" in text or "connect" in text.lower():
         return f"{name} cannot be reached"
-    return f"{name} does not answer: {re.sub('[?][^ ]*', '', text.partition(chr(10))[0])}"
+    why = text.partition("\n")[0].removeprefix("Generic ").partition("error: ")[2] or text
+    return f"{name} cannot be used so: {re.sub('[?][^ ]*', '', why)}"
 
 
 def _key(path: str) -> str:

@@ -22,7 +22,7 @@ _BLOB_URL: Final = re.compile(r"https://([a-z0-9]{3,24})\.(?:blob|dfs)\.core\.wi
 class Place:
     """A bucket, or on Azure a container, and a key in it, which may be empty."""
 
-    root: str  # the address of the bucket: gs://bucket, abfss://container@account.dfs.core.windows.net
+    root: str  # the address of the bucket: gs://bucket, az://container, abfss://container@account...
     bucket: str
     key: str
     account: str | None = None  # of Azure, where the address names it
@@ -82,6 +82,10 @@ def _place(uri: str, root: str, key: str) -> Place:
     scheme, _, host = root.partition("://")
     of_account = _OF_ACCOUNT.fullmatch(host) if scheme.startswith("abfs") else None
     bucket, account = of_account.groups() if of_account else (host, None)
+    if account:
+        root = f"abfss://{bucket}@{account}.dfs.core.windows.net"
+    elif scheme.startswith("abfs"):
+        root = f"az://{bucket}"
     place = Place(root=root, bucket=bucket, key=key.rstrip("/"), account=account)
     if not _NAME.fullmatch(bucket):
         raise ValueError(f"{uri} names no {place.kind}: it should read {scheme}://{place.kind}/prefix")

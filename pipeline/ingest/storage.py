@@ -151,6 +151,8 @@ def explain(uri: str, error: OSError) -> str:
     """One sentence on why a file or folder cannot be read, with a remedy."""
     if isinstance(error, StoreError):
         return f"{uri}: {error}"
+    if isinstance(error, FileNotFoundError) and is_object(uri):
+        return f"{uri}: there is no such {place_of(uri).kind}, or no such object"
     text = " ".join(str(error).split())
     if error.errno is not None:
         return f"{error.filename or uri} cannot be read: {os.strerror(error.errno)}"
