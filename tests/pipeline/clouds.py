@@ -1,8 +1,8 @@
 """Google Cloud Storage and Azure Blob as far as Quire asks them, in memory, with faults on demand.
 
 Both in one process of its own: Azure's requests carry `x-ms-version`. A page of a listing has three objects.
-Nothing here checks a signature, writes in parts, or deletes several objects at once; `azurite`, where it is
-installed, does: the tests run against it too.
+Nothing here checks a signature, or writes in parts; `azurite`, where it is installed, does: the tests run
+against it too.
 
 python -m tests.pipeline.clouds    prints the port on which it listens
 """
@@ -176,6 +176,8 @@ class Clouds(Proxy):
         with self.lock:
             if bucket != "quire":
                 return 404, [], b"<Error><Code>NoSuchBucket</Code></Error>"
+            if self.command == "POST":
+                return self._delete_all(body.decode())
             if not key:
                 names = sorted(name for name in self.objects if name.startswith(asked.get("prefix", "")))
                 return 200, [], (self._azure_page if is_azure else self._google_page)(names, asked)
@@ -187,6 +189,19 @@ class Clouds(Proxy):
                 del self.objects[key]
                 return 202 if is_azure else 204, [], b""
             return self._get(self.objects[key])
+
+    def _delete_all(self, body: str) -> Reply:
+        """A batch of Azure's: requests in the parts of a body, answers in those of another one."""
+        text = ""
+        for number, path in enumerate(re.findall(r"^DELETE (\S+) HTTP", body, re.MULTILINE)):
+            key = unquote(path.removeprefix(f"/{ACCOUNT}").removeprefix("/quire/"))
+            found = self.objects.pop(key, None)
+            status = "404 The specified blob does not exist." if found is None else "202 Accepted"
+            text += (
+                f"--cut\r\nContent-Type: application/http\r\nContent-ID: {number}\r\n\r\n"
+                f"HTTP/1.1 {status}\r\nx-ms-version: 2021-08-06\r\n\r\n\r\n"
+            )
+        return 202, [("Content-Type", "multipart/mixed; boundary=cut")], f"{text}--cut--\r\n".encode()
 
     def _put(self, key: str, body: bytes, refused: int) -> Reply:
         is_new = (

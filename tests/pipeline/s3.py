@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import unquote
 
 import boto3
 import botocore.exceptions
@@ -195,7 +196,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             order = self.order
             if order is None or Proxy.struck >= order["times"]:
                 return None
-            if order["method"] not in ("", self.command) or order["part"] not in self.path:
+            if order["method"] not in ("", self.command) or order["part"] not in unquote(self.path):
                 return None
             Proxy.struck += 1
             found: int | str = order["fault"]

@@ -49,7 +49,7 @@ def test_the_roots_are_each_inputs_folder_or_bucket_and_what_is_allowed(
         ("nowhere", "--allow-root nowhere: there is no such folder"),
         ("x.parquet", "there is no such folder"),
         ("s3://", "names no bucket"),
-        ("https://host/a", "give a folder or s3://bucket/prefix"),
+        ("https://host/a", "give a folder, s3://bucket/prefix"),
     ],
 )
 def test_an_allowed_root_that_is_none_is_a_mistake(folder: Path, given: str, says: str) -> None:
