@@ -9,7 +9,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +18,9 @@ from pydantic import BaseModel
 from model.config import check_fp8_widths, check_tensor_parallel_size
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
+from pipeline.ingest.fetching import WebRules, rules_of
 from pipeline.ingest.object_uris import holds_credentials
+from pipeline.ingest.reading import MAX_BYTES, WEB_SECONDS
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
 from pipeline.plan.model_place import find_model, key_of, model_shape, tokenizer_file
@@ -90,6 +92,10 @@ class FlowConfig:
     """Column of a Parquet input that holds each document's password, or null."""
     allow_roots: tuple[str, ...] = ()
     """Folders and prefixes, beside those of the inputs, in which a Parquet row may name a document."""
+    allow_http: bool = False
+    """Whether what a Parquet row names at an http: or https: address is fetched, from public hosts."""
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that may lie in a private network."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one document."""
     dtype: str = "auto"
@@ -141,6 +147,9 @@ class FlowConfig:
             raise ValueError(
                 f"--allow-root {where}: it is for Parquet inputs, whose rows name files (--column)"
             )
+        if self.allow_http and not (self.column or self.messages_column):
+            raise ValueError("--allow-http: it is for Parquet inputs, whose rows name addresses (--column)")
+        rules_of(self.allow_http, self.allow_hosts)  # one of the second without the first
         counts = ("max_pages", "max_side", "max_new_tokens", "batch_size", "max_num_seqs", "max_model_len")
         for name in (*counts, "replicas", "tensor_parallel", "maintain_every"):
             value = getattr(self, name)
@@ -235,8 +244,15 @@ def make_plan(config: FlowConfig) -> Plan:
         vocab_size=shape.vocab_size,
         limits=config.limits,
         roots=find_roots(config.inputs, config.allow_roots) if names_files else (),
+        web=_web_rules(config),
         passwords=config.passwords,
     )
+
+
+def _web_rules(config: FlowConfig) -> WebRules | None:
+    """A document may be larger than an image, and takes longer."""
+    rules = rules_of(config.allow_http, config.allow_hosts)
+    return rules and replace(rules, max_bytes=MAX_BYTES, seconds=WEB_SECONDS)
 
 
 def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel] | None]:

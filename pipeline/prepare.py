@@ -70,7 +70,7 @@ def prepare(
         messages_column=config.messages_column,
         progress=progress,
     )
-    check_first(sources, plan.roots)
+    check_first(sources, plan.roots, plan.web)
     warn_of_unasked(sources, config.questions)
     tables = create_tables(
         config.output,

@@ -45,6 +45,7 @@ PART_BATCHES = 16  # of such a file, together
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
+SIGNATURE = re.compile(r"\bsig=[^&\s]+")  # of Azure's addresses, which deltalake repeats
 
 
 class OutputError(RuntimeError):
@@ -247,7 +248,8 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     uri = absolute_uri(uri)
     if not is_table(uri):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
-    return _rows(uri, handle_of(uri), columns)
+    rows, schema = _dataset(uri, handle_of(uri))
+    return required_table(rows.to_table(columns=list(columns) if columns else None), schema)
 
 
 def stream_table(
@@ -357,11 +359,6 @@ def handle_of(uri: str) -> DeltaTable:
     return DeltaTable(address(uri), storage_options=storage_options(uri))
 
 
-def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
-    rows, schema = _dataset(uri, handle)
-    return required_table(rows.to_table(columns=list(columns) if columns else None), schema)
-
-
 def _dataset(uri: str, handle: DeltaTable) -> tuple[dataset.Dataset, pa.Schema]:
     """The rows of a table's version, all optional, through pyarrow's own file system; and their schema.
 
@@ -398,4 +395,5 @@ def _place(folder: str, path: str) -> str:
 
 def plain(error: Exception) -> str:
     """An error's message on one line."""
-    return " ".join(ANSI_COLOUR.sub("", str(error)).replace("↳", ":").split())
+    text = SIGNATURE.sub("sig=...", ANSI_COLOUR.sub("", str(error)))
+    return " ".join(text.replace("↳", ":").split())

@@ -17,22 +17,24 @@ import pyarrow as pa
 from pipeline.ingest import messages, parquet, storage
 from pipeline.ingest.data_uris import decode, is_data_uri
 from pipeline.ingest.deadline import Beat, in_time
+from pipeline.ingest.fetching import FetchError, WebRules, fetch
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.object_uris import is_object
-from pipeline.ingest.roots import lies_under
+from pipeline.ingest.roots import lies_on_web, lies_under
 from pipeline.ingest.storage import resolve
 
 MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
+WEB_SECONDS: Final = 120.0  # for a document at an address, from the look for its host to its last byte
 _SHOWN: Final = 200  # characters of an address in a sentence
 _CHUNK_BYTES: Final = 64 * 2**20  # of a local file, read together
 
 
-def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
+def read_source(source: Mapping[str, Any], roots: Sequence[str], web: WebRules | None = None) -> bytes:
     """The bytes of a row of SOURCES.
 
     Raises DocumentError: missing, unreadable, too_large, null_value, and not_allowed: a row of a Parquet file
-    names what lies under none of the `roots`. Rows of one Parquet row group are read fastest in their order
-    and in one process: see `listing.split`.
+    names what lies under none of the `roots`, or on the `web` beyond its rules. Rows of one Parquet row group
+    are read fastest in their order and in one process: see `listing.split`.
     """
     uri, location = source["uri"], source["location"]
     _check_listed(source)
@@ -43,7 +45,7 @@ def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
             value = _read_row(location, source["column"], source["row_group"], source["row"])
             data = decode(value) if isinstance(value, str) else value
         else:
-            data = _read_file(uri, location, None if source["parquet"] is None else roots)
+            data = _read_file(uri, location, None if source["parquet"] is None else roots, web)
     if data is None:
         raise DocumentError("null_value", f"{uri} is null")
     _check_size(uri, len(data))
@@ -63,15 +65,15 @@ def read_conversation(source: Mapping[str, Any]) -> bytes:
     return data
 
 
-def read_named(address: str, name: str, roots: Sequence[str]) -> bytes:
-    """What a conversation names: a data: address, or a file or an object under one of the roots.
+def read_named(address: str, name: str, roots: Sequence[str], web: WebRules | None = None) -> bytes:
+    """What a conversation names: a data: address, a file or an object under one of the roots, or on the web.
 
     Raises DocumentError: missing, unreadable, too_large, not_allowed.
     """
     with _explained(name):
         if is_data_uri(address):
             return decode(address)
-        return _read_file(name, address, roots)
+        return _read_file(name, address, roots, web)
 
 
 def read_typed(place: str) -> bytes:
@@ -83,7 +85,7 @@ def read_typed(place: str) -> bytes:
     with _explained(name):
         if is_data_uri(place):
             return decode(place)
-        return _read_file(name, place if is_object(place) else storage.typed_path(place), None)
+        return _read_file(name, place if is_object(place) else storage.typed_path(place), None, None)
 
 
 def read_password(source: Mapping[str, Any]) -> str | None:
@@ -108,6 +110,8 @@ def _explained(uri: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, IndexError) as error:
         raise DocumentError("missing", f"{uri} is no longer there, or never was") from error
+    except FetchError as error:
+        raise DocumentError(error.reason, str(error)) from error
     except OSError as error:
         if error.filename is not None:
             error.filename = None  # it may be no UTF-8, or as long as the row made it: tables name the uri
@@ -132,8 +136,10 @@ def _check_allowed(uri: str, location: str, roots: Sequence[str] | None) -> None
         raise DocumentError("not_allowed", f"{uri} lies outside the inputs' folders, and in no --allow-root")
 
 
-def _read_file(uri: str, location: str, roots: Sequence[str] | None) -> bytes:
-    """A whole file or object; with `roots` it must lie under one of them."""
+def _read_file(uri: str, location: str, roots: Sequence[str] | None, web: WebRules | None) -> bytes:
+    """A whole file or object; with `roots` it must lie under one of them, or on the web."""
+    if lies_on_web(location, roots or ()):
+        return fetch(location, web)
     if not is_object(location):
         return in_time(lambda beat: _read_local(uri, location, roots, beat))
     _check_allowed(uri, location, roots)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.ingest import storage
+from pipeline.ingest.fetching import WebRules, is_web
 from pipeline.ingest.object_uris import EXAMPLES, Place, is_object, place_of
 
 CHECKED: Final = 1_000  # URIs that are looked at before the run: a mistake shows in the first one mostly
@@ -42,20 +43,31 @@ def lies_under(location: str, roots: Sequence[str]) -> bool:
     return any(path.is_relative_to(folder) for folder in folders)
 
 
+def lies_on_web(location: str, roots: Sequence[str]) -> bool:
+    """Whether a location is to be fetched. The URL of a blob under one of the roots is read from Azure."""
+    of_azure = is_object(location) and "?" not in location  # behind it stands who may read it, and how long
+    return is_web(location) and not (of_azure and lies_under(location, roots))
+
+
 def _holds(root: Place, bucket: str, parts: Sequence[str]) -> bool:
     prefix = root.key.split("/") if root.key else []
     return root.root == bucket and list(parts[: len(prefix)]) == prefix
 
 
-def check_first(sources: pa.Table, roots: Sequence[str]) -> None:
+def check_first(sources: pa.Table, roots: Sequence[str], web: WebRules | None = None) -> None:
     """Raises ValueError if one of the first URIs that rows name lies outside. A later one fails by itself."""
     for parquet, location in islice(_named_by_rows(sources), CHECKED):
+        shown = location if len(location) <= SHOWN else f"{location[:SHOWN]}..."
         try:
-            inside = lies_under(location, roots)
+            on_web = lies_on_web(location, roots)
+            inside = on_web or lies_under(location, roots)
         except ValueError:
             continue  # a document that cannot be read
+        if on_web and web is None:
+            raise ValueError(
+                f"a row of {parquet} names {shown}, which lies on the web: to fetch it, give --allow-http"
+            )
         if not inside:
-            shown = location if len(location) <= SHOWN else f"{location[:SHOWN]}..."
             raise ValueError(
                 f"a row of {parquet} names {shown}, which lies outside the folders of the inputs: if that is "
                 f"meant, name its folder, or {EXAMPLES}, with --allow-root"

@@ -322,7 +322,7 @@ def test_a_limit_of_the_sandbox_names_no_flag_of_other_jobs(
         (["--image", str(RECEIPT)], "--image is about --prompt, which is missing"),
         (["--prompt", " "], "--prompt is empty"),
         (["--prompt", "a", "--system", ""], "--system is empty"),
-        (["--allow-host", "localhost"], "--allow-host is about images from the web: add --allow-http"),
+        (["--allow-host", "localhost"], "--allow-host is about the web: add --allow-http"),
         (["--max-side", "8"], "--max-side 8: for this model it is 16"),
         (["--pages", "3-1"], "--pages 3-1: give a page or a range"),
         (["/nowhere/model"], "/nowhere/model holds no checkpoint"),
