@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.ingest import storage
 from pipeline.ingest.entries import Entries, Entry
-from pipeline.ingest.object_files import plain_http
+from pipeline.ingest.object_files import plain_http, table_options
 from pipeline.ingest.object_uris import SCHEMES, is_object, place_of
 
 LOG = "_delta_log"
@@ -37,9 +37,12 @@ class DataFile:
 
 def storage_options(uri: str) -> dict[str, str] | None:
     """deltalake reads the clouds' variables from the environment, but wants plain http allowed in words."""
-    if not is_object(uri) or not plain_http(place_of(uri).scheme):
+    if not is_object(uri):
         return None
-    return {"AWS_ALLOW_HTTP" if uri.startswith("s3://") else "allow_http": "true"}
+    scheme = place_of(uri).scheme
+    if scheme == "s3":
+        return {"AWS_ALLOW_HTTP": "true"} if plain_http(scheme) else None
+    return table_options() | ({"allow_http": "true"} if plain_http(scheme) else {})
 
 
 def address(uri: str) -> str:

@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import obstore
@@ -27,8 +26,16 @@ from pipeline.ingest.object_uris import Place
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
-TRIED: Final = timedelta(seconds=2)  # to connect to what gives a machine its credentials
-ADC: Final = ".config/gcloud/application_default_credentials.json"  # in the home folder: gcloud writes it
+# What is turned down is asked again for about two minutes. By itself the library gives up after two seconds.
+FIRST_WAIT, BASE, LONGEST_WAIT = 0.5, 3, 15.0  # seconds; each wait is up to BASE times the last one
+MAX_RETRIES: Final = 20
+RETRY_SECONDS: Final = 180.0
+LIMITS: Final = {  # of a request to its last byte, which may be a gigabyte; and without a byte
+    "timeout": timedelta(minutes=15),
+    "read_timeout": timedelta(minutes=1),
+}
+TRIED: Final = timedelta(seconds=2)  # to connect at first, and to what gives a machine its credentials
+_STATUS: Final = re.compile(r"status code: (\d+)")
 _KEYS_OF: Final = {
     "gs": (
         "Google Cloud Storage",
@@ -41,13 +48,6 @@ _KEYS_OF: Final = {
         "AZURE_CLIENT_SECRET; a public container is read with AZURE_SKIP_SIGNATURE=true",
     ),
 }
-_GIVEN: Final = {  # any of these says where credentials come from
-    "gs": re.compile("GOOGLE_(APPLICATION_CREDENTIALS|SERVICE_ACCOUNT.*|BEARER_TOKEN|SKIP_SIGNATURE)"),
-    "az": re.compile(
-        "AZURE_(STORAGE_)?(.*KEY|SAS.*|TOKEN|.*CLIENT_SECRET|FEDERATED.*|USE_.*|SKIP_SIGNATURE)"
-    ),
-}
-
 Store = GCSStore | AzureStore
 
 
@@ -59,15 +59,18 @@ class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ship
     """A bucket, or a container. Folders are what objects have in their names."""
 
     def __init__(self, place: Place) -> None:
-        """Raises StoreError: no credentials are found, or no account."""
+        """Raises StoreError: no credentials are found, no account, or no server."""
         self.root = place.root
         self.kind = "gs" if place.scheme == "gs" else "az"
         with self.explained(place.root):
-            self.store = _store(place, self.kind, {}, {})
-            if not _has_credentials(self.kind):
-                # The machine's own are asked for, and without any obstore would go on asking for minutes.
-                patience = _store(place, self.kind, {"connect_timeout": TRIED}, {"max_retries": 1})
-                next(iter(obstore.list(patience, chunk_size=1)), None)
+            self.store = _store(place, LIMITS, _patience())
+            # With patience, a server that is not there would be asked for minutes. A refusal is an answer.
+            first = _store(place, {"connect_timeout": TRIED}, {"max_retries": 2})
+            try:
+                next(iter(obstore.list(first, chunk_size=1)), None)
+            except BaseError as error:
+                if not _STATUS.search(str(error)) or _lacks_credentials(error):
+                    raise
 
     def read_whole(self, path: str, check: Callable[[int], None]) -> bytes:
         """An object's bytes, in one request; `check` is called with its size first."""
@@ -244,9 +247,29 @@ def plain_http(scheme: str) -> bool:
     return is_emulator or any(address.startswith("http://") for address in addresses)
 
 
-def _store(place: Place, kind: str, options: "ClientConfig", retries: "RetryConfig") -> Store:
+def table_options() -> dict[str, str]:
+    """The same patience, as deltalake wants it said."""
+    return {
+        "max_retries": str(MAX_RETRIES),
+        "retry_timeout": f"{RETRY_SECONDS:.0f}s",
+        "backoff_config.init_backoff": f"{1_000 * FIRST_WAIT:.0f}ms",
+        "backoff_config.max_backoff": f"{1_000 * LONGEST_WAIT:.0f}ms",
+        "backoff_config.base": str(BASE),
+    }
+
+
+def _patience() -> "RetryConfig":
+    first, longest = timedelta(seconds=FIRST_WAIT), timedelta(seconds=LONGEST_WAIT)
+    return {
+        "max_retries": MAX_RETRIES,
+        "retry_timeout": timedelta(seconds=RETRY_SECONDS),
+        "backoff": {"init_backoff": first, "max_backoff": longest, "base": BASE},
+    }
+
+
+def _store(place: Place, options: "ClientConfig", retries: "RetryConfig") -> Store:
     client: ClientConfig = {"allow_http": plain_http(place.scheme), **options}
-    if kind == "gs":
+    if place.scheme == "gs":
         return GCSStore(place.bucket, client_options=client, retry_config=retries)
     account = place.account or os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
     if account is None and not plain_http("az"):
@@ -259,19 +282,17 @@ def _store(place: Place, kind: str, options: "ClientConfig", retries: "RetryConf
     return AzureStore(place.bucket, account_name=account, client_options=client, retry_config=retries)
 
 
-def _has_credentials(kind: str) -> bool:
-    """Whether the environment has credentials, so that the machine is not asked for its own."""
-    if any(_GIVEN[kind].fullmatch(name) for name in os.environ):
-        return True
-    return kind == "gs" and (Path.home() / ADC).is_file()
+def _lacks_credentials(error: Exception) -> bool:
+    """Whether there were none, and the machine, asked for its own, had none either."""
+    return any(sign in str(error) for sign in ("token request", "computeMetadata", "identity/oauth2/token"))
 
 
 def _cause(kind: str, error: Exception) -> str:
     """Why a request failed."""
     name, keys = _KEYS_OF[kind]
     text = str(error)
-    status = re.search(r"status code: (\d+)", text)
-    if "token request" in text or "169.254.169.254" in text or "metadata" in text.lower():
+    status = _STATUS.search(text)
+    if _lacks_credentials(error):
         return f"no credentials for {name} were found: set {keys}"
     refused = isinstance(error, PermissionDeniedError | UnauthenticatedError | PermissionError)
     if refused or (status and status[1] in ("401", "403")):
