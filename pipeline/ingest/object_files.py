@@ -209,10 +209,11 @@ class _Writer:
         self.closed = False
 
     def write(self, data: bytes) -> int:
+        some = memoryview(data).cast("B")  # pyarrow's buffers are of signed bytes, which obstore refuses
         with self._files.explained(self._path):
-            self._stream.write(data)
-        self._size += len(data)
-        return len(data)
+            self._stream.write(some)
+        self._size += len(some)
+        return len(some)
 
     def tell(self) -> int:
         return self._size

@@ -19,7 +19,7 @@ from tests.pipeline.clouds import KEY, Cloud
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
-from tests.pipeline.s3 import RESET, SLOW
+from tests.pipeline.s3 import RESET
 from tests.pipeline.stored import answers_file, failures_file, visible
 
 pytestmark = pytest.mark.processes
@@ -57,8 +57,10 @@ def test_a_run_that_was_killed_goes_on(
 
 
 @FAKES
-@pytest.mark.parametrize("fault", [503, RESET, SLOW])
-@pytest.mark.parametrize(("method", "part"), [("GET", "in/a"), ("PUT", ".parquet"), ("GET", "_delta_log")])
+@pytest.mark.parametrize(
+    ("fault", "method", "part"),
+    [(503, "GET", "in/a"), (RESET, "GET", "in/a"), (503, "PUT", ".parquet"), (RESET, "GET", "_delta_log")],
+)
 def test_a_fault_that_passes_costs_nothing(
     machine: Machine, filled: Cloud, fault: int | str, method: str, part: str
 ) -> None:
@@ -71,11 +73,13 @@ def test_a_fault_that_passes_costs_nothing(
 
 
 @FAKES
-def test_a_store_that_fails_for_seconds_loses_no_document(machine: Machine, filled: Cloud) -> None:
+def test_a_store_that_turns_everything_down_for_a_while_loses_no_document(
+    machine: Machine, filled: Cloud
+) -> None:
     prepared = machine.prepare(f"{filled.address}/in")
-    filled.fail(503, 30, "", "")
+    filled.fail(503, 15, "", "")
     machine.carry_out(prepared)
-    assert filled.struck() == 30
+    assert filled.struck() == 15
     assert not machine.rows("failures")
     assert len(machine.items()) == 6
 
@@ -140,7 +144,7 @@ def test_an_output_with_odd_characters_is_written_and_maintained(cloud: Cloud) -
         for name in "abc":
             lease.commit("failures", Change(added=[failures_file(tables, name)]))
     found = find_tables(output)
-    assert found.keys() == tables.keys()
+    assert found.keys() == {"answers/text", "failures", "documents"}
     everything = Upkeep(retention_hours=0, force=True)
     with Lease(found, "maintenance") as lease:
         maintain(lease, found, everything)

@@ -88,9 +88,9 @@ def test_without_leave_a_list_of_addresses_is_refused_before_the_run(tmp_path: P
 
 
 def test_the_url_of_a_blob_is_read_from_azure_where_its_container_is_an_input(tmp_path: Path) -> None:
-    urls = ["https://acme1.blob.core.windows.net/in/a.pdf"]
+    urls = ["https://acme1.blob.core.windows.net/inbox/a.pdf"]
     sources = list_sources([parquet(tmp_path / "list.parquet", url=urls)], column="url")
-    check_first(sources, ("abfss://in@acme1.dfs.core.windows.net",))
+    check_first(sources, ("abfss://inbox@acme1.dfs.core.windows.net",))
     with pytest.raises(ValueError, match="lies on the web"):
         check_first(sources, ("abfss://other@acme1.dfs.core.windows.net",))
 
