@@ -7,8 +7,9 @@ import socket
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable, write_deltalake
 
-from pipeline.ingest import object_listing, storage
+from pipeline.ingest import delta, object_listing, storage
 from pipeline.ingest.listing import list_sources
 from tests.pipeline.clouds import KEY, Cloud
 from tests.pipeline.ingest.listed import PDF, PNG, complaint, contents, keys, read_reason, uris
@@ -60,6 +61,16 @@ def test_parquet_holds_bytes_or_leads_to_objects(cloud: Cloud) -> None:
     assert contents(rows, column="page") == [PNG, PDF]
     assert uris(cloud.address, column="where") == [where, where]
     assert contents(cloud.address, column="where") == [PDF, PDF]
+
+
+def test_a_delta_table_is_read_by_its_log(cloud: Cloud) -> None:
+    place = f"{cloud.address}/delta/in dir#1 [é]?"
+    options = delta.storage_options(place)
+    rows = pa.table({"id": ["a", "b"], "page": [PDF, PNG]})
+    write_deltalake(delta.address(place), rows, storage_options=options)
+    DeltaTable(delta.address(place), storage_options=options).delete("id = 'b'")
+    assert contents(place, column="page") == [PDF]
+    assert contents(f"{cloud.address}/delta/in */*.parquet", column="page") == [PDF]
 
 
 def test_a_row_names_nothing_of_another_bucket(cloud: Cloud) -> None:

@@ -120,7 +120,7 @@ def test_the_first_uris_are_looked_at_before_the_run_and_later_ones_fail(
     monkeypatch.setattr(roots, "CHECKED", 3)
     write(folder / "a.pdf")
     secret = write(folder.parent / "secret.pdf")
-    names = ["a.pdf", None, "data:,x", "https://host/x", "a\0b", "../secret.pdf"]
+    names = ["a.pdf", None, "data:,x", "ftp://host/x", "a\0b", "../secret.pdf"]
     path = parquet(folder / "x.parquet", row_group_size=2, where=names)
     sources = list_sources([path], column="where")
     found = find_roots([path], ())
