@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FIRST_WAIT, BASE, LONGEST_WAIT = 0.5, 3, 15.0  # seconds; each wait is up to BASE times the last one
 MAX_RETRIES: Final = 20
 RETRY_SECONDS: Final = 180.0
+WHOLE_BYTES: Final = 64 * 2**20  # of a file of a table that is read at once
 LIMITS: Final = {  # of a request to its last byte, which may be a gigabyte; and without a byte
     "timeout": timedelta(minutes=15),
     "read_timeout": timedelta(minutes=1),
@@ -119,10 +120,24 @@ class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ship
         infos = [_file_info(f"{bucket}/{one['path']}", one) for one in objects]
         return infos + [pafs.FileInfo(f"{bucket}/{name}", pafs.FileType.Directory) for name in folders]
 
-    def open_input_file(self, path: str) -> pa.NativeFile:
+    def open_parts(self, path: str) -> pa.NativeFile:
+        """A file of which only what is read is fetched."""
         with self.explained(path):
             size = obstore.head(self.store, _key(path))["size"]
         return pa.PythonFile(_Reader(self, path, size), mode="r")
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """A file for pyarrow's own threads: in its own memory, unless it is large.
+
+        A thread that lets go of an object of Python's while the process ends would abort it.
+        """
+        with self.explained(path):
+            found = obstore.get(self.store, _key(path))
+            if (size := found.meta["size"]) > WHOLE_BYTES:
+                return pa.PythonFile(_Reader(self, path, size), mode="r")
+            whole = pa.allocate_buffer(size)
+            memoryview(whole).cast("B")[:] = memoryview(found.bytes())
+        return pa.BufferReader(whole)
 
     open_input_stream = open_input_file
 

@@ -75,6 +75,8 @@ def open_input(uri: str) -> Any:
     """A file to read and seek in, a pyarrow NativeFile. Raises ValueError, and OSError: see `explain`."""
     if is_object(uri):
         filesystem, path = _objects(uri)
+        if isinstance(filesystem, pafs.PyFileSystem):
+            return filesystem.handler.open_parts(path)
         return filesystem.open_input_file(path)
     file = open_file(uri)
     try:
