@@ -5,7 +5,8 @@ which deltalake reads and writes tables: credentials come from the same GOOGLE_*
 from the machine, for documents as for tables. Every error is an OSError: FileNotFoundError, or a StoreError
 that says what to do. No message holds an address that somebody has signed.
 
-It refuses names with an empty part (a//b), or a part of one or two dots, which obstore does not know.
+obstore refuses to list, or read, names with an empty part (a//b), a part of one or two dots, or a line feed.
+pyarrow's own file systems of these clouds list them, in one piece: `native`.
 """
 
 import os
@@ -36,6 +37,7 @@ LIMITS: Final = {  # of a request to its last byte, which may be a gigabyte; and
     "read_timeout": timedelta(minutes=1),
 }
 TRIED: Final = timedelta(seconds=2)  # to connect at first, and to what gives a machine its credentials
+_ODD_NAME: Final = "invalid path"
 _STATUS: Final = re.compile(r"status code: (\d+)")
 _KEYS_OF: Final = {
     "gs": (
@@ -56,12 +58,17 @@ class StoreError(OSError):
     """A cloud's storage does not do what it was asked for: part of a sentence, without the address."""
 
 
+class OddNameError(StoreError):
+    """A name that obstore does not know is in the way."""
+
+
 class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ships no types
     """A bucket, or a container. Folders are what objects have in their names."""
 
     def __init__(self, place: Place) -> None:
         """Raises StoreError: no credentials are found, no account, or no server."""
         self.root = place.root
+        self._place = place
         self.kind = "gs" if place.scheme == "gs" else "az"
         with self.explained(place.root):
             self.store = _store(place, LIMITS, _patience())
@@ -70,7 +77,8 @@ class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ship
             try:
                 next(iter(obstore.list(first, chunk_size=1)), None)
             except BaseError as error:
-                if not _STATUS.search(str(error)) or _lacks_credentials(error):
+                is_answer = _STATUS.search(str(error)) or _ODD_NAME in str(error)
+                if not is_answer or _lacks_credentials(error):
                     raise
 
     def read_whole(self, path: str, check: Callable[[int], None]) -> bytes:
@@ -86,6 +94,10 @@ class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ship
             for batch in obstore.list(self.store, _key(path), chunk_size=rows, return_arrow=True):
                 yield pa.record_batch(batch)
 
+    def native(self) -> pafs.FileSystem:
+        """pyarrow's own file system for the same bucket. Raises OSError."""
+        return _native_google() if self.kind == "gs" else _native_azure(self._place)
+
     def get_type_name(self) -> str:
         return "obstore"
 
@@ -100,11 +112,15 @@ class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ship
         if key:
             with suppress(FileNotFoundError), self.explained(path):
                 return _file_info(path, obstore.head(self.store, key))
-        with suppress(FileNotFoundError), self.explained(path):  # there is no such bucket
-            below = next(iter(obstore.list(self.store, key, chunk_size=1)), None)
-            if below or not key:  # an empty bucket is one
-                return pafs.FileInfo(path, pafs.FileType.Directory)
-        return pafs.FileInfo(path, pafs.FileType.NotFound)
+        try:
+            with self.explained(path):
+                below = next(iter(obstore.list(self.store, key, chunk_size=1)), None)
+        except OddNameError:
+            return pafs.FileInfo(path, pafs.FileType.Directory)
+        except FileNotFoundError:  # there is no such bucket
+            return pafs.FileInfo(path, pafs.FileType.NotFound)
+        is_there = below or not key  # an empty bucket is one
+        return pafs.FileInfo(path, pafs.FileType.Directory if is_there else pafs.FileType.NotFound)
 
     def get_file_info_selector(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
         bucket = selector.base_dir.partition("/")[0]
@@ -170,6 +186,8 @@ class ObjectFiles(pafs.FileSystemHandler):  # type: ignore[misc]  # pyarrow ship
         except (BaseError, OSError) as error:  # streams raise OSErrors
             if "status code: 404" in str(error):  # there is no such bucket
                 raise FileNotFoundError(path) from None
+            if _ODD_NAME in str(error):
+                raise OddNameError(_cause(self.kind, error)) from None
             raise StoreError(_cause(self.kind, error)) from None  # its own text holds what was signed
 
 
@@ -259,8 +277,9 @@ def plain_http(scheme: str) -> bool:
     if scheme == "gs":
         return os.environ.get("GOOGLE_BASE_URL", "").startswith("http://")
     addresses = (os.environ.get(name, "") for name in ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"))
-    is_emulator = os.environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() in ("true", "1")
-    return is_emulator or any(address.startswith("http://") for address in addresses)
+    return _is_set("AZURE_STORAGE_USE_EMULATOR") or any(
+        address.startswith("http://") for address in addresses
+    )
 
 
 def table_options() -> dict[str, str]:
@@ -298,6 +317,39 @@ def _store(place: Place, options: "ClientConfig", retries: "RetryConfig") -> Sto
     return AzureStore(place.bucket, account_name=account, client_options=client, retry_config=retries)
 
 
+def _native_google() -> pafs.FileSystem:
+    # It reads GOOGLE_APPLICATION_CREDENTIALS by itself.
+    scheme, _, server = os.environ.get("GOOGLE_BASE_URL", "").partition("://")
+    return pafs.GcsFileSystem(
+        anonymous=_is_set("GOOGLE_SKIP_SIGNATURE"),
+        scheme=scheme or "https",
+        endpoint_override=server or None,
+        retry_time_limit=timedelta(seconds=RETRY_SECONDS),
+    )
+
+
+def _native_azure(place: Place) -> pafs.FileSystem:
+    known = ("AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "AZURE_TENANT_ID")
+    client = [os.environ.get(name) for name in known]
+    options = (
+        dict(zip(("client_id", "client_secret", "tenant_id"), client, strict=True)) if all(client) else {}
+    )
+    if key := os.environ.get("AZURE_STORAGE_ACCOUNT_KEY"):
+        options = {"account_key": key}
+    elif token := os.environ.get("AZURE_STORAGE_SAS_TOKEN"):
+        options = {"sas_token": token}
+    if _is_set("AZURE_STORAGE_USE_EMULATOR"):
+        address = os.environ.get("AZURITE_BLOB_STORAGE_URL", "http://127.0.0.1:10000")
+        scheme, _, server = address.partition("://")
+        options |= {f"{kind}_storage_authority": server for kind in ("blob", "dfs")}
+        options |= {f"{kind}_storage_scheme": scheme for kind in ("blob", "dfs")}
+    return pafs.AzureFileSystem(place.account or os.environ["AZURE_STORAGE_ACCOUNT_NAME"], **options)
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("true", "1")
+
+
 def _lacks_credentials(error: Exception) -> bool:
     """Whether there were none, and the machine, asked for its own, had none either."""
     return any(sign in str(error) for sign in ("token request", "computeMetadata", "identity/oauth2/token"))
@@ -317,6 +369,8 @@ def _cause(kind: str, error: Exception) -> str:
         return f"{name} answered {status[1]}"
     if "error sending request" in text or "connect" in text.lower():
         return f"{name} cannot be reached"
+    if _ODD_NAME in text:
+        return "a name has an empty part, a part of dots, or a line feed, which cannot be read: rename it"
     why = text.partition("\n")[0].removeprefix("Generic ").partition("error: ")[2] or text
     return f"{name} cannot be used so: {re.sub('[?][^ ]*', '', why)}"
 

@@ -2,7 +2,7 @@
 
 pyarrow lists a prefix in one piece, and makes an object of Python's for each one there before the first is
 seen. obstore hands over Arrow batches as the pages come. It does not know the profiles of ~/.aws, and refuses
-some names that clouds allow (a//b, a line feed): then pyarrow lists S3 after all.
+some names that clouds allow (a//b, a line feed): then pyarrow lists after all.
 """
 
 import os
@@ -19,7 +19,7 @@ import pyarrow.fs as pafs
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from pipeline.ingest.object_files import TRIED, ObjectFiles, plain_http
+from pipeline.ingest.object_files import TRIED, ObjectFiles, OddNameError, plain_http
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -38,18 +38,21 @@ class Objects:
 
 
 class NotStreamedError(Exception):
-    """obstore cannot list S3, or cannot list to the end."""
+    """obstore cannot list, or cannot list to the end."""
 
 
 def stream_objects(filesystem: pafs.FileSystem, folder: str) -> Iterator[Objects]:
     """What lies below bucket/prefix, in the order in which the cloud lists it.
 
-    Raises NotStreamedError: S3 is to be listed in one piece; and OSError.
+    Raises NotStreamedError: it is to be listed in one piece; and OSError.
     """
     if isinstance(filesystem, pafs.PyFileSystem):
         files: ObjectFiles = filesystem.handler
-        for batch in files.pages(folder, PART_OBJECTS):
-            yield _objects(folder.partition("/")[0], batch, 1_000_000)
+        try:
+            for batch in files.pages(folder, PART_OBJECTS):
+                yield _objects(folder.partition("/")[0], batch, 1_000_000)
+        except OddNameError as error:
+            raise NotStreamedError(str(error)) from error
         return
     if not os.environ.get("AWS_ACCESS_KEY_ID") and _has_profiles():
         raise NotStreamedError("the credentials are in a profile of ~/.aws")
@@ -96,6 +99,9 @@ def _objects(bucket: str, batch: pa.RecordBatch, step: int) -> Objects:
 
 def whole_objects(filesystem: pafs.FileSystem, folder: str) -> Objects:
     """The same in one piece, by pyarrow. Raises OSError."""
+    step = 1
+    if isinstance(filesystem, pafs.PyFileSystem):
+        filesystem, step = filesystem.handler.native(), 1_000_000_000
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
     found: list[Any] = [
         info for info in filesystem.get_file_info(selector) if info.type == pafs.FileType.File
@@ -103,5 +109,7 @@ def whole_objects(filesystem: pafs.FileSystem, folder: str) -> Objects:
     return Objects(
         paths=pa.array([info.path for info in found], pa.string()),
         sizes=pa.array(np.fromiter((info.size for info in found), np.int64, len(found))),
-        versions=pa.array(np.fromiter((info.mtime_ns for info in found), np.int64, len(found))),
+        versions=pa.array(
+            np.fromiter((info.mtime_ns for info in found), np.int64, len(found)) // step * step
+        ),
     )

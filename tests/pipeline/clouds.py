@@ -74,6 +74,13 @@ class Cloud(Server):
         obstore.put(self.store, key, data)
         return f"{self.address}/{key}"
 
+    def ask_google(self, method: str, key: str, data: bytes = b"") -> None:
+        """About a name that the library does not know."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, f"/{self.bucket}/{key}", data)
+        assert connection.getresponse().status in (201, 204)
+        connection.close()
+
     def names(self) -> list[str]:
         return sorted(entry["path"] for entry in obstore.list(self.store).collect())
 
@@ -171,6 +178,8 @@ class Clouds(Proxy):
         is_azure = "x-ms-version" in self.headers
         if is_azure:
             raw = raw.removeprefix(f"/{ACCOUNT}")
+        if is_json := raw.startswith("/storage/v1/b/"):  # how pyarrow lists
+            raw = raw.removeprefix("/storage/v1/b").removesuffix("/o")
         bucket, _, key = raw.lstrip("/").partition("/")
         key = unquote(key)
         with self.lock:
@@ -180,6 +189,8 @@ class Clouds(Proxy):
                 return self._delete_all(body.decode())
             if not key:
                 names = sorted(name for name in self.objects if name.startswith(asked.get("prefix", "")))
+                if is_json:
+                    return 200, [], self._json_page(names)
                 return 200, [], (self._azure_page if is_azure else self._google_page)(names, asked)
             if self.command == "PUT":
                 return self._put(key, body, 409 if is_azure else 412)
@@ -259,6 +270,20 @@ class Clouds(Proxy):
         if following:
             text += f"<NextContinuationToken>{escape(following)}</NextContinuationToken>"
         return f"<ListBucketResult>{text}</ListBucketResult>".encode()
+
+    def _json_page(self, names: list[str]) -> bytes:
+        items = [
+            {
+                "kind": "storage#object",
+                "bucket": "quire",
+                "name": name,
+                "size": str(len(self.objects[name].data)),
+                "timeCreated": _iso(self.objects[name].changed),
+                "updated": _iso(self.objects[name].changed),
+            }
+            for name in names
+        ]
+        return json.dumps({"kind": "storage#objects", "items": items}).encode()
 
     def _azure_page(self, names: list[str], asked: Mapping[str, str]) -> bytes:
         found, folders, following = self._page(names, asked, asked.get("marker", ""))

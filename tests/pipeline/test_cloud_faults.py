@@ -1,5 +1,7 @@
 """Runs whose documents and tables lie on Google Cloud Storage or Azure, also while these fail for a while."""
 
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -157,3 +159,19 @@ def test_a_missing_bucket_is_refused(cloud: Cloud) -> None:
     nowhere = f"{cloud.scheme}://nowhere/out"
     with pytest.raises(ValueError, match=f"output {nowhere}: there is no such (bucket|container)"):
         check_reachable(nowhere)
+
+
+@pytest.mark.soak
+@FAKES
+def test_short_processes_that_read_a_table_end_well(cloud: Cloud) -> None:
+    """Threads of pyarrow's that let go of Python's objects then would abort some of them."""
+    tables = create_tables(f"{cloud.address}/out", None)
+    with Lease(tables, "run") as lease:
+        for number in range(12):
+            names = [f"{number}-{row}" for row in range(200)]
+            lease.commit("answers", Change(added=[answers_file(tables, *names)]))
+    code = f"from pipeline.commit.tables import read_table; print(len(read_table({tables['answers'].uri!r})))"
+    for _ in range(20):
+        assert (
+            subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout == b"2400\n"
+        )

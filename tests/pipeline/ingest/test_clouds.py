@@ -3,6 +3,8 @@
 import io
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +38,39 @@ def test_a_prefix_is_listed_page_by_page(cloud: Cloud, monkeypatch: pytest.Monke
     monkeypatch.setattr(storage, "whole_objects", None)  # what lists in one piece
     monkeypatch.setattr(object_listing, "PART_OBJECTS", 2)
     assert uris(f"{cloud.address}/many") == uris(f"{cloud.address}/many/*.pdf") == found
+
+
+@pytest.mark.parametrize("cloud", ["gs", "azurite"], indirect=True)  # the other one is too little for pyarrow
+def test_names_that_the_library_refuses_cost_only_themselves(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [cloud.put(f"{name}.pdf", PDF) for name in "az"]
+    before = keys(cloud.address)
+    monkeypatch.setenv("GOOGLE_SKIP_SIGNATURE", "true")  # else pyarrow wants an account that Google knows
+    with odd_name(cloud) as odd:
+        assert uris(cloud.address) == uris(f"{cloud.address}/*") == [found[0], odd, found[1]]
+        assert keys(cloud.address)[::2] == before
+        assert contents(found[1]) == [PDF]
+        (source,) = (row for row in list_sources([cloud.address]).to_pylist() if row["uri"] == odd)
+        assert read_reason(source) == "unreadable"
+
+
+@contextmanager
+def odd_name(cloud: Cloud) -> Iterator[str]:
+    if cloud.scheme == "gs":
+        cloud.ask_google("PUT", "b//c.pdf", PDF)
+        try:
+            yield f"{cloud.address}/b//c.pdf"
+        finally:
+            cloud.ask_google("DELETE", "b//c.pdf")
+        return
+    native = storage._objects(cloud.address)[0].handler.native()
+    with native.open_output_stream("quire/b\nc.pdf") as file:
+        file.write(PDF)
+    try:
+        yield f"{cloud.address}/b\nc.pdf"
+    finally:
+        native.delete_file("quire/b\nc.pdf")
 
 
 def test_an_object_without_a_suffix_is_looked_at(cloud: Cloud) -> None:
