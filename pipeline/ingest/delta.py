@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.ingest import storage
 from pipeline.ingest.entries import Entries, Entry
-from pipeline.ingest.object_files import plain_http, table_options
+from pipeline.ingest.object_stores import plain_http, table_options
 from pipeline.ingest.object_uris import SCHEMES, is_object, place_of
 
 LOG = "_delta_log"

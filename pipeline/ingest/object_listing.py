@@ -19,7 +19,8 @@ import pyarrow.fs as pafs
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from pipeline.ingest.object_files import TRIED, ObjectFiles, OddNameError, plain_http
+from pipeline.ingest.object_files import ObjectFiles
+from pipeline.ingest.object_stores import TRIED, OddNameError, native, plain_http
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -101,7 +102,7 @@ def whole_objects(filesystem: pafs.FileSystem, folder: str) -> Objects:
     """The same in one piece, by pyarrow. Raises OSError."""
     step = 1
     if isinstance(filesystem, pafs.PyFileSystem):
-        filesystem, step = filesystem.handler.native(), 1_000_000_000
+        filesystem, step = native(filesystem.handler.place), 1_000_000_000
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
     found: list[Any] = [
         info for info in filesystem.get_file_info(selector) if info.type == pafs.FileType.File

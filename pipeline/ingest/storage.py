@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from pipeline.ingest.entries import Entries, EntriesBuilder
-from pipeline.ingest.object_files import ObjectFiles, StoreError
+from pipeline.ingest.object_files import ObjectFiles
 from pipeline.ingest.object_listing import NotStreamedError, Objects, stream_objects, whole_objects
+from pipeline.ingest.object_stores import StoreError
 from pipeline.ingest.object_uris import EXAMPLES, Place, is_object, place_of
 from pipeline.ingest.progress import Progress
 from pipeline.ingest.walk import Walk, matching, walk_of

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline.ingest import object_files, storage
+from pipeline.ingest import object_stores, storage
 from tests.pipeline.clouds import Cloud, serve_azurite, serve_clouds
 from tests.pipeline.s3 import Server, serve
 
@@ -57,8 +57,8 @@ def cloud(
     store = Cloud(port=port, scheme=scheme, folder=tmp_path_factory.mktemp("cloud"))
     for name, value in store.settings.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(object_files, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(object_files, "LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(object_stores, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(object_stores, "LONGEST_WAIT", 0.1)
     storage._bucket.cache_clear()
     if request.param in FAKES:
         store.struck()  # a test that failed may have left a fault

@@ -13,6 +13,8 @@ from deltalake import DeltaTable, write_deltalake
 
 from pipeline.ingest import delta, object_listing, storage
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.object_stores import native
+from pipeline.ingest.object_uris import place_of
 from tests.pipeline.clouds import KEY, Cloud
 from tests.pipeline.ingest.listed import PDF, PNG, complaint, contents, keys, read_reason, uris
 
@@ -64,13 +66,13 @@ def odd_name(cloud: Cloud) -> Iterator[str]:
         finally:
             cloud.ask_google("DELETE", "b//c.pdf")
         return
-    native = storage._objects(cloud.address)[0].handler.native()
-    with native.open_output_stream("quire/b\nc.pdf") as file:
+    files = native(place_of(cloud.address))
+    with files.open_output_stream("quire/b\nc.pdf") as file:
         file.write(PDF)
     try:
         yield f"{cloud.address}/b\nc.pdf"
     finally:
-        native.delete_file("quire/b\nc.pdf")
+        files.delete_file("quire/b\nc.pdf")
 
 
 def test_an_object_without_a_suffix_is_looked_at(cloud: Cloud) -> None:
