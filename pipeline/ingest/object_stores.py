@@ -1,4 +1,4 @@
-"""Google Cloud Storage and Azure Blob by obstore: the stores, their credentials, their patience, their errors.
+"""Google Cloud Storage and Azure Blob by obstore: the stores, their credentials, patience and errors.
 
 obstore is the Python face of the library by which deltalake reads and writes tables: credentials come from
 the same GOOGLE_* and AZURE_* variables, or from the machine, for documents as for tables. Every error is an
