@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 FIRST_WAIT, BASE, LONGEST_WAIT = 0.5, 3, 15.0  # seconds; each wait is up to BASE times the last one
 MAX_RETRIES: Final = 20
 RETRY_SECONDS: Final = 180.0
-LIMITS: Final = {  # of a request to its last byte, which may be a gigabyte; and without a byte
+LIMITS: Final[
+    "ClientConfig"
+] = {  # of a request to its last byte, which may be a gigabyte; and without a byte
     "timeout": timedelta(minutes=15),
     "read_timeout": timedelta(minutes=1),
 }

@@ -58,10 +58,15 @@ def test_a_run_that_was_killed_goes_on(
         assert KEY.encode() not in bytes(obstore.get(filled.store, name).bytes()), name
 
 
-@FAKES
 @pytest.mark.parametrize(
-    ("fault", "method", "part"),
-    [(503, "GET", "in/a"), (RESET, "GET", "in/a"), (503, "PUT", ".parquet"), (RESET, "GET", "_delta_log")],
+    ("cloud", "fault", "method", "part"),
+    [
+        ("gs", 503, "GET", "in/a"),
+        ("az", RESET, "GET", "in/a"),
+        ("az", 503, "PUT", ".parquet"),
+        ("gs", RESET, "GET", "_delta_log"),
+    ],
+    indirect=["cloud"],
 )
 def test_a_fault_that_passes_costs_nothing(
     machine: Machine, filled: Cloud, fault: int | str, method: str, part: str
