@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -287,9 +287,9 @@ def _chosen(
     pattern: re.Pattern[str] | None,
     progress: Progress | None,
 ) -> Entries:
-    """The objects that are not hidden, and that the pattern matches."""
+    """The objects that are not hidden, and that the pattern matches. Raises NotStreamedError."""
     files = EntriesBuilder(progress)
-    for part in parts:
+    for part in _until_broken(parts, files):
         wanted = pc.invert(pc.match_substring(pc.utf8_slice_codeunits(part.paths, len(folder)), "/."))
         if pattern is not None:
             matches = [pattern.fullmatch(path) is not None for path in part.paths.to_pylist()]
@@ -298,6 +298,14 @@ def _chosen(
         uris = pc.binary_join_element_wise(place.root, keys, "")
         files.add_all(*(column.filter(wanted) for column in (uris, part.sizes, part.versions)))
     return files.build()
+
+
+def _until_broken(parts: Iterable[Objects], files: EntriesBuilder) -> Iterator[Objects]:
+    try:
+        yield from parts
+    except NotStreamedError:
+        files.forget()
+        raise
 
 
 def _glob_pattern(path: str) -> re.Pattern[str]:
