@@ -291,7 +291,7 @@ def test_the_pages_of_a_document_are_images(tmp_path: Path) -> None:
         ("/nowhere", "/nowhere is no longer there, or never was"),
         (str(ROOT), "cannot be read"),
         ("README.md", "README.md is "),
-        ("ftp://host/file", "give a path, file:// or s3"),
+        ("ftp://host/file", "give a path, file://, s3"),
         ("data:nothing", "has no comma"),
         ("https://example.com/a.png", "is not fetched: --allow-http allows it"),
     ],
