@@ -70,7 +70,7 @@ def make_parser() -> Parser:
     parser = Parser("evaluate", description=__doc__, epilog=EPILOG)
     parser.add_argument("data", metavar="DATASET", help="a name, owner/name on the hub, or a path; see below")
     parser.add_argument(
-        "--output", metavar="OUT", help="folder or s3://bucket/prefix (default: out/DATASET-MODEL)"
+        "--output", metavar="OUT", help="folder or prefix in a cloud (default: out/DATASET-MODEL)"
     )
     parser.add_argument(
         "--limit", type=int, metavar="N", help="the first N questions alone, in an OUT of their own"

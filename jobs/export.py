@@ -49,7 +49,7 @@ def make_parser() -> Parser:
     parser.add_argument("output", metavar="OUT", help="the run's --output")
     parser.add_argument("--format", choices=[MARKDOWN, *FORMATS], required=True, help="of the files")
     parser.add_argument(
-        "--to", metavar="DIR", help="folder or s3://bucket/prefix for the files (default: OUT/export)"
+        "--to", metavar="DIR", help="folder or prefix in a cloud for the files (default: OUT/export)"
     )
     parser.add_argument(
         "--flat",

@@ -16,6 +16,7 @@ from jobs.run.config_of_flags import add_upkeep, config_of
 from jobs.run.model_flags import add_model_flags
 from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
+from jobs.run.web_flags import add_web_flags
 from pipeline.plan.limits import MIB, Limits
 
 if TYPE_CHECKING:
@@ -113,8 +114,9 @@ def make_parser() -> Parser:
         action="extend",
         metavar="PATH",
         required=True,
-        help="file, folder (with those below it), glob, s3://bucket/prefix, Parquet, or a Delta or Iceberg "
-        "table (its folder or iceberg://CATALOG/NAMESPACE.TABLE; @VERSION behind it); several are fine. "
+        help="file, folder (with those below it), glob, s3://bucket/prefix, gs://bucket/prefix, "
+        "az://container/prefix, Parquet, or a Delta or Iceberg table (its folder or "
+        "iceberg://CATALOG/NAMESPACE.TABLE; @VERSION behind it); several are fine. "
         "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF",
     )
     add(
@@ -146,9 +148,10 @@ def make_parser() -> Parser:
         action="append",
         default=[],
         metavar="DIR",
-        help="folder or s3://bucket/prefix in which rows of a Parquet input may name documents, beside the "
+        help="folder or prefix in a cloud in which rows of a Parquet input may name documents, beside the "
         "inputs' own folders and buckets; repeat it for several",
     )
+    add_web_flags(add, "what rows of a Parquet input name")
     add(
         "--password",
         dest="passwords",
@@ -163,7 +166,8 @@ def make_parser() -> Parser:
         "--output",
         metavar="OUT",
         required=True,
-        help="folder or s3://bucket/prefix for the tables. Where a run was cut, or has ended, the same "
+        help="folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix for the tables. Where "
+        "a run was cut, or has ended, the same "
         "command does what is left or new; see below",
     )
 

@@ -148,7 +148,10 @@ def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
         | {
             "output": given.output,
             "inputs": tuple(config["inputs"]),
-            "allow_roots": tuple(config.get("allow_roots", ())),  # the records of older runs lack it
+            "allow_roots": tuple(
+                config.get("allow_roots", ())
+            ),  # the records of older runs lack some of these
+            "allow_hosts": tuple(config.get("allow_hosts", ())),
             "pages": tuple(config["pages"]),
             "questions": tuple(Question(**question) for question in questions),
             "stop": tuple(config.get("stop", ())),

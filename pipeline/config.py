@@ -9,16 +9,18 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel
 
 from model.config import check_fp8_widths, check_tensor_parallel_size
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
+from pipeline.ingest.fetching import WebRules, rules_of
+from pipeline.ingest.object_uris import holds_credentials
+from pipeline.ingest.reading import MAX_BYTES, WEB_SECONDS
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
 from pipeline.plan.model_place import find_model, key_of, model_shape, tokenizer_file
@@ -40,9 +42,9 @@ class FlowConfig:
     """The settings of a run. None is a default, which depends on the model, the target or the cluster."""
 
     inputs: tuple[str, ...]
-    """Files, folders, globs, s3:// addresses; Parquet files or datasets if `column` is given."""
+    """Files, folders, globs, addresses in a cloud; Parquet files or datasets if `column` is given."""
     output: str
-    """Folder or s3:// prefix of the tables."""
+    """Folder, or prefix in a cloud, of the tables."""
     model: str
     """Folder of the checkpoint, or owner/name[@revision] on the hub."""
     questions: tuple[Question, ...] = ()
@@ -92,7 +94,11 @@ class FlowConfig:
     since_last_run: bool = False
     """Whether only the rows of tables are read that came since a run into this output asked the same."""
     allow_roots: tuple[str, ...] = ()
-    """Folders and s3:// prefixes, beside those of the inputs, in which a Parquet row may name a document."""
+    """Folders and prefixes, beside those of the inputs, in which a Parquet row may name a document."""
+    allow_http: bool = False
+    """Whether what a Parquet row names at an http: or https: address is fetched, from public hosts."""
+    allow_hosts: tuple[str, ...] = ()
+    """Hosts that may lie in a private network."""
     limits: Limits = field(default_factory=Limits)
     """The limits of one document."""
     dtype: str = "auto"
@@ -114,10 +120,10 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         places = (*self.inputs, self.output, *self.allow_roots)
-        if any("://" in place and "@" in urlsplit(place).netloc for place in places):
+        if any(map(holds_credentials, places)):
             raise ValueError(
                 "an address holds credentials, which would end up in tables and logs: leave them out, and "
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your cloud has instead"
             )
         if self.messages_column:
             self._check_messages()
@@ -144,6 +150,9 @@ class FlowConfig:
             raise ValueError(
                 f"--allow-root {where}: it is for Parquet inputs, whose rows name files (--column)"
             )
+        if self.allow_http and not (self.column or self.messages_column):
+            raise ValueError("--allow-http: it is for Parquet inputs, whose rows name addresses (--column)")
+        rules_of(self.allow_http, self.allow_hosts)  # one of the second without the first
         counts = ("max_pages", "max_side", "max_new_tokens", "batch_size", "max_num_seqs", "max_model_len")
         for name in (*counts, "replicas", "tensor_parallel", "maintain_every"):
             value = getattr(self, name)
@@ -237,8 +246,15 @@ def make_plan(config: FlowConfig) -> Plan:
         vocab_size=shape.vocab_size,
         limits=config.limits,
         roots=find_roots(config.inputs, config.allow_roots),
+        web=_web_rules(config),
         passwords=config.passwords,
     )
+
+
+def _web_rules(config: FlowConfig) -> WebRules | None:
+    """A document may be larger than an image, and takes longer."""
+    rules = rules_of(config.allow_http, config.allow_hosts)
+    return rules and replace(rules, max_bytes=MAX_BYTES, seconds=WEB_SECONDS)
 
 
 def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel] | None]:

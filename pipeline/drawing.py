@@ -149,7 +149,7 @@ def _draw_conversation(row: Row, asked: Sequence[Window], plan: Plan) -> Iterato
         origin = _window_origin(row, window)
         try:
             turns = read_turns(_bytes_of(row, plan))
-            read = partial(read_named, roots=plan.roots)
+            read = partial(read_named, roots=plan.roots, web=plan.web)
             seen = draw_images(turns, row["uri"], read, sandbox_of(plan.limits), plan)
             notes = [f"image {number}: {page.note}" for number, page in enumerate(seen, 1) if page.note]
             said = [chat(turns, _pictures(seen, plan), ask.system) for ask, _ in window.asked]

@@ -152,7 +152,7 @@ def _counts(source: Row, keys: Iterable[str]) -> Row:
 
 def read_bytes(source: Row, plan: Plan) -> bytes:
     """A document, or a conversation. Raises DocumentError."""
-    return read_conversation(source) if plan.is_chat else read_source(source, plan.roots)
+    return read_conversation(source) if plan.is_chat else read_source(source, plan.roots, plan.web)
 
 
 def open_document(data: bytes, source: Row, plan: Plan, seconds: float | None = None) -> Document:

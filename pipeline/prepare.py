@@ -82,7 +82,7 @@ def prepare(
         progress=progress,
         feed=feed,
     )
-    check_first(sources, plan.roots)
+    check_first(sources, plan.roots, plan.web)
     warn_of_unasked(sources, config.questions)
     tables = create_tables(
         config.output,

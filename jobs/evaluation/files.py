@@ -1,10 +1,10 @@
-"""Small files of an evaluation under a folder or an s3:// prefix."""
+"""Small files of an evaluation under a folder, or a prefix in a cloud."""
 
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
-from pipeline.ingest.storage import explain
+from pipeline.ingest.storage import explain, file_system
 from pipeline.ingest.whole_file import whole_file
 
 
@@ -15,7 +15,7 @@ class Folder:
         self.place = place
         full = place if "://" in place else str(Path(place).expanduser().absolute())
         try:
-            self._system, self._root = pafs.FileSystem.from_uri(full)
+            self._system, self._root = file_system(full)
         except OSError as error:
             raise ValueError(explain(place, error)) from error
         self._local = isinstance(self._system, pafs.LocalFileSystem)

@@ -43,7 +43,7 @@ def config_of(given: argparse.Namespace) -> "FlowConfig":
         document_seconds=options.pop("document_timeout"),
         sandbox_required=options.pop("require_sandbox"),
     )
-    names = ("inputs", "passwords", "stop", "allow_roots")
+    names = ("inputs", "passwords", "stop", "allow_roots", "allow_hosts")
     lists = {name: tuple(options[name]) for name in names}
     options["pages"] = parse_pages(given.pages)
     lists["targets"] = tuple(map(target_text, given.targets))

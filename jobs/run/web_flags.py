@@ -9,23 +9,21 @@ if TYPE_CHECKING:
     from pipeline.ingest.fetching import WebRules
 
 
-def add_web_flags(add: Add) -> None:
+def add_web_flags(add: Add, what: str = "images") -> None:
     """Adds the flags, by a group's `add_argument`."""
-    add("--allow-http", action="store_true", help="fetch images at http(s) addresses, with limits")
+    add("--allow-http", action="store_true", help=f"fetch {what} at http(s) addresses, with limits")
     add(
         "--allow-host",
         dest="allow_hosts",
         action="append",
         default=[],
         metavar="HOST",
-        help="fetch images of this host though it lies in a private network; repeat it for several",
+        help=f"fetch {what} of this host though it lies in a private network; repeat it for several",
     )
 
 
 def web_rules(given: argparse.Namespace) -> "WebRules | None":
     """What may be fetched; None: nothing. Raises ValueError."""
-    from pipeline.ingest.fetching import WebRules  # only here, so that --help answers at once
+    from pipeline.ingest.fetching import rules_of  # only here, so that --help answers at once
 
-    if given.allow_hosts and not given.allow_http:
-        raise ValueError("--allow-host is about images from the web: add --allow-http, or leave it out")
-    return WebRules(private_hosts=frozenset(map(str.lower, given.allow_hosts))) if given.allow_http else None
+    return rules_of(given.allow_http, given.allow_hosts)

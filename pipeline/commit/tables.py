@@ -1,4 +1,4 @@
-"""Rows in, files of Delta tables out: answers, failures and documents under one folder or s3:// prefix.
+"""Rows in, files of Delta tables out: answers, failures and documents under one folder or prefix.
 
 `write_rows` writes immutable, uniquely named Parquet files. Nobody sees a file until a commit (`delta_log`)
 adds it to the table's log in one atomic step; a file that is never committed is never read.
@@ -29,6 +29,7 @@ from pydantic import BaseModel
 
 from pipeline.commit.optional_columns import optional, required, required_table
 from pipeline.ingest.delta import address, is_table, storage_options
+from pipeline.ingest.object_uris import canonical
 from pipeline.ingest.storage import file_system
 from schemas.arrow import arrow_schema, schema_hash
 from schemas.rows import Document, Failure, answer_row, merged_row
@@ -38,12 +39,13 @@ ATTEMPTS = 20  # at one change: each that fails was overtaken by one of another 
 STREAM_ROWS = 4096
 COMPRESSION = "zstd"
 NO_READ_AHEAD = {"batch_readahead": 1, "fragment_readahead": 1}  # by default, 16 batches of 4 files
-READ_AHEAD = 8  # files: on S3 each waits for its replies, and each has a few thousand rows
+READ_AHEAD = 8  # files: in a cloud each waits for its replies, and each has a few thousand rows
 LARGE_BYTES = 4 * 2**20  # a file above is no run's own: it may have a million rows
 PART_BATCHES = 16  # of such a file, together
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
 ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
+SIGNATURE = re.compile(r"\bsig=[^&\s]+")  # of Azure's addresses, which deltalake repeats
 
 
 class OutputError(RuntimeError):
@@ -55,7 +57,7 @@ class Table:
     """One table of a run, as workers and the driver need to know it. Travels by pickle."""
 
     name: str  # what the run calls it: answers, or answers/... where it writes several; failures, documents
-    uri: str  # an absolute path or an s3:// address
+    uri: str  # an absolute path or the address of a prefix
     schema: pa.Schema  # of every row, in the order of the columns
 
 
@@ -243,7 +245,8 @@ def read_table(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
     uri = absolute_uri(uri)
     if not is_table(uri):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
-    return _rows(uri, handle_of(uri), columns)
+    rows, schema = _dataset(uri, handle_of(uri))
+    return required_table(rows.to_table(columns=list(columns) if columns else None), schema)
 
 
 def stream_table(
@@ -340,7 +343,7 @@ def _version(table: Table) -> dict[str, str]:
 
 def absolute_uri(uri: str) -> str:
     """As pyarrow's file systems want it: they take no relative path."""
-    return uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().absolute())
+    return canonical(uri).rstrip("/") if "://" in uri else str(Path(uri).expanduser().absolute())
 
 
 def handle_of(uri: str) -> DeltaTable:
@@ -351,11 +354,6 @@ def handle_of(uri: str) -> DeltaTable:
         except OSError:
             time.sleep(seconds)
     return DeltaTable(address(uri), storage_options=storage_options(uri))
-
-
-def _rows(uri: str, handle: DeltaTable, columns: Sequence[str] | None) -> pa.Table:
-    rows, schema = _dataset(uri, handle)
-    return required_table(rows.to_table(columns=list(columns) if columns else None), schema)
 
 
 def _dataset(uri: str, handle: DeltaTable) -> tuple[dataset.Dataset, pa.Schema]:
@@ -394,4 +392,5 @@ def place_of(folder: str, path: str) -> str:
 
 def plain(error: Exception) -> str:
     """An error's message on one line."""
-    return " ".join(ANSI_COLOUR.sub("", str(error)).replace("↳", ":").split())
+    text = SIGNATURE.sub("sig=...", ANSI_COLOUR.sub("", str(error)))
+    return " ".join(text.replace("↳", ":").split())

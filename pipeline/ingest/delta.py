@@ -4,7 +4,6 @@ The folder of a Delta table also holds files that its log has removed. A part of
 that could be read here: it is refused.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
@@ -21,7 +20,15 @@ from pipeline.ingest.data_files import DataFile
 from pipeline.ingest.delta_changes import LOG, changes
 from pipeline.ingest.entries import Entries, Entry
 from pipeline.ingest.feed import Feed, Position
+from pipeline.ingest.object_stores import plain_http, table_options
+from pipeline.ingest.object_uris import SCHEMES, is_object, place_of
 from pipeline.ingest.table_versions import Version, said
+
+TOPS = (
+    "",
+    "/",
+    *(f"{scheme}:{slashes}" for scheme in SCHEMES for slashes in ("/", "//")),
+)  # above all folders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,18 +42,24 @@ class Snapshot:
 
 
 def storage_options(uri: str) -> dict[str, str] | None:
-    """deltalake reads AWS_* from the environment like pyarrow does, but wants plain http allowed in words."""
-    plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {"AWS_ALLOW_HTTP": "true"} if plain_http and uri.startswith("s3://") else None
+    """deltalake reads the clouds' variables from the environment, but wants plain http allowed in words."""
+    if not is_object(uri):
+        return None
+    scheme = place_of(uri).scheme
+    if scheme == "s3":
+        return {"AWS_ALLOW_HTTP": "true"} if plain_http(scheme) else None
+    return table_options() | ({"allow_http": "true"} if plain_http(scheme) else {})
 
 
 def address(uri: str) -> str:
-    """A table's address for deltalake, which takes a path as it is, and one on S3 as a URL with escapes.
+    """A table's address for deltalake, which takes a path as it is, and one in a cloud as a URL with escapes.
 
     Example: s3://bucket/out dir#1 is s3://bucket/out%20dir%231
     """
-    scheme, separator, place = uri.partition("://")
-    return f"{scheme}://{quote(place)}" if separator and scheme == "s3" else uri
+    if not is_object(uri):
+        return uri
+    place = place_of(uri)
+    return f"{place.root}/{quote(place.key)}" if place.key else place.root
 
 
 def is_table(uri: str) -> bool:
@@ -72,7 +85,7 @@ def visible(
     if folder is None:
         return [DataFile(entry=entry) for entry in files]
     listed = {entry.uri.partition(f"/{LOG}/")[0] for entry in found if f"/{LOG}/" in entry.uri}
-    roots: dict[str, str | None] = dict.fromkeys(("", "/", "s3:/", "s3://"))  # folder -> the table around it
+    roots: dict[str, str | None] = dict.fromkeys(TOPS)  # folder -> the table around it
     tables: dict[str, Mapping[str, NDArray[np.bool_] | None]] = {}
     _refuse_iceberg(found, files, listed)
     result = []
@@ -106,7 +119,7 @@ def _refuse_iceberg(found: Entries | Sequence[Entry], files: Sequence[Entry], li
     """
     seen = list(found)
     folders = {entry.uri.rpartition("/data/")[0] for entry in files if "/data/" in entry.uri}
-    for folder in sorted(folders - {"s3:/"}):  # a bucket may be called data
+    for folder in sorted(folders - set(TOPS)):  # a bucket may be called data
         if storage.is_folder(f"{folder}/metadata"):
             seen += storage.find(f"{folder}/metadata").entries
     for entry in seen:
@@ -189,6 +202,7 @@ def snapshot(root: str, version: Version | None) -> Snapshot:
         )
     kept: dict[str, NDArray[np.bool_] | None] = dict.fromkeys(f"{root}/{unquote(path)}" for path in paths)
     for place, vector in vectors.items():
-        (uri,) = [uri for uri in kept if place.removeprefix("file://") == uri]
+        # deltalake's address of a file may differ from ours in what stands before the table's folder.
+        uri = max((uri for uri in kept if place.endswith(uri.removeprefix(root))), key=len)
         kept[uri] = vector
     return Snapshot(id=id, version=number, files=kept)

@@ -11,7 +11,7 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
@@ -28,7 +28,11 @@ _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")  # IPv4 addresses as IPv6 (
 
 
 class FetchError(ValueError):
-    """An address that is not allowed, or has nothing to give. One sentence."""
+    """An address that is not allowed, or has nothing to give. One sentence, and why in one word."""
+
+    def __init__(self, message: str, reason: str = "unreadable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,15 @@ class WebRules:
     """Of one address, with its redirects."""
 
 
+def rules_of(allow_http: bool, allow_hosts: Iterable[str]) -> WebRules | None:
+    """What flags allow; None: nothing. Raises ValueError."""
+    if not allow_http:
+        if any(allow_hosts):
+            raise ValueError("--allow-host is about the web: add --allow-http, or leave it out")
+        return None
+    return WebRules(private_hosts=frozenset(map(str.lower, allow_hosts)))
+
+
 def is_web(address: str) -> bool:
     """Whether it is for `fetch`."""
     return address.lower().startswith(("http://", "https://"))
@@ -52,7 +65,7 @@ def fetch(address: str, rules: WebRules | None) -> bytes:
     """The bytes that lie there. Without rules nothing is allowed. Raises FetchError."""
     name = address if len(address) <= _SHOWN else f"{address[:_SHOWN]}..."
     if rules is None:
-        raise FetchError(f"{name} is not fetched: --allow-http allows it")
+        raise FetchError(f"{name} is not fetched: --allow-http allows it", "not_allowed")
     deadline = time.monotonic() + rules.seconds
     try:
         for _ in range(MAX_REDIRECTS + 1):
@@ -67,7 +80,7 @@ def fetch(address: str, rules: WebRules | None) -> bytes:
     except (OSError, HTTPException):
         raise FetchError(f"{name} cannot be fetched: the host does not answer as a web server") from None
     except FetchError as error:
-        raise FetchError(f"{name} cannot be fetched: {error}") from None
+        raise FetchError(f"{name} cannot be fetched: {error}", error.reason) from None
     raise FetchError(f"{name} cannot be fetched: it leads on more than {MAX_REDIRECTS} times")
 
 
@@ -91,7 +104,7 @@ def _get(address: str, rules: WebRules, deadline: float) -> bytes | str:
     port = place.port or PORTS[place.scheme]
     ips = _resolve(host, port, deadline)
     if host not in rules.private_hosts and not all(map(is_public, ips)):
-        raise FetchError(f"{host} lies in a private network; --allow-host {host} allows it")
+        raise FetchError(f"{host} lies in a private network; --allow-host {host} allows it", "not_allowed")
     with _connected(place, host, port, ips, deadline) as connection:
         target = quote(place.path or "/", safe="%/:=&~+!$,;'@()*[]")
         if place.query:
@@ -102,7 +115,8 @@ def _get(address: str, rules: WebRules, deadline: float) -> bytes | str:
         if response.status in (301, 302, 303, 307, 308) and location:
             return location
         if response.status != 200:
-            raise FetchError(f"the host answered {response.status}")
+            gone = response.status in (404, 410)
+            raise FetchError(f"the host answered {response.status}", "missing" if gone else "unreadable")
         return _read(response, rules.max_bytes)
 
 
@@ -116,7 +130,7 @@ def _split(address: str) -> tuple[SplitResult, str]:
     if place.scheme not in PORTS or not host:
         raise FetchError("it is, or leads to, no http: or https: address of a host")
     if place.username is not None or place.password is not None:
-        raise FetchError("it holds a name or a password")
+        raise FetchError("it holds a name or a password", "not_allowed")
     return place, host
 
 
@@ -194,14 +208,14 @@ def _connect(ips: list[str], port: int, deadline: float) -> socket.socket:
 def _read(response: HTTPResponse, limit: int) -> bytes:
     """The whole body. Raises FetchError for one above the limit, or cut short."""
     if response.length is not None and response.length > limit:
-        raise FetchError(f"it has more than {limit:,} bytes")
+        raise FetchError(f"it has more than {limit:,} bytes", "too_large")
     expected = response.length
     chunks, size = [], 0
     while chunk := response.read1(_CHUNK):
         chunks.append(chunk)
         size += len(chunk)
         if size > limit:
-            raise FetchError(f"it has more than {limit:,} bytes")
+            raise FetchError(f"it has more than {limit:,} bytes", "too_large")
     if expected is not None and size < expected:
         raise FetchError("the connection ended before its end")
     return b"".join(chunks)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.ingest import parquet, storage
 from pipeline.ingest.entries import PART_ROWS
 from pipeline.ingest.file_types import SNIFFED_BYTES, SUFFIXES, sniff
+from pipeline.ingest.object_uris import is_object
 from pipeline.ingest.sources import SOURCES, batch_of, keys_of
 from pipeline.ingest.storage import Found
 
@@ -76,8 +77,8 @@ def _are_documents(uris: pa.Array) -> NDArray[np.bool_]:
     has_suffix = pc.match_substring_regex(uris, _HAS_SUFFIX)
     found: NDArray[np.bool_] = has_suffix.to_numpy(zero_copy_only=False).copy()
     others = uris.filter(pa.array(~found)).to_pylist()
-    # On S3 each look at a file is a request: only names that say nothing are worth one.
-    unclear = [not (uri.startswith("s3://") and suffix_of(uri)) for uri in others]
+    # In a cloud each look at a file is a request: only names that say nothing are worth one.
+    unclear = [not (is_object(uri) and suffix_of(uri)) for uri in others]
     looked = iter(
         starting([uri for uri, is_unclear in zip(others, unclear, strict=True) if is_unclear], _is_document)
     )

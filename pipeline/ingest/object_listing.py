@@ -1,14 +1,13 @@
-"""A prefix on S3 in; the objects below it, a few thousand at a time, out.
+"""A prefix in a cloud's storage in; the objects below it, a few thousand at a time, out.
 
 pyarrow lists a prefix in one piece, and makes an object of Python's for each one there before the first is
 seen. obstore hands over Arrow batches as the pages come. It does not know the profiles of ~/.aws, and refuses
-some names that S3 allows (a//b, a line feed): then pyarrow lists after all.
+some names that clouds allow (a//b, a line feed): then pyarrow lists after all.
 """
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,11 +19,13 @@ import pyarrow.fs as pafs
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
+from pipeline.ingest.object_files import ObjectFiles
+from pipeline.ingest.object_stores import TRIED, OddNameError, native, plain_http
+
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 PART_OBJECTS: Final = 16_000  # handed over together; a page of S3 has 1,000
-TRIED: Final = timedelta(seconds=2)  # to connect for the first page: without credentials, obstore asks EC2's
 PROFILES: Final = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
 
 
@@ -42,7 +43,18 @@ class NotStreamedError(Exception):
 
 
 def stream_objects(filesystem: pafs.FileSystem, folder: str) -> Iterator[Objects]:
-    """What lies below bucket/prefix, in the order in which S3 lists it. Raises NotStreamedError."""
+    """What lies below bucket/prefix, in the order in which the cloud lists it.
+
+    Raises NotStreamedError: it is to be listed in one piece; and OSError.
+    """
+    if isinstance(filesystem, pafs.PyFileSystem):
+        files: ObjectFiles = filesystem.handler
+        try:
+            for batch in files.pages(folder, PART_OBJECTS):
+                yield _objects(folder.partition("/")[0], batch, 1_000_000)
+        except OddNameError as error:
+            raise NotStreamedError(str(error)) from error
+        return
     if not os.environ.get("AWS_ACCESS_KEY_ID") and _has_profiles():
         raise NotStreamedError("the credentials are in a profile of ~/.aws")
     bucket, _, prefix = folder.partition("/")
@@ -54,7 +66,7 @@ def stream_objects(filesystem: pafs.FileSystem, folder: str) -> Iterator[Objects
             return
         store = _store(filesystem, bucket, {}, {})
         for batch in obstore.list(store, prefix, chunk_size=PART_OBJECTS, return_arrow=True):
-            yield _objects(bucket, pa.record_batch(batch))
+            yield _objects(bucket, pa.record_batch(batch), 1_000)  # milliseconds, as pyarrow has them
     except BaseError as error:
         raise NotStreamedError(str(error).partition("\n")[0]) from error
 
@@ -68,26 +80,29 @@ def _has_profiles() -> bool:
 def _store(
     filesystem: pafs.FileSystem, bucket: str, options: "ClientConfig", retries: "RetryConfig"
 ) -> S3Store:
-    plain_http = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
     return S3Store(
         bucket,
         region=filesystem.region,  # pyarrow has found out where the bucket lies
-        client_options={"allow_http": plain_http, **options},
+        client_options={"allow_http": plain_http("s3"), **options},
         retry_config=retries,
     )
 
 
-def _objects(bucket: str, batch: pa.RecordBatch) -> Objects:
+def _objects(bucket: str, batch: pa.RecordBatch, step: int) -> Objects:
+    """Times of change are cut to steps of so many microseconds, as a look at one object has them."""
     changed = batch["last_modified"].cast(pa.int64()).to_numpy()  # microseconds
     return Objects(
         paths=pc.binary_join_element_wise(bucket, batch["path"], "/"),
         sizes=batch["size"].cast(pa.int64()),
-        versions=pa.array(changed // 1_000 * 1_000_000),  # of whole milliseconds, as pyarrow has it
+        versions=pa.array(changed // step * step * 1_000),
     )
 
 
 def whole_objects(filesystem: pafs.FileSystem, folder: str) -> Objects:
     """The same in one piece, by pyarrow. Raises OSError."""
+    step = 1
+    if isinstance(filesystem, pafs.PyFileSystem):
+        filesystem, step = native(filesystem.handler.place), 1_000_000_000
     selector = pafs.FileSelector(folder, recursive=True, allow_not_found=True)
     found: list[Any] = [
         info for info in filesystem.get_file_info(selector) if info.type == pafs.FileType.File
@@ -95,5 +110,7 @@ def whole_objects(filesystem: pafs.FileSystem, folder: str) -> Objects:
     return Objects(
         paths=pa.array([info.path for info in found], pa.string()),
         sizes=pa.array(np.fromiter((info.size for info in found), np.int64, len(found))),
-        versions=pa.array(np.fromiter((info.mtime_ns for info in found), np.int64, len(found))),
+        versions=pa.array(
+            np.fromiter((info.mtime_ns for info in found), np.int64, len(found)) // step * step
+        ),
     )

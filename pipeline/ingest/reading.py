@@ -1,8 +1,9 @@
 """A row of SOURCES in; the bytes of its document, its password, and the key of its content, out.
 
-The bytes are a whole file, an object on S3, or a value in a column of a Parquet file, which may be a list of
-pages. A document that cannot be read is a DocumentError with a reason: it becomes failures of its own items,
-and the run goes on. No read of a local file waits for ever; those of S3 have time-outs of their own.
+The bytes are a whole file, an object in a cloud, or a value in a column of a Parquet file, which may be a
+list of pages. A document that cannot be read is a DocumentError with a reason: it becomes failures of its own
+items, and the run goes on. No read of a local file waits for ever; those of a cloud have time-outs of their
+own.
 """
 
 import hashlib
@@ -17,21 +18,24 @@ import pyarrow as pa
 from pipeline.ingest import messages, page_lists, parquet, storage
 from pipeline.ingest.data_uris import decode, is_data_uri
 from pipeline.ingest.deadline import Beat, in_time
+from pipeline.ingest.fetching import FetchError, WebRules, fetch
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.roots import lies_under
+from pipeline.ingest.object_uris import is_object
+from pipeline.ingest.roots import lies_on_web, lies_under
 from pipeline.ingest.storage import resolve
 
 MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
+WEB_SECONDS: Final = 120.0  # for a document at an address, from the look for its host to its last byte
 _SHOWN: Final = 200  # characters of an address in a sentence
 _CHUNK_BYTES: Final = 64 * 2**20  # of a local file, read together
 
 
-def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
+def read_source(source: Mapping[str, Any], roots: Sequence[str], web: WebRules | None = None) -> bytes:
     """The bytes of a row of SOURCES.
 
     Raises DocumentError: missing, unreadable, too_large, null_value, and not_allowed: a row of a Parquet file
-    names what lies under none of the `roots`. Rows of one Parquet row group are read fastest in their order
-    and in one process: see `listing.split`.
+    names what lies under none of the `roots`, or on the `web` beyond its rules. Rows of one Parquet row group
+    are read fastest in their order and in one process: see `listing.split`.
     """
     uri, location = source["uri"], source["location"]
     _check_listed(source)
@@ -42,9 +46,9 @@ def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
             value = _read_row(location, source["column"], source["row_group"], source["row"])
             # A text that stands by itself was listed as a data: address.
             folder = location.rpartition("/")[0]
-            data = decode(value) if isinstance(value, str) else _document(value, uri, folder, roots)
+            data = decode(value) if isinstance(value, str) else _document(value, uri, folder, roots, web)
         else:
-            data = _read_file(uri, location, None if source["parquet"] is None else roots)
+            data = _read_file(uri, location, None if source["parquet"] is None else roots, web)
     if data is None:
         raise DocumentError("null_value", f"{uri} is null")
     _check_size(uri, len(data))
@@ -64,19 +68,19 @@ def read_conversation(source: Mapping[str, Any]) -> bytes:
     return data
 
 
-def read_named(address: str, name: str, roots: Sequence[str]) -> bytes:
-    """What a conversation names: a data: address, or a file or an object under one of the roots.
+def read_named(address: str, name: str, roots: Sequence[str], web: WebRules | None = None) -> bytes:
+    """What a conversation names: a data: address, a file or an object under one of the roots, or on the web.
 
     Raises DocumentError: missing, unreadable, too_large, not_allowed.
     """
     with _explained(name):
         if is_data_uri(address):
             return decode(address)
-        return _read_file(name, address, roots)
+        return _read_file(name, address, roots, web)
 
 
 def read_typed(place: str) -> bytes:
-    """What a person names: a path, file:// or s3:// address, or a data: address that holds it all.
+    """What a person names: a path, the address of a file or an object, or a data: address that holds it all.
 
     Raises DocumentError: missing, unreadable, too_large.
     """
@@ -84,7 +88,7 @@ def read_typed(place: str) -> bytes:
     with _explained(name):
         if is_data_uri(place):
             return decode(place)
-        return _read_file(name, place if place.startswith("s3://") else storage.typed_path(place), None)
+        return _read_file(name, place if is_object(place) else storage.typed_path(place), None, None)
 
 
 def read_password(source: Mapping[str, Any]) -> str | None:
@@ -102,21 +106,23 @@ def content_key(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _document(value: Any, name: str, folder: str, roots: Sequence[str]) -> bytes | None:
+def _document(value: Any, name: str, folder: str, roots: Sequence[str], web: WebRules | None) -> bytes | None:
     """What a row holds: bytes, an address, a struct of both as `datasets` has it, or a list of such."""
     if isinstance(value, list):
-        return page_lists.pack(_pages(value, name, folder, roots))
+        return page_lists.pack(_pages(value, name, folder, roots, web))
     if isinstance(value, Mapping):
         value = value["bytes"] if value["bytes"] is not None else (value.get("path") or None)
     if isinstance(value, bytes) and value[:5].lower() == b"data:":
         value = value.decode(errors="replace")
     if isinstance(value, str):
-        return read_named(value if is_data_uri(value) else resolve(folder, value), name, roots)
+        return read_named(value if is_data_uri(value) else resolve(folder, value), name, roots, web)
     data: bytes | None = value
     return data
 
 
-def _pages(values: Sequence[Any], name: str, folder: str, roots: Sequence[str]) -> list[page_lists.Part]:
+def _pages(
+    values: Sequence[Any], name: str, folder: str, roots: Sequence[str], web: WebRules | None
+) -> list[page_lists.Part]:
     """The pages that the elements of a list are. One that cannot be read costs itself."""
     pages: list[page_lists.Part] = []
     size = 0
@@ -124,7 +130,7 @@ def _pages(values: Sequence[Any], name: str, folder: str, roots: Sequence[str]) 
         which = f"page {number} of {name}"
         try:
             with _explained(which):
-                data = _document(value, which, folder, roots)
+                data = _document(value, which, folder, roots, web)
             if data is None:
                 raise DocumentError("null_value", f"{which} is null")
         except DocumentError as error:
@@ -143,6 +149,8 @@ def _explained(uri: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, IndexError) as error:
         raise DocumentError("missing", f"{uri} is no longer there, or never was") from error
+    except FetchError as error:
+        raise DocumentError(error.reason, str(error)) from error
     except OSError as error:
         if error.filename is not None:
             error.filename = None  # it may be no UTF-8, or as long as the row made it: tables name the uri
@@ -167,15 +175,14 @@ def _check_allowed(uri: str, location: str, roots: Sequence[str] | None) -> None
         raise DocumentError("not_allowed", f"{uri} lies outside the inputs' folders, and in no --allow-root")
 
 
-def _read_file(uri: str, location: str, roots: Sequence[str] | None) -> bytes:
-    """A whole file or object; with `roots` it must lie under one of them."""
-    if not location.startswith("s3://"):
+def _read_file(uri: str, location: str, roots: Sequence[str] | None, web: WebRules | None) -> bytes:
+    """A whole file or object; with `roots` it must lie under one of them, or on the web."""
+    if lies_on_web(location, roots or ()):
+        return fetch(location, web)
+    if not is_object(location):
         return in_time(lambda beat: _read_local(uri, location, roots, beat))
     _check_allowed(uri, location, roots)
-    with storage.open_input(location) as file:
-        _check_size(uri, file.size())
-        data: bytes = file.read()
-    return data
+    return storage.read_object(location, partial(_check_size, uri))
 
 
 def _read_local(uri: str, location: str, roots: Sequence[str] | None, beat: Beat) -> bytes:

@@ -1,9 +1,9 @@
-"""Files on local disks and objects on S3: finding them, and reading them.
+"""Files on local disks and objects in a cloud's storage: finding them, and reading them.
 
-In: an input as a person types it: a path, a folder, a glob, file:// or s3://bucket/prefix. Out: an `Entry`
-for each file behind it, sorted by uri, and open files. S3 is pyarrow's, which obeys the AWS_* variables and
-AWS_ENDPOINT_URL; a prefix is listed as `object_listing` says. An input behind which there is nothing is a
-ValueError of one sentence.
+In: an input as a person types it: a path, a folder, a glob, file://, or an address of `object_uris`. Out: an
+`Entry` for each file behind it, sorted by uri, and open files. S3 is pyarrow's, which obeys the AWS_*
+variables, AWS_ENDPOINT_URL and the profiles of ~/.aws; the others are `object_files`. A prefix is listed as
+`object_listing` says. An input behind which there is nothing is a ValueError of one sentence.
 """
 
 import glob
@@ -11,8 +11,8 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,10 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 
 from pipeline.ingest.entries import Entries, EntriesBuilder
+from pipeline.ingest.object_files import ObjectFiles
 from pipeline.ingest.object_listing import NotStreamedError, Objects, stream_objects, whole_objects
+from pipeline.ingest.object_stores import StoreError
+from pipeline.ingest.object_uris import EXAMPLES, Place, is_object, place_of
 from pipeline.ingest.progress import Progress
 from pipeline.ingest.walk import Walk, matching, walk_of
 
@@ -46,13 +49,16 @@ def find(given: str, progress: Progress | None = None) -> Found:
     """The files behind an input. Hidden names are left out. Raises ValueError, and OSError."""
     scheme, separator, _ = given.partition("://")
     if not given:
-        raise ValueError("an input is empty: give a path, a glob or s3://bucket/prefix")
-    if separator and scheme == "s3":
-        return _find_on_s3(given, progress)
-    if separator and scheme != "file":
+        raise ValueError(f"an input is empty: give a path, a glob, {EXAMPLES}")
+    if is_object(given):
+        return _find_objects(given, progress)
+    if separator and scheme in ("http", "https"):
         raise ValueError(
-            f"input {given}: {scheme}:// is not supported: give a path, a glob or s3://bucket/prefix"
+            f"input {given}: what lies on the web is read from a list: give a Parquet file with a column of "
+            "addresses, and --column and --allow-http"
         )
+    if separator and scheme != "file":
+        raise ValueError(f"input {given}: {scheme}:// is not supported: give a path, a glob, {EXAMPLES}")
     return _find_locally(given, progress)
 
 
@@ -68,8 +74,10 @@ def resolve(folder: str, uri: str) -> str:
 
 def open_input(uri: str) -> Any:
     """A file to read and seek in, a pyarrow NativeFile. Raises ValueError, and OSError: see `explain`."""
-    if uri.startswith("s3://"):
-        filesystem, path = _s3(uri)
+    if is_object(uri):
+        filesystem, path = _objects(uri)
+        if isinstance(filesystem, pafs.PyFileSystem):
+            return filesystem.handler.open_parts(path)
         return filesystem.open_input_file(path)
     file = open_file(uri)
     try:
@@ -92,30 +100,45 @@ def open_file(uri: str) -> int:
     return file
 
 
+def read_object(uri: str, check: Callable[[int], None]) -> bytes:
+    """A whole object; `check` is called with its size first. Raises as `open_input` does."""
+    filesystem, path = _objects(uri)
+    if isinstance(filesystem, pafs.PyFileSystem):
+        files: ObjectFiles = filesystem.handler
+        return files.read_whole(path, check)
+    with filesystem.open_input_file(path) as file:
+        check(file.size())
+        data: bytes = file.read()
+    return data
+
+
 def file_system(uri: str) -> tuple[pafs.FileSystem, str]:
     """pyarrow's file system for an absolute path or an address, and the path in it.
 
     Raises ValueError, and OSError: see `explain`.
     """
-    if not uri.startswith("s3://"):
+    if not is_object(uri):
         system, path = pafs.FileSystem.from_uri(uri)
         return system, path
+    place = place_of(uri)
+    if place.scheme != "s3":
+        return _objects(uri)
     # Only the bucket is parsed as a URI, so that a key may hold any character.
-    return pafs.FileSystem.from_uri(f"s3://{check_bucket(uri)}")[0], uri.removeprefix("s3://").rstrip("/")
+    return pafs.FileSystem.from_uri(place.root)[0], place.path
 
 
 def is_folder(uri: str) -> bool:
-    """Whether there is a folder, or on S3 an object below this prefix. Raises ValueError, and OSError.
+    """Whether there is a folder, or an object below this prefix. Raises ValueError, and OSError.
 
     What may not be looked at is none: a role often has the rights to a prefix, and not to those above it.
     """
-    if not uri.startswith("s3://"):
+    if not is_object(uri):
         return os.path.isdir(local_path(uri))
-    filesystem, path = _s3(uri)
+    filesystem, path = _objects(uri)
     try:
         return bool(filesystem.get_file_info(path).type == pafs.FileType.Directory)
     except OSError as error:
-        if "ACCESS_DENIED" in str(error):
+        if "ACCESS_DENIED" in str(error) or "refused the credentials" in str(error):
             return False
         raise
 
@@ -129,6 +152,10 @@ def read_start(uri: str, size: int) -> bytes:
 
 def explain(uri: str, error: OSError) -> str:
     """One sentence on why a file or folder cannot be read, with a remedy."""
+    if isinstance(error, StoreError):
+        return f"{uri}: {error}"
+    if isinstance(error, FileNotFoundError) and is_object(uri):
+        return f"{uri}: there is no such {place_of(uri).kind}, or no such object"
     text = " ".join(str(error).split())
     if error.errno is not None:
         return f"{error.filename or uri} cannot be read: {os.strerror(error.errno)}"
@@ -204,7 +231,7 @@ def local_path(uri: str) -> str:
     if uri.startswith("file://"):
         return os.fsdecode(unquote_to_bytes(urlsplit(uri).path))
     if "://" in uri:
-        raise ValueError(f"{uri} cannot be read: give a path, file:// or s3://bucket/key")
+        raise ValueError(f"{uri} cannot be read: give a path, file://, {EXAMPLES}")
     return uri
 
 
@@ -213,55 +240,52 @@ def typed_path(given: str) -> str:
     return os.path.abspath(local_path(given) if "://" in given else os.path.expanduser(given))
 
 
-# S3
+# Objects
 
 
-def _s3(uri: str) -> tuple[pafs.FileSystem, str]:
-    """pyarrow's file system for the bucket of a uri, and the uri's path in it: bucket/key."""
-    return _bucket(check_bucket(uri)), uri.removeprefix("s3://").rstrip("/")
-
-
-def check_bucket(uri: str) -> str:
-    """The bucket of an address. Raises ValueError if it names none."""
-    bucket = uri.removeprefix("s3://").partition("/")[0]
-    if not re.fullmatch(r"[A-Za-z0-9._-]{3,255}", bucket):
-        raise ValueError(f"{uri} names no bucket: it should read s3://bucket/prefix")
-    return bucket
+def _objects(uri: str) -> tuple[pafs.FileSystem, str]:
+    """The file system for the bucket of an address, and the address's path in it: bucket/key."""
+    place = place_of(uri)
+    return _bucket(replace(place, key="")), place.path
 
 
 @cache  # on AWS, each call asks for the bucket's region
-def _bucket(bucket: str) -> pafs.FileSystem:
-    return file_system(f"s3://{bucket}")[0]
+def _bucket(place: Place) -> pafs.FileSystem:
+    return file_system(place.root)[0] if place.scheme == "s3" else pafs.PyFileSystem(ObjectFiles(place))
 
 
-def _find_on_s3(given: str, progress: Progress | None) -> Found:
-    filesystem, path = _s3(given)
+def _find_objects(given: str, progress: Progress | None) -> Found:
+    filesystem, path = _objects(given)
+    place = place_of(given)
     info = filesystem.get_file_info(path)
     if info.type == pafs.FileType.File:
         one = EntriesBuilder()
-        one.add(f"s3://{info.path}", info.size, info.mtime_ns)
+        one.add(place.uri, info.size, info.mtime_ns)
         return Found(entries=one.build(), folder=None)
     folder, pattern = path, None
     if info.type == pafs.FileType.NotFound:
-        bucket, _, key = path.partition("/")
-        if filesystem.get_file_info(bucket).type == pafs.FileType.NotFound:
-            raise ValueError(f"input {given}: the bucket {bucket} does not exist")
-        if not glob.has_magic(key):
+        if filesystem.get_file_info(place.bucket).type == pafs.FileType.NotFound:
+            raise ValueError(f"input {given}: the {place.kind} {place.bucket} does not exist")
+        if not glob.has_magic(place.key):
             raise ValueError(f"input {given}: there is no such object or folder; to match names, end with *")
         folder, pattern = fixed_folder(path), _glob_pattern(path)
     try:
-        found = _chosen(stream_objects(filesystem, folder), folder, pattern, progress)
+        found = _chosen(stream_objects(filesystem, folder), place, folder, pattern, progress)
     except NotStreamedError as error:
-        found = _chosen([whole_objects(filesystem, folder)], folder, pattern, progress)
+        found = _chosen([whole_objects(filesystem, folder)], place, folder, pattern, progress)
         if len(found) >= MANY:
             _log.warning("%s: listed in one piece, some 500 bytes of memory an object: %s", given, error)
     if pattern is not None and not len(found):
         raise ValueError(f"input {given} matches no object")
-    return Found(entries=found, folder=f"s3://{folder}")
+    return Found(entries=found, folder=f"{place.root}{folder.removeprefix(place.bucket)}")
 
 
 def _chosen(
-    parts: Iterable[Objects], folder: str, pattern: re.Pattern[str] | None, progress: Progress | None
+    parts: Iterable[Objects],
+    place: Place,
+    folder: str,
+    pattern: re.Pattern[str] | None,
+    progress: Progress | None,
 ) -> Entries:
     """The objects that are not hidden, and that the pattern matches. Raises NotStreamedError."""
     files = EntriesBuilder(progress)
@@ -270,7 +294,8 @@ def _chosen(
         if pattern is not None:
             matches = [pattern.fullmatch(path) is not None for path in part.paths.to_pylist()]
             wanted = pc.and_(wanted, pa.array(matches, pa.bool_()))
-        uris = pc.binary_join_element_wise("s3://", part.paths, "")
+        keys = pc.utf8_slice_codeunits(part.paths, len(place.bucket))
+        uris = pc.binary_join_element_wise(place.root, keys, "")
         files.add_all(*(column.filter(wanted) for column in (uris, part.sizes, part.versions)))
     return files.build()
 

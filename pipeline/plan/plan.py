@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel
 
+from pipeline.ingest.fetching import WebRules
 from pipeline.plan.limits import Limits
 from pipeline.plan.model_place import ModelPlace
 from schemas.targets import Question, load_target, target_label
@@ -99,6 +100,8 @@ class Plan:
     """The folders under which rows of Parquet inputs may name files: see `ingest.roots`."""
     passwords: tuple[str, ...] = field(repr=False)
     """Tried on documents that need one. No log and no table ever holds them."""
+    web: WebRules | None = None
+    """What rows of Parquet inputs may name on the web; None: nothing."""
 
     @property
     def is_chat(self) -> bool:

@@ -14,7 +14,7 @@ FLAGS = {
     """,
     "extract": """
         --input --column --messages-column --id-column --since-last-run
-        --allow-root --password --password-column --output
+        --allow-root --password --password-column --output --allow-http --allow-host
         --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
         --scope --merge --pages --max-pages

@@ -1,10 +1,16 @@
-"""An S3 server for the tests that write to one."""
+"""Servers for the tests that write to a cloud's storage."""
 
+import shutil
 from collections.abc import Iterator
 
 import pytest
 
+from pipeline.ingest import object_stores, storage
+from tests.pipeline.clouds import Cloud, serve_azurite, serve_clouds
 from tests.pipeline.s3 import Server, serve
+
+FAKES = ["gs", "az"]
+CLOUDS = [*FAKES, "azurite"]  # the last one is Microsoft's own, where somebody has installed it
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +31,37 @@ def s3_server(running_s3: Server) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def bucket(s3_server: Server) -> str:
     return f"s3://{s3_server.bucket}"
+
+
+@pytest.fixture(scope="session")
+def running_clouds() -> Iterator[int]:
+    with serve_clouds() as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def running_azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    if shutil.which("azurite-blob") is None:
+        pytest.skip("azurite is not installed (npm install -g azurite)")
+    with serve_azurite(tmp_path_factory.mktemp("azurite")) as port:
+        yield port
+
+
+@pytest.fixture(params=CLOUDS)
+def cloud(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Cloud]:
+    """A store that is empty, to which the environment leads."""
+    port = request.getfixturevalue("running_azurite" if request.param == "azurite" else "running_clouds")
+    scheme = "gs" if request.param == "gs" else "az"
+    store = Cloud(port=port, scheme=scheme, folder=tmp_path_factory.mktemp("cloud"))
+    for name, value in store.settings.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(object_stores, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(object_stores, "LONGEST_WAIT", 0.1)
+    storage._bucket.cache_clear()
+    if request.param in FAKES:
+        store.struck()  # a test that failed may have left a fault
+    store.clear()
+    yield store
+    storage._bucket.cache_clear()

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any
+from urllib.parse import unquote
 
 import boto3
 import botocore.exceptions
@@ -156,6 +157,12 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             text = f"<Error><Code>{CODES[fault]}</Code><Message>{CODES[fault]}</Message></Error>"
             self._answer(fault, [], text.encode())
             return
+        status, headers, data = self._reply(body)
+        if fault == SLOW:
+            time.sleep(SLOW_SECONDS)
+        self._answer(status, headers, data, cut=fault == RESET)
+
+    def _reply(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection("127.0.0.1", self.upstream, timeout=60)
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
         for name, value in self.headers.items():
@@ -166,9 +173,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
         reply = connection.getresponse()
         data = reply.read()
         connection.close()
-        if fault == SLOW:
-            time.sleep(SLOW_SECONDS)
-        self._answer(reply.status, reply.getheaders(), data, cut=fault == RESET)
+        return reply.status, reply.getheaders(), data
 
     def _body(self) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -191,7 +196,7 @@ class Proxy(http.server.BaseHTTPRequestHandler):
             order = self.order
             if order is None or Proxy.struck >= order["times"]:
                 return None
-            if order["method"] not in ("", self.command) or order["part"] not in self.path:
+            if order["method"] not in ("", self.command) or order["part"] not in unquote(self.path):
                 return None
             Proxy.struck += 1
             found: int | str = order["fault"]

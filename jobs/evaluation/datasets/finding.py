@@ -31,6 +31,7 @@ from jobs.evaluation.datasets import (
 from jobs.evaluation.datasets.family import Family
 from jobs.evaluation.datasets.hub import download
 from pipeline.ingest import storage
+from pipeline.ingest.object_uris import is_object
 
 FAMILIES: Final = (
     *documents.FAMILIES, *charts.FAMILIES, *photographs.FAMILIES, *exams.FAMILIES, *words.FAMILIES,
@@ -67,7 +68,8 @@ class Found:
 
 def find(given: str) -> Found:
     """The data set of this name or at this place. Raises ValueError."""
-    if os.path.exists(os.path.expanduser(given)) or given.startswith(("s3://", "/", "./", "../", "~")):
+    is_place = is_object(given) or given.startswith(("/", "./", "../", "~"))
+    if is_place or os.path.exists(os.path.expanduser(given)):
         return _at(given, None)
     known = {family.name: family for family in FAMILIES}
     family = known.get(given.lower())

@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 from pipeline.commit import manifest
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
-from pipeline.commit.tables import Table, create_tables, open_table, read_table
+from pipeline.commit.tables import Table, create_tables, open_table, plain, read_table
 from schemas.arrow import from_row, schema_hash, to_table
 from schemas.rows import Answer, answer_row
 from schemas.targets import Receipt
@@ -153,6 +153,11 @@ def test_odd_characters_in_an_output_on_s3(bucket: str) -> None:
     for wrong in (f"{bucket}/a%20b", f"{bucket}/a//b", f"{bucket}/a\nb"):
         with pytest.raises(ValueError, match=r"(?s)misreads; choose another|cannot open the table .*[Pp]ath"):
             create_tables(wrong, None)
+
+
+def test_no_signature_stands_in_a_sentence() -> None:
+    error = OSError("GET http://a.blob.core.windows.net/c/d?sv=1&sig=hunter2%3D&se=2 answered 500")
+    assert plain(error) == "GET http://a.blob.core.windows.net/c/d?sv=1&sig=...&se=2 answered 500"
 
 
 @pytest.mark.processes

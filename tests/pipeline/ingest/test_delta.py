@@ -114,7 +114,7 @@ def test_only_the_prefix_of_a_role_is_looked_at(monkeypatch: pytest.MonkeyPatch,
         assert path.startswith(place.split("/")[2] + "/"), "another bucket"
         raise OSError(f"When getting information for key '{path}': AWS Error ACCESS_DENIED during HeadObject")
 
-    monkeypatch.setattr(storage, "_s3", lambda uri: (SimpleNamespace(get_file_info=look), uri[5:]))
+    monkeypatch.setattr(storage, "_objects", lambda uri: (SimpleNamespace(get_file_info=look), uri[5:]))
     entry = Entry(uri=f"{place}/x.parquet", size=1, version=1)
     assert delta.visible([entry], [entry], place) == [DataFile(entry=entry)]
 

@@ -258,7 +258,7 @@ def test_a_parquet_file_that_changes_after_the_listing_fails_its_rows(tmp_path: 
 
 
 def test_a_uri_of_an_unknown_kind_is_a_document_that_failed(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "x.parquet", where=["https://example.com/a.pdf", "gone.pdf"])
+    path = parquet(tmp_path / "x.parquet", where=["ftp://example.com/a.pdf", "gone.pdf"])
     first, second = list_sources([path], column="where").to_pylist()
     assert read_reason(first) == "unreadable"
     assert read_reason(second) == "missing"

@@ -49,7 +49,7 @@ def test_the_roots_are_each_inputs_folder_or_bucket_and_what_is_allowed(
         ("nowhere", "--allow-root nowhere: there is no such folder"),
         ("x.parquet", "there is no such folder"),
         ("s3://", "names no bucket"),
-        ("https://host/a", "give a folder or s3://bucket/prefix"),
+        ("https://host/a", "give a folder, s3://bucket/prefix"),
     ],
 )
 def test_an_allowed_root_that_is_none_is_a_mistake(folder: Path, given: str, says: str) -> None:
@@ -120,7 +120,7 @@ def test_the_first_uris_are_looked_at_before_the_run_and_later_ones_fail(
     monkeypatch.setattr(roots, "CHECKED", 3)
     write(folder / "a.pdf")
     secret = write(folder.parent / "secret.pdf")
-    names = ["a.pdf", None, "data:,x", "https://host/x", "a\0b", "../secret.pdf"]
+    names = ["a.pdf", None, "data:,x", "ftp://host/x", "a\0b", "../secret.pdf"]
     path = parquet(folder / "x.parquet", row_group_size=2, where=names)
     sources = list_sources([path], column="where")
     found = find_roots([path], ())

@@ -181,7 +181,7 @@ def columns(objects: Objects) -> list[list[Any]]:
 def test_objects_are_listed_page_by_page_as_in_one_piece(s3: S3) -> None:
     for number, key in enumerate(ODD):
         s3.put(key, b"x" * number)
-    filesystem, _ = storage._s3("s3://pile")
+    filesystem, _ = storage._objects("s3://pile")
     for folder in ("pile", "pile/d", "pile/none"):
         whole = columns(whole_objects(filesystem, folder))
         parts = list(map(columns, stream_objects(filesystem, folder)))

@@ -1,0 +1,92 @@
+"""Addresses of objects in a cloud's storage, and their parts.
+
+In: s3://bucket/key, gs://bucket/key, az://container/key (abfs:// and abfss:// too), with the account of Azure
+in the environment or as container@account.dfs.core.windows.net, and the URL of a blob as Azure's portal shows
+it. Out: a `Place`. Nothing but a blob's URL is escaped: a key stands as it is, with spaces, # and %.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote
+
+SCHEMES: Final = ("s3", "gs", "az", "abfs", "abfss")
+EXAMPLES: Final = "s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+_PREFIXES: Final = tuple(f"{scheme}://" for scheme in SCHEMES)
+_NAME: Final = re.compile(r"[A-Za-z0-9._-]{3,255}|\$web|\$root|\$logs")  # of a bucket, or of a container
+_OF_ACCOUNT: Final = re.compile(r"([^@]*)@([a-z0-9]{3,24})\.(?:dfs|blob)\.core\.windows\.net")
+_BLOB_URL: Final = re.compile(r"https://([a-z0-9]{3,24})\.(?:blob|dfs)\.core\.windows\.net/")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A bucket, or on Azure a container, and a key in it, which may be empty."""
+
+    root: str  # the address of the bucket: gs://bucket, az://container, abfss://container@account...
+    bucket: str
+    key: str
+    account: str | None = None  # of Azure, where the address names it
+
+    @property
+    def uri(self) -> str:
+        return f"{self.root}/{self.key}" if self.key else self.root
+
+    @property
+    def path(self) -> str:
+        """As pyarrow's file systems have it."""
+        return f"{self.bucket}/{self.key}" if self.key else self.bucket
+
+    @property
+    def kind(self) -> str:
+        """What the cloud calls it."""
+        return "container" if self.scheme.startswith("a") else "bucket"
+
+    @property
+    def scheme(self) -> str:
+        return self.root.partition("://")[0]
+
+
+def is_object(uri: str) -> bool:
+    """Whether an address is for `place_of`."""
+    return uri.startswith(_PREFIXES) or _BLOB_URL.match(uri) is not None
+
+
+def place_of(uri: str) -> Place:
+    """The parts of an address. Raises ValueError if it names no bucket, or holds a signature."""
+    if blob := _BLOB_URL.match(uri):
+        bucket, _, key = uri[blob.end() :].partition("/")
+        if "?" in key or "?" in bucket:
+            raise ValueError(
+                "the URL of a blob has a query, which may hold a signature: leave out what stands behind the "
+                "question mark, and set AZURE_STORAGE_SAS_TOKEN"
+            )
+        return _place(uri, f"abfss://{unquote(bucket)}@{blob[1]}.dfs.core.windows.net", unquote(key))
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    return _place(uri, f"{scheme}://{bucket}", key)
+
+
+def canonical(uri: str) -> str:
+    """An address as tables have it, of an object or of anything else."""
+    return place_of(uri).uri if is_object(uri) else uri
+
+
+def holds_credentials(uri: str) -> bool:
+    """Whether an address has a user's name or a password, such as s3://key:secret@bucket."""
+    scheme, separator, rest = uri.partition("://")
+    host = rest.partition("/")[0]
+    return bool(separator) and "@" in host and not (scheme.startswith("abfs") and _OF_ACCOUNT.fullmatch(host))
+
+
+def _place(uri: str, root: str, key: str) -> Place:
+    scheme, _, host = root.partition("://")
+    of_account = _OF_ACCOUNT.fullmatch(host) if scheme.startswith("abfs") else None
+    bucket, account = of_account.groups() if of_account else (host, None)
+    if account:
+        root = f"abfss://{bucket}@{account}.dfs.core.windows.net"
+    elif scheme.startswith("abfs"):
+        root = f"az://{bucket}"
+    place = Place(root=root, bucket=bucket, key=key.rstrip("/"), account=account)
+    if not _NAME.fullmatch(bucket):
+        raise ValueError(f"{uri} names no {place.kind}: it should read {scheme}://{place.kind}/prefix")
+    return place
