@@ -29,6 +29,7 @@ from jobs.serving.viewing import View, Viewer
 from model.chat import Chat, Reply
 from model.engine.config import EngineConfig
 from model.executor.factory import ExecutorConfig
+from pipeline.rasterize import confinement
 from tests.hub import COMMIT, Repository, served
 from tests.pipeline.drawn import pdf_bytes
 
@@ -188,6 +189,27 @@ def run(*flags: object, input: str = "", **more: str) -> "subprocess.CompletedPr
     )
 
 
+def test_what_is_said_is_cut_into_tokens_once(nano: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut: list[int] = []
+    encode = nano._tokenizer.encode_conversation
+
+    def counted(said: Any) -> list[int]:
+        cut.append(len(said))
+        return encode(said)
+
+    monkeypatch.setattr(nano._tokenizer, "encode_conversation", counted)
+    assert Conversation(nano, Answering(max_tokens=2), None).ask(QUESTION, [])
+    assert cut == [1]
+
+
+def test_a_machine_without_a_part_of_the_sandbox_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(confinement, "lacking", lambda: "Landlock (ENOSYS)")
+    assert chat.main(["--prompt", "a", "--image", "/nowhere"]) == 2
+    assert "this machine lacks Landlock (ENOSYS)" in caplog.text
+
+
 @pytest.mark.processes
 def test_one_question_is_answered_on_stdout_and_nothing_else(nano: Chat) -> None:
     answer = nano.reply([{"role": "user", "content": [QUESTION, Image.open(RECEIPT)]}]).text
@@ -326,7 +348,10 @@ def test_a_limit_of_the_sandbox_names_no_flag_of_other_jobs(
         (["--max-side", "8"], "--max-side 8: for this model it is 16"),
         (["--pages", "3-1"], "--pages 3-1: give a page or a range"),
         (["/nowhere/model"], "/nowhere/model holds no checkpoint"),
-        (["nobody/nothing"], "there is no such folder here, and the hub cannot be reached"),
+        (
+            ["nobody/nothing"],
+            "error: model nobody/nothing: there is no such folder here, and the hub",
+        ),
         (["--prompt", "a", "--image", "/nowhere"], "/nowhere is no longer there"),
         (["--prompt", "a", "--image", "https://host/a"], "https://host/a is not fetched: --allow-http"),
         (["--prompt", "a", "--image", "http://127.0.0.1/a", "--allow-http"], "--allow-host 127.0.0.1 allows"),
