@@ -56,7 +56,11 @@ def make_parser() -> Parser:
 
     add = parser.add_argument_group("model").add_argument
     add_model(add)
-    add("--served-model-name", metavar="NAME", help="what clients call it (default: its folder's name)")
+    add(
+        "--served-model-name",
+        metavar="NAME",
+        help="what clients call it (default: owner/name, or its folder's name)",
+    )
     add(
         "--max-model-len",
         type=int,

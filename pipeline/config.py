@@ -197,6 +197,13 @@ def side_of(given: int | None, patch_size: int, image_size: int) -> int:
     return max_side
 
 
+def context_of(given: int | None, longest: int) -> int:
+    """Tokens of a prompt and its answer together, from --max-model-len. Raises ValueError."""
+    if given is not None and given > longest:
+        raise ValueError(f"--max-model-len {given}: this model can do {longest} at most")
+    return given or longest
+
+
 def make_plan(config: FlowConfig) -> Plan:
     """The defaults filled in, and the keys under which the results are stored. Raises ValueError."""
     targets = _targets(config.targets)
@@ -208,11 +215,7 @@ def make_plan(config: FlowConfig) -> Plan:
     tokenizer = Tokenizer.from_file(tokenizer_file(model), shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
     max_side = side_of(config.max_side, patch_size, image_size)
-    context = config.max_model_len or shape.max_position_embeddings
-    if context > shape.max_position_embeddings:
-        raise ValueError(
-            f"--max-model-len {context}: this model can do {shape.max_position_embeddings} at most"
-        )
+    context = context_of(config.max_model_len, shape.max_position_embeddings)
     run = {"model": key_of(model), "max_side": max_side}
     names_files = config.column or config.messages_column
     asks = [_questions_ask(config, run)] if config.questions or config.messages_column else []

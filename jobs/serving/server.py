@@ -21,17 +21,18 @@ from jobs.serving.app import make_app
 from jobs.serving.service import Service, ServiceConfig
 from model.config import PixtralConfig, check_fp8_widths
 from model.text.tokenizer import Tokenizer
-from pipeline.config import MAX_SIDE
+from pipeline.config import context_of, side_of
 from pipeline.infer.async_replica import AsyncReplica, Worker
 from pipeline.infer.engine_loop import Deliver
 from pipeline.infer.engine_process import EngineProcess
 from pipeline.infer.ranks import EngineBrokenError
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.supervisor import Supervisor
+from pipeline.ingest.fetching import WebRules
 from pipeline.plan.limits import Limits
 from pipeline.plan.model_place import ModelPlace, find_model, model_shape, tokenizer_file
 from pipeline.plan.plan import Plan
-from pipeline.prepare import check_sandbox
+from pipeline.rasterize.confinement import check_sandbox
 
 # An image is one page, and a client waits for it.
 IMAGE_LIMITS: Final = Limits(page_seconds=15, page_bytes=2**30, document_pages=1, document_seconds=60)
@@ -46,8 +47,20 @@ class ServerConfig:
     host: str
     port: int
     """0: a free one."""
-    service: Callable[[int], ServiceConfig]
-    """What it answers, of a model with a context of so many tokens."""
+    name: str
+    """The model's, as clients call it."""
+    images: int
+    """Of one request."""
+    body_bytes: int
+    """Of one request."""
+    places: int
+    """Answers in work at a time, those that wait included."""
+    max_model_len: int | None = None
+    """Tokens of a prompt and its answer together. Default: what the model can."""
+    api_key: str | None = field(default=None, repr=False)
+    """Who has it may ask; None: everybody."""
+    web: WebRules | None = None
+    """For images at http(s) addresses; None: none is fetched."""
     max_side: int | None = None
     """Longest edge in pixels at which the model sees an image. Default: 1024, or what the model can."""
     dtype: str = "auto"
@@ -67,7 +80,7 @@ def run(config: ServerConfig) -> int:
     place = find_model(config.model)
     shape = model_shape(place)
     tokenizer = Tokenizer.from_file(tokenizer_file(place), shape.vocab_size)
-    service_config = config.service(shape.max_position_embeddings)
+    service_config = make_service_config(config, shape)
     plan = make_plan(config, place, shape)
     replica_config = make_replica_config(config, plan, shape)
     with _bound(config.host, config.port) as listener:
@@ -121,22 +134,29 @@ class _Server(uvicorn.Server):
         say(self._ready)
 
 
+def make_service_config(config: ServerConfig, shape: PixtralConfig) -> ServiceConfig:
+    """What is answered, of this model. Raises ValueError."""
+    return ServiceConfig(
+        name=config.name,
+        context=context_of(config.max_model_len, shape.max_position_embeddings),
+        images=config.images,
+        body_bytes=config.body_bytes,
+        places=config.places,
+        api_key=config.api_key,
+        web=config.web,
+    )
+
+
 def make_plan(config: ServerConfig, place: ModelPlace, shape: PixtralConfig) -> Plan:
     """The plan of a Replica that is asked by requests alone. Raises ValueError."""
-    patch, image = shape.vision.patch_size, shape.vision.image_size
-    max_side = config.max_side or min(MAX_SIDE, image)
-    if not patch <= max_side <= image:
-        raise ValueError(
-            f"--max-side {max_side}: for this model it is {patch} (a patch) to {image} (an image)"
-        )
     return Plan(
         run_id=f"serve-{os.getpid()}",
         asks=(),
         max_pages=1,
         pages=(1, None),
-        max_side=max_side,
+        max_side=side_of(config.max_side, shape.vision.patch_size, shape.vision.image_size),
         model=place,
-        patch_size=patch,
+        patch_size=shape.vision.patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,
         roots=(),
@@ -159,6 +179,7 @@ def make_replica_config(config: ServerConfig, plan: Plan, shape: PixtralConfig) 
         threads=len(os.sched_getaffinity(0)),
         dtype=config.dtype,
         cache_dtype=config.cache_dtype,
+        max_model_len=config.max_model_len,
     )
 
 

@@ -409,7 +409,7 @@ def test_a_server_with_a_key_finishes_what_runs_and_ends(tiny_checkpoint: Path) 
         (["--model", "/nowhere"], "/nowhere holds no checkpoint"),
         (["--port", "70000"], "--port 70000: it must be 0 to 65535"),
         (["--host", "no such host"], "--host no such host"),
-        (["--max-model-len", "1000000"], "the model can 128,000 at most"),
+        (["--max-model-len", "1000000"], "--max-model-len 1000000: this model can do 128000 at most"),
         (["--max-side", "1"], "--max-side 1: for this model it is 16"),
         (["--max-queue", "0"], "--max-queue 0: it must be at least 1"),
         (["--allow-host", "intranet"], "add --allow-http"),

@@ -1,7 +1,10 @@
 """The application without a network: what no client of a healthy server sees."""
 
 import asyncio
+import base64
+import gc
 import json
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +16,7 @@ from PIL import Image
 
 from jobs.serving import service as module
 from jobs.serving.app import make_app
+from jobs.serving.requests import ChatRequest
 from jobs.serving.server import ServerConfig, make_plan
 from jobs.serving.service import Service, ServiceConfig
 from model.checkpoint_files import check_checkpoint
@@ -20,7 +24,8 @@ from model.engine.request import Completion, Group
 from model.text.tokenizer import Tokenizer
 from pipeline.infer.async_replica import AsyncReplica
 from pipeline.infer.engine_loop import Deliver
-from pipeline.ingest.fetching import WebRules
+from pipeline.ingest.fetching import Ending, FetchError, WebRules
+from pipeline.ingest.messages import Turn
 from tests.jobs.serving.served import error_of
 from tests.pipeline.drawn import image_bytes
 
@@ -127,7 +132,9 @@ def in_world(test: Callable[[World], Any]) -> None:
 
     async def main() -> None:
         shape = check_checkpoint(NANO)
-        config = ServerConfig(model=str(NANO), host="", port=0, service=lambda context: CONFIG)
+        config = ServerConfig(
+            model=str(NANO), host="", port=0, name="nano", images=2, body_bytes=10_000, places=2
+        )
         workers: list[Scripted] = []
 
         def start(deliver: Deliver, fail: Callable[[BaseException], None]) -> Scripted:
@@ -202,6 +209,88 @@ def test_a_client_that_leaves_before_its_answer_begins(stream: bool) -> None:
         leave.set()
         assert (await waiting).status == 499
         assert len(world.worker.aborted) == 2
+        assert world.service.metrics.left._value.get() == 1
+
+    in_world(test)
+
+
+def test_a_client_that_leaves_amid_its_body_is_counted() -> None:
+    async def test(world: World) -> None:
+        gone = asyncio.Event()
+        gone.set()
+        assert (await world.send(None, gone)).status == 499
+        assert world.service.metrics.left._value.get() == 1
+
+    in_world(test)
+
+
+def test_a_request_in_work_does_not_keep_its_body() -> None:
+    image = base64.b64encode(image_bytes(Image.new("RGB", (40, 20), "red"), "PNG")).decode()
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+
+    async def test(world: World) -> None:
+        world.worker.silent = True
+        leave = asyncio.Event()
+        asked = body(messages=[{"role": "user", "content": [picture]}], stream=True)
+        waiting = asyncio.create_task(world.send(asked, leave))
+        while not world.service.replica.asked:
+            await asyncio.sleep(0.01)
+        gc.collect()
+        kept = [one for one in gc.get_objects() if isinstance(one, ChatRequest | Turn)]
+        assert not kept
+        assert world.service.admission.held == 40 * 20 * 3
+        leave.set()
+        await waiting
+
+    in_world(test)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_engine_tells_of_an_answer_only_where_somebody_reads_it(stream: bool) -> None:
+    async def test(world: World) -> None:
+        await world.send(body(stream=stream))
+        (group,) = world.worker.groups
+        assert [branch.stream for branch in group.branches] == [stream]
+
+    in_world(test)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_the_other_images_are_fetched_no_more_once_one_fails_or_the_client_leaves(
+    monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    waits = threading.Event()
+    ends: list[str] = []
+
+    def fetch(url: str, rules: WebRules | None, ending: Ending) -> bytes:
+        if url.endswith("bad.png") and not leaves:
+            assert waits.wait(10)
+            raise FetchError("there is nothing")
+        ended = threading.Event()
+        with ending.wakes(ended.set):
+            waits.set()
+            assert ended.wait(10)
+        ends.append(url)
+        raise FetchError("it was called off")
+
+    monkeypatch.setattr(module, "fetch", fetch)
+    pictures = [
+        {"type": "image_url", "image_url": {"url": f"https://images.test/{name}.png"}}
+        for name in ("slow", "bad")
+    ]
+
+    async def test(world: World) -> None:
+        leave = asyncio.Event()
+        asked = body(messages=[{"role": "user", "content": pictures}])
+        waiting = asyncio.create_task(world.send(asked, leave))
+        while not waits.is_set():
+            await asyncio.sleep(0.01)
+        if leaves:
+            leave.set()
+        reply = await waiting
+        assert reply.status == (499 if leaves else 400)
+        assert "https://images.test/slow.png" in ends
+        assert leaves or error_of(reply.body)["message"] == "there is nothing"
 
     in_world(test)
 
@@ -209,7 +298,7 @@ def test_a_client_that_leaves_before_its_answer_begins(stream: bool) -> None:
 def test_an_image_of_the_web_is_fetched_once_and_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
 
-    def fetch(url: str, rules: WebRules | None) -> bytes:
+    def fetch(url: str, rules: WebRules | None, ending: Ending) -> bytes:
         assert rules is not None
         fetched.append(url)
         return image_bytes(Image.new("RGB", (40, 20), "red"), "PNG")
