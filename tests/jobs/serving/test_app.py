@@ -236,7 +236,7 @@ def test_a_request_in_work_does_not_keep_its_body() -> None:
         while not world.service.replica.asked:
             await asyncio.sleep(0.01)
         gc.collect()
-        kept = [one for one in gc.get_objects() if isinstance(one, ChatRequest | Turn)]
+        kept = [one for one in gc.get_objects() if type(one) in (ChatRequest, Turn)]
         assert not kept
         assert world.service.admission.held == 40 * 20 * 3
         leave.set()
