@@ -51,6 +51,10 @@ def draw_images(
     `read` gives the bytes at an image's address; it is also told what to call the image in an error.
     """
     images = [part for turn in turns for part in turn.parts if isinstance(part, Image)]
+    most = plan.limits.conversation_images
+    if len(images) > most:
+        message = f"{name} has {len(images)} images, the limit is {most} (--limit-images)"
+        raise DocumentError("too_many_images", message)
     pages: list[Page] = []
     seconds = sandbox.limits.document_seconds
     for number, image in enumerate(images, 1):
