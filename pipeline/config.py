@@ -197,6 +197,14 @@ def side_of(given: int | None, patch_size: int, image_size: int) -> int:
     return max_side
 
 
+def check_fp8_gpus(gpus: int, *dtypes: str) -> None:
+    """Raises ValueError for --dtype fp8 or --cache-dtype fp8 without a GPU."""
+    if not gpus and "fp8" in dtypes:
+        raise ValueError(
+            "fp8 needs Hopper GPUs (H100, H200), and there is no GPU: leave --dtype and --cache-dtype out"
+        )
+
+
 def context_of(given: int | None, longest: int) -> int:
     """Tokens of a prompt and its answer together, from --max-model-len. Raises ValueError."""
     if given is not None and given > longest:
@@ -227,6 +235,8 @@ def make_plan(config: FlowConfig) -> Plan:
             asks.append(_target_ask(config, run, name=name, target=target, number=number))
     for ask in asks:
         check_length(ask, tokenizer, context)
+    if any(ask.scope == "document" for ask in asks):
+        _check_window(config.max_pages, config.limits.images)
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         asks=tuple(asks),
@@ -240,6 +250,15 @@ def make_plan(config: FlowConfig) -> Plan:
         roots=find_roots(config.inputs, config.allow_roots) if names_files else (),
         passwords=config.passwords,
     )
+
+
+def _check_window(pages: int, images: int | None) -> None:
+    """Raises ValueError for windows of more pages than a question may have images."""
+    if images is not None and pages > images:
+        raise ValueError(
+            f"--limit-images {images}: a window has up to {pages} pages, each of which is an image: lower "
+            "--max-pages, or raise --limit-images"
+        )
 
 
 def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel] | None]:

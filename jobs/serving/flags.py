@@ -25,6 +25,11 @@ def config_of(given: argparse.Namespace, key: str | None) -> ServerConfig:
         max_side=given.max_side,
         dtype=given.dtype,
         cache_dtype=given.cache_dtype,
+        tensor_parallel=given.tensor_parallel,
+        replicas=given.replicas,
+        max_num_seqs=given.max_num_seqs,
         grace_seconds=given.grace,
-        limits=replace(IMAGE_LIMITS, sandbox_required=given.require_sandbox),
+        limits=replace(
+            IMAGE_LIMITS, images=given.limit_images or None, sandbox_required=given.require_sandbox
+        ),
     )

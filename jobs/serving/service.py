@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -34,8 +34,11 @@ from model.engine.request import Completion, Group
 from model.text.tokenizer import Tokenizer
 from pipeline.infer.async_replica import AsyncReplica
 from pipeline.infer.ranks import EngineBrokenError
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.start import start_supervisor
 from pipeline.ingest.data_uris import is_data_uri
 from pipeline.ingest.fetching import Ending, FetchError, WebRules, fetch, is_web
+from pipeline.plan.model_place import tokenizer_file
 from pipeline.plan.plan import Plan
 
 BODY_SECONDS: Final = 60.0  # in which a body has to come: its place is taken meanwhile
@@ -196,7 +199,11 @@ class Service:
         get = partial(_fetched, rules=self.config.web, ending=ending)
         tasks = [asyncio.create_task(in_thread(self._fetchers, get, one)) for one in named]
         try:
-            return dict(zip(named, await asyncio.gather(*tasks), strict=True))
+            # Not gather: called off, it waits for all of them, and they for `ending`.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            return {one: task.result() for one, task in zip(named, tasks, strict=True)}
         finally:
             ending.end()
             for task in tasks:
@@ -264,6 +271,15 @@ class Service:
             metrics.written_tokens.inc(len(one.token_ids))
             metrics.answers.labels(one.finish_reason).inc()
         return done
+
+
+def start_service(
+    config: ServiceConfig, replica: ReplicaConfig, on_broken: Callable[[], None] = lambda: None
+) -> Service:
+    """A service with a Replica of its own, once its model is loaded. Raises EngineBrokenError."""
+    plan = replica.plan
+    tokenizer = Tokenizer.from_file(tokenizer_file(plan.model), plan.vocab_size)
+    return Service(config, plan, tokenizer, AsyncReplica(partial(start_supervisor, replica), on_broken))
 
 
 class _EventStream(Response):
