@@ -20,6 +20,8 @@ from pydantic import BaseModel
 
 from jobs import serve
 from tests.docs.markdown import blocks
+from tests.docs.parsers import body_of
+from tests.docs.shell import commands, make_root
 from tests.jobs.serving.served import ROOT, Server, error_of, serving
 
 pytestmark = [pytest.mark.processes]
@@ -101,6 +103,14 @@ def test_the_program_of_the_documentation(server: Server, capsys: pytest.Capture
     (program,) = [block.code for block in blocks(ROOT / "docs" / "serving.md") if block.language == "python"]
     exec(program.replace("http://127.0.0.1:8000/v1", server.url), {})
     assert capsys.readouterr().out
+
+
+def test_the_curl_of_the_documentation(server: Server, tmp_path: Path) -> None:
+    page = blocks(ROOT / "docs" / "serving.md")
+    (code,) = [block.code for block in page if block.code.startswith("curl ")]
+    ((_, *words),) = commands(make_root(tmp_path), code, make=False)
+    (choice,) = server.ask(body_of(words))["choices"]
+    assert choice["message"]["content"]
 
 
 def test_a_stream_is_the_whole_answer_in_pieces(client: Any) -> None:
