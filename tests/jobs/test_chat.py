@@ -13,9 +13,6 @@ import termios
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +29,7 @@ from model.executor.factory import ExecutorConfig
 from pipeline.rasterize import confinement
 from tests.hub import COMMIT, Repository, served
 from tests.pipeline.drawn import pdf_bytes
+from tests.web import web
 
 ROOT = Path(__file__).parents[2]
 RECEIPT = ROOT / "samples" / "documents" / "receipt.png"
@@ -104,21 +102,6 @@ def terminal() -> Iterator[Any]:
         one.process.wait()
 
 
-@contextmanager
-def web(folder: Path) -> Iterator[str]:
-    """The address of a web server with the files of a folder."""
-    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.mark.processes
 def test_the_dialogue_of_the_model_card(terminal: Any, nano: Chat) -> None:
     """mistral-chat MODEL --instruct --max_tokens 256 --temperature 0.35, with an image from the web."""
@@ -128,13 +111,13 @@ def test_the_dialogue_of_the_model_card(terminal: Any, nano: Chat) -> None:
     answers = [nano.reply(said, **how).text]
     said += [{"role": "assistant", "content": answers[0]}, {"role": "user", "content": [second]}]
     answers.append(nano.reply(said, **how).text)
-    with web(RECEIPT.parent) as address:
+    with web(RECEIPT.parent) as site:
         flags = ("--max-tokens", 256, "--temperature", 0.35, "--allow-http", "--allow-host", "127.0.0.1")
         dialogue = terminal(ROOT / "model" / "nano", *flags)
         assert dialogue.read_until(TEXT) == TEXT
         dialogue.type(f"{first}\n")
         assert dialogue.read_until(IMAGE) == f"{first}\n{IMAGES}\n{IMAGE}"
-        url = f"{address}/receipt.png"
+        url = f"http://127.0.0.1:{site.server_port}/receipt.png"
         dialogue.type(f"{url}\n")
         assert dialogue.read_until(IMAGE) == f"{url}\n{IMAGE}"
         dialogue.type("\n")

@@ -6,7 +6,7 @@ import gc
 import json
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from pipeline.ingest.fetching import Ending, FetchError, WebRules
 from pipeline.ingest.messages import Turn
 from tests.jobs.serving.served import error_of
 from tests.pipeline.drawn import image_bytes
+from tests.tls import certify
+from tests.web import web
 
 NANO = Path("model/nano")
 PATH = "/v1/chat/completions"
@@ -127,7 +129,7 @@ class World:
         return reply
 
 
-def in_world(test: Callable[[World], Any]) -> None:
+def in_world(test: Callable[[World], Any], given: ServiceConfig = CONFIG) -> None:
     """Runs a test's coroutine in an event loop, and ends its threads."""
 
     async def main() -> None:
@@ -143,7 +145,7 @@ def in_world(test: Callable[[World], Any]) -> None:
 
         replica = AsyncReplica(start)
         tokenizer = Tokenizer.from_file(NANO / "tekken.json")
-        service = Service(CONFIG, make_plan(config, str(NANO), shape), tokenizer, replica)
+        service = Service(given, make_plan(config, str(NANO), shape), tokenizer, replica)
         replica.attend()
         try:
             await test(World(make_app(service), service, workers[0]))
@@ -315,6 +317,32 @@ def test_an_image_of_the_web_is_fetched_once_and_decoded(monkeypatch: pytest.Mon
         assert (group.images[0] == (255, 0, 0)).all()
 
     in_world(test)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_image_comes_over_https_from_who_has_a_certificate_that_is_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool
+) -> None:
+    certificate, tls = certify(tmp_path)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    (tmp_path / "a.png").write_bytes(image_bytes(Image.new("RGB", (40, 20), "red"), "PNG"))
+    rules = WebRules(private_hosts=frozenset({"localhost"}))
+
+    async def test(world: World) -> None:
+        url = f"https://localhost:{site.server_port}/a.png"
+        picture = {"type": "image_url", "image_url": {"url": url}}
+        reply = await world.send(body(messages=[{"role": "user", "content": [picture]}]))
+        if trusted:
+            assert reply.status == 200
+            assert (world.worker.groups[0].images[0] == (255, 0, 0)).all()
+        else:
+            assert reply.status == 400
+            assert "no secure connection, or no valid certificate" in error_of(reply.body)["message"]
+
+    with web(tmp_path) as site:
+        site.socket = tls.wrap_socket(site.socket, server_side=True)
+        in_world(test, replace(CONFIG, web=rules))
 
 
 def test_who_waits_when_the_server_ends_is_told() -> None:
