@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from jobs.run.extras import missing
 from jobs.run.terminal import say_error, start_output
+from pipeline.extras import missing
 
 # Each command is a file in jobs/bench, which is imported for its own command only.
 COMMANDS = {

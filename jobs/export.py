@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from jobs.exports.destination import Destination
 from jobs.exports.documents import MISSING_COLUMNS, PAGE_COLUMNS, write_documents
-from jobs.exports.flat import FORMATS
+from jobs.exports.flat import FORMATS, flattened, write_spreadsheet
 from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
 from pipeline.commit.manifest import read_record
@@ -28,13 +28,18 @@ examples:
   # a file for each table: answers/text.csv, failures.csv, documents.csv
   python -m jobs.export out/totals --format csv --to totals
 
+  # the same for Excel; and Parquet with the same columns
+  python -m jobs.export out/totals --format csv --spreadsheet --to excel
+  python -m jobs.export out/totals --format parquet --flat --to flat
+
 rules:
   markdown  a head in YAML has the document, the model, and the confidence of each page; pages that failed are
             in pages_missing. Where several documents have the same name, each has a part of its key in it.
   jsonl     an object a line, nested as the row is; decimals are numbers, dates and times ISO 8601
-  csv       a struct becomes a column for each of its fields (answer.total), a list becomes JSON; null is an
-            empty cell, and an empty text is ""
+  csv       always flat; null is an empty cell, an empty text is ""; UTF-8, decimals digit by digit
   parquet   the rows as they are, in one file
+  flat      a struct becomes a column for each of its fields (answer.total), all of them null where it is; a
+            list becomes its JSON; two columns of one name are refused
 """
 
 
@@ -47,6 +52,16 @@ def make_parser() -> Parser:
         "--to", metavar="DIR", help="folder or s3://bucket/prefix for the files (default: OUT/export)"
     )
     parser.add_argument(
+        "--flat",
+        action="store_true",
+        help="jsonl and parquet have the columns of csv: one for each field, lists as JSON",
+    )
+    parser.add_argument(
+        "--spreadsheet",
+        action="store_true",
+        help="csv for Excel and the like: a byte order mark, and a ' before texts that begin as formulas do",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="write into a folder that is not empty, over files of the same names",
@@ -54,11 +69,23 @@ def make_parser() -> Parser:
     return parser
 
 
-def export(output: str, *, format: str, to: str | None = None, force: bool = False) -> list[str]:
+def export(
+    output: str,
+    *,
+    format: str,
+    to: str | None = None,
+    flat: bool = False,
+    spreadsheet: bool = False,
+    force: bool = False,
+) -> list[str]:
     """Writes the files, under OUT/export unless `to` says where; returns what was written, a line each.
 
     Raises ValueError, in one sentence.
     """
+    if spreadsheet and format != "csv":
+        raise ValueError(f"--spreadsheet is about --format csv: leave it out with {format}")
+    if flat and format == MARKDOWN:
+        raise ValueError("--flat is about rows, and --format markdown has none: leave it out")
     root = output.rstrip("/")
     record = read_record(root)
     tables: dict[str, str] = record["tables"]
@@ -74,12 +101,15 @@ def export(output: str, *, format: str, to: str | None = None, force: bool = Fal
             failed = (batch.filter(pc.equal(batch["target"], MARKDOWN)) for batch in failures)
             files = write_documents(pages, failed, record["config"]["model"], destination)
             return [f"{files:,} documents: {destination.name('')}"]
+        write = write_spreadsheet if spreadsheet else FORMATS[format]
         said = []
         for path in tables.values():
             schema, batches = stream_table(f"{root}/{path}")
+            if flat:
+                schema, batches = flattened(schema, batches)
             name = f"{path}.{format}"
             with destination.open(name) as stream:
-                rows = FORMATS[format](schema, batches, stream)
+                rows = write(schema, batches, stream)
             said.append(f"{rows:,} rows: {destination.name(name)}")
         return said
     except (OutputError, sqlite3.Error) as error:
@@ -91,7 +121,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start_output(logging.WARNING)
     try:
         given = make_parser().parse_args(arguments)
-        written = export(given.output, format=given.format, to=given.to, force=given.force)
+        written = export(
+            given.output,
+            format=given.format,
+            to=given.to,
+            flat=given.flat,
+            spreadsheet=given.spreadsheet,
+            force=given.force,
+        )
         say("\n".join(written), sys.stdout)
     except ValueError as error:
         say_error(f"error: {error}")

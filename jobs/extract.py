@@ -46,7 +46,7 @@ examples:
   python -m jobs.extract --input "contracts/*.pdf" --output out/contracts \\
     --target samples/contract.json
 
-  # documents that lie as bytes, or as URIs, in a column of a Parquet dataset
+  # documents that lie as bytes, URIs, or lists of images in a column of a Parquet dataset
   python -m jobs.extract --input data/scans.parquet --column image --id-column id \\
     --questions questions.jsonl --output out/scans
 
@@ -113,7 +113,8 @@ def make_parser() -> Parser:
         action="extend",
         metavar="PATH",
         required=True,
-        help="file, folder (with those below it), glob, s3://bucket/prefix, or Parquet; several are fine. "
+        help="file, folder (with those below it), glob, s3://bucket/prefix, Parquet, or a Delta or Iceberg "
+        "table (its folder or iceberg://CATALOG/NAMESPACE.TABLE; @VERSION behind it); several are fine. "
         "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF",
     )
     add(
@@ -122,11 +123,22 @@ def make_parser() -> Parser:
         help="the inputs are Parquet, and this column holds conversations in OpenAI's form, as lists of "
         "messages or as JSON; each row is answered",
     )
-    add("--column", metavar="NAME", help="the inputs are Parquet, and this column holds bytes or URIs")
+    add(
+        "--column",
+        metavar="NAME",
+        help="the inputs are Parquet, and this column holds the documents: bytes, URIs, structs of bytes and "
+        "a path, or lists of these, a page each (default: of Parquet alone, the one that can only be it)",
+    )
     add(
         "--id-column",
         metavar="NAME",
         help="column that names the rows of a Parquet input (default: file and row number)",
+    )
+    add(
+        "--since-last-run",
+        action="store_true",
+        help="of Delta and Iceberg tables, only the rows that came since the last run into OUT that finished "
+        "and asked the same",
     )
     add(
         "--allow-root",

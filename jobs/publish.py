@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jobs.run.endings import ended
-from jobs.run.extras import missing
 from jobs.run.parser import Parser
 from jobs.run.terminal import say, start_output
+from pipeline.extras import missing
 
 if TYPE_CHECKING:
     from pipeline.publish.iceberg import Published
@@ -94,7 +94,8 @@ def publish(
     from pipeline.commit.tables import absolute_uri
 
     try:
-        from pipeline.publish import catalogs, iceberg
+        from pipeline.ingest import catalogs
+        from pipeline.publish import iceberg
     except ModuleNotFoundError as error:
         raise ValueError(missing(error, EXTRA)) from error
     check_reachable(output)

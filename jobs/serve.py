@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jobs.run.extras import missing
 from jobs.run.model_flags import add_engine, add_model
 from jobs.run.parser import Parser
 from jobs.run.terminal import say_error, start_output
 from jobs.run.web_flags import add_web_flags
+from pipeline.extras import missing
 
 KEY = "QUIRE_API_KEY"
 EPILOG = f"""\

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.run.extras import missing
 from jobs.run.terminal import say_error, start_output
+from pipeline.extras import missing
 
 
 def make_parser() -> argparse.ArgumentParser:

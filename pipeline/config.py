@@ -79,7 +79,8 @@ class FlowConfig:
     """Tokens after which an answer is cut. Default: 128 for questions, 1024 for free ones,
     conversations and targets, 4096 for markdown."""
     column: str | None = None
-    """Column of a Parquet input that holds bytes or URIs."""
+    """Column of a Parquet input that holds documents: bytes, URIs, structs of both, or lists of these.
+    Default: the one that can only be it."""
     messages_column: str | None = None
     """Column of a Parquet input that holds conversations, which are asked as they are."""
     id_column: str | None = None
@@ -88,6 +89,8 @@ class FlowConfig:
     """Tried on documents that need one."""
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
+    since_last_run: bool = False
+    """Whether only the rows of tables are read that came since a run into this output asked the same."""
     allow_roots: tuple[str, ...] = ()
     """Folders and s3:// prefixes, beside those of the inputs, in which a Parquet row may name a document."""
     limits: Limits = field(default_factory=Limits)
@@ -225,7 +228,6 @@ def make_plan(config: FlowConfig) -> Plan:
     max_side = side_of(config.max_side, patch_size, image_size)
     context = context_of(config.max_model_len, shape.max_position_embeddings)
     run = {"model": key_of(model), "max_side": max_side}
-    names_files = config.column or config.messages_column
     asks = [_questions_ask(config, run)] if config.questions or config.messages_column else []
     for name, target in targets.items():
         number = len(asks)
@@ -247,7 +249,7 @@ def make_plan(config: FlowConfig) -> Plan:
         patch_size=patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,
-        roots=find_roots(config.inputs, config.allow_roots) if names_files else (),
+        roots=find_roots(config.inputs, config.allow_roots),
         passwords=config.passwords,
     )
 

@@ -178,6 +178,7 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
     progress.check()
     record |= {
         "finished_at": datetime.now(UTC).isoformat(),
+        "tables_read": prepared.tables_read[1],
         "counts": asdict(progress.counts),
         "reused": {
             "documents": before.documents_done,

@@ -4,6 +4,8 @@ In: a FlowConfig. Out: a `Prepared` run: the plan, the documents that are left t
 lease. All mistakes are ValueErrors of one sentence; no weights are loaded.
 """
 
+import hashlib
+import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +19,12 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.commit.lease import Lease
-from pipeline.commit.manifest import check_reachable, versions
+from pipeline.commit.manifest import check_reachable, read_positions, versions
 from pipeline.commit.resume import Remaining, find_remaining
 from pipeline.commit.tables import OutputError, Table, answers_of, create_tables
 from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.entries import PART_ROWS
+from pipeline.ingest.feed import Feed, Position
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.progress import Progress
 from pipeline.ingest.roots import check_first
@@ -43,6 +46,8 @@ class Prepared:
     tables: dict[str, Table]
     lease: Lease
     list_seconds: float
+    tables_read: tuple[list[Position], list[Position]]
+    """How far tables were read: before this run, and once it has finished."""
 
 
 @contextmanager
@@ -61,6 +66,12 @@ def prepare(
     plan = make_plan(config)
     started = time.perf_counter()
     progress = Progress(say)
+    feed = Feed(
+        read_positions(config.output),
+        asked=_asked(config, plan),
+        only_new=config.since_last_run and again is None,
+        has_ids=config.id_column is not None,
+    )
     sources = list_sources(
         config.inputs,
         column=config.column,
@@ -68,6 +79,7 @@ def prepare(
         password_column=config.password_column,
         messages_column=config.messages_column,
         progress=progress,
+        feed=feed,
     )
     check_first(sources, plan.roots)
     warn_of_unasked(sources, config.questions)
@@ -88,7 +100,16 @@ def prepare(
             tables=tables,
             lease=lease,
             list_seconds=time.perf_counter() - started,
+            # A retry lists new rows, too, and does not ask them.
+            tables_read=(feed.begun(), feed.finished()) if again is None else (feed.before(),) * 2,
         )
+
+
+def _asked(config: FlowConfig, plan: Plan) -> str:
+    """What a run asks, and of which columns: 32 hex digits."""
+    asks = [[ask.settings_key, [question.model_dump() for question in ask.questions]] for ask in plan.asks]
+    columns = [config.column, config.messages_column, config.id_column]
+    return hashlib.sha256(json.dumps([asks, plan.pages, columns]).encode()).hexdigest()[:32]
 
 
 def warn_of_unasked(sources: pa.Table, questions: Sequence[Question]) -> None:
@@ -142,6 +163,7 @@ def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]
             ],
         },
         "fleet": fleet,
+        "tables_read": prepared.tables_read[0],
         "versions": versions(),
         "tables": {name: table.uri.removeprefix(root) for name, table in prepared.tables.items()},
     }

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.run.extras import missing
 from jobs.run.terminal import say
+from pipeline.extras import missing
 from pipeline.plan.prompts import question_prompt
 
 QUESTIONS = 4  # of a page

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.run.extras import missing
 from jobs.run.runner import summary
 from jobs.run.terminal import shown
 from pipeline.commit.tables import is_of_answers, read_table
+from pipeline.extras import missing
 
 
 class Result:

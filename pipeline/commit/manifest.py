@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from pipeline.child_process import ROOT
+from pipeline.ingest.feed import Position
 from pipeline.ingest.storage import explain, file_system
 from pipeline.ingest.whole_file import whole_file
 
@@ -64,6 +65,21 @@ def read_begun(output: str) -> dict[str, Any]:
     except OSError as error:
         raise ValueError(f"output {explain(output, error)}") from error
     return record
+
+
+def read_positions(output: str) -> list[Position]:
+    """How far the runs before have read tables; none of a first run. Raises ValueError."""
+    filesystem, folder = _open(output)
+    try:
+        if filesystem.get_file_info(f"{folder}/{NAME}").type != pafs.FileType.File:
+            return []
+    except OSError as error:
+        raise ValueError(f"output {explain(output, error)}") from error
+    try:
+        positions: list[Position] = read_begun(output).get("tables_read", [])  # older records lack it
+    except json.JSONDecodeError:  # this run writes it anew
+        return []
+    return positions
 
 
 def versions() -> dict[str, str]:

@@ -1,11 +1,11 @@
-"""The Parquet files of a Delta table in; those of its newest version, and the rows that are not deleted, out.
+"""The Parquet files of a Delta table in; those of one version, and the rows that are not deleted, out.
 
-The folder of a Delta table also holds files that its log has removed. An Iceberg table has no log that could
-be read here: it is refused.
+The folder of a Delta table also holds files that its log has removed. A part of an Iceberg table has no log
+that could be read here: it is refused.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
@@ -16,17 +16,22 @@ from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
 
 from pipeline.ingest import storage
+from pipeline.ingest.changes import UnclearError, check_there, new_files
+from pipeline.ingest.data_files import DataFile
+from pipeline.ingest.delta_changes import LOG, changes
 from pipeline.ingest.entries import Entries, Entry
-
-LOG = "_delta_log"
+from pipeline.ingest.feed import Feed, Position
+from pipeline.ingest.table_versions import Version, said
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataFile:
-    """A Parquet file, and which of its rows count: all of them if `kept` is None."""
+class Snapshot:
+    """A version of a table: its files, and which rows of each are kept (None: all)."""
 
-    entry: Entry
-    kept: NDArray[np.bool_] | None = None
+    id: str
+    """Of the table."""
+    version: int
+    files: Mapping[str, NDArray[np.bool_] | None]
 
 
 def storage_options(uri: str) -> dict[str, str] | None:
@@ -49,59 +54,68 @@ def is_table(uri: str) -> bool:
     return DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri))
 
 
-def visible(found: Entries | Sequence[Entry], files: Sequence[Entry], folder: str | None) -> list[DataFile]:
-    """Those of the Parquet `files` that their Delta tables still hold; files outside of tables stay.
+def visible(
+    found: Entries | Sequence[Entry],
+    files: Sequence[Entry],
+    folder: str | None,
+    version: Version | None = None,
+    feed: Feed | None = None,
+) -> list[DataFile]:
+    """Those of the Parquet `files` that their Delta tables hold, now or at a version.
 
-    `found` are all files of the input, under a folder; a file that the person named (None) stays in any case.
-    Raises ValueError: a table that cannot be read, or Iceberg; and OSError.
+    With a `feed`, only those with rows that came since the last run, if it wants no others.
+
+    `found` are all files of the input, under a folder; a file that the person named (None) stays in any case,
+    and so do files outside of tables, unless there is a version. Raises ValueError: a table that cannot be
+    read, or Iceberg; and OSError.
     """
     if folder is None:
         return [DataFile(entry=entry) for entry in files]
-    _refuse_iceberg(found, files)
     listed = {entry.uri.partition(f"/{LOG}/")[0] for entry in found if f"/{LOG}/" in entry.uri}
     roots: dict[str, str | None] = dict.fromkeys(("", "/", "s3:/", "s3://"))  # folder -> the table around it
-    tables: dict[str, dict[str, NDArray[np.bool_] | None]] = {}
+    tables: dict[str, Mapping[str, NDArray[np.bool_] | None]] = {}
+    _refuse_iceberg(found, files, listed)
     result = []
     for entry in files:
         root = _root(entry.uri.rpartition("/")[0], listed, roots)
+        if root is None and version is not None:
+            raise ValueError(f"{said(version)} is a version of a table, and {entry.uri} is in none")
         if root is None:
             result.append(DataFile(entry=entry))
             continue
         if root not in tables:
-            tables[root] = _snapshot(root)
+            now = snapshot(root, version)
+            tables[root] = now.files
+            if feed is not None:
+                since = feed.since(folder, root, now.id, now.version, moves=version is None)
+                tables[root] = now.files if since is None else _since(root, now, since, feed)
         if entry.uri in tables[root]:
             result.append(DataFile(entry=entry, kept=tables[root][entry.uri]))
     there = {entry.uri for entry in files}
     for root in listed & tables.keys():  # all of its files were looked for
         if gone := tables[root].keys() - there:
-            raise ValueError(f"the Delta table {root} names a file that is not there: {min(gone)}")
+            what = f"the Delta table {root}" if version is None else f"version {said(version)} of {root}"
+            raise ValueError(f"{what} names a file that is not there: {min(gone)}")
     return result
 
 
-def _refuse_iceberg(found: Entries | Sequence[Entry], files: Sequence[Entry]) -> None:
-    """Raises ValueError where files are an Iceberg table's: given as its folder, or as its data/ alone."""
+def _refuse_iceberg(found: Entries | Sequence[Entry], files: Sequence[Entry], listed: set[str]) -> None:
+    """Raises ValueError where files are an Iceberg table's, of which a part is given, or among others.
+
+    A Delta table may be both.
+    """
     seen = list(found)
     folders = {entry.uri.rpartition("/data/")[0] for entry in files if "/data/" in entry.uri}
     for folder in sorted(folders - {"s3:/"}):  # a bucket may be called data
         if storage.is_folder(f"{folder}/metadata"):
             seen += storage.find(f"{folder}/metadata").entries
     for entry in seen:
-        if entry.uri.endswith(".metadata.json") and "/metadata/" in entry.uri:
+        root = entry.uri.rpartition("/metadata/")[0]
+        if root and entry.uri.endswith(".metadata.json") and root not in listed:
             raise ValueError(
-                f"{entry.uri.rpartition('/metadata/')[0]} is an Iceberg table, which Quire does not read: "
-                "its folder also holds rows that were deleted; write its rows to Parquet files, or give a "
-                "Delta table"
+                f"{root} is an Iceberg table, and the files in its folder also hold rows that were deleted: "
+                f"give {root} itself as an input, or iceberg://CATALOG/NAMESPACE.TABLE"
             )
-
-
-def kept_rows(rows: pa.Table, file: DataFile, first: int) -> pa.Table:
-    """The rows of a file, from its row number `first` on, without those that are deleted."""
-    if file.kept is None:
-        return rows
-    kept = np.ones(len(rows), np.bool_)
-    there = file.kept[first : first + len(rows)]  # what lies behind the last deleted row may be left out
-    kept[: len(there)] = there
-    return rows.filter(pa.array(kept))
 
 
 def _root(folder: str, listed: set[str], known: dict[str, str | None]) -> str | None:
@@ -116,10 +130,40 @@ def _root(folder: str, listed: set[str], known: dict[str, str | None]) -> str | 
     return known[folder]
 
 
-def _snapshot(root: str) -> dict[str, NDArray[np.bool_] | None]:
-    """The files of a table's newest version, and the rows of each that are kept. Raises ValueError."""
+def _since(root: str, now: Snapshot, since: Position, feed: Feed) -> Mapping[str, NDArray[np.bool_] | None]:
+    """The files with rows that came behind a position; all of them where that cannot be told."""
+    try:
+        behind = changes(root, since["version"], now.version)
+        fresh = new_files(behind, was_cut=since["was_cut"])
+        found = {file: now.files[file] for file, version in fresh.items() if version is None}
+        for version in {version for version in fresh.values() if version is not None}:
+            merged = {file for file, its in fresh.items() if its == version}
+            check_there(merged)
+            found |= {file: kept for file, kept in _at(root, version).items() if file in merged}
+    except UnclearError as error:
+        feed.unclear(root, str(error))
+        return now.files
+    return found
+
+
+def _at(root: str, version: int) -> Mapping[str, NDArray[np.bool_] | None]:
+    """The files of an old version. Raises UnclearError."""
+    try:
+        return snapshot(root, version).files
+    except ValueError as error:
+        raise UnclearError(f"version {version} is known no more") from error
+
+
+def snapshot(root: str, version: Version | None) -> Snapshot:
+    """A version of a table (None: the newest). Raises ValueError."""
+    if isinstance(version, str):
+        raise ValueError(
+            f"{root} is a Delta table, whose versions are numbers: {root}@v12, not {said(version)}"
+        )
     try:
         table = DeltaTable(address(root), storage_options=storage_options(root))
+        if version is not None:
+            table.load_as_version(version)
         mapping = table.metadata().configuration.get("delta.columnMapping.mode", "none")
         if mapping != "none":
             raise ValueError(
@@ -127,6 +171,7 @@ def _snapshot(root: str) -> dict[str, NDArray[np.bool_] | None]:
                 "otherwise, and Quire does not read them; write its rows to Parquet files"
             )
         paths = table.get_add_actions()["path"].to_pylist()
+        id, number = str(table.metadata().id), table.version()
         vectors = {}
         if "deletionVectors" in (table.protocol().reader_features or ()):
             vectors = {
@@ -135,7 +180,8 @@ def _snapshot(root: str) -> dict[str, NDArray[np.bool_] | None]:
                 for row in pa.record_batch(batch).to_pylist()
             }
     except (DeltaError, OSError) as error:
-        raise ValueError(f"the Delta table {root} cannot be read: {' '.join(str(error).split())}") from error
+        what = root if version is None else f"{root}{said(version)}"
+        raise ValueError(f"the Delta table {what} cannot be read: {' '.join(str(error).split())}") from error
     if outside := [path for path in paths if "://" in path or path.startswith("/")]:
         raise ValueError(
             f"the Delta table {root} is a shallow clone: {outside[0]} lies elsewhere; give the table that "
@@ -145,4 +191,4 @@ def _snapshot(root: str) -> dict[str, NDArray[np.bool_] | None]:
     for place, vector in vectors.items():
         (uri,) = [uri for uri in kept if place.removeprefix("file://") == uri]
         kept[uri] = vector
-    return kept
+    return Snapshot(id=id, version=number, files=kept)

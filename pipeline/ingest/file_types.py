@@ -117,7 +117,7 @@ def _is_pdf(start: bytes) -> bool:
     Text about PDF is none: behind words, the first line that is no comment must begin an object.
     """
     rubbish, header, rest = start.partition(b"%PDF-")
-    if not header:
+    if not header or rubbish.startswith(b"PAR1"):  # a Parquet file with PDFs in a column
         return False
     if _NO_TEXT.search(rubbish) or not rubbish.strip(b"\xef\xbb\xbf \t\r\n\f\v"):
         return True

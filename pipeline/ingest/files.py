@@ -27,8 +27,15 @@ _log = logging.getLogger(__name__)
 _HAS_SUFFIX = "(?i)[^/](?:" + "|".join(map(re.escape, sorted(SUFFIXES))) + ")$"
 
 
+class ParquetAloneError(Exception):
+    """An input is Parquet and holds no other documents: they are in a column of it."""
+
+
 def file_sources(given: str, found: Found) -> pa.Table:
-    """The documents among the files of an input. Raises ValueError: there is none; and OSError."""
+    """The documents among the files of an input.
+
+    Raises ValueError: there is none; ParquetAloneError; and OSError.
+    """
     batches = list(map(_sources, _documents(given, found)))
     return pa.Table.from_batches(batches, SOURCES)
 
@@ -46,10 +53,7 @@ def _documents(given: str, found: Found) -> Iterator[pa.RecordBatch]:
     if found.folder is None:
         (file,) = found.entries
         if suffix_of(file.uri) not in SUFFIXES and parquet.is_parquet(file.uri):
-            columns = ", ".join(parquet.document_columns(file.uri)) or "none"
-            raise ValueError(
-                f"{given} is Parquet: say with --column which column holds the documents ({columns})"
-            )
+            raise ParquetAloneError(given)
         yield from table.to_batches()
         return
     documents, skipped = 0, Counter[str]()
@@ -61,9 +65,10 @@ def _documents(given: str, found: Found) -> Iterator[pa.RecordBatch]:
         documents += len(files)
         yield files
     if not documents:
-        hint = ": for Parquet, name the column with --column" if parquet.SUFFIXES & skipped.keys() else ""
+        if parquet.SUFFIXES & skipped.keys():
+            raise ParquetAloneError(given)
         kinds = f", only {_shown(skipped)}" if skipped else ": it is empty"
-        raise ValueError(f"input {given} holds no PDF and no image{kinds}{hint}")
+        raise ValueError(f"input {given} holds no PDF and no image{kinds}")
     log_skipped(given, skipped, "no documents")
 
 

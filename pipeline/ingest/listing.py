@@ -1,10 +1,10 @@
 """Inputs become the list of documents: one row each, with its key, before anything is read.
 
-In: files, folders, globs, s3://bucket/prefix, or Parquet files with a column of bytes or URIs. Out: a table
-with the schema SOURCES; `reading` reads the bytes of a row. The files of a folder are documents by their
-suffix, or else by their first bytes; the others are skipped and counted in the log. A file that the person
-named is always a document: if it is none after all, that is a failure to report, not a file to skip. An input
-behind which there is nothing, or that cannot be listed, is a ValueError of one sentence.
+In: files, folders, globs, s3://bucket/prefix, or Parquet files and tables with a column of documents. Out: a
+table with the schema SOURCES; `reading` reads the bytes of a row. The files of a folder are documents by
+their suffix, or else by their first bytes; the others are skipped and counted in the log. A file that the
+person named is always a document: if it is none after all, that is a failure to report, not a file to skip.
+An input behind which there is nothing, or that cannot be listed, is a ValueError of one sentence.
 
 In memory: some 110 bytes a document on S3 or in a Parquet column of URIs, with a uri of 50 characters; while
 a local folder is gone through, 300 bytes a file more (`walk`).
@@ -18,12 +18,16 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.ingest import storage
+from pipeline.ingest.columns import Columns
 from pipeline.ingest.entries import PART_ROWS
-from pipeline.ingest.files import file_sources
+from pipeline.ingest.feed import Feed
+from pipeline.ingest.files import ParquetAloneError, file_sources
 from pipeline.ingest.key_index import KeyIndex
-from pipeline.ingest.parquet import Columns
-from pipeline.ingest.parquet_rows import row_sources
+from pipeline.ingest.parquet_rows import guessed, row_sources
 from pipeline.ingest.progress import Progress
+from pipeline.ingest.sources import SOURCES
+from pipeline.ingest.table_files import catalog_files, is_iceberg, table_files
+from pipeline.ingest.table_versions import ICEBERG, split_version
 
 _log = logging.getLogger(__name__)
 
@@ -36,10 +40,14 @@ def list_sources(
     password_column: str | None = None,
     messages_column: str | None = None,
     progress: Progress | None = None,
+    feed: Feed | None = None,
 ) -> pa.Table:
     """The documents behind `inputs`, each once, as a table SOURCES.
 
-    With `column`, or `messages_column`, the inputs are Parquet.
+    With `column`, or `messages_column`, the inputs are Parquet; without, one that is Parquet alone may say
+    itself where its documents are.
+
+    With a `feed`, tables are read since the last run, if it wants that: then there may be no document at all.
 
     Raises ValueError: nothing there, not Parquet, no such column, an id twice, refused credentials.
     """
@@ -53,7 +61,9 @@ def list_sources(
         columns = Columns(document=column, id=id_column, password=password_column)
     if not inputs:
         raise ValueError("there is no input: give a file, a folder, a glob or s3://bucket/prefix")
-    table = pa.concat_tables(_list(given, columns, progress) for given in inputs)
+    table = pa.concat_tables([_list(given, columns, progress, feed) for given in inputs])
+    if feed is not None:
+        feed.check()
     repeated = KeyIndex(table["source_key"]).repeated()
     if not len(repeated):
         return table
@@ -90,12 +100,27 @@ def _row_groups(sources: pa.Table) -> Iterator[tuple[str, int] | None]:
             yield None if column is None else (location, row_group)
 
 
-def _list(given: str, columns: Columns | None, progress: Progress | None) -> pa.Table:
+def _list(given: str, columns: Columns | None, progress: Progress | None, feed: Feed | None) -> pa.Table:
     """The documents of one input. Raises ValueError."""
     try:
-        found = storage.find(given, None if columns else progress)
-        for why, names in found.skipped.items():
-            _log.warning("%s: skipped %s: %d, such as %s", given, why, len(names), min(names))
-        return row_sources(given, found, columns, progress) if columns else file_sources(given, found)
+        place, version = split_version(given)
+        if place.startswith(ICEBERG):
+            files = catalog_files(place, version, feed)
+        else:
+            found = storage.find(place, None if columns or version else progress)
+            for why, names in found.skipped.items():
+                _log.warning("%s: skipped %s: %d, such as %s", given, why, len(names), min(names))
+            is_metadata = found.folder is None and is_iceberg(found)
+            if columns is None and version is None and not is_metadata:
+                try:
+                    return file_sources(given, found)
+                except ParquetAloneError:
+                    pass
+            files = table_files(given, found, version, feed)
+        may_be_none = feed is not None and feed.only_new
+        if may_be_none and not files:
+            return SOURCES.empty_table()
+        columns = columns or guessed(given, files)
+        return row_sources(given, files, columns, progress, may_be_none=may_be_none)
     except OSError as error:
         raise ValueError(f"input {storage.explain(given, error)}") from error

@@ -1,10 +1,11 @@
-"""Rows of Parquet files are documents: a column holds their bytes, or their URIs.
+"""Rows of Parquet files are documents: a column holds their bytes, or their URIs, as `columns` has it.
 
 In: a Parquet file and the names of its columns; a dot leads into a struct, as in image.bytes. Out: the row
 groups, with the ids and URIs of their rows, and the bytes or the password of one row. Values are read a row
 group at a time and in order, never a whole file.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice, repeat
@@ -16,23 +17,15 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from pipeline.ingest import storage
+from pipeline.ingest.columns import Columns, FieldIds, form_of, resolved, type_of
 
 MAGIC: Final = b"PAR1"
 SUFFIXES: Final = frozenset({".parquet", ".parq", ".pq", ".pqt"})
 DATA: Final = "data:"
 _BATCH_ROWS: Final = 8  # decoded at once: documents may have megabytes
+_MOST_ADDRESS: Final = 4_096  # bytes of one that lies in a column of bytes
+_ADDRESS: Final = re.compile(rb"(?:[a-z][a-z0-9+.-]*://|data:)[^\x00-\x1f\x7f]*", re.IGNORECASE)
 _GATHERED_BYTES: Final = 2**20  # of URIs, which are looked at together
-
-
-@dataclass(frozen=True, kw_only=True)
-class Columns:
-    """The names of the columns to read; those without a name are not there."""
-
-    document: str
-    id: str | None
-    password: str | None
-    is_messages: bool = False
-    """The documents are conversations: lists of messages, or JSON text of such."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +41,7 @@ class RowPart:
     count: int
     ids: pa.Array | None  # strings
     uris: pa.Array | None  # strings and nulls
+    columns: Columns  # as the file names them
 
 
 def is_parquet(uri: str) -> bool:
@@ -55,39 +49,22 @@ def is_parquet(uri: str) -> bool:
     return storage.read_start(uri, len(MAGIC)) == MAGIC
 
 
-def document_columns(uri: str) -> list[str]:
-    """The columns of a file that can hold documents. Raises ValueError for a damaged file."""
+def schema_of(uri: str) -> pa.Schema:
+    """The columns of a file. Raises ValueError for a damaged file."""
     with _open(uri) as file:
-        return _suitable(file.schema_arrow)
+        return file.schema_arrow
 
 
-def row_parts(uri: str, columns: Columns, most: int) -> Iterator[RowPart]:
+def row_parts(uri: str, columns: Columns, most: int, fields: FieldIds | None = None) -> Iterator[RowPart]:
     """The rows of a file, at most so many at a time, with those of a row group in their order.
+
+    With `fields`, the columns are those of an Iceberg table.
 
     Raises ValueError: no such column, of the wrong type, a null id.
     """
     with _open(uri) as file:
-        flag = "--messages-column" if columns.is_messages else "--column"
-        kind = _type(uri, file.schema_arrow, columns.document, flag)
-        if columns.is_messages and not (_is_list(kind) or _is_text(kind)):
-            raise ValueError(
-                f"column {columns.document} of {uri} is {kind}, not lists of messages or JSON text of such"
-            )
-        if not columns.is_messages and not (_is_bytes(kind) or _is_text(kind)):
-            others = ", ".join(_suitable(file.schema_arrow)) or "none"
-            raise ValueError(
-                f"column {columns.document} of {uri} is {kind}, not bytes or URIs; these are: {others}"
-            )
-        names_files = _is_text(kind) and not columns.is_messages
-        id_kind = _type(uri, file.schema_arrow, columns.id, "--id-column") if columns.id else pa.string()
-        if not (_is_text(id_kind) or pat.is_integer(id_kind)):
-            raise ValueError(f"column {columns.id} of {uri} holds {id_kind}, but ids are strings or integers")
-        if columns.password:
-            password_kind = _type(uri, file.schema_arrow, columns.password, "--password-column")
-            if not _is_text(password_kind):
-                raise ValueError(
-                    f"column {columns.password} of {uri} holds {password_kind}, but passwords are strings"
-                )
+        columns = resolved(uri, file.schema_arrow, columns, fields)
+        names_files = not columns.is_messages and _holds_uris(file, columns.document)
         first_row = 0
         for group in range(file.metadata.num_row_groups):
             count = file.metadata.row_group(group).num_rows
@@ -102,6 +79,7 @@ def row_parts(uri: str, columns: Columns, most: int) -> Iterator[RowPart]:
                     count=place.stop - place.start,
                     ids=None if ids is None else ids[place],
                     uris=uris,
+                    columns=columns,
                 )
             first_row += count
 
@@ -133,6 +111,30 @@ class RowReader:
             self._place, self._next_row = place, row + 1
             return value
         raise IndexError(f"row group {row_group} of {uri} has no row {row}")
+
+
+def _holds_uris(file: Any, column: str) -> bool:
+    """Whether a column names files. Some writers do not say of bytes that they are text: a look tells."""
+    form = form_of(type_of(file.schema_arrow, column))
+    if form != "bytes" or not _may_be_text(file, column):
+        return form == "text"
+    batches = file.iter_batches(_BATCH_ROWS, columns=[column], use_threads=False)
+    batch = next(batches, None)
+    values = () if batch is None else _values(batch.column(0), batch.schema.field(0).name, column)
+    return any(_ADDRESS.fullmatch(value) for value in values if value is not None)
+
+
+def _may_be_text(file: Any, column: str) -> bool:
+    """Whether its values are as short as URIs: documents are not looked at before their time."""
+    metadata = file.metadata
+    if not metadata.num_row_groups:
+        return False
+    group = metadata.row_group(0)
+    chunks = (group.column(number) for number in range(group.num_columns))
+    chunk = next((chunk for chunk in chunks if chunk.path_in_schema == column), None)
+    return chunk is not None and bool(
+        chunk.total_uncompressed_size <= _MOST_ADDRESS * max(1, chunk.num_values)
+    )
 
 
 def _documents(uri: str, column: str, row_group: int) -> Iterator[Any]:
@@ -224,42 +226,3 @@ def _open(uri: str) -> Any:
     except pa.ArrowInvalid as error:
         source.close()
         raise ValueError(f"{uri} cannot be read as Parquet: {error}") from error
-
-
-def _type(uri: str, schema: pa.Schema, column: str, flag: str) -> Any:
-    """The type of a column, or of the field of a struct column that a dot leads to."""
-    kinds = {name: kind for field in schema for name, kind in _leaves(field.name, field.type)}
-    if column not in kinds:
-        known = ", ".join(kinds) or "none"
-        raise ValueError(f"{flag} {column}: {uri} has no such column; its columns: {known}")
-    kind = kinds[column]
-    return kind.value_type if pat.is_dictionary(kind) else kind
-
-
-def _leaves(name: str, kind: Any) -> Iterator[tuple[str, Any]]:
-    yield name, kind
-    if pat.is_struct(kind):
-        for field in kind:
-            yield from _leaves(f"{name}.{field.name}", field.type)
-
-
-def _suitable(schema: pa.Schema) -> list[str]:
-    leaves = (leaf for field in schema for leaf in _leaves(field.name, field.type))
-    return [name for name, kind in leaves if _is_bytes(kind) or _is_text(kind)]
-
-
-def _is_bytes(kind: Any) -> bool:
-    return bool(
-        pat.is_binary(kind)
-        or pat.is_large_binary(kind)
-        or pat.is_binary_view(kind)
-        or pat.is_fixed_size_binary(kind)
-    )
-
-
-def _is_list(kind: Any) -> bool:
-    return bool(pat.is_list(kind) or pat.is_large_list(kind))
-
-
-def _is_text(kind: Any) -> bool:
-    return bool(pat.is_string(kind) or pat.is_large_string(kind) or pat.is_string_view(kind))

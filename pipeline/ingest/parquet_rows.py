@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ingest import delta, parquet, storage
+from pipeline.ingest import parquet, storage
+from pipeline.ingest.columns import Columns, guess, shown, suitable
+from pipeline.ingest.data_files import DataFile, kept_rows
 from pipeline.ingest.entries import PART_ROWS, Entry
 from pipeline.ingest.files import log_skipped, starting, suffix_of
 from pipeline.ingest.key_index import KeyIndex
-from pipeline.ingest.parquet import Columns
 from pipeline.ingest.progress import Progress
 from pipeline.ingest.sources import SOURCES, batch_of, file_key, keys_of
 from pipeline.ingest.storage import Found
@@ -28,11 +29,18 @@ MOST_URI: Final = 16_384  # characters: a longer one names no file (its path has
 _log = logging.getLogger(__name__)
 
 
-def row_sources(given: str, found: Found, columns: Columns, progress: Progress | None = None) -> pa.Table:
+def row_sources(
+    given: str,
+    files: Sequence[DataFile],
+    columns: Columns,
+    progress: Progress | None = None,
+    *,
+    may_be_none: bool = False,
+) -> pa.Table:
     """The rows of the Parquet files of an input. Raises ValueError: there is none; and OSError."""
     tables: list[pa.Table] = []
     refused: dict[Entry, str] = {}
-    for file in delta.visible(found.entries, _parquet_files(given, found), found.folder):
+    for file in files:
         try:
             rows = list(_rows_of(file, columns, progress))
         except OSError as error:
@@ -46,11 +54,36 @@ def row_sources(given: str, found: Found, columns: Columns, progress: Progress |
     if refused:
         tables.append(_refused_files(given, refused, columns))
     table = pa.concat_tables(tables) if tables else SOURCES.empty_table()
-    if not len(table):
+    if not len(table) and not may_be_none:
         raise ValueError(f"input {given} is Parquet without rows")
     if columns.id and len(twice := KeyIndex(table["source_key"]).repeated()):
         raise ValueError(f"an id stands twice in column {columns.id}: {table['uri'][int(twice[0])]}")
     return table
+
+
+def guessed(given: str, files: Sequence[DataFile]) -> Columns:
+    """The column of an input that holds the documents, of which nothing was said.
+
+    Raises ValueError: it can be several, or none; and OSError.
+    """
+    why: Exception | None = None
+    for file in files:
+        try:
+            schema = parquet.schema_of(file.entry.uri)
+        except (ValueError, pa.ArrowException) as error:  # it costs itself
+            why = why or error
+            continue
+        column = guess(schema)
+        if column is None:
+            raise ValueError(
+                f"{given} is Parquet: say with --column which column holds the documents "
+                f"({shown(suitable(schema))})"
+            )
+        _log.warning(
+            "the documents of %s are taken from its column %s: --column names another", given, column
+        )
+        return Columns(document=column, id=None, password=None)
+    raise ValueError(" ".join(str(why).split()) if why else f"input {given} is Parquet without rows")
 
 
 def _refused_files(given: str, refused: Mapping[Entry, str], columns: Columns) -> pa.Table:
@@ -71,7 +104,7 @@ def _refused_files(given: str, refused: Mapping[Entry, str], columns: Columns) -
     return pa.Table.from_pylist(rows, schema=SOURCES)
 
 
-def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
+def parquet_files(given: str, found: Found) -> Sequence[Entry]:
     """The Parquet files of an input, but for those whose names say that they are no data."""
     if found.folder is None:
         (file,) = found.entries
@@ -90,25 +123,29 @@ def _parquet_files(given: str, found: Found) -> Sequence[Entry]:
     return sorted(files)
 
 
-def _rows_of(file: delta.DataFile, columns: Columns, progress: Progress | None) -> Iterator[pa.Table]:
+def _rows_of(file: DataFile, columns: Columns, progress: Progress | None) -> Iterator[pa.Table]:
     """The rows of one file that count. Raises OSError, ValueError and ArrowException."""
-    rows = _RowSources(file.entry, columns)
-    for part in parquet.row_parts(file.entry.uri, columns, PART_ROWS):
+    rows = None
+    for part in parquet.row_parts(file.entry.uri, columns, PART_ROWS, file.fields):
+        rows = rows or _RowSources(file, part.columns)
         table = pa.Table.from_batches([rows.batch(part)])
         if progress:
             progress.listed(len(table))
-        yield delta.kept_rows(table, file, part.first_row)
+        yield kept_rows(table, file, part.first_row)
 
 
 class _RowSources:
     """Makes rows of SOURCES of the rows of a Parquet file."""
 
-    def __init__(self, file: Entry, columns: Columns) -> None:
+    def __init__(self, data: DataFile, columns: Columns) -> None:
+        file = data.entry
         self._columns = columns
         self._folder = file.uri.rpartition("/")[0]
-        # An id outlives a rewritten file, so its key names the folder: parts may be merged.
+        # An id outlives a rewritten file, so its key names the folder, or the table: parts may be merged.
         start = (
-            [self._folder, columns.document, columns.id] if columns.id else [file_key(file), columns.document]
+            [data.table or self._folder, columns.document, columns.id]
+            if columns.id
+            else [file_key(file), columns.document]
         )
         self._start = "|".join(map(str, start)).encode() + b"|"
         self._file = pa.repeat(pa.scalar(file.uri), PART_ROWS)

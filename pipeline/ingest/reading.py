@@ -1,8 +1,8 @@
 """A row of SOURCES in; the bytes of its document, its password, and the key of its content, out.
 
-The bytes are a whole file, an object on S3, or a value in a column of a Parquet file. A document that cannot
-be read is a DocumentError with a reason: it becomes failures of its own items, and the run goes on. No read
-of a local file waits for ever; those of S3 have time-outs of their own.
+The bytes are a whole file, an object on S3, or a value in a column of a Parquet file, which may be a list of
+pages. A document that cannot be read is a DocumentError with a reason: it becomes failures of its own items,
+and the run goes on. No read of a local file waits for ever; those of S3 have time-outs of their own.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from pipeline.ingest import messages, parquet, storage
+from pipeline.ingest import messages, page_lists, parquet, storage
 from pipeline.ingest.data_uris import decode, is_data_uri
 from pipeline.ingest.deadline import Beat, in_time
 from pipeline.ingest.file_types import DocumentError
@@ -40,7 +40,9 @@ def read_source(source: Mapping[str, Any], roots: Sequence[str]) -> bytes:
             data = None
         elif source["column"] is not None:
             value = _read_row(location, source["column"], source["row_group"], source["row"])
-            data = decode(value) if isinstance(value, str) else value
+            # A text that stands by itself was listed as a data: address.
+            folder = location.rpartition("/")[0]
+            data = decode(value) if isinstance(value, str) else _document(value, uri, folder, roots)
         else:
             data = _read_file(uri, location, None if source["parquet"] is None else roots)
     if data is None:
@@ -98,6 +100,40 @@ def read_password(source: Mapping[str, Any]) -> str | None:
 def content_key(data: bytes) -> str:
     """SHA-256 of a document's bytes: equal for identical documents, wherever they lie."""
     return hashlib.sha256(data).hexdigest()
+
+
+def _document(value: Any, name: str, folder: str, roots: Sequence[str]) -> bytes | None:
+    """What a row holds: bytes, an address, a struct of both as `datasets` has it, or a list of such."""
+    if isinstance(value, list):
+        return page_lists.pack(_pages(value, name, folder, roots))
+    if isinstance(value, Mapping):
+        value = value["bytes"] if value["bytes"] is not None else (value.get("path") or None)
+    if isinstance(value, bytes) and value[:5].lower() == b"data:":
+        value = value.decode(errors="replace")
+    if isinstance(value, str):
+        return read_named(value if is_data_uri(value) else resolve(folder, value), name, roots)
+    data: bytes | None = value
+    return data
+
+
+def _pages(values: Sequence[Any], name: str, folder: str, roots: Sequence[str]) -> list[page_lists.Part]:
+    """The pages that the elements of a list are. One that cannot be read costs itself."""
+    pages: list[page_lists.Part] = []
+    size = 0
+    for number, value in enumerate(values, 1):
+        which = f"page {number} of {name}"
+        try:
+            with _explained(which):
+                data = _document(value, which, folder, roots)
+            if data is None:
+                raise DocumentError("null_value", f"{which} is null")
+        except DocumentError as error:
+            pages.append(error)
+            continue
+        size += len(data)
+        _check_size(name, size)  # of all of them
+        pages.append(data)
+    return pages
 
 
 @contextmanager

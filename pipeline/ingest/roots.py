@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.ingest import storage
+from pipeline.ingest.table_versions import ICEBERG, split_version
 
 CHECKED: Final = 1_000  # URIs that are looked at before the run: a mistake shows in the first one mostly
 SHOWN: Final = 200  # characters of a URI in a sentence
@@ -70,6 +71,9 @@ def _root_of(given: str) -> Iterator[str]:
     """The folder of an input, on S3 its bucket; none for a glob among the folders of the top."""
     if given.startswith("s3://"):
         yield f"s3://{given.removeprefix('s3://').partition('/')[0]}"
+        return
+    given, _ = split_version(given)
+    if given.startswith(ICEBERG):  # its rows name files by --allow-root alone
         return
     path = storage.typed_path(given)
     if os.path.isdir(path):

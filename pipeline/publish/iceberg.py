@@ -36,7 +36,7 @@ from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pipeline.commit.lease import HOLDER
 from pipeline.commit.optional_columns import optional
 from pipeline.commit.tables import OutputError, Table, handle_of, paths_of, plain, refuse_features
-from pipeline.publish.catalogs import CATALOG_ERRORS, asking, said
+from pipeline.ingest.catalogs import CATALOG_ERRORS, asking, said
 
 NAME_MAPPING = "schema.name-mapping.default"
 RETRIES = "commit.retry.num-retries"

@@ -1,9 +1,9 @@
 """A document's bytes become page images.
 
-In: the bytes of one PDF or image and its name (for messages, and as a hint where a PDF's header is damaged).
-Out: its media type and page count, and single pages as uint8 arrays of shape (height, width, 3). The first
-bytes decide its type. Refused: anything but a PDF or a listed image format, a document whose password is not
-among those given, and pages above the limits.
+In: the bytes of one PDF, image or list of images, and its name (for messages, and as a hint where a PDF's
+header is damaged). Out: its media type and page count, and single pages as uint8 arrays of shape (height,
+width, 3). The first bytes decide its type. Refused: anything but a PDF or a listed image format, a document
+whose password is not among those given, and pages above the limits.
 
 Hostile bytes can crash, hang or bloat the process that this runs in: a run goes through `sandbox`.
 """
@@ -18,8 +18,9 @@ import numpy as np
 import pymupdf
 from numpy.typing import NDArray
 
+from pipeline.ingest import page_lists
 from pipeline.ingest.file_types import PDF, DocumentError, PageError, describe, sniff
-from pipeline.rasterize import images
+from pipeline.rasterize import images, page_list
 from pipeline.rasterize.damage import printable
 from pipeline.rasterize.page_tree import count_kids
 from pipeline.rasterize.pdf_page import DAMAGED, cause, draw, place, reason
@@ -42,6 +43,8 @@ class Opened:
     data: bytes = field(repr=False)
     places: Sequence[int] = ()
     """Of an image file's pages."""
+    parts: Sequence[page_lists.Part] = field(default=(), repr=False)
+    """The images of a list."""
     pdf: pymupdf.Document | None = None
     note: str | None = None
     """A remark on all of its pages, for the readers of their answers."""
@@ -70,6 +73,8 @@ def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> O
     """
     if not data:
         raise DocumentError("empty_file", f"{name} has 0 bytes")
+    if page_lists.is_packed(data):
+        return _open_list(data, name)
     media_type = sniff(data)
     if media_type is None and name.lower().endswith(".pdf"):
         media_type = PDF  # its header is damaged: MuPDF repairs it or says that it cannot
@@ -105,12 +110,22 @@ def rasterize(
     assert 1 <= page <= opened.page_count, (page, opened.page_count)
     if opened.media_type == PDF:
         return _draw_page(opened, page, max_side, patch_size, buffer)
-    image, note = images.decode_page(
-        opened.data, opened.name, opened.media_type, page, opened.places[page - 1], max_pixels
-    )
+    if opened.media_type == page_lists.MEDIA_TYPE:
+        image, note = page_list.decode(opened.parts[page - 1], opened.name, page, max_pixels)
+    else:
+        where = opened.places[page - 1]
+        image, note = images.decode_page(opened.data, opened.name, opened.media_type, page, where, max_pixels)
     pixels = place((image.height, image.width, 3), buffer)
     pixels[:] = np.asarray(image)
     return pixels, note, False
+
+
+def _open_list(data: bytes, name: str) -> Opened:
+    parts = page_list.open_list(data, name)
+    if not parts:
+        raise DocumentError("zero_pages", f"{name} is a list without an image")
+    media_type = page_lists.MEDIA_TYPE
+    return Opened(name=name, media_type=media_type, page_count=len(parts), data=data, parts=parts)
 
 
 def _draw_page(

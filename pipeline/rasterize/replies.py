@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pipeline.ingest.file_types import IMAGES, MAX_TRAVEL_SIDE, PDF
+from pipeline.ingest.page_lists import MEDIA_TYPE
 from pipeline.rasterize.ipc import Malformed, Message
 
 MOST_PAGES: Final = 2**31 - 1  # MuPDF counts them in 32 bits
@@ -41,7 +42,7 @@ def _reason(value: Any) -> bool:
 
 READY: Final[Form] = {"lacks": _or_null(_text(MOST_CHARACTERS))}
 OPENED: Final[Form] = {
-    "media_type": lambda value: type(value) is str and (value == PDF or value in IMAGES),
+    "media_type": lambda value: type(value) is str and value in (PDF, MEDIA_TYPE, *IMAGES),
     "page_count": _whole(MOST_PAGES),
 }
 DRAWN: Final[Form] = {

@@ -7,7 +7,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from pydantic import BaseModel
@@ -15,10 +17,10 @@ from pydantic import BaseModel
 from jobs import export
 from jobs.exports.destination import Destination
 from jobs.exports.documents import Page, document_markdown, file_name
-from jobs.exports.flat import FORMATS
+from jobs.exports.flat import BOM, FORMATS, flat, write_spreadsheet
 from pipeline.commit.manifest import write_record
 from pipeline.commit.tables import Table, create_tables, read_table
-from schemas.arrow import to_table
+from schemas.arrow import from_json_text, to_table
 from schemas.rows import Answer, Failure, answer_row
 from schemas.targets import Receipt
 from tests.pipeline.stored import RECEIPT, answer, failure, show
@@ -241,5 +243,61 @@ def test_nested_values_become_columns_by_rule(tmp_path: Path) -> None:
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     inner = pa.struct([("b", pa.int64())])
     schema = pa.schema([("a", inner), ("a.b", pa.int64())])
-    with (tmp_path / "x.csv").open("wb") as stream, pytest.raises(ValueError, match=r"two columns .* a\.b"):
+    with (
+        (tmp_path / "x.csv").open("wb") as stream,
+        pytest.raises(ValueError, match=r"two flat columns .* a\.b"),
+    ):
         FORMATS["csv"](schema, [], stream)
+
+
+def test_flat_files_of_all_formats_hold_the_same(receipts: Path) -> None:
+    (path,) = (receipts / "answers").iterdir()
+    wanted = flat(read_table(str(path)).sort_by("item_key"))
+    for kind in ("parquet", "jsonl", "csv"):
+        to = receipts / f"to-{kind}"
+        assert export.main([str(receipts), "--format", kind, "--flat", "--to", str(to)]) == 0
+        (file,) = (to / "answers").glob(f"Receipt-*.{kind}")
+        if kind == "parquet":
+            found = pq.read_table(file)
+        elif kind == "csv":
+            texts = pacsv.ConvertOptions(
+                column_types=wanted.schema, strings_can_be_null=True, quoted_strings_can_be_null=False
+            )
+            found = pacsv.read_csv(file, convert_options=texts)
+        else:
+            lines = file.read_text().splitlines()
+            assert [list(json.loads(line)) for line in lines] == [wanted.column_names] * 2
+            rows = [from_json_text(pa.struct(list(wanted.schema)), line) for line in lines]
+            found = pa.Table.from_pylist(rows, schema=wanted.schema)
+        assert found.sort_by("item_key").to_pylist() == wanted.to_pylist(), kind
+        items = found.sort_by("item_key")["answer.items"].to_pylist()
+        assert items == ['[{"name":"tea","amount":1.50},{"name":"","amount":-0.25}]', "[]"]
+    assert pa.types.is_decimal(wanted.schema.field("answer.total").type)
+
+
+def test_a_spreadsheet_runs_no_text_as_a_formula(tmp_path: Path) -> None:
+    texts = ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "＝1", "1=1", "'=1", " =1", "", None, 'a"b,c']
+    table = pa.table({"id": list(range(len(texts))), "text": texts, "number": [-1.5] * len(texts)})
+    with (tmp_path / "x.csv").open("wb") as stream:
+        assert write_spreadsheet(table.schema, table.to_batches(max_chunksize=5), stream) == len(texts)
+    assert (tmp_path / "x.csv").read_bytes().startswith(BOM)
+    with (tmp_path / "x.csv").open(newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows] == [f"'{text}" for text in texts[:8]] + [*texts[8:12], "", texts[13]]
+    assert {row["number"] for row in rows} == {"-1.5"}
+    read = duckdb.read_csv(str(tmp_path / "x.csv")).fetchall()
+    assert [row[1] for row in sorted(read)][:3] == ["'=1+1", "'+1", "'-1"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--format", "parquet", "--spreadsheet"], "--spreadsheet is about --format csv: leave it out"),
+        (["--format", "markdown", "--flat"], "--flat is about rows, and --format markdown has none"),
+    ],
+)
+def test_flags_of_other_formats_are_refused(
+    receipts: Path, flags: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export.main([str(receipts), *flags]) == 2
+    assert says in capsys.readouterr().err

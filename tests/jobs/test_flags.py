@@ -13,7 +13,8 @@ FLAGS = {
         --max-side --pages --limit-images --allow-http --allow-host
     """,
     "extract": """
-        --input --column --messages-column --id-column --allow-root --password --password-column --output
+        --input --column --messages-column --id-column --since-last-run
+        --allow-root --password --password-column --output
         --page-timeout --page-memory --document-pages --document-timeout --limit-images --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
         --scope --merge --pages --max-pages
@@ -26,7 +27,7 @@ FLAGS = {
         --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
     """,
     "evaluate compare": "",
-    "export": "--format --to --force",
+    "export": "--format --to --flat --spreadsheet --force",
     "maintain": "--target-size --retention --force --dry-run",
     "publish": "--catalog --property --namespace --table",
     "report": "--expected --html",

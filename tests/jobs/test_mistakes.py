@@ -178,7 +178,7 @@ def test_an_empty_folder(refused: Run, folder: Path) -> None:
 
 
 def test_parquet_without_its_column(refused: Run, folder: Path) -> None:
-    pq.write_table(pa.table({"data": [b"x"]}), folder / "scans.parquet")
+    pq.write_table(pa.table({"data": [b"x"], "more": [b"y"]}), folder / "scans.parquet")
     assert "--column" in refused(input=folder / "scans.parquet")
     assert "scan" in refused(input=folder / "scans.parquet", column="scan")
 

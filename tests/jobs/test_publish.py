@@ -45,7 +45,7 @@ def test_it_prints_a_line_a_table(command: list[str], capsys: Captured) -> None:
         (["--table", "answers"], r"--table answers: .*/out has answers/text, documents, failures"),
         (["--property", "uri=sqlite:////nowhere/at/all.db"], r"the catalog here cannot be opened: .*unable"),
         (["--property", "type=rest", "--property", "uri=http://127.0.0.1:1"], r"the catalog here cannot be"),
-        (["--property", "type=none"], r"the catalog here cannot be opened: .*describe it with --property"),
+        (["--property", "type=none"], r"the catalog here cannot be opened: .*describe its type"),
         (["--property", "uri=postgresql://host/db"], r"the catalog here cannot be opened: .*sql-postgres"),
     ],
 )
@@ -74,9 +74,13 @@ def test_a_place_without_an_output_is_one_sentence(command: list[str], capsys: C
 def test_the_extra_is_named_where_it_is_missing(
     command: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in [name for name in sys.modules if name.startswith("pipeline.publish")]:
+    loaded = [
+        name for name in sys.modules if name.startswith(("pipeline.publish", "pipeline.ingest.catalogs"))
+    ]
+    for name in loaded:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("pipeline.publish")
+    monkeypatch.delattr("pipeline.ingest.catalogs")
     monkeypatch.setitem(sys.modules, "pyiceberg", None)
     assert publish.main(command) == 2
     said = capsys.readouterr().err

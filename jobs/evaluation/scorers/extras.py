@@ -3,7 +3,7 @@
 from importlib import import_module
 from types import ModuleType
 
-from jobs.run.extras import missing
+from pipeline.extras import missing
 
 EXTRA = "evaluate"
 

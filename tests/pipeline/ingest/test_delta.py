@@ -1,5 +1,6 @@
 """A Delta table as input is what its log says: rows that were deleted are no documents."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,17 +9,11 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from pipeline.ingest import delta, storage
+from pipeline.ingest.data_files import DataFile
 from pipeline.ingest.entries import Entry
 from tests.pipeline.deletion_vectors import delete_by_vector
-from tests.pipeline.ingest.listed import complaint, contents, parquet, uris, write
-
-
-def table(place: Path, *ids: str, **options: object) -> str:
-    """A Delta table with a document, its id as bytes, for each id."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    rows = pa.table({"id": list(ids), "year": [id[0] for id in ids], "page": [id.encode() for id in ids]})
-    write_deltalake(str(place), rows, **options)  # type: ignore[call-overload]  # passed on as they came
-    return str(place)
+from tests.pipeline.ingest.listed import complaint, contents, keys, parquet, uris, write
+from tests.pipeline.ingest.tables import table
 
 
 def test_deleted_rows_are_not_listed_nor_those_of_replaced_files(tmp_path: Path) -> None:
@@ -76,12 +71,41 @@ def test_a_column_mapping_is_refused(tmp_path: Path) -> None:
     assert "has a column mapping (name)" in complaint(place, column="page")
 
 
-@pytest.mark.parametrize("given", ["", "data", "data/*.parquet"])
-def test_iceberg_is_refused(tmp_path: Path, given: str) -> None:
-    parquet(tmp_path / "t" / "data" / "00000.parquet", page=[b"a"])
+def test_a_version_is_chosen_by_its_number_or_a_time(tmp_path: Path) -> None:
+    place = table(tmp_path / "t", "a", "b")
+    table(tmp_path / "t", "c", mode="append")
+    DeltaTable(place).delete("id = 'a'")
+    assert sorted(contents(f"{place}@v0", column="page")) == [b"a", b"b"]
+    assert sorted(contents(f"{place}@v1")) == [b"a", b"b", b"c"]
+    assert sorted(contents(f"{place}@v2/", column="page")) == [b"b", b"c"]
+    stamps = {entry["version"]: entry["timestamp"] for entry in DeltaTable(place).history()}
+    when = datetime.fromtimestamp(stamps[1] / 1000, UTC).isoformat()
+    assert sorted(contents(f"{place}@{when}")) == [b"a", b"b", b"c"]
+    assert keys(f"{place}@v2", column="page") == keys(place, column="page")
+    assert f"the Delta table {place}@v9 cannot be read: " in complaint(f"{place}@v9", column="page")
+    assert f"{place} is a Delta table, whose versions are numbers" in complaint(f"{place}@99", column="page")
+
+
+def test_a_version_that_was_vacuumed_is_one_sentence(tmp_path: Path) -> None:
+    place = table(tmp_path / "t", "a")
+    table(tmp_path / "t", "b", mode="overwrite")
+    DeltaTable(place).vacuum(0, dry_run=False, enforce_retention_duration=False)
+    assert f"version @v0 of {place} names a file that is not there" in complaint(f"{place}@v0", column="page")
+
+
+def test_a_version_of_what_is_no_table_is_one_sentence(tmp_path: Path) -> None:
+    path = parquet(tmp_path / "in" / "x.parquet", page=[b"a"])
+    assert "@v3 is a version of a table, and this is a file" in complaint(f"{path}@v3", column="page")
+    assert f"@v3 is a version of a table, and {path} is in none" in complaint(
+        tmp_path / "in@v3", column="page"
+    )
+
+
+def test_a_table_that_is_delta_and_iceberg_is_delta(tmp_path: Path) -> None:
+    place = table(tmp_path / "t", "a", "b")
+    DeltaTable(place).delete("id = 'a'")
     write(tmp_path / "t" / "metadata" / "v1.metadata.json", b"{}")
-    said = complaint(tmp_path / "t" / given, column="page")
-    assert said.startswith(f"{tmp_path}/t is an Iceberg table, which Quire does not read")
+    assert contents(place) == [b"b"]
 
 
 @pytest.mark.parametrize("place", ["s3://data/t", "s3://bucket/data/t", "s3://bucket/a/data/year=1"])
@@ -92,7 +116,7 @@ def test_only_the_prefix_of_a_role_is_looked_at(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(storage, "_s3", lambda uri: (SimpleNamespace(get_file_info=look), uri[5:]))
     entry = Entry(uri=f"{place}/x.parquet", size=1, version=1)
-    assert delta.visible([entry], [entry], place) == [delta.DataFile(entry=entry)]
+    assert delta.visible([entry], [entry], place) == [DataFile(entry=entry)]
 
 
 @pytest.mark.processes

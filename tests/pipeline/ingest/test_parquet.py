@@ -97,7 +97,6 @@ def test_a_dot_leads_into_a_struct(tmp_path: Path) -> None:
     sources = list_sources([path], column="image.bytes").to_pylist()
     assert read_source(sources[0], ()) == PNG
     assert [read_reason(source) for source in sources[1:]] == ["null_value", "null_value"]
-    assert "image.bytes, image.path" in complaint(path, column="image")
 
 
 def test_a_null_is_a_document_that_failed_and_the_rows_after_it_are_read(tmp_path: Path) -> None:
@@ -131,7 +130,7 @@ def test_the_parquet_files_of_a_folder_are_known_by_their_names_or_without_one_b
     write(tmp_path / "_SUCCESS", b"")
     assert contents(tmp_path, column="page") == [b"0", b"1", b"2", b"3", b"4"]
     assert "skipped 2 files that are no Parquet: 1 without a suffix, 1 .txt" in caplog.text
-    assert "name the column with --column" in complaint(tmp_path)
+    assert contents(tmp_path) == [b"0", b"1", b"2", b"3", b"4"]
 
 
 def deviating(folder: Path) -> dict[str, str]:
@@ -222,7 +221,7 @@ def test_a_column_that_cannot_be_used_is_a_clear_error(
         tmp_path / "x.parquet",
         page=[b"a", b"b", b"c"],
         number=[1, 2, 3],
-        tags=[["a"], ["b"], ["c"]],
+        tags=[[1], [2], [3]],
         id=["x", "y", "x"],
         gap=["x", "y", None],
     )
@@ -231,10 +230,10 @@ def test_a_column_that_cannot_be_used_is_a_clear_error(
 
 
 def test_parquet_without_a_column_and_a_column_without_parquet_are_clear_errors(tmp_path: Path) -> None:
-    path = parquet(tmp_path / "data" / "x.parquet", page=[b"a"], url=["u"], n=[1])
-    message = complaint(path)
-    assert "is Parquet: say with --column which column holds the documents (page, url)" in message
-    assert "name the column with --column" in complaint(tmp_path / "data")
+    path = parquet(tmp_path / "data" / "x.parquet", page=[b"a"], url=["u"], n=[1], back=[b"a"])
+    for given in (path, tmp_path / "data"):
+        message = f"{given} is Parquet: say with --column which column holds the documents (page, url, back)"
+        assert complaint(given) == message
     pdf = write(tmp_path / "a.pdf")
     assert "is not a Parquet file" in complaint(pdf, column="page")
     write(tmp_path / "pdfs" / "a.pdf")

@@ -13,6 +13,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from pyiceberg.catalog import Catalog
 from pyiceberg.catalog.glue import GlueCatalog
+from pyiceberg.catalog.rest import RestCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
 from pyiceberg.io.pyarrow import PyArrowFile
@@ -35,15 +36,16 @@ from pipeline.commit.tables import (
     read_table,
     write_rows,
 )
+from pipeline.ingest.catalogs import opened
 from pipeline.ingest.delta import address, storage_options
 from pipeline.ingest.storage import file_system
 from pipeline.publish import iceberg
-from pipeline.publish.catalogs import opened
 from pipeline.publish.iceberg import PROPERTIES, TABLE_ID, VERSION, Published, iceberg_name, publish
 from schemas.arrow import to_table
 from schemas.rows import answer_row
 from schemas.targets import Receipt
 from tests.pipeline.deletion_vectors import delete_by_vector
+from tests.pipeline.publish.rest_catalog import serving
 from tests.pipeline.s3 import Server
 from tests.pipeline.stored import RECEIPT, answer
 
@@ -140,7 +142,14 @@ def glue(
                 catalog.drop_table(table)
 
 
-@pytest.fixture(params=["here", "glue"])
+@pytest.fixture
+def rest(tmp_path: Path) -> Iterator[Place]:
+    """A REST catalog, over HTTP."""
+    with serving(tmp_path / "warehouse 5%") as server:
+        yield Place(str(tmp_path / "out"), {"type": "rest", "uri": f"http://127.0.0.1:{server.server_port}"})
+
+
+@pytest.fixture(params=["here", "glue", "rest"])
 def place(request: pytest.FixtureRequest) -> Place:
     found: Place = request.getfixturevalue(request.param)
     return found
@@ -239,12 +248,13 @@ def cut(place: Place, number: int, namespace: str) -> bool:
     files = steps.around(PyArrowFile, "create")
     commits = steps.around(Session, "commit")
     calls = steps.around(GlueCatalog, "_update_glue_table"), steps.around(GlueCatalog, "_create_glue_table")
-    with files, commits, calls[0], calls[1]:
+    requests = steps.around(RestCatalog, "commit_table")
+    with files, commits, calls[0], calls[1], requests:
         try:
             place.publish(namespace)
         except Cut:
             return True
-    assert number > 8, "most steps are not seen"
+    assert number > (5 if place.properties["type"] == "rest" else 8), "most steps are not seen"
     return False
 
 
@@ -307,6 +317,7 @@ def test_of_two_one_fails_and_the_newer_version_stays(
     else:  # between the catalog's last look and its change
         for kind in (SqlCatalog, GlueCatalog):
             monkeypatch.setattr(kind, "_write_metadata", staticmethod(overtaken(kind._write_metadata)))
+        monkeypatch.setattr(RestCatalog, "commit_table", overtaken(RestCatalog.commit_table))
     with pytest.raises(OutputError, match="was changed by another publish or tool meanwhile"):
         place.publish()
     assert place.check() == others[-1]

@@ -14,8 +14,6 @@ from pyiceberg import exceptions
 from pyiceberg.catalog import Catalog, load_catalog
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.commit.tables import plain
-
 # What pyiceberg lets through, its own and that of the libraries under it; its exceptions have no common base.
 CATALOG_ERRORS: tuple[type[Exception], ...] = (
     exceptions.RESTError,
@@ -32,6 +30,7 @@ CATALOG_ERRORS: tuple[type[Exception], ...] = (
     ModuleNotFoundError,  # the driver of a database
     OSError,  # so are those of requests
     ValueError,
+    NotImplementedError,
     pa.ArrowException,
 )
 
@@ -43,10 +42,11 @@ def opened(name: str, properties: Mapping[str, str]) -> Iterator[Catalog]:
         catalog = load_catalog(name, **properties)
     except CATALOG_ERRORS as error:
         raise ValueError(
-            f"the catalog {name} cannot be opened: {said(error)}; describe it with --property (type, uri, "
-            "warehouse, ...) or in .pyiceberg.yaml"
+            f"the catalog {name} cannot be opened: {said(error)}; describe its type, uri, warehouse, ... "
+            "in .pyiceberg.yaml (jobs.publish takes them with --property, too)"
         ) from error
-    _reach_s3_as_we_do(catalog)
+    for name, value in s3_properties().items():
+        catalog.properties.setdefault(name, value)
     try:
         yield catalog
     finally:
@@ -62,14 +62,14 @@ def asking(catalog: Catalog) -> Iterator[None]:
         raise ValueError(f"the catalog {catalog.name} does not answer as it should: {said(error)}") from error
 
 
-def _reach_s3_as_we_do(catalog: Catalog) -> None:
-    """pyiceberg does not read AWS_ENDPOINT_URL, where the output was found."""
-    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
-        catalog.properties.setdefault("s3.endpoint", endpoint)
-        if region := os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
-            catalog.properties.setdefault("s3.region", region)  # else pyiceberg asks AWS
+def s3_properties() -> dict[str, str]:
+    """How pyiceberg, which does not read AWS_ENDPOINT_URL, reaches the S3 that we do."""
+    if not (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
+        return {}
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return {"s3.endpoint": endpoint} | ({"s3.region": region} if region else {})  # else pyiceberg asks AWS
 
 
 def said(error: Exception) -> str:
     """An error's message on one line; of a database, its own and not the query."""
-    return plain(getattr(error, "orig", None) or error)
+    return " ".join(str(getattr(error, "orig", None) or error).split())
