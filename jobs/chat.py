@@ -119,8 +119,11 @@ def _chat(given: argparse.Namespace) -> int:
     from jobs.serving.viewing import Viewer
     from model.chat import Chat
     from pipeline.infer.device import bound_primitives
+    from pipeline.plan.limits import Limits
     from pipeline.plan.model_place import find_model, model_shape
+    from pipeline.rasterize.confinement import check_sandbox
 
+    check_sandbox(Limits())
     place = find_model(given.model)
     vision = model_shape(place).vision
     view = _view(given, vision.patch_size, vision.image_size, web)

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from jobs.run.model_flags import NANO, count_or_auto
@@ -140,6 +139,7 @@ def _evaluate(given: argparse.Namespace) -> int:
     from jobs.evaluation.datasets.finding import find
     from jobs.evaluation.datasets.prompts import VERSION
     from jobs.evaluation.measures import check
+    from pipeline.plan.model_place import model_name
 
     if given.limit is not None and given.limit < 1:
         raise ValueError(f"--limit {given.limit}: it must be at least 1")
@@ -154,7 +154,7 @@ def _evaluate(given: argparse.Namespace) -> int:
             )
     if judge is not None and family is not None and family.judge is None:
         raise ValueError(f"--judge: {found.name} is scored without one: leave it out")
-    model = Path(given.model).expanduser().absolute().name.partition("@")[0]
+    model = model_name(given.model).rpartition("/")[2]
     output = given.output or f"out/{found.name}-{model}"
 
     asked: Iterable[Any] = loading.questions(

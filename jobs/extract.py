@@ -17,7 +17,7 @@ from jobs.run.model_flags import add_model_flags
 from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
 from jobs.run.web_flags import add_web_flags
-from pipeline.plan.limits import MIB, Limits
+from pipeline.plan.limits import CONVERSATION_IMAGES, MIB, Limits
 
 if TYPE_CHECKING:
     from jobs.run.result import Result
@@ -200,6 +200,13 @@ def make_parser() -> Parser:
         default=limits.document_seconds,
         metavar="SECONDS",
         help="seconds of computing to draw all pages of a document together (default: %(default)g)",
+    )
+    add(
+        "--limit-images",
+        type=int,
+        metavar="N",
+        help=f"most images of a question: of a conversation (default: {CONVERSATION_IMAGES}), or pages of a "
+        "window",
     )
     add(
         "--require-sandbox",

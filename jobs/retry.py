@@ -77,6 +77,7 @@ def make_parser() -> Parser:
         metavar="SECONDS",
         help=f"seconds of computing for all pages of a document {same}",
     )
+    add("--limit-images", type=int, metavar="N", help=f"most images of a question {same}")
     add(
         "--require-sandbox",
         action="store_true",
@@ -137,6 +138,7 @@ def _config(given: argparse.Namespace, record: dict[str, Any]) -> Any:
         ("page_bytes", given.page_memory and given.page_memory * MIB),
         ("document_pages", given.document_pages),
         ("document_seconds", given.document_timeout),
+        ("images", given.limit_images),
         ("sandbox_required", given.require_sandbox),
     ):
         if value is not None:

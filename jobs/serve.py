@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jobs.run.model_flags import add_model
+from jobs.run.model_flags import add_engine, add_model
 from jobs.run.parser import Parser
 from jobs.run.terminal import say_error, start_output
 from jobs.run.web_flags import add_web_flags
@@ -21,7 +21,10 @@ examples:
   # the small model that comes with Quire, on this machine alone
   python -m jobs.serve
 
-  # the real one, for others who have the key in {KEY}
+  # the real one, shared out among two GPUs
+  python -m jobs.serve --model mistralai/Pixtral-12B-2409 --tensor-parallel 2
+
+  # for others who have the key in {KEY}
   python -m jobs.serve --model ~/models/Pixtral-12B-2409 --host 0.0.0.0 --port 8000
 
 paths:
@@ -56,30 +59,18 @@ def make_parser() -> Parser:
 
     add = parser.add_argument_group("model").add_argument
     add_model(add)
-    add("--served-model-name", metavar="NAME", help="what clients call it (default: its folder's name)")
     add(
-        "--max-model-len",
+        "--served-model-name",
+        metavar="NAME",
+        help="what clients call it (default: owner/name, or its folder's name)",
+    )
+    add_engine(add)
+    add(
+        "--replicas",
         type=int,
-        metavar="N",
-        help="most tokens of a prompt and its answer together (default: what the model can)",
-    )
-    add(
-        "--max-side",
-        type=int,
-        metavar="PIXELS",
-        help="longest edge at which the model sees an image (default: 1024, or what the model can)",
-    )
-    add(
-        "--dtype",
-        choices=["auto", "float32", "bfloat16", "fp8"],
-        default="auto",
-        help="number format in which the model computes (default: auto, bfloat16 where the hardware has it)",
-    )
-    add(
-        "--cache-dtype",
-        choices=["auto", "fp8"],
-        default="auto",
-        help="number format in which the cache keeps keys and values (default: auto, as --dtype)",
+        default=1,
+        metavar="M",
+        help="copies of the model behind one address, through Ray Serve (default: %(default)s, without it)",
     )
 
     add = parser.add_argument_group("limits, beyond which a request is refused").add_argument
@@ -128,7 +119,8 @@ def check(given: argparse.Namespace) -> None:
     """Raises ValueError for a number that cannot be meant."""
     if not 0 <= given.port < 2**16:
         raise ValueError(f"--port {given.port}: it must be 0 to {2**16 - 1}")
-    for name in ("max_model_len", "max_side", "limit_images", "max_body", "max_queue"):
+    counts = ("max_side", "tensor_parallel", "replicas", "max_num_seqs", "max_model_len")
+    for name in (*counts, "limit_images", "max_body", "max_queue"):
         value = getattr(given, name)
         least = 0 if name == "limit_images" else 1
         if value is not None and value < least:

@@ -55,6 +55,23 @@ class Reply:
     """Those of the prompt that had been computed before."""
 
 
+class LongConversationError(ContextLengthError):
+    """A conversation and its answer do not fit into the model's context."""
+
+    def __init__(self, tokens: int, answer: int, context: int) -> None:
+        """`answer`: the tokens that it may have."""
+        self._tokens, self._answer, self._context = tokens, answer, context
+        super().__init__(self.sentence("max_new_tokens", "max_side"))
+
+    def sentence(self, limit: str, side: str) -> str:
+        """What is wrong, and what helps, where the limits of the answer and of images have these names."""
+        return (
+            f"the conversation has {self._tokens:,} tokens and the answer may have {self._answer:,}, and the "
+            f"model's context holds {self._context:,}: lower {limit}, show fewer images or smaller ones "
+            f"({side}), or begin another conversation"
+        )
+
+
 class Chat:
     """A model that answers conversations."""
 
@@ -144,11 +161,7 @@ class Chat:
     ) -> str:
         ids, images = self.prompt(messages)
         if len(ids) + max_new_tokens > self.context:
-            raise ContextLengthError(
-                f"the conversation has {len(ids):,} tokens and the answer may have {max_new_tokens:,}, and "
-                f"the model's context holds {self.context:,}: lower max_new_tokens, show fewer images or "
-                "smaller ones (max_side), or begin another conversation"
-            )
+            raise LongConversationError(len(ids), max_new_tokens, self.context)
         end = self._tokenizer.img_end
         cut = len(ids) - ids[::-1].index(end) if end in ids else len(ids) - 1
         name = str(next(self._names))

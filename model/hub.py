@@ -119,7 +119,7 @@ def _files(name: str, commit: str, there: Sequence[str]) -> tuple[str, ...]:
             continue
         if TOKENIZER not in there:
             raise HubError(
-                f"--model {name}: it has no tekken.json, and Quire reads no other tokenizer; "
+                f"model {name}: it has no tekken.json, and Quire reads no other tokenizer; "
                 "mistralai/Pixtral-12B-2409 has one"
             )
         index = f"{stem}.safetensors.index.json"
@@ -128,7 +128,7 @@ def _files(name: str, commit: str, there: Sequence[str]) -> tuple[str, ...]:
         indexed = indexed_files(HubModel(name=name, commit=commit, files=(config, index)).file(index))
         return (config, TOKENIZER, index, *indexed)
     raise HubError(
-        f"--model {name}: it holds no checkpoint that Quire reads: expected params.json with "
+        f"model {name}: it holds no checkpoint that Quire reads: expected params.json with "
         "consolidated.safetensors, or config.json with model*.safetensors"
     )
 
@@ -144,7 +144,7 @@ def _cached(name: str, commit: str, error: Exception) -> HubModel:
         model = HubModel(name=name, commit=commit, files=_files(name, commit, there))
     except HubError:
         raise HubError(
-            f"--model {name}: the hub cannot be reached ({_said(error)}), and the cache in {HF_HUB_CACHE} "
+            f"model {name}: the hub cannot be reached ({_said(error)}), and the cache in {HF_HUB_CACHE} "
             f"does not hold all of commit {commit}"
         ) from error
     _log.warning("the hub cannot be reached: %s is the model in the cache of this machine", model)
@@ -162,7 +162,7 @@ def _check_room(model: HubModel, missing: Sequence[str]) -> None:
     free = shutil.disk_usage(place).free
     if needed > free:
         raise HubError(
-            f"--model {model.name}: its files have {needed / _GIB:.2f} GiB, and {HF_HUB_CACHE} has room for "
+            f"model {model.name}: its files have {needed / _GIB:.2f} GiB, and {HF_HUB_CACHE} has room for "
             f"{free / _GIB:.2f}: free some, or set HF_HOME to a folder on another disk"
         )
 
@@ -185,19 +185,19 @@ def _explained(given: str) -> Iterator[None]:
         yield
     except errors.GatedRepoError as error:
         raise HubError(
-            f"--model {given}: its owner wants terms to be accepted: accept them on its page of the hub, and "
+            f"model {given}: its owner wants terms to be accepted: accept them on its page of the hub, and "
             "set HF_TOKEN to a token of yours that may read it"
         ) from error
     except errors.RevisionNotFoundError as error:
-        raise HubError(f"--model {given}: the model has no such revision") from error
+        raise HubError(f"model {given}: the model has no such revision") from error
     except errors.RepositoryNotFoundError as error:
         raise HubError(
-            f"--model {given}: there is no such folder here, and no model of this name on the hub, or none "
+            f"model {given}: there is no such folder here, and no model of this name on the hub, or none "
             "that may be read without HF_TOKEN"
         ) from error
     except errors.RevisionResolutionError as error:
         raise HubError(
-            f"--model {given}: there is no such folder here, and the hub cannot be reached "
+            f"model {given}: there is no such folder here, and the hub cannot be reached "
             f"({_said(error.__cause__ or error)}): give the folder of a checkpoint, or connect"
         ) from error
     except (errors.HfHubHTTPError, httpx2.HTTPError, OSError) as error:
@@ -205,7 +205,7 @@ def _explained(given: str) -> Iterator[None]:
             remedy = "free some space, or set HF_HOME to a folder on another disk"
         else:
             remedy = "the same command tries again"
-        raise HubError(f"--model {given}: it cannot be downloaded ({_said(error)}): {remedy}") from error
+        raise HubError(f"model {given}: it cannot be downloaded ({_said(error)}): {remedy}") from error
 
 
 def _said(error: BaseException) -> str:

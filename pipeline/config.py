@@ -209,6 +209,21 @@ def side_of(given: int | None, patch_size: int, image_size: int) -> int:
     return max_side
 
 
+def check_fp8_gpus(gpus: int, *dtypes: str) -> None:
+    """Raises ValueError for --dtype fp8 or --cache-dtype fp8 without a GPU."""
+    if not gpus and "fp8" in dtypes:
+        raise ValueError(
+            "fp8 needs Hopper GPUs (H100, H200), and there is no GPU: leave --dtype and --cache-dtype out"
+        )
+
+
+def context_of(given: int | None, longest: int) -> int:
+    """Tokens of a prompt and its answer together, from --max-model-len. Raises ValueError."""
+    if given is not None and given > longest:
+        raise ValueError(f"--max-model-len {given}: this model can do {longest} at most")
+    return given or longest
+
+
 def make_plan(config: FlowConfig) -> Plan:
     """The defaults filled in, and the keys under which the results are stored. Raises ValueError."""
     targets = _targets(config.targets)
@@ -220,11 +235,7 @@ def make_plan(config: FlowConfig) -> Plan:
     tokenizer = Tokenizer.from_file(tokenizer_file(model), shape.vocab_size)
     patch_size, image_size = shape.vision.patch_size, shape.vision.image_size
     max_side = side_of(config.max_side, patch_size, image_size)
-    context = config.max_model_len or shape.max_position_embeddings
-    if context > shape.max_position_embeddings:
-        raise ValueError(
-            f"--max-model-len {context}: this model can do {shape.max_position_embeddings} at most"
-        )
+    context = context_of(config.max_model_len, shape.max_position_embeddings)
     run = {"model": key_of(model), "max_side": max_side}
     asks = [_questions_ask(config, run)] if config.questions or config.messages_column else []
     for name, target in targets.items():
@@ -235,6 +246,8 @@ def make_plan(config: FlowConfig) -> Plan:
             asks.append(_target_ask(config, run, name=name, target=target, number=number))
     for ask in asks:
         check_length(ask, tokenizer, context)
+    if any(ask.scope == "document" for ask in asks):
+        _check_window(config.max_pages, config.limits.images)
     return Plan(
         run_id=f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:8]}",
         asks=tuple(asks),
@@ -255,6 +268,15 @@ def _web_rules(config: FlowConfig) -> WebRules | None:
     """A document may be larger than an image, and takes longer."""
     rules = rules_of(config.allow_http, config.allow_hosts)
     return rules and replace(rules, max_bytes=MAX_BYTES, seconds=WEB_SECONDS)
+
+
+def _check_window(pages: int, images: int | None) -> None:
+    """Raises ValueError for windows of more pages than a question may have images."""
+    if images is not None and pages > images:
+        raise ValueError(
+            f"--limit-images {images}: a window has up to {pages} pages, each of which is an image: lower "
+            "--max-pages, or raise --limit-images"
+        )
 
 
 def _targets(names: tuple[str, ...]) -> dict[str, type[BaseModel] | None]:

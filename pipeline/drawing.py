@@ -10,8 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 
-from model.network.image_grid import grid
-from model.text.tokenizer import ImagePlaceholder, Message, Tokenizer, UnencodableError
+from model.text.tokenizer import Message, Tokenizer, UnencodableError
 from pipeline.cancellation import is_stopping
 from pipeline.dedup.prompt_keys import document_pair, prompt_keys, share_groups, shares
 from pipeline.dedup.registry import Claim, Pair
@@ -25,7 +24,7 @@ from pipeline.plan.model_place import ModelPlace, tokenizer_file
 from pipeline.plan.plan import Plan
 from pipeline.plan.prompts import chat, conversation, tokenize
 from pipeline.plan.rows import GROUP, PACK_PAGES, SHARED, Row, gather
-from pipeline.rasterize.pages import Page, draw, draw_images
+from pipeline.rasterize.pages import Page, draw, draw_images, placeholders
 from pipeline.rasterize.sandbox import Document
 
 
@@ -152,7 +151,7 @@ def _draw_conversation(row: Row, asked: Sequence[Window], plan: Plan) -> Iterato
             read = partial(read_named, roots=plan.roots, web=plan.web)
             seen = draw_images(turns, row["uri"], read, sandbox_of(plan.limits), plan)
             notes = [f"image {number}: {page.note}" for number, page in enumerate(seen, 1) if page.note]
-            said = [chat(turns, _pictures(seen, plan), ask.system) for ask, _ in window.asked]
+            said = [chat(turns, placeholders(seen, plan), ask.system) for ask, _ in window.asked]
             drawn = origin | _group(origin, window, seen, said, plan) | {"note": "; ".join(notes) or None}
         except UnencodableError as why:
             error = DocumentError("bad_messages", f"{row['uri']} cannot be asked: {why}")
@@ -224,14 +223,9 @@ def _prompt(origin: Row, window: Window, pages: Mapping[int, Page | DocumentErro
                 notes += [f"page {number}: {page.note}"] if page.note else []
     if not seen:
         raise DocumentError(reasons[0], "; ".join(notes))
-    said = [conversation(ask, question, _pictures(seen, plan)) for ask, question in window.asked]
+    said = [conversation(ask, question, placeholders(seen, plan)) for ask, question in window.asked]
     about = {"pages_missing": missing or None, "note": "; ".join(notes) or None}
     return _group(origin, window, seen, said, plan) | about
-
-
-def _pictures(seen: Iterable[Page], plan: Plan) -> list[ImagePlaceholder]:
-    to_grid = partial(grid, max_side=plan.max_side, patch_size=plan.patch_size)
-    return [ImagePlaceholder(*to_grid(page.height, page.width)) for page in seen]
 
 
 def _group(

@@ -29,9 +29,8 @@ from pipeline.ingest.listing import list_sources
 from pipeline.ingest.progress import Progress
 from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
-from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, Plan
-from pipeline.rasterize.confinement import lacking
+from pipeline.rasterize.confinement import check_sandbox
 from schemas.targets import Question
 
 _log = logging.getLogger(__name__)
@@ -135,17 +134,6 @@ def warn_of_unasked(sources: pa.Table, questions: Sequence[Question]) -> None:
     for question in questions:
         if id(question) in unasked:
             _log.warning("no document matches %s: nobody is asked %r", question.documents, question.text)
-
-
-def check_sandbox(limits: Limits) -> None:
-    """Says once what this machine lacks to confine documents. Raises ValueError if that is refused."""
-    lacks = lacking()
-    if lacks and limits.sandbox_required:
-        raise ValueError(
-            f"--require-sandbox: this machine lacks {lacks}; run on another one, or leave the flag out"
-        )
-    if lacks:
-        _log.warning("documents are confined less than they could be: this machine lacks %s", lacks)
 
 
 def describe(prepared: Prepared, fleet: dict[str, Any] | None) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from jobs.run.ray_session import ROOT
 from jobs.serving.prompts import Limits, Prompts
 from jobs.serving.requests import ChatRequest, parse
 from jobs.serving.server import ServerConfig, make_plan, make_replica_config
-from jobs.serving.service import ServiceConfig
 from model.checkpoint import load_model
 from model.engine.request import Group
 from model.text.tokenizer import Tokenizer
@@ -139,10 +138,9 @@ def _body(seed: str, side: int, tokens: int) -> bytes:
 def offline(model: Path, side: int, warm: Sequence[bytes], bodies: Sequence[bytes]) -> float:
     """Seconds in which an engine in a process of its own answers them, whose images are decoded before."""
 
-    def service(context: int) -> ServiceConfig:
-        return ServiceConfig(name="", context=context, images=1, body_bytes=0, places=1)
-
-    config = ServerConfig(model=str(model), host="", port=0, service=service, max_side=side)
+    config = ServerConfig(
+        model=str(model), host="", port=0, name="", images=1, body_bytes=0, places=1, max_side=side
+    )
     place = find_model(str(model))
     shape = model_shape(place)
     plan = make_plan(config, place, shape)

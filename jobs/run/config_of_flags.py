@@ -41,6 +41,7 @@ def config_of(given: argparse.Namespace) -> "FlowConfig":
         page_bytes=options.pop("page_memory") * MIB,
         document_pages=options.pop("document_pages"),
         document_seconds=options.pop("document_timeout"),
+        images=options.pop("limit_images"),
         sandbox_required=options.pop("require_sandbox"),
     )
     names = ("inputs", "passwords", "stop", "allow_roots", "allow_hosts")

@@ -41,30 +41,13 @@ def add_drawing(add: Add) -> None:
     )
 
 
-def add_model_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags of a run's model, in a group of their own."""
-    add = parser.add_argument_group("model").add_argument
-    add_model(add)
+def add_engine(add: Add) -> None:
+    """Adds how a model computes, and how much at a time."""
     add(
         "--max-side",
         type=int,
         metavar="PIXELS",
-        help="longest edge at which the model sees a page (default: 1024, or what the model can)",
-    )
-    add(
-        "--max-new-tokens",
-        type=int,
-        metavar="N",
-        help="tokens after which an answer is cut (default: 128 for questions; 1024 for a target, and for "
-        "questions in free style and conversations; 4096 for markdown)",
-    )
-    add_drawing(add)
-    add(
-        "--seed",
-        type=int,
-        metavar="N",
-        help="of the draws: the same seed gives the same answers, whatever the batches; each item has a seed "
-        "of its own that follows from it (default: 0)",
+        help="longest edge at which the model sees a page or an image (default: 1024, or what the model can)",
     )
     add(
         "--dtype",
@@ -88,6 +71,39 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="GPUs of one machine that share each copy of the model (default: %(default)s)",
     )
     add(
+        "--max-num-seqs",
+        type=int,
+        metavar="N",
+        help="most answers that a replica writes at a time (default: 256)",
+    )
+    add(
+        "--max-model-len",
+        type=int,
+        metavar="N",
+        help="most tokens of a prompt and its answer together (default: what the model can)",
+    )
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of a run's model, in a group of their own."""
+    add = parser.add_argument_group("model").add_argument
+    add_model(add)
+    add(
+        "--max-new-tokens",
+        type=int,
+        metavar="N",
+        help="tokens after which an answer is cut (default: 128 for questions; 1024 for a target, and for "
+        "questions in free style and conversations; 4096 for markdown)",
+    )
+    add_drawing(add)
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="of the draws: the same seed gives the same answers, whatever the batches; each item has a seed "
+        "of its own that follows from it (default: 0)",
+    )
+    add(
         "--replicas",
         type=count_or_auto,
         default="auto",
@@ -102,18 +118,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="prompts that a replica is given at a time (default: 8; on a GPU it works on 32 such batches "
         "side by side)",
     )
-    add(
-        "--max-num-seqs",
-        type=int,
-        metavar="N",
-        help="most answers that a replica writes at a time (default: 256)",
-    )
-    add(
-        "--max-model-len",
-        type=int,
-        metavar="N",
-        help="most tokens of a prompt and its answer together (default: what the model can)",
-    )
+    add_engine(add)
 
 
 def count_or_auto(text: str) -> int | None:

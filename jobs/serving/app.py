@@ -38,6 +38,10 @@ def make_app(service: Service) -> FastAPI:
         yield
         await asyncio.to_thread(service.close)
 
+    async def client_left(_: Request, __: Exception) -> Response:
+        service.metrics.left.inc()
+        return Response(status_code=CLIENT_LEFT)
+
     app = FastAPI(
         title="Quire",
         docs_url=None,  # its page loads scripts from elsewhere
@@ -48,8 +52,8 @@ def make_app(service: Service) -> FastAPI:
     app.add_middleware(_Gate, service=service)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(ClientDisconnect, _client_left)
-    app.add_exception_handler(ClientLeftError, _client_left)
+    app.add_exception_handler(ClientDisconnect, client_left)
+    app.add_exception_handler(ClientLeftError, client_left)
     app.add_exception_handler(Exception, _unexpected)
 
     @app.post(CHAT, openapi_extra=_body(ChatRequest))
@@ -161,10 +165,6 @@ async def _http_error(_: Request, error: Exception) -> Response:
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
     headers = dict(error.headers or {})
     return _reply(ApiError(error.status_code, str(error.detail), code=code, headers=headers))
-
-
-async def _client_left(_: Request, __: Exception) -> Response:
-    return Response(status_code=CLIENT_LEFT)
 
 
 async def _unexpected(_: Request, __: Exception) -> Response:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from jobs.run.terminal import say, say_error
 from jobs.serving.viewing import Viewer
-from model.chat import Chat, Reply
+from model.chat import Chat, LongConversationError, Reply
 
 TEXT: Final = "Text prompt: "
 IMAGES: Final = "[You can input zero, one or more images now.]"
@@ -53,20 +53,16 @@ class Conversation:
         """
         said = [*self._said, {"role": "user", "content": [text, *images] if text else images}]
         how = self._answering
-        tokens = len(self._chat.prompt(said)[0])
-        if tokens + how.max_tokens > self._chat.context:
-            raise ValueError(
-                f"the conversation has {tokens:,} tokens and the answer may have {how.max_tokens:,}, and the "
-                f"model's context holds {self._chat.context:,}: lower --max-tokens, show fewer images or "
-                "smaller ones (--max-side), or begin another conversation"
+        try:
+            pieces = self._chat.follow(
+                said,
+                max_new_tokens=how.max_tokens,
+                temperature=how.temperature,
+                top_p=how.top_p,
+                seed=how.seed,
             )
-        pieces = self._chat.follow(
-            said,
-            max_new_tokens=how.max_tokens,
-            temperature=how.temperature,
-            top_p=how.top_p,
-            seed=how.seed,
-        )
+        except LongConversationError as error:
+            raise ValueError(error.sentence("--max-tokens", "--max-side")) from error
         written, reply = "", None
         with _interruptible() as stop:
             while reply is None and not stop.is_set():

@@ -39,6 +39,7 @@ async def in_thread(executor: Executor, work: Any, *arguments: Any) -> Any:
     except asyncio.CancelledError:
         if not future.cancel():
             await asyncio.wait({waiting})
+            waiting.exception()  # is nobody's any more
         raise
 
 

@@ -29,7 +29,7 @@ class Metrics:
         self.held = Gauge("quire_held_bytes", "Bytes of bodies and pixels in memory", registry=registry)
         self.first_token = Histogram(
             "quire_first_token_seconds",
-            "From a request to the first token of its answer",
+            "From a request that streams to the first token of its answer",
             registry=registry,
             buckets=SECONDS,
         )

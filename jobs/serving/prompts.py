@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,16 +20,15 @@ from jobs.serving.errors import ApiError, refused
 from jobs.serving.requests import AnyRequest, ChatRequest, CompletionRequest
 from model.engine.request import Branch, Group
 from model.engine.sampling_params import SamplingParams
-from model.network.image_grid import grid
 from model.text.grammar import check_schema
-from model.text.tokenizer import ImagePlaceholder, Tokenizer, UnencodableError
-from pipeline.ingest.data_uris import decode, is_data_uri
+from model.text.tokenizer import Tokenizer, UnencodableError
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.messages import Image, Turn, read_messages
+from pipeline.ingest.reading import read_named
 from pipeline.plan.keys import item_seed
 from pipeline.plan.plan import Plan
 from pipeline.plan.prompts import chat, tokenize
-from pipeline.rasterize.pages import Page, draw_images
+from pipeline.rasterize.pages import Page, draw_images, placeholders
 from pipeline.rasterize.sandbox import Sandbox
 from schemas.columns import struct
 from schemas.json_schema_model import model_of_schema, safe_name
@@ -94,9 +93,7 @@ class Prompts:
         grammar = _grammar(request)
         with _explained(NAME):
             pages = self._draw(turns, fetched)
-            to_grid = partial(grid, max_side=self._plan.max_side, patch_size=self._plan.patch_size)
-            pictures = [ImagePlaceholder(*to_grid(page.height, page.width)) for page in pages]
-            prompt = tokenize(self._tokenizer, [chat(turns, pictures, None)])
+            prompt = tokenize(self._tokenizer, [chat(turns, placeholders(pages, self._plan), None)])
         images = [np.frombuffer(page.pixels, np.uint8).reshape(page.height, page.width, 3) for page in pages]
         return self._group(name, request, prompt.prefix, prompt.branches[0], images, grammar)
 
@@ -109,12 +106,7 @@ class Prompts:
 
     def _draw(self, turns: Sequence[Turn], fetched: Mapping[str, bytes]) -> list[Page]:
         def read(address: str, which: str) -> bytes:
-            if not is_data_uri(address):
-                return fetched[address]
-            try:
-                return decode(address)
-            except ValueError as error:
-                raise DocumentError("unreadable", f"{which} cannot be read: {error}") from error
+            return fetched[address] if address in fetched else read_named(address, which, roots=())
 
         if not addresses(turns):
             return []
@@ -175,7 +167,7 @@ class Prompts:
                 ),
                 grammar=grammar,
                 stop=request.stops,
-                stream=True,
+                stream=request.stream,
             )
             for number in range(request.n)
         ]

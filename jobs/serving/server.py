@@ -7,31 +7,28 @@ that. SIGTERM or Ctrl-C: nothing new is taken in, what runs is finished within a
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Final
+from uuid import uuid4
 
 import uvicorn
 
 from jobs.run.model_fetch import fetch
+from jobs.run.ray_session import connected
 from jobs.run.terminal import say, say_error
 from jobs.serving.app import make_app
-from jobs.serving.service import Service, ServiceConfig
-from model.config import PixtralConfig, check_fp8_widths
-from model.text.tokenizer import Tokenizer
-from pipeline.config import MAX_SIDE
-from pipeline.infer.async_replica import AsyncReplica, Worker
-from pipeline.infer.engine_loop import Deliver
-from pipeline.infer.engine_process import EngineProcess
+from jobs.serving.service import ServiceConfig, start_service
+from model.config import PixtralConfig, check_fp8_widths, check_tensor_parallel_size
+from pipeline.config import check_fp8_gpus, context_of, side_of
 from pipeline.infer.ranks import EngineBrokenError
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.infer.supervisor import Supervisor
+from pipeline.ingest.fetching import WebRules
 from pipeline.plan.limits import Limits
-from pipeline.plan.model_place import ModelPlace, find_model, model_shape, tokenizer_file
+from pipeline.plan.model_place import ModelPlace, find_model, model_shape
 from pipeline.plan.plan import Plan
-from pipeline.prepare import check_sandbox
+from pipeline.rasterize.confinement import check_sandbox
 
 # An image is one page, and a client waits for it.
 IMAGE_LIMITS: Final = Limits(page_seconds=15, page_bytes=2**30, document_pages=1, document_seconds=60)
@@ -46,16 +43,39 @@ class ServerConfig:
     host: str
     port: int
     """0: a free one."""
-    service: Callable[[int], ServiceConfig]
-    """What it answers, of a model with a context of so many tokens."""
+    name: str
+    """The model's, as clients call it."""
+    images: int
+    """Of one request."""
+    body_bytes: int
+    """Of one request."""
+    places: int
+    """Answers in work at a time, those that wait included."""
+    max_model_len: int | None = None
+    """Tokens of a prompt and its answer together. Default: what the model can."""
+    api_key: str | None = field(default=None, repr=False)
+    """Who has it may ask; None: everybody."""
+    web: WebRules | None = None
+    """For images at http(s) addresses; None: none is fetched."""
     max_side: int | None = None
     """Longest edge in pixels at which the model sees an image. Default: 1024, or what the model can."""
+    tensor_parallel: int = 1
+    """GPUs among which the model is shared out."""
+    replicas: int = 1
+    """Copies of the model, each of which is asked a part of the requests."""
+    max_num_seqs: int | None = None
+    """Answers that are written at a time. Default: the engine's own bound."""
     dtype: str = "auto"
     cache_dtype: str = "auto"
     grace_seconds: int = 30
     """For what runs when the server is told to end."""
     limits: Limits = field(default=IMAGE_LIMITS)
     """Of an image."""
+
+    @property
+    def on_ray(self) -> bool:
+        """Whether several processes answer, which Ray starts."""
+        return self.tensor_parallel > 1 or self.replicas > 1
 
 
 def run(config: ServerConfig) -> int:
@@ -66,46 +86,71 @@ def run(config: ServerConfig) -> int:
     check_sandbox(config.limits)
     place = find_model(config.model)
     shape = model_shape(place)
-    tokenizer = Tokenizer.from_file(tokenizer_file(place), shape.vocab_size)
-    service_config = config.service(shape.max_position_embeddings)
+    check_tensor_parallel_size(shape, config.tensor_parallel)
+    service_config = make_service_config(config, shape)
     plan = make_plan(config, place, shape)
-    replica_config = make_replica_config(config, plan, shape)
-    with _bound(config.host, config.port) as listener:
+    with _bound(config.host, config.port) as listener, connected() if config.on_ray else nullcontext():
+        replica_config = make_replica_config(config, plan, shape)
         address = f"{_shown(config.host)}:{listener.getsockname()[1]}"
-        server: _Server
-
-        def stop() -> None:
-            server.should_exit = True
-
+        ready = f"serving {service_config.name} at http://{address}/v1"
+        warn_of_strangers(config.host, service_config)
         fetch(place)
         say(f"loading {config.model}")
         try:
-            replica = AsyncReplica(partial(start_worker, replica_config), stop)
+            if config.replicas == 1:
+                return _serve_one(config, service_config, replica_config, listener, ready)
+            port = listener.getsockname()[1]
+            listener.close()  # Ray Serve binds it anew
+            from jobs.serving.replicas import serve_replicas
+
+            serve_replicas(
+                service_config,
+                replica_config,
+                replicas=config.replicas,
+                host=config.host,
+                port=port,
+                grace_seconds=config.grace_seconds,
+                ready=ready,
+            )
         except EngineBrokenError as error:
             say_error(f"error: {error}")
             return 1
-        service = Service(service_config, plan, tokenizer, replica)
-        server = _Server(
-            uvicorn.Config(
-                make_app(service),
-                http="h11",
-                ws="none",
-                loop="asyncio",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=config.grace_seconds,
-            ),
-            f"serving {service_config.name} at http://{address}/v1",
-        )
-        warn_of_strangers(config.host, service_config)
-        with _signals_end_it():
-            server.run(sockets=[listener])
-    if replica.broken is not None:
-        say_error(f"error: {replica.broken}")
-        return 1
+    return 0
+
+
+def _serve_one(
+    config: ServerConfig,
+    service_config: ServiceConfig,
+    replica_config: ReplicaConfig,
+    listener: socket.socket,
+    ready: str,
+) -> int:
+    """Serves with one Replica, in this process; the exit code. Raises EngineBrokenError."""
+    server: _Server
+
+    def stop() -> None:
+        server.should_exit = True
+
+    service = start_service(service_config, replica_config, stop)
+    server = _Server(
+        uvicorn.Config(
+            make_app(service),
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=config.grace_seconds,
+        ),
+        ready,
+    )
+    with _signals_end_it():
+        server.run(sockets=[listener])
+    if service.replica.broken is not None:
+        raise EngineBrokenError(service.replica.broken)
     return 0
 
 
@@ -121,22 +166,29 @@ class _Server(uvicorn.Server):
         say(self._ready)
 
 
+def make_service_config(config: ServerConfig, shape: PixtralConfig) -> ServiceConfig:
+    """What is answered, of this model. Raises ValueError."""
+    return ServiceConfig(
+        name=config.name,
+        context=context_of(config.max_model_len, shape.max_position_embeddings),
+        images=config.images,
+        body_bytes=config.body_bytes,
+        places=config.places,
+        api_key=config.api_key,
+        web=config.web,
+    )
+
+
 def make_plan(config: ServerConfig, place: ModelPlace, shape: PixtralConfig) -> Plan:
     """The plan of a Replica that is asked by requests alone. Raises ValueError."""
-    patch, image = shape.vision.patch_size, shape.vision.image_size
-    max_side = config.max_side or min(MAX_SIDE, image)
-    if not patch <= max_side <= image:
-        raise ValueError(
-            f"--max-side {max_side}: for this model it is {patch} (a patch) to {image} (an image)"
-        )
     return Plan(
-        run_id=f"serve-{os.getpid()}",
+        run_id=f"serve-{uuid4().hex[:8]}",
         asks=(),
         max_pages=1,
         pages=(1, None),
-        max_side=max_side,
+        max_side=side_of(config.max_side, shape.vision.patch_size, shape.vision.image_size),
         model=place,
-        patch_size=patch,
+        patch_size=shape.vision.patch_size,
         vocab_size=shape.vocab_size,
         limits=config.limits,
         roots=(),
@@ -145,26 +197,30 @@ def make_plan(config: ServerConfig, place: ModelPlace, shape: PixtralConfig) -> 
 
 
 def make_replica_config(config: ServerConfig, plan: Plan, shape: PixtralConfig) -> ReplicaConfig:
-    """One Replica on the first GPU, or on all cores. Raises ValueError."""
+    """Each Replica: on the first GPU or on all cores, or on Ray, which is connected. Raises ValueError."""
     import torch  # only to see whether there is a GPU; the engine's process computes
 
-    gpus = int(torch.cuda.is_available())
-    if not gpus and "fp8" in (config.dtype, config.cache_dtype):
-        raise ValueError("fp8 needs a Hopper GPU (H100, H200): leave --dtype and --cache-dtype out")
+    gpus, threads = int(torch.cuda.is_available()), len(os.sched_getaffinity(0))
+    if config.on_ray:
+        from pipeline.infer.placement import placement_here
+
+        there = placement_here(
+            replicas=config.replicas, batch_size=None, tensor_parallel=config.tensor_parallel
+        )
+        gpus, threads = there.gpus, there.threads
+    check_fp8_gpus(gpus, config.dtype, config.cache_dtype)
     if config.dtype == "fp8":
-        check_fp8_widths(shape, 1)
+        check_fp8_widths(shape, config.tensor_parallel)
     return ReplicaConfig(
         plan=plan,
+        tensor_parallel=config.tensor_parallel,
         gpus=gpus,
-        threads=len(os.sched_getaffinity(0)),
+        threads=threads,
         dtype=config.dtype,
         cache_dtype=config.cache_dtype,
+        max_num_seqs=config.max_num_seqs,
+        max_model_len=config.max_model_len,
     )
-
-
-def start_worker(config: ReplicaConfig, deliver: Deliver, fail: Callable[[BaseException], None]) -> Worker:
-    """The worker of a Replica of one rank. Raises EngineBrokenError."""
-    return Supervisor(partial(EngineProcess, config), deliver, fail)
 
 
 def warn_of_strangers(host: str, config: ServiceConfig) -> None:

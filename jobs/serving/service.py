@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -34,8 +34,11 @@ from model.engine.request import Completion, Group
 from model.text.tokenizer import Tokenizer
 from pipeline.infer.async_replica import AsyncReplica
 from pipeline.infer.ranks import EngineBrokenError
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.start import start_supervisor
 from pipeline.ingest.data_uris import is_data_uri
-from pipeline.ingest.fetching import FetchError, WebRules, fetch, is_web
+from pipeline.ingest.fetching import Ending, FetchError, WebRules, fetch, is_web
+from pipeline.plan.model_place import tokenizer_file
 from pipeline.plan.plan import Plan
 
 BODY_SECONDS: Final = 60.0  # in which a body has to come: its place is taken meanwhile
@@ -69,9 +72,10 @@ class ServiceConfig:
 
 @dataclass(kw_only=True)
 class _Asked:
-    """A request that is ready for the engine."""
+    """What is left of a request that is ready for the engine: the base64 of its images, for one, is not."""
 
-    request: AnyRequest
+    stream: bool
+    include_usage: bool
     groups: list[Group]
     form: Form
     started: float
@@ -117,7 +121,7 @@ class Service:
             body = await self._read(http, ticket)
             asked = await unless_left(http.receive, self._prepare(body, kind, ticket, started))
             del body
-            if not asked.request.stream:
+            if not asked.stream:
                 reply = await unless_left(http.receive, self._whole(asked))
                 return JSONResponse(reply)
             events = self._stream(asked, stack.pop_all())
@@ -161,7 +165,8 @@ class Service:
         ticket.want_bytes(sum(image.nbytes for group in groups for image in group.images))
         chat = isinstance(request, ChatRequest)
         return _Asked(
-            request=request,
+            stream=request.stream,
+            include_usage=request.include_usage,
             groups=groups,
             form=Form(
                 chat=chat,
@@ -182,21 +187,34 @@ class Service:
         named = list(dict.fromkeys(one for one in addresses(turns) if not is_data_uri(one)))
         fetched: Mapping[str, bytes] = {}
         if named:
-            get = partial(_fetched, rules=self.config.web)
-            found = await asyncio.gather(*[in_thread(self._fetchers, get, one) for one in named])
-            fetched = dict(zip(named, found, strict=True))
-            ticket.want_bytes(size + sum(map(len, found)))
+            fetched = await self._fetch(named)
+            ticket.want_bytes(size + sum(map(len, fetched.values())))
         executor = self._decoders if addresses(turns) else self._parsers
         group: Group = await in_thread(executor, self._prompts.chat, name, request, turns, fetched)
         return group
 
+    async def _fetch(self, named: Sequence[str]) -> dict[str, bytes]:
+        """What lies at these addresses. The first that fails, or a client that leaves, ends all of it."""
+        ending = Ending()
+        get = partial(_fetched, rules=self.config.web, ending=ending)
+        tasks = [asyncio.create_task(in_thread(self._fetchers, get, one)) for one in named]
+        try:
+            # Not gather: called off, it waits for all of them, and they for `ending`.
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+            return {one: task.result() for one, task in zip(named, tasks, strict=True)}
+        finally:
+            ending.end()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     async def _whole(self, asked: _Asked) -> Json:
         pieces: dict[str, Piece] = {}
-        seen = False
         async with aclosing(self.replica.ask(asked.groups)) as events:
             with _engine_errors():
                 async for event in events:
-                    seen = seen or self._first(asked)
                     if isinstance(event, Completion):
                         pieces[event.id] = asked.choices[event.id].finish(event)
         done = self._ended(asked)
@@ -218,7 +236,7 @@ class Service:
             yield DONE
 
     async def _chunks(self, asked: _Asked) -> AsyncGenerator[Json, None]:
-        form, usage = asked.form, {"usage": None} if asked.request.include_usage else {}
+        form, usage = asked.form, {"usage": None} if asked.include_usage else {}
         indexes = {id: index for index, id in enumerate(asked.choices)}
         given = dict.fromkeys(asked.choices, 0)  # characters
         seen = False
@@ -228,7 +246,8 @@ class Service:
                     choice, index = asked.choices[event.id], indexes[event.id]
                     piece = choice.finish(event) if isinstance(event, Completion) else choice.write(event)
                     if not seen:
-                        seen = self._first(asked)
+                        seen = True
+                        self.metrics.first_token.observe(time.perf_counter() - asked.started)
                         if form.chat:
                             for each in indexes.values():
                                 yield form.first(each) | usage
@@ -241,10 +260,6 @@ class Service:
         if usage:
             yield form.usage_chunk(done, len(asked.groups))
 
-    def _first(self, asked: _Asked) -> bool:
-        self.metrics.first_token.observe(time.perf_counter() - asked.started)
-        return True
-
     def _ended(self, asked: _Asked) -> list[Completion]:
         """The completions, counted."""
         done = [choice.completion for choice in asked.choices.values() if choice.completion is not None]
@@ -256,6 +271,15 @@ class Service:
             metrics.written_tokens.inc(len(one.token_ids))
             metrics.answers.labels(one.finish_reason).inc()
         return done
+
+
+def start_service(
+    config: ServiceConfig, replica: ReplicaConfig, on_broken: Callable[[], None] = lambda: None
+) -> Service:
+    """A service with a Replica of its own, once its model is loaded. Raises EngineBrokenError."""
+    plan = replica.plan
+    tokenizer = Tokenizer.from_file(tokenizer_file(plan.model), plan.vocab_size)
+    return Service(config, plan, tokenizer, AsyncReplica(partial(start_supervisor, replica), on_broken))
 
 
 class _EventStream(Response):
@@ -302,11 +326,11 @@ def _engine_errors() -> Iterator[None]:
         raise ApiError(503, str(error), kind=SERVER_ERROR) from error
 
 
-def _fetched(url: str, rules: WebRules | None) -> bytes:
+def _fetched(url: str, rules: WebRules | None, ending: Ending) -> bytes:
     """The image at an http(s) address. Raises ApiError 400."""
     try:
         if not is_web(url):
             raise FetchError(f"{url[:200]} is no image: send it as a data: URL, or name its http(s) address")
-        return fetch(url, rules)
+        return fetch(url, rules, ending)
     except FetchError as error:
         raise refused(str(error), "messages", "invalid_image_url") from error

@@ -7,9 +7,9 @@ does the work (Rust, without Python's lock); `json_schema` writes the grammar of
 """
 
 import json
-from collections import OrderedDict
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import lru_cache
 
 import numpy as np
 from llguidance import LLExecutor, LLMatcher, LLTokenizer, TokenizerWrapper
@@ -37,19 +37,15 @@ class Grammars:
             n_vocab=tokenizer.vocab_size,
             slices=LLTokenizer.json_slices(),
         )
-        self._fresh: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._fresh = lru_cache(KEPT)(self._compile)
         self._executor = LLExecutor()
 
     def matcher(self, json_schema: str) -> "Matcher":
         """A matcher at the beginning of the JSON. ValueError for a schema whose values cannot be decoded."""
-        fresh = self._fresh.get(json_schema)
-        if fresh is None:
-            grammar = check_schema(json_schema)
-            fresh = self._fresh[json_schema] = LLMatcher(self._tokens, grammar, log_level=0)
-            if len(self._fresh) > KEPT:
-                self._fresh.popitem(last=False)
-        self._fresh.move_to_end(json_schema)
-        return Matcher(fresh.deep_copy(), self._names)
+        return Matcher(self._fresh(json_schema).deep_copy(), self._names)
+
+    def _compile(self, json_schema: str) -> LLMatcher:
+        return LLMatcher(self._tokens, check_schema(json_schema), log_level=0)
 
     def new_masks(self, rows: int) -> NDArray[np.int32]:
         """(rows, ceil(V / 32)) int32, in which no token is allowed."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import ray
 
-from pipeline.config import FlowConfig
+from pipeline.config import FlowConfig, check_fp8_gpus
 from pipeline.ray_internals import largest_cluster
 
 # Groups. A call costs Ray some 40 ms of computing, and a kilobyte or two in the driver and in its logs for as
@@ -88,22 +88,24 @@ def find_placement(config: FlowConfig) -> Placement:
 
     Raises ValueError if the cluster cannot hold those that were asked for.
     """
+    placement = placement_here(
+        replicas=config.replicas, batch_size=config.batch_size, tensor_parallel=config.tensor_parallel
+    )
+    check_fp8_gpus(placement.gpus, config.dtype, config.cache_dtype)
+    return placement
+
+
+def placement_here(*, replicas: int | None, batch_size: int | None, tensor_parallel: int) -> Placement:
+    """`plan_placement` for the cluster that Ray is connected to."""
     alive: list[dict[str, Any]] = ray.nodes()
-    nodes = [node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")]
-    placement = plan_placement(
+    return plan_placement(
         now=ray.cluster_resources(),
         later=largest_cluster(),
-        nodes=nodes,
-        replicas=config.replicas,
-        batch_size=config.batch_size,
-        tensor_parallel=config.tensor_parallel,
+        nodes=[node["Resources"] for node in alive if node["Alive"] and node["Resources"].get("CPU")],
+        replicas=replicas,
+        batch_size=batch_size,
+        tensor_parallel=tensor_parallel,
     )
-    if not placement.gpus and "fp8" in (config.dtype, config.cache_dtype):
-        raise ValueError(
-            "fp8 needs Hopper GPUs (H100, H200), and the cluster has no GPU: leave --dtype and --cache-dtype "
-            "out"
-        )
-    return placement
 
 
 def _too_few(gpus: int, rooms: int, replicas: int | None, tensor_parallel: int) -> str:

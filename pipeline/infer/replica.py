@@ -7,7 +7,6 @@ documents.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from typing import Any
 
@@ -18,10 +17,9 @@ from numpy.typing import NDArray
 from model.engine.request import Branch, Completion, Group
 from model.engine.sampling_params import SamplingParams
 from pipeline.cancellation import is_stopping
-from pipeline.infer.engine_process import EngineProcess
 from pipeline.infer.pending_calls import PendingCalls, Worker
 from pipeline.infer.replica_config import ReplicaConfig
-from pipeline.infer.supervisor import StartRanks, Supervisor
+from pipeline.infer.start import start_supervisor
 from pipeline.plan.keys import item_seed
 from pipeline.plan.parcels import PIXELS, buffers_of
 from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, share_seconds, table_of
@@ -38,13 +36,7 @@ class Replica:
 
     def start_worker(self, config: ReplicaConfig, calls: PendingCalls) -> Worker:
         """Comes back when the model is loaded. Raises EngineBrokenError."""
-        start: StartRanks = partial(EngineProcess, config)
-        if config.tensor_parallel > 1:
-            # Only here: it brings torch, which a Replica of one rank does without.
-            from pipeline.infer.tp_group import starter
-
-            start = starter(config)
-        return Supervisor(start, calls.deliver, calls.fail)
+        return start_supervisor(config, calls.deliver, calls.fail)
 
     def __del__(self) -> None:
         if hasattr(self, "_worker"):

@@ -130,7 +130,12 @@ def _reason(error: RayError) -> str:
 
 
 def starter(config: ReplicaConfig) -> Callable[[Event], TPGroup]:
-    """Starts the groups of this Ray actor, one life after the other; the one of a former life is removed."""
-    name = f"{config.plan.run_id}-{ray.get_runtime_context().get_actor_id()}"
+    """Starts the groups of this process, one life after the other; the one of a former life is removed.
+
+    That is a Ray actor of a run, which may have had a life before, or a server.
+    """
+    context = ray.get_runtime_context()
+    own = context.get_actor_id() if context.worker.mode == ray.WORKER_MODE else context.get_worker_id()
+    name = f"{config.plan.run_id}-{own}"
     remove_group(name)
     return partial(TPGroup, name, config)

@@ -11,13 +11,14 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from queue import Empty, SimpleQueue
-from threading import Event, Thread, Timer
-from typing import Final
+from threading import Event, Lock, Thread, Timer
+from typing import Any, Final
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 MAX_REDIRECTS: Final = 5
@@ -56,20 +57,62 @@ def rules_of(allow_http: bool, allow_hosts: Iterable[str]) -> WebRules | None:
     return WebRules(private_hosts=frozenset(map(str.lower, allow_hosts)))
 
 
+@dataclass(frozen=True)
+class _Place:
+    """An address that a name has."""
+
+    family: socket.AddressFamily
+    address: tuple[Any, ...]
+
+    @property
+    def ip(self) -> str:
+        return str(self.address[0])
+
+
+class Ending:
+    """Ends fetches from another thread, at once: those under way, and those that would begin."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._ended = False
+        self._wakers: list[Callable[[], object]] = []
+
+    def end(self) -> None:
+        """Each of them raises FetchError, or has its bytes already."""
+        with self._lock:
+            self._ended = True
+            for wake in self._wakers:
+                wake()
+
+    @contextmanager
+    def wakes(self, wake: Callable[[], object]) -> Iterator[None]:
+        """While the block waits, `end` calls `wake`, which must not wait itself. Raises FetchError."""
+        with self._lock:
+            if self._ended:
+                raise FetchError("it was called off")
+            self._wakers.append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._wakers.remove(wake)
+
+
 def is_web(address: str) -> bool:
     """Whether it is for `fetch`."""
     return address.lower().startswith(("http://", "https://"))
 
 
-def fetch(address: str, rules: WebRules | None) -> bytes:
+def fetch(address: str, rules: WebRules | None, ending: Ending | None = None) -> bytes:
     """The bytes that lie there. Without rules nothing is allowed. Raises FetchError."""
+    ending = ending or Ending()
     name = address if len(address) <= _SHOWN else f"{address[:_SHOWN]}..."
     if rules is None:
         raise FetchError(f"{name} is not fetched: --allow-http allows it", "not_allowed")
     deadline = time.monotonic() + rules.seconds
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            found = _get(address, rules, deadline)
+            found = _get(address, rules, deadline, ending)
             if isinstance(found, bytes):
                 return found
             address = urljoin(address, found)
@@ -98,14 +141,14 @@ def is_public(address: str) -> bool:
     return ip.is_global and not (ip.is_multicast or ip.is_reserved)
 
 
-def _get(address: str, rules: WebRules, deadline: float) -> bytes | str:
+def _get(address: str, rules: WebRules, deadline: float, ending: Ending) -> bytes | str:
     """The bytes, or where they are said to lie instead."""
     place, host = _split(address)
     port = place.port or PORTS[place.scheme]
-    ips = _resolve(host, port, deadline)
-    if host not in rules.private_hosts and not all(map(is_public, ips)):
+    places = _resolve(host, port, deadline, ending)
+    if host not in rules.private_hosts and not all(is_public(one.ip) for one in places):
         raise FetchError(f"{host} lies in a private network; --allow-host {host} allows it", "not_allowed")
-    with _connected(place, host, port, ips, deadline) as connection:
+    with _connected(place, host, port, places, deadline, ending) as connection:
         target = quote(place.path or "/", safe="%/:=&~+!$,;'@()*[]")
         if place.query:
             target += "?" + quote(place.query, safe="%/:=&?~+!$,;'@()*[]")
@@ -134,39 +177,39 @@ def _split(address: str) -> tuple[SplitResult, str]:
     return place, host
 
 
-def _resolve(host: str, port: int, deadline: float) -> list[str]:
+def _resolve(host: str, port: int, deadline: float, ending: Ending) -> list[_Place]:
     """The addresses of a name; in a thread, since the resolver has no time limit."""
-    found: SimpleQueue[list[str]] = SimpleQueue()
+    found: SimpleQueue[list[_Place]] = SimpleQueue()
 
     def ask() -> None:
         try:
             all_of_it = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except (OSError, UnicodeError):
             all_of_it = []
-        found.put([str(one[4][0]) for one in all_of_it])
+        found.put([_Place(family, address) for family, _, _, _, address in all_of_it])
 
     Thread(target=ask, name="resolving", daemon=True).start()
     try:
-        ips = found.get(timeout=max(0.0, deadline - time.monotonic()))
+        with ending.wakes(partial(found.put, [])):
+            places = found.get(timeout=max(0.0, deadline - time.monotonic()))
     except Empty:
         raise TimeoutError from None
-    if not ips:
+    if not places:
         raise FetchError(f"there is no host {host}")
-    return list(dict.fromkeys(ips))
+    return list(dict.fromkeys(places))
 
 
 @contextmanager
 def _connected(
-    place: SplitResult, host: str, port: int, ips: list[str], deadline: float
+    place: SplitResult, host: str, port: int, places: list[_Place], deadline: float, ending: Ending
 ) -> Iterator[HTTPConnection]:
     """A connection to one of these addresses, which ends when the time is up. Then raises TimeoutError."""
-    sock = _connect(ips, port, deadline)
+    sock = _connect(places, deadline, ending)
     late = Event()
 
     def end() -> None:
         late.set()
-        with suppress(OSError):
-            sock.shutdown(socket.SHUT_RDWR)  # wakes who reads; a host may send a byte now and then
+        _shut(sock)  # wakes who reads; a host may send a byte now and then
 
     timer = Timer(max(0.0, deadline - time.monotonic()), end)
     timer.daemon = True
@@ -178,7 +221,8 @@ def _connected(
             connection.sock = ssl.create_default_context().wrap_socket(sock, server_hostname=host)
             connection.default_port = PORTS["https"]
         try:
-            yield connection
+            with ending.wakes(end):
+                yield connection
         finally:
             connection.close()
         if late.is_set():
@@ -192,17 +236,31 @@ def _connected(
         sock.close()
 
 
-def _connect(ips: list[str], port: int, deadline: float) -> socket.socket:
+def _connect(places: list[_Place], deadline: float, ending: Ending) -> socket.socket:
     """The first of the addresses that takes the connection. Raises OSError."""
-    for ip in ips:
+    for place in places:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
+        sock = socket.socket(place.family)
+        sock.settimeout(left)
         try:
-            return socket.create_connection((ip, port), timeout=left)
+            with ending.wakes(partial(_shut, sock)):
+                sock.connect(place.address)
         except OSError as error:
+            sock.close()
             failed = error
+        except FetchError:
+            sock.close()
+            raise
+        else:
+            return sock
     raise failed
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):  # it may be closed
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 def _read(response: HTTPResponse, limit: int) -> bytes:

@@ -17,7 +17,6 @@ from typing import Any, Final, Literal
 from pipeline.ingest.data_uris import is_data_uri
 from pipeline.ingest.file_types import DocumentError
 
-MAX_IMAGES: Final = 64  # of a conversation: twice as many as fit in 131,072 tokens at 1,024 pixels
 _SHOWN: Final = 40  # characters of what a row holds, in a sentence
 
 Role = Literal["system", "user", "assistant"]
@@ -138,9 +137,6 @@ def _check(turns: Sequence[Turn], name: str) -> None:
         raise _bad(name, "the last message is not the user's: there is nothing to answer")
     if not any(part for turn in turns if turn.role == "user" for part in turn.parts):
         raise _bad(name, "the user's messages are empty")
-    images = sum(isinstance(part, Image) for turn in turns for part in turn.parts)
-    if images > MAX_IMAGES:
-        raise _bad(name, f"it has {images} images, the limit is {MAX_IMAGES}")
 
 
 def _list(value: Any, name: str) -> Sequence[Any]:

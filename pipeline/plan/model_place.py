@@ -25,6 +25,13 @@ def find_model(given: str) -> ModelPlace:
     return str(folder.relative_to(ROOT) if folder.is_relative_to(ROOT) else folder)
 
 
+def model_name(given: str) -> str:
+    """What people call the model that --model names: owner/name on the hub, or its folder's name."""
+    if hub.is_hub_name(given):
+        return given.partition("@")[0]
+    return Path(given).expanduser().absolute().name
+
+
 def model_shape(place: ModelPlace) -> PixtralConfig:
     """The model's shape; in a folder, all tensors are checked for it. Raises ValueError."""
     if isinstance(place, str):

@@ -12,6 +12,7 @@ A kernel may lack Landlock or seccomp: `lacking` says so, and the other one is u
 
 import ctypes
 import errno
+import logging
 import os
 import platform
 import struct
@@ -19,7 +20,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.plan.limits import Limits
 from pipeline.rasterize.system_calls import ARCHITECTURES, LANDLOCK, Architecture
+
+_log = logging.getLogger(__name__)
 
 PR_SET_NO_NEW_PRIVS: Final = 38  # linux/prctl.h
 
@@ -83,6 +87,17 @@ def lacking() -> str | None:
     elif not has_seccomp():
         lacks.append("seccomp (Linux 4.14 has it)")
     return " and ".join(lacks) or None
+
+
+def check_sandbox(limits: Limits) -> None:
+    """Says once what this machine lacks to confine documents. Raises ValueError if that is refused."""
+    lacks = lacking()
+    if lacks and limits.sandbox_required:
+        raise ValueError(
+            f"--require-sandbox: this machine lacks {lacks}; run on another one, or leave the flag out"
+        )
+    if lacks:
+        _log.warning("documents are confined less than they could be: this machine lacks %s", lacks)
 
 
 def confine(profile: Profile) -> None:

@@ -5,10 +5,13 @@ error in its place, since a window is asked about its other pages; a conversatio
 is another conversation, and fails.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
+from model.network.image_grid import grid
+from model.text.tokenizer import ImagePlaceholder
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.messages import Image, Turn
 from pipeline.plan.plan import Plan
@@ -49,6 +52,10 @@ def draw_images(
     `read` gives the bytes at an image's address; it is also told what to call the image in an error.
     """
     images = [part for turn in turns for part in turn.parts if isinstance(part, Image)]
+    most = plan.limits.conversation_images
+    if len(images) > most:
+        message = f"{name} has {len(images)} images, the limit is {most} (--limit-images)"
+        raise DocumentError("too_many_images", message)
     pages: list[Page] = []
     seconds = sandbox.limits.document_seconds
     for number, image in enumerate(images, 1):
@@ -67,3 +74,9 @@ def draw_images(
             message = f"the images of {name} have more than {MAX_PIXEL_BYTES >> 20} MiB of pixels together"
             raise DocumentError("too_many_pixels", message)
     return pages
+
+
+def placeholders(pages: Iterable[Page], plan: Plan) -> list[ImagePlaceholder]:
+    """The places of pages in a prompt, on the model's grid."""
+    to_grid = partial(grid, max_side=plan.max_side, patch_size=plan.patch_size)
+    return [ImagePlaceholder(*to_grid(page.height, page.width)) for page in pages]

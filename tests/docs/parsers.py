@@ -9,11 +9,13 @@ import importlib
 import re
 import sys
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from jobs.serving.requests import ChatRequest, parse
 from tests.deploy import dockerfile
 from tests.docs.markdown import ROOT
 
@@ -43,6 +45,10 @@ def check(words: list[str], patch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
         _check_pip(arguments)
     elif program == "docker":
         _check_docker(arguments, patch, capsys)
+    elif program == "curl":
+        parse(body_of(arguments), ChatRequest)
+    elif program == "lm_eval":
+        _check_harness(arguments)
     elif program == "ruff":
         assert arguments[0] in ("format", "check"), words
     else:
@@ -114,6 +120,23 @@ def _check_docker(
     assert word in ("quire", "quire:gpu"), word
     job, *flags = rest
     _check_job(f"jobs.{job}", flags, patch, capsys)
+
+
+def body_of(arguments: list[str]) -> bytes:
+    """What curl is to send to our server, as JSON."""
+    given = dict(pairwise(arguments))
+    assert "http://127.0.0.1:8000/v1/chat/completions" in arguments
+    assert given["-H"] == "Content-Type: application/json"
+    return given["-d"].encode()
+
+
+def _check_harness(arguments: list[str]) -> None:
+    """A task of this tree, asked of our server; tests/jobs/serving/test_harness.py runs the command."""
+    assert arguments[0] == "run"
+    given = dict(pairwise(arguments))
+    assert given["--model"] == "local-chat-completions"
+    assert "base_url=http://127.0.0.1:8000/v1/chat/completions," in given["--model_args"]
+    assert (ROOT / given["--include_path"] / f"{given['--tasks']}.yaml").is_file()
 
 
 def _check_pytest(arguments: list[str]) -> None:

@@ -16,7 +16,7 @@ NOTE = """\
 #!/bin/sh
 printf '%s\\0' $(($# + 1)) "${0##*/}" "$@" >> "$COMMANDS"
 """
-PROGRAMS = ("python", "pip", "pytest", "ruff", "ray", "docker")
+PROGRAMS = ("python", "pip", "pytest", "ruff", "ray", "docker", "curl", "lm_eval")
 
 
 def make_root(folder: Path) -> Path:

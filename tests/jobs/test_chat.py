@@ -13,9 +13,6 @@ import termios
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +26,10 @@ from jobs.serving.viewing import View, Viewer
 from model.chat import Chat, Reply
 from model.engine.config import EngineConfig
 from model.executor.factory import ExecutorConfig
+from pipeline.rasterize import confinement
 from tests.hub import COMMIT, Repository, served
 from tests.pipeline.drawn import pdf_bytes
+from tests.web import web
 
 ROOT = Path(__file__).parents[2]
 RECEIPT = ROOT / "samples" / "documents" / "receipt.png"
@@ -103,21 +102,6 @@ def terminal() -> Iterator[Any]:
         one.process.wait()
 
 
-@contextmanager
-def web(folder: Path) -> Iterator[str]:
-    """The address of a web server with the files of a folder."""
-    handler = type("Quiet", (SimpleHTTPRequestHandler,), {"log_message": lambda *_: None})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=folder))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 @pytest.mark.processes
 def test_the_dialogue_of_the_model_card(terminal: Any, nano: Chat) -> None:
     """mistral-chat MODEL --instruct --max_tokens 256 --temperature 0.35, with an image from the web."""
@@ -127,13 +111,13 @@ def test_the_dialogue_of_the_model_card(terminal: Any, nano: Chat) -> None:
     answers = [nano.reply(said, **how).text]
     said += [{"role": "assistant", "content": answers[0]}, {"role": "user", "content": [second]}]
     answers.append(nano.reply(said, **how).text)
-    with web(RECEIPT.parent) as address:
+    with web(RECEIPT.parent) as site:
         flags = ("--max-tokens", 256, "--temperature", 0.35, "--allow-http", "--allow-host", "127.0.0.1")
         dialogue = terminal(ROOT / "model" / "nano", *flags)
         assert dialogue.read_until(TEXT) == TEXT
         dialogue.type(f"{first}\n")
         assert dialogue.read_until(IMAGE) == f"{first}\n{IMAGES}\n{IMAGE}"
-        url = f"{address}/receipt.png"
+        url = f"http://127.0.0.1:{site.server_port}/receipt.png"
         dialogue.type(f"{url}\n")
         assert dialogue.read_until(IMAGE) == f"{url}\n{IMAGE}"
         dialogue.type("\n")
@@ -186,6 +170,27 @@ def run(*flags: object, input: str = "", **more: str) -> "subprocess.CompletedPr
         capture_output=True,
         text=True,
     )
+
+
+def test_what_is_said_is_cut_into_tokens_once(nano: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut: list[int] = []
+    encode = nano._tokenizer.encode_conversation
+
+    def counted(said: Any) -> list[int]:
+        cut.append(len(said))
+        return encode(said)
+
+    monkeypatch.setattr(nano._tokenizer, "encode_conversation", counted)
+    assert Conversation(nano, Answering(max_tokens=2), None).ask(QUESTION, [])
+    assert cut == [1]
+
+
+def test_a_machine_without_a_part_of_the_sandbox_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(confinement, "lacking", lambda: "Landlock (ENOSYS)")
+    assert chat.main(["--prompt", "a", "--image", "/nowhere"]) == 2
+    assert "this machine lacks Landlock (ENOSYS)" in caplog.text
 
 
 @pytest.mark.processes
@@ -326,7 +331,10 @@ def test_a_limit_of_the_sandbox_names_no_flag_of_other_jobs(
         (["--max-side", "8"], "--max-side 8: for this model it is 16"),
         (["--pages", "3-1"], "--pages 3-1: give a page or a range"),
         (["/nowhere/model"], "/nowhere/model holds no checkpoint"),
-        (["nobody/nothing"], "there is no such folder here, and the hub cannot be reached"),
+        (
+            ["nobody/nothing"],
+            "error: model nobody/nothing: there is no such folder here, and the hub",
+        ),
         (["--prompt", "a", "--image", "/nowhere"], "/nowhere is no longer there"),
         (["--prompt", "a", "--image", "https://host/a"], "https://host/a is not fetched: --allow-http"),
         (["--prompt", "a", "--image", "http://127.0.0.1/a", "--allow-http"], "--allow-host 127.0.0.1 allows"),

@@ -15,7 +15,7 @@ FLAGS = {
     "extract": """
         --input --column --messages-column --id-column --since-last-run
         --allow-root --password --password-column --output --allow-http --allow-host
-        --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
+        --page-timeout --page-memory --document-pages --document-timeout --limit-images --require-sandbox
         --question --questions --target --keep-headers --style --system --stop
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
@@ -32,11 +32,13 @@ FLAGS = {
     "publish": "--catalog --property --namespace --table",
     "report": "--expected --html",
     "retry": """
-        --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
+        --cause --password --page-timeout --page-memory --document-pages --document-timeout
+        --limit-images --require-sandbox
     """,
     "serve": """
         --host --port --api-key --grace
-        --model --served-model-name --max-model-len --max-side --dtype --cache-dtype
+        --model --served-model-name --max-side --dtype --cache-dtype
+        --tensor-parallel --max-num-seqs --max-model-len --replicas
         --limit-images --max-body --max-queue --allow-http --allow-host --require-sandbox
     """,
     "train": """

@@ -83,6 +83,11 @@ def refused(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
         ({"document_timeout": 0}, "--document-timeout 0"),
         ({"page_memory": 1}, "--page-memory 1"),
         ({"document_pages": 0}, "--document-pages 0"),
+        ({"limit_images": 0}, "--limit-images 0: it must be at least 1"),
+        (
+            {"scope": "document", "limit_images": 3},
+            "a window has up to 4 pages, each of which is an image: lower",
+        ),
         ({"password_column": "key"}, "--password-column names a column of Parquet inputs"),
         ({"max_side": 129}, "--max-side 129: for this model it is 16"),
         ({"replicas": 0}, "--replicas 0"),

@@ -107,15 +107,13 @@ def test_a_model_that_cannot_be_had_is_a_sentence(hub: Hub, documents: Path, tmp
     flags = ("--input", documents, "--output", tmp_path / "out", "--question", "What?", "--model")
     done = run(hub, tmp_path / "home", "extract", *flags, "someone/nothing")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(
-        "error: --model someone/nothing: there is no such folder here, and no model"
-    )
+    assert done.stderr.startswith("error: model someone/nothing: there is no such folder here, and no model")
     assert done.stderr.count("\n") == 1
     hub.repositories[f"models/{NAME}"].cut = True
     done = run(hub, tmp_path / "home", "extract", *flags, NAME)
     assert done.returncode == 2
     *_, last = done.stderr.splitlines()
-    assert last.startswith(f"error: --model {NAME}: it cannot be downloaded (")
+    assert last.startswith(f"error: model {NAME}: it cannot be downloaded (")
 
 
 def test_an_evaluation_and_a_benchmark_take_names(hub: Hub, tmp_path: Path, documents: Path) -> None:

@@ -20,6 +20,8 @@ from pydantic import BaseModel
 
 from jobs import serve
 from tests.docs.markdown import blocks
+from tests.docs.parsers import body_of
+from tests.docs.shell import commands, make_root
 from tests.jobs.serving.served import ROOT, Server, error_of, serving
 
 pytestmark = [pytest.mark.processes]
@@ -101,6 +103,14 @@ def test_the_program_of_the_documentation(server: Server, capsys: pytest.Capture
     (program,) = [block.code for block in blocks(ROOT / "docs" / "serving.md") if block.language == "python"]
     exec(program.replace("http://127.0.0.1:8000/v1", server.url), {})
     assert capsys.readouterr().out
+
+
+def test_the_curl_of_the_documentation(server: Server, tmp_path: Path) -> None:
+    page = blocks(ROOT / "docs" / "serving.md")
+    (code,) = [block.code for block in page if block.code.startswith("curl ")]
+    ((_, *words),) = commands(make_root(tmp_path), code, make=False)
+    (choice,) = server.ask(body_of(words))["choices"]
+    assert choice["message"]["content"]
 
 
 def test_a_stream_is_the_whole_answer_in_pieces(client: Any) -> None:
@@ -378,6 +388,22 @@ def test_an_engine_that_is_killed_is_replaced_and_its_answers_are_written_again(
     assert server.engine().pid != engine.pid
 
 
+def test_two_ranks_answer_as_one(server: Server) -> None:
+    asked = (card(), said("Write some words.", n=2, temperature=1, seed=3, max_tokens=12))
+    flags = ("--max-side", str(SIDE), "--dtype", "float32", "--tensor-parallel", "2")
+    with serving(*flags) as shared:
+        for one in asked:
+            assert shared.ask(one)["choices"] == server.ask(one)["choices"]
+        with openai.OpenAI(base_url=shared.url, api_key="none", max_retries=0) as client:
+            stream = client.chat.completions.create(
+                **said("Go on.", max_tokens=3000, extra_body=ENDLESS), stream=True
+            )
+            next(stream)
+            stream.close()
+        wait_until(shared, "quire_clients_left_total", 1)
+        wait_until(shared, "quire_answers_in_work", 0)
+
+
 def test_a_server_with_a_key_finishes_what_runs_and_ends(tiny_checkpoint: Path) -> None:
     flags = ("--model", str(tiny_checkpoint), "--served-model-name", "org/tiny", "--max-model-len", "2000")
     with serving(*flags, "--max-queue", "3", environment={"QUIRE_API_KEY": "secret"}) as server:
@@ -409,8 +435,10 @@ def test_a_server_with_a_key_finishes_what_runs_and_ends(tiny_checkpoint: Path) 
         (["--model", "/nowhere"], "/nowhere holds no checkpoint"),
         (["--port", "70000"], "--port 70000: it must be 0 to 65535"),
         (["--host", "no such host"], "--host no such host"),
-        (["--max-model-len", "1000000"], "the model can 128,000 at most"),
+        (["--max-model-len", "1000000"], "--max-model-len 1000000: this model can do 128000 at most"),
         (["--max-side", "1"], "--max-side 1: for this model it is 16"),
+        (["--tensor-parallel", "3"], "choose one of 1, 2"),
+        (["--max-num-seqs", "0"], "--max-num-seqs 0: it must be at least 1"),
         (["--max-queue", "0"], "--max-queue 0: it must be at least 1"),
         (["--allow-host", "intranet"], "add --allow-http"),
         (["--api-key", ""], "--api-key is empty"),

@@ -127,14 +127,14 @@ def test_what_the_hub_has_not_is_a_sentence(hub: Hub, tmp_path: Path, repository
     names = ["nobody/nothing", f"{NAME}@nowhere", f"{NAME}@{'c' * 40}"]
     nobody, nowhere, commit = ask(hub, tmp_path / "cache", "whole", *names)
     assert nobody == (
-        "error: --model nobody/nothing: there is no such folder here, and no model of this name on the hub, "
+        "error: model nobody/nothing: there is no such folder here, and no model of this name on the hub, "
         "or none that may be read without HF_TOKEN"
     )
-    assert nowhere == f"error: --model {NAME}@nowhere: the model has no such revision"
-    assert commit == f"error: --model {NAME}@{'c' * 40}: the model has no such revision"
+    assert nowhere == f"error: model {NAME}@nowhere: the model has no such revision"
+    assert commit == f"error: model {NAME}@{'c' * 40}: the model has no such revision"
     repository.gated = True
     (gated,) = ask(hub, tmp_path / "cache", "whole", NAME)
-    assert gated.startswith(f"error: --model {NAME}: its owner wants terms to be accepted: accept them")
+    assert gated.startswith(f"error: model {NAME}: its owner wants terms to be accepted: accept them")
     assert "HF_TOKEN" in gated
 
 
@@ -144,8 +144,8 @@ def test_a_repository_without_a_checkpoint_is_a_sentence(
     (repository.commits[OTHER] / "tekken.json").unlink()
     (repository.commits[COMMIT] / "params.json").unlink()
     without, none = ask(hub, tmp_path / "cache", "whole", f"{NAME}@next", NAME)
-    assert without.startswith(f"error: --model {NAME}: it has no tekken.json")
-    assert none.startswith(f"error: --model {NAME}: it holds no checkpoint that Quire reads: expected params")
+    assert without.startswith(f"error: model {NAME}: it has no tekken.json")
+    assert none.startswith(f"error: model {NAME}: it holds no checkpoint that Quire reads: expected params")
     assert not hub.fetched()
 
 
@@ -156,12 +156,12 @@ def test_without_a_connection_the_cache_is_used(hub: Hub, tmp_path: Path, reposi
     for nowhere in (offline, gone):
         (never,) = ask(hub, cache, "whole", NAME, more=nowhere)
         assert never.startswith(
-            f"error: --model {NAME}: there is no such folder here, and the hub cannot be reached ("
+            f"error: model {NAME}: there is no such folder here, and the hub cannot be reached ("
         )
     ask(hub, cache, "small", NAME)
     for nowhere in (offline, gone):
         (part,) = ask(hub, cache, "whole", NAME, more=nowhere)
-        assert part.startswith(f"error: --model {NAME}: the hub cannot be reached (")
+        assert part.startswith(f"error: model {NAME}: the hub cannot be reached (")
         assert part.endswith(f" does not hold all of commit {COMMIT}")
     said = ask(hub, cache, "whole", NAME)
     for nowhere in (offline, gone):
@@ -173,7 +173,7 @@ def test_a_download_that_breaks_off_is_a_sentence_and_leaves_nothing_half(
 ) -> None:
     repository.cut = True
     (cut,) = ask(hub, tmp_path / "cache", "whole", NAME)
-    assert cut.startswith(f"error: --model {NAME}: it cannot be downloaded (")
+    assert cut.startswith(f"error: model {NAME}: it cannot be downloaded (")
     assert cut.endswith("): the same command tries again")
     repository.cut = False
     (whole,) = ask(hub, tmp_path / "cache", "whole", NAME)
@@ -183,7 +183,7 @@ def test_a_download_that_breaks_off_is_a_sentence_and_leaves_nothing_half(
 def test_a_full_disk_is_a_sentence(hub: Hub, tmp_path: Path, repository: Repository) -> None:
     repository.sizes["consolidated.safetensors"] = 2**60
     (known,) = ask(hub, tmp_path / "cache", "whole", NAME)
-    assert known.startswith(f"error: --model {NAME}: its files have 1073741824.00 GiB, and {tmp_path}/cache")
+    assert known.startswith(f"error: model {NAME}: its files have 1073741824.00 GiB, and {tmp_path}/cache")
     assert known.endswith("free some, or set HF_HOME to a folder on another disk")
     assert "consolidated.safetensors" not in hub.fetched()
     repository.sizes.clear()
@@ -195,7 +195,7 @@ def test_a_full_disk_is_a_sentence(hub: Hub, tmp_path: Path, repository: Reposit
         (full,) = ask(hub, tmp_path / "cache", "whole", NAME)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert full.startswith(f"error: --model {NAME}: it cannot be downloaded (")
+    assert full.startswith(f"error: model {NAME}: it cannot be downloaded (")
     assert full.endswith("free some space, or set HF_HOME to a folder on another disk")
 
 

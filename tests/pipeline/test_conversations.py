@@ -18,6 +18,7 @@ from PIL import Image
 from model.engine.request import Branch, Group
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.roots import find_roots
+from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import FAILED, GROUP, Row
 from pipeline.stages import draw_groups, open_sources
@@ -195,6 +196,23 @@ def test_a_row_that_cannot_be_asked_fails_alone(
     (folder / "gone.png").write_bytes(picture(9, 9))
     machine.carry_out(machine.prepare(folder / "chats.parquet", frozenset({"missing"}), **CHAT))
     assert (machine.asked, len(machine.rows("answers/text"))) == (1, 3)
+
+
+def test_a_conversation_with_more_images_than_the_limit_fails_until_the_limit_is_raised(
+    tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [json.dumps([user(text("Who?"), *[image(20, 20)] * count)]) for count in (0, 1, 2)]
+    follow_script(lambda group, branch: f"{len(group.images)} images", monkeypatch)
+    machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+    place = write(tmp_path, rows)
+    machine.run(place, **CHAT, limits=Limits(images=1))
+    assert {row["answer"] for row in machine.rows("answers/text")} == {"0 images", "1 images"}
+    (failure,) = machine.rows("failures")
+    assert failure["reason"] == "too_many_images"
+    assert failure["message"].endswith("has 2 images, the limit is 1 (--limit-images)")
+    again = frozenset({"too_many_images"})
+    machine.carry_out(machine.prepare(place, again, **CHAT, limits=Limits(images=2)))
+    assert (len(machine.rows("answers/text")), machine.rows("failures")) == (3, [])
 
 
 def test_equal_rows_are_asked_once_unless_answers_are_drawn(

@@ -1,9 +1,12 @@
 """The application without a network: what no client of a healthy server sees."""
 
 import asyncio
+import base64
+import gc
 import json
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from PIL import Image
 
 from jobs.serving import service as module
 from jobs.serving.app import make_app
+from jobs.serving.requests import ChatRequest
 from jobs.serving.server import ServerConfig, make_plan
 from jobs.serving.service import Service, ServiceConfig
 from model.checkpoint_files import check_checkpoint
@@ -20,9 +24,12 @@ from model.engine.request import Completion, Group
 from model.text.tokenizer import Tokenizer
 from pipeline.infer.async_replica import AsyncReplica
 from pipeline.infer.engine_loop import Deliver
-from pipeline.ingest.fetching import WebRules
+from pipeline.ingest.fetching import Ending, FetchError, WebRules
+from pipeline.ingest.messages import Turn
 from tests.jobs.serving.served import error_of
 from tests.pipeline.drawn import image_bytes
+from tests.tls import certify
+from tests.web import web
 
 NANO = Path("model/nano")
 PATH = "/v1/chat/completions"
@@ -122,12 +129,14 @@ class World:
         return reply
 
 
-def in_world(test: Callable[[World], Any]) -> None:
+def in_world(test: Callable[[World], Any], given: ServiceConfig = CONFIG) -> None:
     """Runs a test's coroutine in an event loop, and ends its threads."""
 
     async def main() -> None:
         shape = check_checkpoint(NANO)
-        config = ServerConfig(model=str(NANO), host="", port=0, service=lambda context: CONFIG)
+        config = ServerConfig(
+            model=str(NANO), host="", port=0, name="nano", images=2, body_bytes=10_000, places=2
+        )
         workers: list[Scripted] = []
 
         def start(deliver: Deliver, fail: Callable[[BaseException], None]) -> Scripted:
@@ -136,7 +145,7 @@ def in_world(test: Callable[[World], Any]) -> None:
 
         replica = AsyncReplica(start)
         tokenizer = Tokenizer.from_file(NANO / "tekken.json")
-        service = Service(CONFIG, make_plan(config, str(NANO), shape), tokenizer, replica)
+        service = Service(given, make_plan(config, str(NANO), shape), tokenizer, replica)
         replica.attend()
         try:
             await test(World(make_app(service), service, workers[0]))
@@ -202,6 +211,88 @@ def test_a_client_that_leaves_before_its_answer_begins(stream: bool) -> None:
         leave.set()
         assert (await waiting).status == 499
         assert len(world.worker.aborted) == 2
+        assert world.service.metrics.left._value.get() == 1
+
+    in_world(test)
+
+
+def test_a_client_that_leaves_amid_its_body_is_counted() -> None:
+    async def test(world: World) -> None:
+        gone = asyncio.Event()
+        gone.set()
+        assert (await world.send(None, gone)).status == 499
+        assert world.service.metrics.left._value.get() == 1
+
+    in_world(test)
+
+
+def test_a_request_in_work_does_not_keep_its_body() -> None:
+    image = base64.b64encode(image_bytes(Image.new("RGB", (40, 20), "red"), "PNG")).decode()
+    picture = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
+
+    async def test(world: World) -> None:
+        world.worker.silent = True
+        leave = asyncio.Event()
+        asked = body(messages=[{"role": "user", "content": [picture]}], stream=True)
+        waiting = asyncio.create_task(world.send(asked, leave))
+        while not world.service.replica.asked:
+            await asyncio.sleep(0.01)
+        gc.collect()
+        kept = [one for one in gc.get_objects() if type(one) in (ChatRequest, Turn)]
+        assert not kept
+        assert world.service.admission.held == 40 * 20 * 3
+        leave.set()
+        await waiting
+
+    in_world(test)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_engine_tells_of_an_answer_only_where_somebody_reads_it(stream: bool) -> None:
+    async def test(world: World) -> None:
+        await world.send(body(stream=stream))
+        (group,) = world.worker.groups
+        assert [branch.stream for branch in group.branches] == [stream]
+
+    in_world(test)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_the_other_images_are_fetched_no_more_once_one_fails_or_the_client_leaves(
+    monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    waits = threading.Event()
+    ends: list[str] = []
+
+    def fetch(url: str, rules: WebRules | None, ending: Ending) -> bytes:
+        if url.endswith("bad.png") and not leaves:
+            assert waits.wait(10)
+            raise FetchError("there is nothing")
+        ended = threading.Event()
+        with ending.wakes(ended.set):
+            waits.set()
+            assert ended.wait(10)
+        ends.append(url)
+        raise FetchError("it was called off")
+
+    monkeypatch.setattr(module, "fetch", fetch)
+    pictures = [
+        {"type": "image_url", "image_url": {"url": f"https://images.test/{name}.png"}}
+        for name in ("slow", "bad")
+    ]
+
+    async def test(world: World) -> None:
+        leave = asyncio.Event()
+        asked = body(messages=[{"role": "user", "content": pictures}])
+        waiting = asyncio.create_task(world.send(asked, leave))
+        while not waits.is_set():
+            await asyncio.sleep(0.01)
+        if leaves:
+            leave.set()
+        reply = await waiting
+        assert reply.status == (499 if leaves else 400)
+        assert "https://images.test/slow.png" in ends
+        assert leaves or error_of(reply.body)["message"] == "there is nothing"
 
     in_world(test)
 
@@ -209,7 +300,7 @@ def test_a_client_that_leaves_before_its_answer_begins(stream: bool) -> None:
 def test_an_image_of_the_web_is_fetched_once_and_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     fetched: list[str] = []
 
-    def fetch(url: str, rules: WebRules | None) -> bytes:
+    def fetch(url: str, rules: WebRules | None, ending: Ending) -> bytes:
         assert rules is not None
         fetched.append(url)
         return image_bytes(Image.new("RGB", (40, 20), "red"), "PNG")
@@ -226,6 +317,32 @@ def test_an_image_of_the_web_is_fetched_once_and_decoded(monkeypatch: pytest.Mon
         assert (group.images[0] == (255, 0, 0)).all()
 
     in_world(test)
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_image_comes_over_https_from_who_has_a_certificate_that_is_trusted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, trusted: bool
+) -> None:
+    certificate, tls = certify(tmp_path)
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    (tmp_path / "a.png").write_bytes(image_bytes(Image.new("RGB", (40, 20), "red"), "PNG"))
+    rules = WebRules(private_hosts=frozenset({"localhost"}))
+
+    async def test(world: World) -> None:
+        url = f"https://localhost:{site.server_port}/a.png"
+        picture = {"type": "image_url", "image_url": {"url": url}}
+        reply = await world.send(body(messages=[{"role": "user", "content": [picture]}]))
+        if trusted:
+            assert reply.status == 200
+            assert (world.worker.groups[0].images[0] == (255, 0, 0)).all()
+        else:
+            assert reply.status == 400
+            assert "no secure connection, or no valid certificate" in error_of(reply.body)["message"]
+
+    with web(tmp_path) as site:
+        site.socket = tls.wrap_socket(site.socket, server_side=True)
+        in_world(test, replace(CONFIG, web=rules))
 
 
 def test_who_waits_when_the_server_ends_is_told() -> None:

@@ -311,7 +311,11 @@ def test_the_last_grammars_are_kept_and_no_others() -> None:
     for schema in schemas:
         grammars.matcher(schema)
         grammars.matcher(schemas[0])  # in use all the while
-    assert list(grammars._fresh) == [*schemas[3:], schemas[0]]
+    compiled = grammars._fresh.cache_info()
+    assert (compiled.misses, compiled.currsize) == (KEPT + 2, KEPT)
+    for schema, again in ((schemas[0], 0), (schemas[3], 0), (schemas[1], 1)):
+        grammars.matcher(schema)
+        assert grammars._fresh.cache_info().misses == KEPT + 2 + again
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import pytest
 
 from pipeline.ingest import fetching
-from pipeline.ingest.fetching import FetchError, WebRules, fetch, is_public, is_web
+from pipeline.ingest.fetching import Ending, FetchError, WebRules, fetch, is_public, is_web
+from tests.tls import certify
 
 HERE = WebRules(private_hosts=frozenset({"127.0.0.1", "localhost", "::1"}), max_bytes=10_000, seconds=20)
 
@@ -163,11 +163,11 @@ def test_a_name_server_that_changes_its_mind_is_asked_once(
     monkeypatch.setattr(fetching, "is_public", lambda ip: ip != "127.0.0.1")  # 203.0.113.0/24 is nobody's
     connected: list[str] = []
 
-    def create_connection(place: tuple[str, int], timeout: float) -> socket.socket:
+    def connect(_: socket.socket, place: tuple[str, int]) -> None:
         connected.append(place[0])
         raise OSError("not from here")
 
-    monkeypatch.setattr(socket, "create_connection", create_connection)
+    monkeypatch.setattr(socket.socket, "connect", connect)
     with pytest.raises(FetchError, match="does not answer as a web server"):
         fetch(f"http://rebinding.example:{site.server_port}/", WebRules(seconds=20))
     assert (asked, connected) == (["rebinding.example"], ["203.0.113.7"])
@@ -199,6 +199,48 @@ def test_a_resolver_that_hangs_has_its_time(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(FetchError, match=r"took longer than 0\.2 s"):
         fetch("http://hangs.example/", WebRules(seconds=0.2))
     hang.set()
+
+
+@pytest.mark.parametrize("path", ["/slow", "/trickle"])
+def test_a_fetch_ends_at_once_when_nobody_waits_for_it(site: Any, path: str) -> None:
+    assert ended_after_a_moment(f"http://127.0.0.1:{site.server_port}{path}")
+    ending = Ending()
+    ending.end()
+    with pytest.raises(FetchError, match="it was called off"):
+        fetch(f"http://127.0.0.1:{site.server_port}/never", HERE, ending)
+    assert site.asked == [path]
+
+
+def test_a_fetch_that_waits_for_a_name_ends_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    hang = threading.Event()
+
+    def answers(host: str) -> list[str]:
+        hang.wait(30)
+        return []
+
+    named(monkeypatch, answers)
+    assert ended_after_a_moment("http://hangs.example/")
+    hang.set()
+
+
+def test_a_fetch_that_waits_for_a_connection_ends_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        place = full.getsockname()
+        for _ in range(4):  # fill its queue: who comes now waits
+            other = stack.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(place)
+        assert ended_after_a_moment(f"http://127.0.0.1:{place[1]}/")
+
+
+def ended_after_a_moment(url: str) -> bool:
+    """Whether a fetch ends when it is called off, 0.3 s after its start: not before, nor much later."""
+    ending = Ending()
+    threading.Timer(0.3, ending.end).start()
+    started = time.monotonic()
+    with pytest.raises(FetchError):
+        fetch(url, HERE, ending)
+    return 0.2 < time.monotonic() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -239,30 +281,8 @@ def test_a_server_that_speaks_no_http_is_a_sentence() -> None:
 @pytest.fixture
 def certified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """The server's side of TLS for localhost, by a certificate that this process trusts."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    files = tmp_path / "certificate.pem", tmp_path / "key.pem"
-    files[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )
-    monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*files)
+    certificate, context = certify(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     return context
 
 

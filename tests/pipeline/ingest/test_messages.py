@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.messages import MAX_IMAGES, Image, Turn, read_turns, to_json
+from pipeline.ingest.messages import Image, Turn, read_turns, to_json
 
 
 def turns(value: Any) -> list[Turn]:
@@ -80,7 +80,6 @@ def test_a_list_and_its_json_are_the_same() -> None:
         ([user({"type": "text", "text": ""})], "the user's messages are empty"),
         ([HELLO, {"role": "assistant", "content": ""}, HELLO], "message 2 of the assistant has no text"),
         ([user(URL) | {"role": "system"}, HELLO], "message 1 of the system holds an image"),
-        ([user(*[URL] * (MAX_IMAGES + 1))], f"it has {MAX_IMAGES + 1} images, the limit is {MAX_IMAGES}"),
     ],
 )
 def test_what_is_no_conversation_is_told_in_a_sentence(value: Any, why: str) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import signal
 import struct
@@ -12,8 +13,17 @@ from typing import Any, Final
 
 import pytest
 
+from pipeline.plan.limits import Limits
 from pipeline.rasterize import confinement
-from pipeline.rasterize.confinement import OWN_PID, ConfinementError, Profile, assemble, confine, lacking
+from pipeline.rasterize.confinement import (
+    OWN_PID,
+    ConfinementError,
+    Profile,
+    assemble,
+    check_sandbox,
+    confine,
+    lacking,
+)
 from pipeline.rasterize.profiles import PARSE, PYTHON
 from pipeline.rasterize.system_calls import ARCHITECTURES, Architecture
 from tests.pipeline.rasterize.attempts import SECRET
@@ -164,3 +174,24 @@ def test_each_call_of_a_profile_is_known() -> None:
     for machine in ARCHITECTURES.values():
         assert machine.calls.keys() == named
     assert any(only is not None and only.value == OWN_PID for only in PARSE.calls.values())
+
+
+def test_a_machine_without_a_part_of_the_sandbox_says_so_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(confinement, "lacking", lambda: "Landlock (ENOSYS)")
+    with caplog.at_level(logging.WARNING):
+        check_sandbox(Limits())
+    assert caplog.messages == [
+        "documents are confined less than they could be: this machine lacks Landlock (ENOSYS)"
+    ]
+    with pytest.raises(ValueError, match=r"--require-sandbox: this machine lacks Landlock .ENOSYS.; run on"):
+        check_sandbox(Limits(sandbox_required=True))
+
+
+def test_a_machine_that_has_all_of_it_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(confinement, "lacking", lambda: None)
+    check_sandbox(Limits(sandbox_required=True))
+    assert not caplog.messages

@@ -1,0 +1,100 @@
+"""Several Replicas behind one address, through Ray Serve.
+
+In: the configs that a server of one Replica has, and Ray, which is connected. Out: nothing, once it was told
+to end. Each Replica is the whole application with an engine of its own, and the one with less to do is asked.
+One that dies is started again; what it was answering is lost, and is a 500 to its clients.
+"""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from types import FrameType
+from typing import Any, Final
+
+from fastapi import FastAPI
+from ray import serve
+
+from jobs.run.terminal import say
+from jobs.serving.app import make_app
+from jobs.serving.service import Service, ServiceConfig, start_service
+from pipeline.infer.ranks import EngineBrokenError
+from pipeline.infer.replica_config import ReplicaConfig
+
+NAME: Final = "quire"
+QUIET: Final = {"log_level": "ERROR", "enable_access_log": False}
+
+
+@serve.ingress()
+class Application:
+    """One Replica: Ray Serve makes it, and passes requests on to its application."""
+
+    def __init__(self, service: ServiceConfig, replica: ReplicaConfig) -> None:
+        """Comes back when the model is loaded. Raises EngineBrokenError."""
+        self._service: Service = start_service(service, replica)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return make_app(self._service)
+
+    def check_health(self) -> None:
+        """Called every few seconds. One that raises is replaced."""
+        if self._service.replica.broken is not None:
+            raise EngineBrokenError(self._service.replica.broken)
+
+
+def serve_replicas(
+    service: ServiceConfig,
+    replica: ReplicaConfig,
+    *,
+    replicas: int,
+    host: str,
+    port: int,
+    grace_seconds: int,
+    ready: str,
+) -> None:
+    """Serves until SIGTERM or Ctrl-C; says `ready` once all are loaded. Raises EngineBrokenError."""
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it tells each step of its own
+    deployment: Any = serve.deployment(
+        Application,
+        name=NAME,
+        num_replicas=replicas,
+        # Who is too many is told so by the application, not kept waiting in front of it.
+        max_ongoing_requests=2 * service.places,
+        graceful_shutdown_timeout_s=grace_seconds,
+        graceful_shutdown_wait_loop_s=0.1,
+        ray_actor_options={
+            "num_cpus": 0,  # the cores are the engine's
+            "num_gpus": replica.gpus if replica.tensor_parallel == 1 else 0,  # several ranks have theirs
+        },
+    )
+    with _told_to_end() as ended:
+        serve.start(
+            proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=QUIET
+        )
+        try:
+            serve.run(deployment.bind(service, replica), name=NAME, logging_config=QUIET)
+        except RuntimeError as error:
+            words = str(error).partition("\n")[0]
+            raise EngineBrokenError(f"the Replicas do not start: {words}") from error
+        say(ready)
+        ended.wait()
+        serve.delete(NAME)
+
+
+@contextmanager
+def _told_to_end() -> Iterator[Event]:
+    """The first SIGTERM or Ctrl-C sets the event, the second raises KeyboardInterrupt."""
+    ended = Event()
+
+    def end(number: int, frame: FrameType | None) -> None:
+        if ended.is_set():
+            raise KeyboardInterrupt
+        ended.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield ended
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
