@@ -19,11 +19,13 @@ FLAGS = {
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size --max-num-seqs --max-model-len
-        --maintain-every
+        --maintain-every --max-hours --fail-above --notify --log-json
+        --config --print-config
     """,
     "evaluate": """
         --output --limit --measure --style --judge --judge-model
         --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+        --config --print-config
     """,
     "evaluate compare": "",
     "export": "--format --to --force",
@@ -32,6 +34,8 @@ FLAGS = {
     "report": "--expected --html",
     "retry": """
         --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
+        --max-hours --fail-above --notify --log-json
+        --config --print-config
     """,
     "serve": """
         --host --port --api-key --grace

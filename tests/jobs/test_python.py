@@ -15,6 +15,7 @@ from jobs import extract as job
 from jobs.extract import extract, make_parser
 from jobs.run.config_of_flags import config_of
 from jobs.run.keywords import arguments_of
+from jobs.run.run_rules import hours, rules_of
 from schemas.arrow import to_row
 from schemas.local_class import text_of_class
 from schemas.targets import Invoice, Money, load_target
@@ -37,14 +38,16 @@ def test_each_flag_is_a_keyword() -> None:
     for action in make_parser()._actions:
         flag = action.option_strings[-1]
         name = flag.removeprefix("--no-").removeprefix("--").replace("-", "_")
-        if name in ("help", "input", "output"):
+        if name in ("help", "input", "output", "config", "print_config"):
             continue
         if action.nargs == 0:
             assert parsed(**{name: True})[action.dest] is True
         elif action.choices:
             values["choices"] = list(action.choices)[-1]
             assert parsed(**{name: values["choices"]})[action.dest] == values["choices"]
-        elif action.type in (int, float):
+        elif name == "fail_above":
+            assert parsed(fail_above="3%")["fail_above"] == 0.03
+        elif action.type in (int, float, hours):
             assert parsed(**{name: 3})[action.dest] == 3
         else:
             found = parsed(**{name: 3 if name == "replicas" else Path("a b")})[action.dest]
@@ -239,6 +242,8 @@ def test_pandas_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_config_is_that_of_the_flags(tmp_path: Path) -> None:
     parser = make_parser()
     words = arguments_of(parser, {"input": "in", "output": "out", "question": "Total?", "pages": "2-3"})
-    config = config_of(parser.parse_args(words))
+    given = parser.parse_args(words)
+    assert rules_of(given).max_hours is None
+    config = config_of(given)
     assert (config.inputs, config.pages, config.questions[0].text) == (("in",), (2, 3), "Total?")
     assert os.environ.get("PYTHONPATH") is None or "quire" not in os.environ["PYTHONPATH"]
