@@ -13,6 +13,7 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from jobs.run.config_of_flags import add_upkeep, config_of
+from jobs.run.dry_run import add_dry_run, dry_run, is_wanted
 from jobs.run.model_flags import add_model_flags
 from jobs.run.notify import tell_mistake
 from jobs.run.parser import Parser
@@ -261,6 +262,7 @@ def make_parser() -> Parser:
 
     add_model_flags(parser)
     add_upkeep(parser)
+    add_dry_run(parser)
     add_run_rules(parser)
     parser.take_config_file()
     return parser
@@ -272,8 +274,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = url = None
     try:
         given = make_parser().parse_args(arguments)
-        rules = rules_of(given)
+        rules = rules_of(given, tells_drift=True)
         output, url = given.output, rules.notify
+        if is_wanted(given):
+            return dry_run(config_of(given), given)
         # Only here, so that --help and a mistyped flag answer at once: this imports torch,
         from pipeline.prepare import prepare
 
@@ -300,7 +304,9 @@ def extract(input: object, /, **flags: object) -> "Result":
         raise ValueError("extract() handles signals, which only the main thread can: call it from there")
     parser = make_parser()
     given = parser.parse_args(arguments_of(parser, {"input": input, **flags}))
-    rules = rules_of(given)
+    rules = rules_of(given, tells_drift=True)
+    if is_wanted(given):
+        raise ValueError("--dry-run prints an estimate and answers nothing: run it as a command")
     from pipeline.prepare import prepare
 
     with prepare(config_of(given), say=say) as prepared:

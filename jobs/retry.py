@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output = url = None
     try:
         given = make_parser().parse_args(arguments)
-        rules = rules_of(given)
+        rules = rules_of(given, tells_drift=False)
         output, url = given.output, rules.notify
         from pipeline.commit.manifest import read_begun
         from pipeline.prepare import prepare

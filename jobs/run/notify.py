@@ -106,9 +106,11 @@ def message_of(output: str, code: int, record: dict[str, Any] | None, sentence: 
         )
     if record["ended"] == "max-hours":
         text += "; ended by --max-hours"
+    for drift in record["drift"]:
+        text += f"; drift: {drift}"
     if sentence:
         text += f"; {sentence}"
-    names = ("run_id", "started_at", "finished_at", "ended", "counts", "timings")
+    names = ("run_id", "started_at", "finished_at", "ended", "counts", "timings", "drift")
     facts = {name: record[name] for name in names}
     return {"text": text} | message | facts | {"failures": dict(_first(failures))}
 

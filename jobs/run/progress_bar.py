@@ -25,6 +25,16 @@ class Observer(Protocol):
     def __call__(self, counts: Counts) -> None: ...
 
 
+def both(first: Observer, second: Observer) -> Observer:
+    """One that calls two."""
+
+    def observe(counts: Counts) -> None:
+        first(counts)
+        second(counts)
+
+    return observe
+
+
 @contextmanager
 def progress(console: Console) -> Iterator[Observer]:
     """Shows the counts that it is called with."""

@@ -4,9 +4,14 @@ import argparse
 import re
 import time
 from dataclasses import dataclass, field
+from typing import Final
 
+from jobs.run.metrics import parse_place
 from jobs.run.notify import check_address
 from jobs.run.terminal import write_json
+
+# Their names among the parsed flags: none of them is a setting of the flow.
+RUN_FLAGS: Final = ("max_hours", "fail_above", "notify", "metrics_port", "log_json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +24,10 @@ class RunRules:
     """The share of its documents that may fail; None: all."""
     notify: str | None = field(default=None, repr=False)
     """The address of a webhook that is told of the end; it is a secret."""
+    metrics_at: tuple[str, int] | None = None
+    """The host and the port at which Prometheus reads the run's metrics."""
+    tells_drift: bool = False
+    """Whether the run is compared with those before it: one that asks failures again is another kind."""
     started: float = field(default_factory=time.monotonic)
     """When the job began, on the monotonic clock."""
 
@@ -53,21 +62,26 @@ def add_run_rules(parser: argparse.ArgumentParser) -> None:
         help="POST the summary of the run as JSON to this webhook when it ends, in whichever way",
     )
     add(
+        "--metrics-port",
+        metavar="[HOST:]PORT",
+        help="serve the metrics of the run to Prometheus, as 9100 to this machine alone, or 0.0.0.0:9100",
+    )
+    add(
         "--log-json",
         action="store_true",
         help="write what the job says to stderr as JSON, one object a line, progress and summary too",
     )
 
 
-def rules_of(given: argparse.Namespace) -> RunRules:
-    """The rules of parsed flags, which are taken out of them. Raises ValueError."""
-    options = vars(given)
-    write_json(options.pop("log_json"))
-    url = options.pop("notify")
+def rules_of(given: argparse.Namespace, *, tells_drift: bool) -> RunRules:
+    """The rules of parsed flags. Raises ValueError."""
+    write_json(given.log_json)
     return RunRules(
-        max_hours=options.pop("max_hours"),
-        fail_above=options.pop("fail_above"),
-        notify=None if url is None else check_address(url),
+        max_hours=given.max_hours,
+        fail_above=given.fail_above,
+        tells_drift=tells_drift,
+        notify=None if given.notify is None else check_address(given.notify),
+        metrics_at=None if given.metrics_port is None else parse_place(given.metrics_port),
     )
 
 

@@ -10,11 +10,14 @@ from typing import Any
 
 from rich.console import Console
 
+from jobs.quality.drift import LEAST, compare, drifts_of
+from jobs.quality.measures import read_measures
 from jobs.run.endings import FAILED, INTERRUPTED, MANY_FAILURES, MISTAKE
 from jobs.run.engine_errors import named_engine_errors
+from jobs.run.metrics import RunMetrics, served
 from jobs.run.model_fetch import fetch
 from jobs.run.notify import tell_end
-from jobs.run.progress_bar import progress
+from jobs.run.progress_bar import both, progress
 from jobs.run.ray_address import cluster_address
 from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError, watchdog
@@ -86,9 +89,21 @@ def run_prepared(
         record = None
     if record is None or record["ended"] not in (COMPLETE, MAX_HOURS):
         raise KeyboardInterrupt(f"stopped: {output} holds what was done so far; {again} continues")
+    record["drift"] = _drift(record, output) if rules.tells_drift else []
     if rules.fail_above is not None:
         _check_failures(record, before, rules.fail_above)
     return record
+
+
+def _drift(record: dict[str, Any], output: str) -> list[str]:
+    """How the run differs from those before it, if it does: said, and no reason to fail."""
+    if record["counts"]["documents_done"] - record["reused"]["documents"] < LEAST:
+        return []
+    try:
+        return drifts_of(compare(read_measures(output, record["tables"]), record["run_id"]))
+    except (OSError, ValueError, OutputError) as error:
+        say(f"the run could not be compared with those before it: {error}")
+        return []
 
 
 def _check_failures(record: dict[str, Any], before: Counts, most: Share) -> None:
@@ -111,7 +126,9 @@ def _run(prepared: Prepared, rules: RunRules) -> dict[str, Any]:
     console = Console(stderr=True)
     tally = Tally()
     run_id = prepared.plan.run_id
+    metrics = RunMetrics(prepared.remaining.counts, tally)
     with (
+        served(metrics, rules.metrics_at),
         connected() as where,
         graceful(partial(ask_to_stop, run_id, "stopped"), _hush),
         watchdog(),
@@ -125,7 +142,7 @@ def _run(prepared: Prepared, rules: RunRules) -> dict[str, Any]:
         else:
             console.print(shown(f"{documents}, {what}, on {where}"), highlight=False, markup=False)
         with progress(console) as observe, named_engine_errors():
-            return run(prepared, placement, observe, tally)
+            return run(prepared, placement, both(observe, metrics.look), tally)
 
 
 @contextmanager
@@ -170,6 +187,7 @@ def summary(record: dict[str, Any], output: str) -> str:
         f"{counts['expected']:,} items: {counts['answered']:,} answered, {counts['failed']:,} failed, "
         f"in {seconds:.0f} s",
         *_ended(record),
+        *(f"drift: {sentence}" for sentence in record.get("drift", ())),
         *_shared(record),
         *_before(record),
         *(f"{name:<10} {output.rstrip('/')}/{path}" for name, path in record["tables"].items()),

@@ -21,6 +21,7 @@ from pipeline.cancellation import is_stopping
 from pipeline.infer.engine_process import EngineProcess
 from pipeline.infer.pending_calls import PendingCalls, Worker
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.replica_metrics import ReplicaMetrics
 from pipeline.infer.supervisor import StartRanks, Supervisor
 from pipeline.plan.keys import item_seed
 from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, share_seconds, table_of
@@ -33,6 +34,7 @@ class Replica:
         self._plan = config.plan
         self._numbers = count()
         self._calls = PendingCalls()
+        self._metrics = ReplicaMetrics()
         self._worker = self.start_worker(config, self._calls)
 
     def start_worker(self, config: ReplicaConfig, calls: PendingCalls) -> Worker:
@@ -61,13 +63,13 @@ class Replica:
         for index, row in enumerate(waiting):
             pixels = np.frombuffer(asked["pixels"][index].as_buffer(), np.uint8)
             groups.append(self._group(row, pixels))
-        completions, busy, idle = self._calls.ask(groups, self._worker)
+        completions, busy, idle = self._ask(groups)
         drawn: dict[str, float] = {}  # branches that were asked again, and the temperatures of their answers
         for attempt in range(max(len(ask.loop_temperatures) for ask in self._plan.asks)):
             looping = self._looping(waiting, groups, completions, attempt)
             if not looping:
                 break
-            more, more_busy, more_idle = self._calls.ask(looping, self._worker)
+            more, more_busy, more_idle = self._ask(looping)
             completions, busy, idle = completions | more, busy + more_busy, idle + more_idle
             drawn |= {branch.id: branch.sampling.temperature for one in looping for branch in one.branches}
         rows: list[Row] = []
@@ -77,6 +79,17 @@ class Replica:
             written = [(completions[branch.id], drawn.get(branch.id)) for branch in group.branches]
             rows += share_seconds(row, list(_completion_rows(row, written)))
         yield table_of(rows, COMPLETIONS)  # one table: Ray pickles each chunk of each column by itself
+
+    def _ask(self, groups: Sequence[Group]) -> tuple[dict[str, Completion], float, float]:
+        """The completions by branch id; the busy and the idle seconds."""
+        asked = sum(len(group.branches) for group in groups)
+        self._metrics.came(asked)
+        try:
+            completions, busy, idle = self._calls.ask(groups, self._worker)
+        finally:
+            self._metrics.came(-asked)
+        self._metrics.answered(groups, completions.values(), busy, idle)
+        return completions, busy, idle
 
     def _group(self, row: Row, pixels: NDArray[np.uint8]) -> Group:
         name = str(next(self._numbers))  # a call that Ray repeats asks again, under new names

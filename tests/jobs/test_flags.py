@@ -19,7 +19,8 @@ FLAGS = {
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size --max-num-seqs --max-model-len
-        --maintain-every --max-hours --fail-above --notify --log-json
+        --maintain-every --dry-run --price-per-gpu-hour --pages-per-second
+        --max-hours --fail-above --notify --metrics-port --log-json
         --config --print-config
     """,
     "evaluate": """
@@ -31,10 +32,10 @@ FLAGS = {
     "export": "--format --to --force",
     "maintain": "--target-size --retention --force --dry-run",
     "publish": "--catalog --property --namespace --table",
-    "report": "--expected --html",
+    "report": "--expected --html --quality",
     "retry": """
         --cause --password --page-timeout --page-memory --document-pages --document-timeout --require-sandbox
-        --max-hours --fail-above --notify --log-json
+        --max-hours --fail-above --notify --metrics-port --log-json
         --config --print-config
     """,
     "serve": """

@@ -15,7 +15,7 @@ from jobs import extract as job
 from jobs.extract import extract, make_parser
 from jobs.run.config_of_flags import config_of
 from jobs.run.keywords import arguments_of
-from jobs.run.run_rules import hours, rules_of
+from jobs.run.run_rules import hours
 from schemas.arrow import to_row
 from schemas.local_class import text_of_class
 from schemas.targets import Invoice, Money, load_target
@@ -242,8 +242,6 @@ def test_pandas_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_config_is_that_of_the_flags(tmp_path: Path) -> None:
     parser = make_parser()
     words = arguments_of(parser, {"input": "in", "output": "out", "question": "Total?", "pages": "2-3"})
-    given = parser.parse_args(words)
-    assert rules_of(given).max_hours is None
-    config = config_of(given)
+    config = config_of(parser.parse_args(words))
     assert (config.inputs, config.pages, config.questions[0].text) == (("in",), (2, 3), "Total?")
     assert os.environ.get("PYTHONPATH") is None or "quire" not in os.environ["PYTHONPATH"]
