@@ -12,7 +12,7 @@ from pipeline.commit import live_record
 from pipeline.commit.document_progress import Counts
 from pipeline.commit.live_record import LiveRecord
 from pipeline.commit.manifest import read_begun, write_record
-from pipeline.commit.tables import read_table
+from pipeline.commit.tables import OutputError, read_table
 from pipeline.commit.tally import Tally
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import pdf_bytes
@@ -95,6 +95,24 @@ def test_a_state_comes_once_in_half_a_minute_and_a_bucket_that_fails_ends_no_run
     assert [record.message for record in caplog.records] == [
         "output s3://bucket/out: slow down; the run goes on"
     ]
+
+
+def test_a_record_that_cannot_be_written_at_the_end_is_no_mistake(
+    tiny_checkpoint: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(output: str, record: dict[str, Any]) -> str:
+        if record["ended"]:
+            raise ValueError(f"output {output}: no space left on device")
+        return write_record(output, record)
+
+    machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.flow.write_record", write)
+        with pytest.raises(OutputError, match="no space left"):
+            machine.run(folder)
+    assert read_begun(machine.output)["ended"] is None
+    assert machine.run(folder)["ended"] == "complete"
+    assert machine.asked == 0
 
 
 @pytest.mark.processes
