@@ -8,7 +8,7 @@ they are alike. Answers that are shared with an identical item do not count.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from pipeline.commit.tables import (
 )
 
 Kind = Literal["failures", "nulls", "confidence"]
-Values = NDArray[np.float64]
+Values = NDArray[np.floating[Any]]
 
 MOST_ROWS: Final = (
     1_000_000  # of a table that are read, from its newest files on: a run's end must not take long

@@ -18,7 +18,7 @@ from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Machine
 
-Values = NDArray[np.float64]
+Values = NDArray[np.floating[Any]]
 zeros_and_ones = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=60)
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=60)
 
