@@ -6,7 +6,7 @@ throughout; `confidence` is the mean over a document's answers. A document count
 they are alike. Answers that are shared with an identical item do not count.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -86,12 +86,17 @@ def _of_answers(path: str, uri: str) -> list[Measure]:
     kind = schema.field("answer").type
     fields = [one.name for one in kind] if pa.types.is_struct(kind) else []
     columns = ["run_id", "source_key", "shared_from", "confidence", *(["answer"] if fields else [])]
-    rows = _rows(uri, columns)
-    rows = rows.filter(pc.is_null(rows["shared_from"]))
-    values = {"confidence": rows["confidence"]}
-    for name in fields:
-        values[f"null {name}"] = pc.cast(pc.is_null(pc.struct_field(rows["answer"], name)), pa.float64())
-    table = pa.table({"run_id": rows["run_id"], "source_key": rows["source_key"], **values})
+
+    def narrowed(rows: pa.Table) -> pa.Table:
+        """Of one file: its answers themselves are too much to keep."""
+        rows = rows.filter(pc.is_null(rows["shared_from"]))
+        kept = rows.select(["run_id", "source_key", "confidence"])
+        for name in fields:
+            is_null = pc.cast(pc.is_null(pc.struct_field(rows["answer"], name)), pa.float64())
+            kept = kept.append_column(f"null {name}", is_null)
+        return kept
+
+    table = _rows(uri, columns, narrowed)
     whole = table.group_by(["run_id", "source_key"]).aggregate(
         [("confidence", "mean"), *((f"null {name}", "min") for name in fields)]
     )
@@ -109,18 +114,19 @@ def _by_run(run_ids: pa.ChunkedArray, values: pa.ChunkedArray) -> dict[str, Valu
     }
 
 
-def _rows(uri: str, columns: Sequence[str]) -> pa.Table:
-    """These columns of a table's newest files."""
+def _rows(
+    uri: str, columns: Sequence[str], narrowed: Callable[[pa.Table], pa.Table] = lambda rows: rows
+) -> pa.Table:
+    """These columns of a table's newest files, each file narrowed before the next is read."""
     if not is_there(uri):
         raise ValueError(f"there is no table at {uri}; a run's tables lie under its --output")
     handle = handle_of(uri)
     schema = pa.schema(handle.schema().to_arrow())
     table = Table(name="", uri=uri, schema=schema)
-    parts = [read_file(table, path, columns) for path in _newest(pa.table(handle.get_add_actions()))]
-    return (
-        pa.concat_tables(parts)
-        if parts
-        else pa.schema([schema.field(name) for name in columns]).empty_table()
+    empty = pa.schema([schema.field(name) for name in columns]).empty_table()
+    newest = _newest(pa.table(handle.get_add_actions()))
+    return pa.concat_tables(
+        [narrowed(empty), *(narrowed(read_file(table, path, columns)) for path in newest)]
     )
 
 

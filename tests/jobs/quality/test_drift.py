@@ -9,14 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from jobs import extract, report
 from jobs.quality.drift import Comparison, compare, drifts_of, fisher, mann_whitney
 from jobs.quality.measures import Measure, read_measures, sources_of
 from pipeline.commit.manifest import read_record
+from pipeline.commit.tables import create_tables
+from schemas.arrow import to_table
+from schemas.rows import answer_row
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Machine
+from tests.pipeline.stored import answer, show
+
+
+class Letter(BaseModel):
+    """A target with a field that a page may lack."""
+
+    sender: str
+    date: str | None = None
+
 
 Values = NDArray[np.floating[Any]]
 zeros_and_ones = st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=60)
@@ -157,6 +170,35 @@ def test_an_output_s_rows_are_measured_by_run(
         mine = [value for uri, value in failed.items() if f"/night{night}/" in uri]
         assert sorted(failures[run["run_id"]]) == sorted(map(float, mine))
     assert set(measures["confidence", "answers/text"]) <= {run["run_id"] for run in runs}
+
+
+def test_a_field_s_nulls_count_once_a_document(tmp_path: Path) -> None:
+    """A document whose field one window of two has found has it; what is shared does not count."""
+    tables = create_tables(str(tmp_path / "out"), Letter)
+    kind = answer_row(Letter)
+    dated: Any = Letter(sender="me", date="today")
+    undated: Any = Letter(sender="me")
+    for run_id, some in {
+        "1": [("a", dated, None), ("a", undated, None), ("b", undated, None)],
+        "2": [("c", undated, None), ("c", undated, None), ("d", dated, "owner")],
+    }.items():
+        rows = [
+            answer(f"{run_id}{number}", value, Letter).model_copy(
+                update={"run_id": run_id, "source_key": key, "shared_from": owner}
+            )
+            for number, (key, value, owner) in enumerate(some)
+        ]
+        show(tables, tables["answers"], to_table(kind, rows))
+    path = tables["answers"].uri.removeprefix(f"{tmp_path / 'out'}/")
+    found = read_measures(str(tmp_path / "out"), {"answers": path, "documents": "documents"})
+    assert path.startswith("answers/Letter-")
+    nulls = {
+        one.of: {run: sorted(of) for run, of in one.runs.items()} for one in found if one.kind == "nulls"
+    }
+    assert nulls[f"{path}: date"] == {"1": [0.0, 1.0], "2": [1.0]}
+    assert nulls[f"{path}: sender"] == {"1": [0.0, 0.0], "2": [0.0]}
+    (sure,) = [one.runs for one in found if one.kind == "confidence"]
+    assert {run: list(of) for run, of in sure.items()} == {"1": [0.5, 0.5], "2": [0.5]}
 
 
 @pytest.mark.processes
