@@ -10,12 +10,15 @@ import pymupdf
 import pytest
 from PIL import Image
 
+from pipeline import opening
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
+from pipeline.plan import items
 from pipeline.plan import rows as stream
 from pipeline.plan.limits import Limits
+from pipeline.plan.parcels import unpack
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, RANGES, result_schema
+from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, GROUPS, RANGES, result_schema
 from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.stages import draw_groups, draw_packs, open_packs, open_sources, read_answers
 from schemas.targets import Question
@@ -56,8 +59,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
-    folder: Path, tiny_checkpoint: Path
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(items, "RANGE_PAGES", 16)
     (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 20))
     (folder / "short.pdf").write_bytes(pdf_bytes([(100, 100)] * 3))
     plan = plan_for(tiny_checkpoint)
@@ -76,8 +80,10 @@ def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
 
 
 def test_documents_that_a_task_draws_together_are_drawn_as_one_by_one(
-    folder: Path, tiny_checkpoint: Path
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(items, "RANGE_PAGES", 14)
+    monkeypatch.setattr(opening, "AT_ONCE_BYTES", 0)
     (folder / "broken.pdf").write_bytes(b"broken")
     (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 20))
     for number in range(3):
@@ -90,8 +96,11 @@ def test_documents_that_a_task_draws_together_are_drawn_as_one_by_one(
         return [row | dict.fromkeys(("open_seconds", "rasterize_seconds")) for row in found]
 
     packs = list(open_packs(sources, plan))
-    assert [len(one["rows"][0]) for one in packs] == [4, 1, 2]  # 0 to broken; long twice, and the facts
-    together = drawn([table for one in packs for table in draw_packs(one, plan)])
+    # 0 to broken; long twice, and the facts
+    assert [unpack(one, RANGES).num_rows for one in packs] == [4, 1, 2]
+    parcels = [table for one in packs for table in draw_packs(one, plan)]
+    assert all(len(cell) < 10_000 for table in parcels for cell in table["rows"].to_pylist()), "no pixels"
+    together = drawn([unpack(table, GROUPS) for table in parcels])
     apart = drawn([table for one in open_sources(sources, plan) for table in draw_groups(one, plan)])
     order = ("kind", "uri", "page_first")
     assert len(together) == 25
@@ -121,8 +130,9 @@ def test_a_parquet_part_that_cannot_be_read_fails_beside_the_others(
 
 
 def test_a_document_that_changes_while_it_is_read_fails_page_by_page(
-    folder: Path, tiny_checkpoint: Path
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(items, "RANGE_PAGES", 16)
     (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 20))
     plan = plan_for(tiny_checkpoint)
     opened = opened_from(folder, plan)
@@ -275,6 +285,7 @@ def test_tasks_that_draw_a_document_share_out_its_time(
     folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "a.pdf").write_bytes(pdf_bytes([(9, 9)] * 40))
+    monkeypatch.setattr(items, "RANGE_PAGES", 16)
     plan = plan_for(tiny_checkpoint, limits=Limits(document_seconds=100))
     seconds: list[float | None] = []
     opens = Sandbox.open
