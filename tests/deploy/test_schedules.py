@@ -120,7 +120,7 @@ def test_airflow_runs_the_dag(tmp_path: Path) -> None:
     venv.create(tmp_path / "venv", with_pip=True)
     programs = tmp_path / "venv" / "bin"
     pip = [
-        programs / "pip",
+        str(programs / "pip"),
         "install",
         "--quiet",
         "--disable-pip-version-check",
@@ -141,7 +141,11 @@ def test_airflow_runs_the_dag(tmp_path: Path) -> None:
     }
     for command in (["db", "migrate"], ["dags", "test", "quire_nightly", "2026-01-02"]):
         done = subprocess.run(
-            [programs / "airflow", *command], env=environment, capture_output=True, text=True, timeout=600
+            [str(programs / "airflow"), *command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "noted").read_text().splitlines() == [str(tmp_path), *dag_command()[1:]]

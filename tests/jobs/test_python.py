@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 def parsed(**keywords: object) -> dict[str, Any]:
     parser = make_parser()
     given = {"input": "in", "output": "out"} | keywords
-    return vars(parser.parse_args(arguments_of(parser, given)))
+    return dict(vars(parser.parse_args(arguments_of(parser, given))))
 
 
 def test_each_flag_is_a_keyword() -> None:

@@ -100,6 +100,7 @@ class House:
         answered = rows_of(read_table(f"{self.output}/answers/text"), "item_key")
         failed = rows_of(read_table(f"{self.output}/failures"), "item_key")
         found = [(row["uri"].rpartition("/")[2], row["page_first"]) for row in (*answered, *failed)]
+        expected: list[tuple[str, int | None]]
         expected = [(name, page) for name, pages in self.pages.items() for page in range(1, pages + 1)]
         expected += [(name, None) for name, pages in self.pages.items() if not pages]
         assert sorted(found, key=str) == sorted(expected, key=str)

@@ -178,10 +178,11 @@ def test_a_field_s_nulls_count_once_a_document(tmp_path: Path) -> None:
     kind = answer_row(Letter)
     dated: Any = Letter(sender="me", date="today")
     undated: Any = Letter(sender="me")
-    for run_id, some in {
+    found_in: dict[str, list[tuple[str, Any, str | None]]] = {
         "1": [("a", dated, None), ("a", undated, None), ("b", undated, None)],
         "2": [("c", undated, None), ("c", undated, None), ("d", dated, "owner")],
-    }.items():
+    }
+    for run_id, some in found_in.items():
         rows = [
             answer(f"{run_id}{number}", value, Letter).model_copy(
                 update={"run_id": run_id, "source_key": key, "shared_from": owner}
