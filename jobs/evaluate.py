@@ -105,6 +105,7 @@ def make_parser() -> Parser:
     add("--tensor-parallel", type=int, default=1, metavar="N", help="GPUs that share each copy of the model")
     add("--replicas", type=count_or_auto, default="auto", metavar="M|auto", help="copies of the model")
     add("--batch-size", type=int, metavar="N", help="prompts that a replica is given at a time")
+    parser.take_config_file()
     return parser
 
 

@@ -13,9 +13,12 @@ from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
 from jobs.run.config_of_flags import add_upkeep, config_of
+from jobs.run.dry_run import add_dry_run, dry_run, is_wanted
 from jobs.run.model_flags import add_model_flags
+from jobs.run.notify import tell_mistake
 from jobs.run.parser import Parser
-from jobs.run.terminal import say, say_error, start_output
+from jobs.run.run_rules import add_run_rules, rules_of
+from jobs.run.terminal import say, start_output
 from jobs.run.web_flags import add_web_flags
 from pipeline.plan.limits import CONVERSATION_IMAGES, MIB, Limits
 
@@ -91,9 +94,10 @@ the same output again:
   a second Ctrl-C, or SIGTERM (ray job stop), commits what has arrived and ends.
 
 exit code:
-  0  the run is complete, though single items may have failed: see OUT/failures
+  0  the run is complete, though single items may have failed: see OUT/failures; or --max-hours are over
   1  the run broke off; the same command continues it (130: by Ctrl-C or SIGTERM)
   2  a mistake in the command, or in an input or a model that it names; nothing was started
+  3  the run has ended, and more documents failed than --fail-above allows
 """
 
 
@@ -281,14 +285,22 @@ def make_parser() -> Parser:
 
     add_model_flags(parser)
     add_upkeep(parser)
+    add_dry_run(parser)
+    add_run_rules(parser)
+    parser.take_config_file()
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
     start_output(logging.WARNING)
+    output = url = None
     try:
         given = make_parser().parse_args(arguments)
+        rules = rules_of(given, tells_drift=True)
+        output, url = given.output, rules.notify
+        if is_wanted(given):
+            return dry_run(config_of(given), given)
         # Only here, so that --help and a mistyped flag answer at once: this imports torch,
         from pipeline.prepare import prepare
 
@@ -296,10 +308,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # and this, once no mistake was found, Ray.
             from jobs.run.runner import carry_out
 
-            return carry_out(prepared)
+            return carry_out(prepared, rules)
     except ValueError as error:
-        say_error(f"error: {error}")
-        return 2
+        return tell_mistake(error, output, url)
 
 
 def extract(input: object, /, **flags: object) -> "Result":
@@ -308,7 +319,7 @@ def extract(input: object, /, **flags: object) -> "Result":
     `input` is a file, folder, glob or address, or a list of such. The keywords are the flags of the command,
     `--max-pages 2` as max_pages=2: a list for one that may be repeated, True for one without a value. A
     target may be a class. Raises ValueError for what would be exit code 2, `jobs.run.runner.BrokenOffError`
-    for 1 and KeyboardInterrupt for 130.
+    for 1, `ManyFailuresError` of the same module for 3 and KeyboardInterrupt for 130.
     """
     from jobs.run.keywords import arguments_of
 
@@ -316,13 +327,16 @@ def extract(input: object, /, **flags: object) -> "Result":
         raise ValueError("extract() handles signals, which only the main thread can: call it from there")
     parser = make_parser()
     given = parser.parse_args(arguments_of(parser, {"input": input, **flags}))
+    rules = rules_of(given, tells_drift=True)
+    if is_wanted(given):
+        raise ValueError("--dry-run prints an estimate and answers nothing: run it as a command")
     from pipeline.prepare import prepare
 
     with prepare(config_of(given), say=say) as prepared:
         from jobs.run.result import Result
         from jobs.run.runner import run_prepared
 
-        return Result(given.output, run_prepared(prepared, "the same call"))
+        return Result(given.output, run_prepared(prepared, "the same call", rules))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ With --expected, each answer that the file knows is marked right or wrong, and t
 the file is a JSON object: document (its name or the end of its path), page (null for any), question (or for a
 target field, such as "total" or "items[0].amount") and answers, a list of those that are right. --html writes
 OUT/report.html, which shows each answer beside its page; what a reviewer exports there is such a file.
+--quality compares the last run with those before it.
 """
 
 import logging
@@ -22,10 +23,12 @@ from rich.table import Table
 from rich.text import Text
 
 from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
+from jobs.quality.drift import Comparison, compare, drifts_of
+from jobs.quality.measures import read_measures
 from jobs.run.parser import Parser
 from jobs.run.runner import summary
 from jobs.run.terminal import say, say_error, shown, start_output
-from pipeline.commit.manifest import read_record
+from pipeline.commit.manifest import read_begun, read_record
 from pipeline.commit.tables import is_of_answers, merged_name, read_table
 from pipeline.parse.markdown import page_markdown
 
@@ -153,6 +156,32 @@ def _print_pages(console: Console, pages: pa.Table, model: str) -> None:
         console.print(f"... and {len(pages) - MAX_PAGES:,} more pages")
 
 
+def quality_table(comparisons: Sequence[Comparison]) -> Table:
+    """Each measure of the newest run beside the runs before it; what drifts comes first."""
+    names = ("", "of", "now", "before", "documents", "before", "p")
+    table = Table(*names, box=None, header_style="bold", pad_edge=False)
+    for one in sorted(comparisons, key=lambda one: not one.drifts):
+        sizes = f"{one.documents:,}", f"{one.documents_before:,}"
+        chance = "too few" if one.p is None else f"{one.p:.2g}"
+        cells = one.measure.kind, one.measure.of, *one.written, *sizes, chance
+        table.add_row(*(_cell(text, "red" if one.drifts else "") for text in cells))
+    return table
+
+
+def print_quality(console: Console, output: str) -> None:
+    """Prints how the last run differs from those before. Raises ValueError if `output` holds no run."""
+    record = read_begun(output)
+    found = compare(read_measures(output, record["tables"]), record["run_id"])
+    if not found:
+        raise ValueError(f"{output} has no documents of its last run to compare with those of runs before")
+    console.print(quality_table(found))
+    drifts = drifts_of(found)
+    for sentence in drifts:
+        console.print(_cell(f"drift: {sentence}", "red"), soft_wrap=True)
+    if not drifts:
+        console.print("the last run is like those before it", highlight=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Prints the report; returns the exit code."""
     start_output(logging.WARNING)
@@ -160,6 +189,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", metavar="OUT", help="the run's --output")
     parser.add_argument("--expected", type=Path, metavar="FILE", help=".jsonl with the right answers")
     parser.add_argument("--html", action="store_true", help="write OUT/report.html, with the pages")
+    parser.add_argument(
+        "--quality",
+        action="store_true",
+        help="print how the last run differs from the runs before it instead",
+    )
     console = Console()
     if not console.is_terminal:
         console = Console(width=WIDTH)
@@ -170,6 +204,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from jobs.evaluation.report.runs import write_html  # draws pages, which takes a while
 
             say(write_html(given.output, expected), sys.stdout)
+        elif given.quality:
+            print_quality(console, given.output)
         else:
             print_report(console, given.output, expected)
     except ValueError as error:

@@ -12,8 +12,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from jobs.run.notify import tell_mistake
 from jobs.run.parser import Parser
-from jobs.run.terminal import say, say_error, start_output
+from jobs.run.run_rules import add_run_rules, rules_of
+from jobs.run.terminal import say, start_output
 from pipeline.plan.limits import MIB, Limits
 
 EPILOG = """\
@@ -37,7 +39,8 @@ what is asked again:
   cut.
 
 exit code:
-  as that of jobs.extract: 0 done, 1 broke off, 130 stopped, 2 a mistake, and nothing was started
+  as that of jobs.extract: 0 done, 1 broke off, 130 stopped, 2 a mistake, and nothing was started, 3 more
+  documents failed than --fail-above allows
 """
 
 
@@ -84,14 +87,19 @@ def make_parser() -> Parser:
         default=None,
         help=f"refuse machines that lack a part of the sandbox {same}",
     )
+    add_run_rules(parser)
+    parser.take_config_file()
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
     start_output(logging.WARNING)
+    output = url = None
     try:
         given = make_parser().parse_args(arguments)
+        rules = rules_of(given, tells_drift=False)
+        output, url = given.output, rules.notify
         from pipeline.commit.manifest import read_begun
         from pipeline.prepare import prepare
 
@@ -103,10 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with prepare(_config(given, record), again, say) as prepared:
             from jobs.run.runner import carry_out
 
-            return carry_out(prepared)
+            return carry_out(prepared, rules)
     except ValueError as error:
-        say_error(f"error: {error}")
-        return 2
+        return tell_mistake(error, output, url)
 
 
 def _causes(given: argparse.Namespace, record: dict[str, Any]) -> frozenset[str]:

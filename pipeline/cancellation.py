@@ -7,14 +7,20 @@ head; without Ray there is none.
 import time
 from functools import cache
 
-from pipeline.ray_internals import is_key_set, set_key
+from pipeline.ray_internals import get_key, is_key_set, set_key
 
 LOOK_SECONDS = 0.5  # between two looks of one process: each look is a message to the head
 
 
-def ask_to_stop(run_id: str) -> None:
-    """From now on the tasks of the run begin nothing."""
-    set_key(_key(run_id))
+def ask_to_stop(run_id: str, why: str) -> None:
+    """From now on the tasks of the run begin nothing. `why` is a word for its run.json."""
+    set_key(_key(run_id), why.encode())
+
+
+def why_stopping(run_id: str) -> str | None:
+    """The word with which the run was asked to end; None if it was not."""
+    found = get_key(_key(run_id))
+    return None if found is None else found.decode()
 
 
 def is_stopping(run_id: str) -> bool:

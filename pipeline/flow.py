@@ -19,10 +19,12 @@ import ray
 import ray.data
 
 from pipeline.backpressure import bound_drawing
-from pipeline.cancellation import is_stopping
+from pipeline.cancellation import is_stopping, why_stopping
 from pipeline.commit.document_progress import Counts, DocumentProgress
+from pipeline.commit.live_record import LiveRecord
 from pipeline.commit.manifest import write_record
-from pipeline.commit.tables import answers_of
+from pipeline.commit.tables import OutputError, answers_of
+from pipeline.commit.tally import Tally
 from pipeline.commit.writer import Writer
 from pipeline.dedup.registry import Claim, SharedRegistry
 from pipeline.dedup.resolver import Resolver
@@ -45,6 +47,7 @@ from pipeline.stages import Replica, draw_packs, open_packs
 # own: 64 blocks are enough for many CPUs.
 BLOCKS = 64
 BLOCK_DOCUMENTS = 64  # at most, so that a task that Ray repeats is short
+COMPLETE = "complete"  # how a run ended that nobody asked to stop
 # Documents that the tasks that draw open are handed on unread: as many as fill some packs.
 SMALL_DOCUMENTS = 4 * PACK_PAGES
 
@@ -138,19 +141,28 @@ def _with_shared(batches: Iterable[pa.Table], resolver: Resolver, run_id: str) -
         yield resolver.rest()
 
 
-def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Counts], None]) -> dict[str, Any]:
+def run(
+    prepared: Prepared,
+    placement: Placement | None,
+    observe: Callable[[Counts], None],
+    tally: Tally | None = None,
+) -> dict[str, Any]:
     """Runs to the end, or until it was asked to stop: then the record has no `finished_at`. Returns run.json.
 
-    `observe` is called whenever the counts have changed. `placement` is None where nothing is left to do.
+    `observe` is called whenever the counts have changed, and `tally` is filled before. `placement` is None
+    where nothing is left to do.
     """
     started_at, started = datetime.now(UTC), time.perf_counter()
     plan, remaining = prepared.plan, prepared.remaining
     before = replace(remaining.counts)
     progress = DocumentProgress(plan, remaining.sources["source_key"], remaining.counts)
+    tally = Tally() if tally is None else tally
     seconds = dict.fromkeys(SECONDS, 0.0)
     fleet = asdict(placement) if placement else None
-    record = describe(prepared, fleet) | {"started_at": started_at.isoformat(), "finished_at": None}
+    times = {"started_at": started_at.isoformat(), "finished_at": None, "ended": None}
+    record = describe(prepared, fleet) | times
     write_record(prepared.config.output, record)
+    live = LiveRecord(prepared.config.output, record, tally)
     resolver = Resolver(plan, answers_of(prepared.tables))
     stale_rows, merged_rows = remaining.stale_rows, remaining.merged_rows
     with (
@@ -169,17 +181,22 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
         for batch in batches:
             for name in SECONDS:
                 seconds[name] += pc.sum(batch[name]).as_py() or 0.0
-            writer.add(*progress.take(batch))
+            new, documents = progress.take(batch)
+            writer.add(new, documents)
+            tally.add(new, len(plan.asks))
             observe(progress.counts)
+            live.note(progress.counts)
     if placement and placement.tensor_parallel > 1:
         remove_groups(plan.run_id, patience=10)
-    if is_stopping(plan.run_id) and progress.counts.documents_done < progress.counts.documents:
-        return record
-    progress.check()
+    whole = not is_stopping(plan.run_id) or progress.counts.documents_done == progress.counts.documents
+    if whole:
+        progress.check()
     record |= {
-        "finished_at": datetime.now(UTC).isoformat(),
-        "tables_read": prepared.tables_read[1],
+        "finished_at": datetime.now(UTC).isoformat() if whole else None,
+        "ended": COMPLETE if whole else why_stopping(plan.run_id),
+        "tables_read": prepared.tables_read[1 if whole else 0],
         "counts": asdict(progress.counts),
+        "failures": dict(tally.failures.most_common()),
         "reused": {
             "documents": before.documents_done,
             "items": before.expected,
@@ -192,5 +209,8 @@ def run(prepared: Prepared, placement: Placement | None, observe: Callable[[Coun
             "run_seconds": time.perf_counter() - started,
         },
     }
-    write_record(prepared.config.output, record)
+    try:
+        write_record(prepared.config.output, record)
+    except ValueError as error:  # no mistake of the command's: a run was made
+        raise OutputError(str(error)) from error
     return record

@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
+from jobs.run import dry_run
+from jobs.run.run_rules import RUN_FLAGS
 from pipeline.plan.limits import MIB, Limits
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ def config_of(given: argparse.Namespace) -> "FlowConfig":
     from pipeline.plan.plan import parse_pages
     from schemas.targets import Question, load_questions, target_text
 
-    options = vars(given)
+    options = {name: value for name, value in vars(given).items() if name not in (*RUN_FLAGS, *dry_run.FLAGS)}
     texts, file = options.pop("texts"), options.pop("file")
     if texts and file:
         raise ValueError("give questions with --question or in a file with --questions, not both")

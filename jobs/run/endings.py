@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from jobs.run.terminal import say, say_error
 
-FAILED, MISTAKE, INTERRUPTED = 1, 2, 130  # 130 is what shells give for Ctrl-C
+FAILED, MISTAKE, MANY_FAILURES, INTERRUPTED = 1, 2, 3, 130  # 130 is what shells give for Ctrl-C
 
 
 def ended(work: Callable[[], None]) -> int:

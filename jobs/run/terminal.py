@@ -6,12 +6,14 @@ somebody typed. All that the jobs print goes through here, and the log.
 """
 
 import io
+import json
 import logging
 import re
 import sys
 import traceback
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 # C0 but tab and line feed, DEL, C1; separators of lines and paragraphs; what turns the direction of the text
 # behind it; and halves of characters, which no terminal can be sent.
@@ -25,14 +27,44 @@ def shown(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+_is_json = False
+
+
+def write_json(wanted: bool) -> None:
+    """From now on, whether this process writes JSON to stderr."""
+    global _is_json
+    _is_json = wanted
+
+
+def is_json() -> bool:
+    """Whether this process writes JSON to stderr."""
+    return _is_json
+
+
 def say(text: str, file: TextIO | None = None, end: str = "\n") -> None:
     """Prints what a job has to say, at once; to stderr if no file is given."""
-    print(shown(text), file=sys.stderr if file is None else file, end=end, flush=True)
+    if _is_json and file is None:
+        say_event("message", text=text)
+    else:
+        print(shown(text), file=sys.stderr if file is None else file, end=end, flush=True)
 
 
 def say_error(text: str) -> None:
     """Prints a sentence on one line: the names in it may hold line feeds."""
-    say(text.replace("\n", "\\n"))
+    if _is_json:
+        say_event("message", "error", text=text)
+    else:
+        say(text.replace("\n", "\\n"))
+
+
+def say_event(event: str, level: str = "info", **facts: Any) -> None:
+    """Prints a line of JSON to stderr; what is no ASCII is escaped in it."""
+    print(_json_line(event, level, facts), file=sys.stderr, flush=True)
+
+
+def _json_line(event: str, level: str, facts: dict[str, Any]) -> str:
+    line = {"at": datetime.now(UTC).isoformat(), "level": level, "event": event, **facts}
+    return json.dumps(line, default=str)
 
 
 def start_output(level: int) -> None:
@@ -50,9 +82,16 @@ def start_output(level: int) -> None:
 
 
 def _say_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    say("".join(traceback.format_exception(kind, error, trace)).rstrip("\n"))
+    text = "".join(traceback.format_exception(kind, error, trace)).rstrip("\n")
+    if _is_json:
+        say_event("crash", "error", text=text)
+    else:
+        say(text)
 
 
 class _Shown(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return shown(super().format(record))
+        text = super().format(record)
+        if _is_json:
+            return _json_line("log", record.levelname.lower(), {"logger": record.name, "text": text})
+        return shown(text)

@@ -27,6 +27,7 @@ from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction
 
+from pipeline.commit.foreign_features import shape_of
 from pipeline.commit.tables import (
     ATTEMPTS,
     DataFile,
@@ -35,7 +36,6 @@ from pipeline.commit.tables import (
     handle_of,
     paths_of,
     plain,
-    shape_of,
 )
 
 APP = "quire"  # one for all runs, so that two drivers on one table always meet in a conflict

@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from pipeline.commit.compaction import TARGET_BYTES, compact
+from pipeline.commit.foreign_features import refuse_features
 from pipeline.commit.lease import HOLDER, Lease
 from pipeline.commit.tables import (
     OutputError,
@@ -29,7 +30,6 @@ from pipeline.commit.tables import (
     paths_of,
     place_of,
     plain,
-    refuse_features,
 )
 from pipeline.ingest.delta import is_table
 from pipeline.ingest.storage import file_system

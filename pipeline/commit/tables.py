@@ -27,6 +27,7 @@ from deltalake.exceptions import DeltaError
 from pyarrow import dataset
 from pydantic import BaseModel
 
+from pipeline.commit.foreign_features import refuse_features
 from pipeline.commit.optional_columns import optional, required, required_table
 from pipeline.ingest.delta import address, is_table, storage_options
 from pipeline.ingest.object_uris import canonical
@@ -75,15 +76,33 @@ def create_tables(
     *asked: Literal["markdown"] | type[BaseModel] | None,
     merged: Collection[type[BaseModel]] = (),
 ) -> dict[str, Table]:
-    """The tables of a run by name, in the order of their commits; those that do not exist are created empty.
+    """The tables of a run as `name_tables` has them; those that do not exist are created empty.
+
+    An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
+    a table there has other columns, or the path has a percent sign before two hex digits.
+    """
+    tables = name_tables(output, *asked, merged=merged)
+    for table in tables.values():
+        try:
+            open_table(table)
+        except (OSError, DeltaError) as error:
+            raise ValueError(f"cannot open the table {table.uri}: {plain(error)}") from error
+    return tables
+
+
+def name_tables(
+    output: str,
+    *asked: Literal["markdown"] | type[BaseModel] | None,
+    merged: Collection[type[BaseModel]] = (),
+) -> dict[str, Table]:
+    """The tables of a run by name, in the order of their commits, whether they exist or not.
 
     `asked` has an element for each ask: free questions (None) share `answers/text`, transcription has
     `answers/markdown`, each target its `answers/<target>-<schema hash>`. They come first, in this order. A
     single one is called "answers", several go by their paths under the output. Each target of `merged` has a
     table `merged/<target>-<schema hash>`, too, and so have others of which there is one.
 
-    An older table gets the nullable columns that it lacks. Raises ValueError if the place cannot be written,
-    a table there has other columns, or the path has a percent sign before two hex digits.
+    Raises ValueError if the path has a percent sign before two hex digits.
     """
     root = absolute_uri(output)
     if escape := ESCAPE.search(root):
@@ -108,18 +127,14 @@ def create_tables(
             uri=f"{root}/{path}",
             schema=arrow_schema(merged_row(target)),
         )
-        if target in merged or _is_there(table.uri):
+        if target in merged or is_there(table.uri):
             tables.append(table)
     tables.append(Table(name="documents", uri=f"{root}/documents", schema=arrow_schema(Document)))
-    for table in tables:
-        try:
-            open_table(table)
-        except (OSError, DeltaError) as error:
-            raise ValueError(f"cannot open the table {table.uri}: {plain(error)}") from error
     return {table.name: table for table in tables}
 
 
-def _is_there(uri: str) -> bool:
+def is_there(uri: str) -> bool:
+    """Whether there is a table. Raises ValueError if that cannot be told."""
     try:
         return is_table(uri)
     except (OSError, DeltaError) as error:
@@ -315,23 +330,6 @@ def extend_table(table: Table) -> None:
             raise OutputError(f"{table.uri} cannot be written: {plain(error)}") from error
 
 
-def refuse_features(uri: str, handle: DeltaTable) -> None:
-    """Raises ValueError where another tool has seen to it that a table's files alone do not tell its rows."""
-    features = handle.protocol().reader_features or ()
-    if "deletionVectors" in features and pa.table(handle.deletion_vectors()).num_rows:
-        raise ValueError(
-            f"rows of the table {uri} were deleted with deletion vectors, which Quire would lose; have the "
-            "tool that did it write the files anew (in Spark: REORG TABLE ... APPLY (PURGE)), or choose "
-            "another --output"
-        )
-    mapping = handle.metadata().configuration.get("delta.columnMapping.mode", "none")
-    if mapping != "none":
-        raise ValueError(
-            f"the table {uri} has got a column mapping ({mapping}) from another tool, under which Quire "
-            "cannot write; choose another --output"
-        )
-
-
 def _lacking(handle: DeltaTable, table: Table) -> list[Field]:
     there = {field.name for field in handle.schema().fields}
     return [field for field in DeltaSchema.from_arrow(table.schema).fields if field.name not in there]
@@ -372,17 +370,6 @@ def _dataset(uri: str, handle: DeltaTable) -> tuple[dataset.Dataset, pa.Schema]:
 def paths_of(handle: DeltaTable) -> set[str]:
     """The files of a table's version, as its log names them: relative to the table, percent-encoded."""
     return set(handle.get_add_actions()["path"].to_pylist())
-
-
-def shape_of(handle: DeltaTable) -> tuple[object, ...]:
-    """What a table's rows depend on besides its files. While it stays, files can be added and removed."""
-    features = handle.protocol()
-    return (
-        handle.schema(),
-        handle.metadata().partition_columns,
-        features.reader_features,
-        features.writer_features,
-    )
 
 
 def place_of(folder: str, path: str) -> str:

@@ -19,6 +19,7 @@ from model.engine.sampling_params import SamplingParams
 from pipeline.cancellation import is_stopping
 from pipeline.infer.pending_calls import PendingCalls, Worker
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.replica_metrics import ReplicaMetrics
 from pipeline.infer.start import start_supervisor
 from pipeline.plan.keys import item_seed
 from pipeline.plan.parcels import PIXELS, buffers_of
@@ -32,6 +33,7 @@ class Replica:
         self._plan = config.plan
         self._numbers = count()
         self._calls = PendingCalls()
+        self._metrics = ReplicaMetrics()
         self._worker = self.start_worker(config, self._calls)
 
     def start_worker(self, config: ReplicaConfig, calls: PendingCalls) -> Worker:
@@ -54,13 +56,13 @@ class Replica:
             self._group(row, np.frombuffer(pixels, np.uint8))
             for row, pixels in zip(waiting, buffers_of(asked[PIXELS]), strict=True)
         ]
-        completions, busy, idle = self._calls.ask(groups, self._worker)
+        completions, busy, idle = self._ask(groups)
         drawn: dict[str, float] = {}  # branches that were asked again, and the temperatures of their answers
         for attempt in range(max(len(ask.loop_temperatures) for ask in self._plan.asks)):
             looping = self._looping(waiting, groups, completions, attempt)
             if not looping:
                 break
-            more, more_busy, more_idle = self._calls.ask(looping, self._worker)
+            more, more_busy, more_idle = self._ask(looping)
             completions, busy, idle = completions | more, busy + more_busy, idle + more_idle
             drawn |= {branch.id: branch.sampling.temperature for one in looping for branch in one.branches}
         rows: list[Row] = []
@@ -70,6 +72,17 @@ class Replica:
             written = [(completions[branch.id], drawn.get(branch.id)) for branch in group.branches]
             rows += share_seconds(row, list(_completion_rows(row, written)))
         yield table_of(rows, COMPLETIONS)  # one table: Ray pickles each chunk of each column by itself
+
+    def _ask(self, groups: Sequence[Group]) -> tuple[dict[str, Completion], float, float]:
+        """The completions by branch id; the busy and the idle seconds."""
+        asked = sum(len(group.branches) for group in groups)
+        self._metrics.came(asked)
+        try:
+            completions, busy, idle = self._calls.ask(groups, self._worker)
+        finally:
+            self._metrics.came(-asked)
+        self._metrics.answered(groups, completions.values(), busy, idle)
+        return completions, busy, idle
 
     def _group(self, row: Row, pixels: NDArray[np.uint8]) -> Group:
         name = str(next(self._numbers))  # a call that Ray repeats asks again, under new names

@@ -33,9 +33,10 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import Transaction
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
+from pipeline.commit.foreign_features import refuse_features
 from pipeline.commit.lease import HOLDER
 from pipeline.commit.optional_columns import optional
-from pipeline.commit.tables import OutputError, Table, handle_of, paths_of, plain, refuse_features
+from pipeline.commit.tables import OutputError, Table, handle_of, paths_of, plain
 from pipeline.ingest.catalogs import CATALOG_ERRORS, asking, said
 
 NAME_MAPPING = "schema.name-mapping.default"

@@ -85,7 +85,7 @@ def test_torch_s_version_stands_in_the_project_alone() -> None:
         line for line in (ROOT / "pyproject.toml").read_text().splitlines() if "torch==" in line
     ).split('"')[1]
     version = pinned.removeprefix("torch==")
-    assert version not in "".join(path.read_text() for path in (ROOT / "deploy").iterdir())
+    assert version not in "".join(path.read_text() for path in (ROOT / "deploy").rglob("*") if path.is_file())
 
 
 def copies() -> Iterator[tuple[str, str]]:

@@ -20,20 +20,25 @@ FLAGS = {
         --scope --merge --pages --max-pages
         --model --max-side --max-new-tokens --temperature --top-p --seed --dtype --cache-dtype
         --tensor-parallel --replicas --batch-size --max-num-seqs --max-model-len
-        --maintain-every
+        --maintain-every --dry-run --price-per-gpu-hour --pages-per-second
+        --max-hours --fail-above --notify --metrics-port --log-json
+        --config --print-config
     """,
     "evaluate": """
         --output --limit --measure --style --judge --judge-model
         --model --max-side --max-new-tokens --dtype --cache-dtype --tensor-parallel --replicas --batch-size
+        --config --print-config
     """,
     "evaluate compare": "",
     "export": "--format --to --flat --spreadsheet --force",
     "maintain": "--target-size --retention --force --dry-run",
     "publish": "--catalog --property --namespace --table",
-    "report": "--expected --html",
+    "report": "--expected --html --quality",
     "retry": """
         --cause --password --page-timeout --page-memory --document-pages --document-timeout
         --limit-images --require-sandbox
+        --max-hours --fail-above --notify --metrics-port --log-json
+        --config --print-config
     """,
     "serve": """
         --host --port --api-key --grace

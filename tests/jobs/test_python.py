@@ -15,6 +15,7 @@ from jobs import extract as job
 from jobs.extract import extract, make_parser
 from jobs.run.config_of_flags import config_of
 from jobs.run.keywords import arguments_of
+from jobs.run.run_rules import hours
 from schemas.arrow import to_row
 from schemas.local_class import text_of_class
 from schemas.targets import Invoice, Money, load_target
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 def parsed(**keywords: object) -> dict[str, Any]:
     parser = make_parser()
     given = {"input": "in", "output": "out"} | keywords
-    return vars(parser.parse_args(arguments_of(parser, given)))
+    return dict(vars(parser.parse_args(arguments_of(parser, given))))
 
 
 def test_each_flag_is_a_keyword() -> None:
@@ -37,14 +38,16 @@ def test_each_flag_is_a_keyword() -> None:
     for action in make_parser()._actions:
         flag = action.option_strings[-1]
         name = flag.removeprefix("--no-").removeprefix("--").replace("-", "_")
-        if name in ("help", "input", "output"):
+        if name in ("help", "input", "output", "config", "print_config"):
             continue
         if action.nargs == 0:
             assert parsed(**{name: True})[action.dest] is True
         elif action.choices:
             values["choices"] = list(action.choices)[-1]
             assert parsed(**{name: values["choices"]})[action.dest] == values["choices"]
-        elif action.type in (int, float):
+        elif name == "fail_above":
+            assert parsed(fail_above="3%")["fail_above"] == 0.03
+        elif action.type in (int, float, hours):
             assert parsed(**{name: 3})[action.dest] == 3
         else:
             found = parsed(**{name: 3 if name == "replicas" else Path("a b")})[action.dest]

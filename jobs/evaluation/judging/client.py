@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from jobs.run.web_posts import open_alone, why
+
 SECONDS: Final = 120.0  # for one answer
 TRIES: Final = 3
 WAIT_SECONDS: Final = 1.0  # before the second try, then twice as long
@@ -62,7 +64,7 @@ class Endpoint:
                         f"--judge {self.url} refuses the key ({error.code}): set JUDGE_API_KEY"
                     ) from error
         except (OSError, UnicodeError, http.client.HTTPException) as error:
-            raise ValueError(f"--judge {self.url} does not answer: {_why(error)}") from error
+            raise ValueError(f"--judge {self.url} does not answer: {why(error)}") from error
 
     def ask(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """What the judge says. Tries a few times. Raises JudgeError."""
@@ -84,7 +86,7 @@ class Endpoint:
             except TimeoutError:
                 reason = f"no answer in {self.seconds:g} s"
             except (OSError, http.client.HTTPException) as error:
-                reason = _why(error)
+                reason = why(error)
             except (ValueError, LookupError, TypeError):
                 reason = "a reply that is no chat completion"
             else:
@@ -98,23 +100,5 @@ class Endpoint:
         if self.key:
             headers["Authorization"] = f"Bearer {self.key}"
         request = urllib.request.Request(f"{self.url.rstrip('/')}/{path}", body, headers)
-        with _OPENER.open(request, timeout=self.seconds) as reply:
+        with open_alone(request, self.seconds) as reply:
             return bytes(reply.read(_MOST_BYTES))
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """urllib would send the key on to another host."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-_OPENER = urllib.request.build_opener(_NoRedirects)
-
-
-def _why(error: Exception) -> str:
-    """Example: "connection refused"."""
-    reason = getattr(error, "reason", error)
-    if isinstance(reason, TimeoutError):
-        return "no answer in time"
-    return (getattr(reason, "strerror", None) or str(reason) or type(reason).__name__).lower()

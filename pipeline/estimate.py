@@ -1,0 +1,174 @@
+"""What a run would do, before anything runs: documents, pages, items, tokens, from a sample of the documents.
+
+In: a FlowConfig. Out: an `Estimate`. The sample goes through the run's own stages in this process: documents
+are opened in the sandbox, pages are drawn, and their prompts are tokens, exactly as the plan has them. No Ray
+is started, no lease taken, nothing written, no weights loaded.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
+from statistics import fmean, stdev
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.commit.manifest import check_reachable
+from pipeline.commit.resume import find_remaining
+from pipeline.commit.tables import Table, answers_of, is_there, name_tables, stream_table
+from pipeline.config import FlowConfig, make_plan
+from pipeline.ingest.listing import list_sources
+from pipeline.ingest.progress import Progress
+from pipeline.ingest.roots import check_first
+from pipeline.plan.items import windows
+from pipeline.plan.plan import MARKDOWN, Plan
+from pipeline.plan.rows import DOCUMENTS, GROUP, RANGE
+from pipeline.stages import draw_groups, open_sources
+
+SAMPLE: Final = 64  # documents; of each, up to 16 pages that follow one another are drawn
+DEVIATIONS: Final = 1.96  # on both sides hold 95% of a normal distribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """A sum over all documents, from those that were sampled."""
+
+    total: float
+    margin: float
+    """With 95% confidence the sum is this near; 0 where all documents were sampled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What is left to do."""
+
+    listed: int
+    left: int
+    """Of the documents."""
+    sampled: int
+    drawn: int
+    """Pages of the sample."""
+    pages: Amount
+    items: Amount
+    prompt_tokens: Amount
+    """That are computed: what the questions of a page share counts once."""
+    answer_tokens: Amount
+    """As many as the answers in the output have on average, or else as many as they may have."""
+    answers_known: bool
+    """Whether the output has answers to these questions."""
+    failing: int
+    """Documents of the sample of which nothing can be drawn."""
+    draw_seconds: float
+    """Of computing on CPUs, for all pages."""
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """One document of the sample."""
+
+    pages: float = 0
+    items: float = 0
+    prompt_tokens: float = 0
+    answer_tokens: float = 0
+    seconds: float = 0
+    drawn: int = 0
+
+
+def estimate(config: FlowConfig, say: Callable[[str], None] = lambda sentence: None) -> tuple[Plan, Estimate]:
+    """The plan, and what it would cost to carry it out. Raises ValueError as `prepare` does."""
+    check_reachable(config.output)
+    plan = make_plan(config)
+    progress = Progress(say)
+    sources = list_sources(
+        config.inputs,
+        column=config.column,
+        id_column=config.id_column,
+        password_column=config.password_column,
+        messages_column=config.messages_column,
+        progress=progress,
+    )
+    check_first(sources, plan.roots)
+    tables = name_tables(
+        config.output,
+        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
+        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
+    )
+    left = sources
+    if all(is_there(table.uri) for table in tables.values()):  # else there is something new to ask of all
+        left = find_remaining(sources, tables, plan, None, progress).sources
+    lengths = [
+        _mean_length(table, ask.settings_key)
+        for table, ask in zip(answers_of(tables), plan.asks, strict=True)
+    ]
+    chosen = sorted(random.Random(0).sample(range(len(left)), min(SAMPLE, len(left))))
+    seen = [_look(left.slice(place, 1), plan, lengths) for place in chosen]
+    amount = {
+        name: _amount([getattr(one, name) for one in seen], len(left))
+        for name in ("pages", "items", "prompt_tokens", "answer_tokens")
+    }
+    return plan, Estimate(
+        listed=len(sources),
+        left=len(left),
+        sampled=len(seen),
+        drawn=sum(one.drawn for one in seen),
+        answers_known=all(length is not None for length in lengths),
+        failing=sum(not one.drawn for one in seen),
+        draw_seconds=_amount([one.seconds for one in seen], len(left)).total,
+        **amount,
+    )
+
+
+def _look(source: pa.Table, plan: Plan, lengths: list[float | None]) -> _Seen:
+    """Opens one document, and draws some of its pages. A document that fails costs nothing."""
+    seen = _Seen()
+    ranges = []
+    for table in open_sources(source, plan):
+        for row in table.to_pylist():
+            if row["kind"] == DOCUMENTS:
+                seen.items = sum(document["items_expected"] for document in row["documents"])
+        ranges += [table.slice(at, 1) for at, kind in enumerate(table["kind"].to_pylist()) if kind == RANGE]
+    if not ranges:
+        return seen
+    some = ranges[len(ranges) // 2]
+    whole = ranges[0].to_pylist()[0]
+    uri = whole["uri"]
+    every = windows(plan, uri, whole["page_count"])
+    pages = {page for window in every for page in range(window.first, window.last + 1)}
+    answers = sum((lengths[ask.number] or ask.max_new_tokens) for window in every for ask, _ in window.asked)
+    drawn = [row for table in draw_groups(some, plan) for row in table.to_pylist() if row["kind"] == GROUP]
+    shown = {page for row in drawn for page in range(row["page_first"], row["page_last"] + 1)}
+    if not drawn:
+        return seen
+    scale = len(every) / len(drawn)  # windows of a document are much alike
+    seen.pages = len(pages)
+    seen.drawn = len(shown)
+    seen.prompt_tokens = scale * sum(
+        len(row["prefix_ids"]) + sum(map(len, row["branch_ids"])) for row in drawn
+    )
+    seen.answer_tokens = answers
+    seen.seconds = scale * sum(row["rasterize_seconds"] or 0.0 for row in drawn)
+    return seen
+
+
+def _amount(values: list[float], documents: int) -> Amount:
+    """The sum over all documents, when these were drawn from them without putting one back."""
+    if not values:
+        return Amount(total=0.0, margin=0.0)
+    error = stdev(values) / sqrt(len(values)) * sqrt(1 - len(values) / documents) if len(values) > 1 else 0.0
+    return Amount(total=documents * fmean(values), margin=documents * DEVIATIONS * error)
+
+
+def _mean_length(table: Table, settings_key: str) -> float | None:
+    """Tokens of an answer in the output that the model wrote under these settings; None if there is none."""
+    if not is_there(table.uri):
+        return None
+    tokens = count = 0
+    _, batches = stream_table(table.uri, ["settings_key", "shared_from", "output_tokens"])
+    for batch in batches:
+        mine = pc.and_(pc.equal(batch["settings_key"], settings_key), pc.is_null(batch["shared_from"]))
+        written = batch["output_tokens"].filter(mine)
+        tokens += pc.sum(written).as_py() or 0
+        count += len(written)
+    return tokens / count if count else None

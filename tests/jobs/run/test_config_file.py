@@ -1,0 +1,155 @@
+"""`--config run.yaml`: its flags mean what they mean on a command line; so does a printed one."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given as examples
+from hypothesis import strategies as st
+
+from jobs import evaluate, extract, retry
+from jobs.run.config_file import flags_of
+
+NEEDED = ["--input", "in", "--output", "out"]
+
+
+def parsed(*words: str) -> dict[str, Any]:
+    return dict(vars(extract.make_parser().parse_args(words)))
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    def write(text: str) -> str:
+        (tmp_path / "run.yaml").write_text(text)
+        return f"--config={tmp_path / 'run.yaml'}"
+
+    return write
+
+
+def test_a_file_says_what_the_flags_say(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BUCKET", "s3://scans")
+    config = written(
+        """\
+input: ["${BUCKET}/2026", more]
+output: ${BUCKET}/out
+question:
+  - What is $$5, or ${BUCKET}?
+  - "no"
+max_pages: 2            # as in Python
+pages: 2-5
+seed: 010
+temperature: 1e-1
+keep-headers: true
+merge: false
+system: null
+"""
+    )
+    words = "--input s3://scans/2026 more --output s3://scans/out --max-pages 2 --pages 2-5 --seed 010"
+    flags = [*words.split(), "--temperature", "1e-1", "--keep-headers", "--no-merge"]
+    asked = ["--question", "What is $5, or s3://scans?", "--question", "no"]
+    assert parsed(config) == parsed(*flags, *asked)
+
+
+def test_flags_of_the_command_line_win(written: Any) -> None:
+    config = written("input: [a, b]\noutput: out\nmax-pages: 2\nquestion: ['Who?', 'When?']\nmerge: true")
+    found = parsed("--max-pages", "7", config, "--question=Why?", "--no-merge")
+    assert (found["max_pages"], found["texts"], found["merge"]) == (7, ["Why?"], False)
+    assert (found["inputs"], found["output"]) == (["a", "b"], "out")
+    assert parsed(written("system: ${NOT_SET_HERE}\noutput: out"), "--system", "Be brief.", "--input", "in")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("max-page: 2", "there is no flag 'max-page'; the nearest is max-pages"),
+        ("questoins: q.txt", "there is no flag 'questoins'; the nearest is questions"),
+        ("max-pages: two", "--max-pages: invalid int value: 'two'"),
+        ("max-pages: [1, 2]", "--max-pages takes one value, and 2 were given"),
+        ("keep-headers: yes", "keep-headers is true or false, and 'yes' was given"),
+        ("max-pages: true", "--max-pages takes a value, and True was given"),
+        ("scope: book", "invalid choice: 'book'"),
+        ("seed: {a: 1}", "--seed {'a': '1'}: give it text, a number or a path"),
+        ("config: other.yaml", "config is for the command line alone"),
+        ("system: ${NOT_SET_HERE}", "system wants ${NOT_SET_HERE}, which the environment does not have"),
+        ("- question", "give each flag on a line of its own"),
+        ("seed: 1\nseed: 2", "line 1: seed comes twice"),
+        ("max-pages: 1\nmax_pages: 2", "says max-pages twice"),
+        ("seed: [", "is no YAML, line 1"),
+        ("seed: !!python/object:os.system 1", "could not determine a constructor"),
+        ("\x00", "is no YAML"),
+    ],
+)
+def test_a_mistake_in_a_file_is_a_sentence(
+    written: Any, text: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert extract.main([*NEEDED, "--question", "Who?", written(text)]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert "run.yaml" in said
+    assert said.count("\n") == 1
+
+
+def test_a_file_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract.main([*NEEDED, "--config", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml cannot be read: No such file" in capsys.readouterr().err
+    assert extract.main([*NEEDED, "--config"]) == 2
+    assert "--config: expected one argument" in capsys.readouterr().err
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        extract.main([*words, "--print-config"])
+    assert ended.value.code == 0
+    return capsys.readouterr().out
+
+
+def test_a_printed_file_says_the_same_and_no_secret(
+    written: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SCAN_PASSWORD", "hunter2")
+    monkeypatch.setenv("PLACE", "/mnt/of-the-environment")
+    config = written(
+        "input: ['${PLACE}/in']\noutput: ${PLACE}/out\nmax-pages: 3\nseed: 010\n"
+        "password: ['${SCAN_PASSWORD}']"
+    )
+    flags = ["--question", "Is ${PLACE} $$?", "--question", "on", "--max-pages", "5", "--temperature", "0.5"]
+    flags += ["--fail-above", "2.5%", "--max-hours", "7.5", "--replicas", "3"]
+    text = printed(capsys, config, *flags)
+    assert "hunter2" not in text
+    assert "of-the-environment" not in text
+    assert parsed(written(text)) == parsed(config, *flags)
+    assert printed(capsys, written(text)) == text
+
+
+def test_a_password_of_the_command_line_or_of_a_file_is_not_printed(
+    written: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given in ("--password=hunter2", "password: [hunter2]"):
+        text = printed(capsys, *NEEDED, given if given.startswith("--") else written(given))
+        assert "hunter2" not in text
+        assert "# password: given, and not printed" in text
+        assert parsed(written(text))["passwords"] == []
+
+
+def test_a_printed_file_has_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [line.partition(":")[0] for line in printed(capsys, *NEEDED).splitlines() if line[0].isalpha()]
+    assert names == list(flags_of(extract.make_parser()))
+    assert {"config", "print-config", "help"}.isdisjoint(names)
+
+
+@examples(st.lists(st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]))))
+def test_any_text_survives_being_printed(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
+    from jobs.run.config_file import config_text
+
+    parser = extract.make_parser()
+    found = parser.parse_args([*NEEDED, *(f"--question={text}" for text in texts)])
+    path = tmp_path_factory.getbasetemp() / "printed.yaml"
+    path.write_text(config_text(parser, argparse.Namespace(**vars(found)), {}), encoding="utf-8")
+    assert parsed(f"--config={path}") == vars(found)
+
+
+def test_jobs_with_a_place_take_a_file_too(written: Any) -> None:
+    found = retry.make_parser().parse_args(["out", written("cause: [timeout]\npage-timeout: 9")])
+    assert (found.output, found.causes, found.page_timeout) == ("out", ["timeout"], 9)
+    assert evaluate.make_parser().parse_args([written("limit: 3"), "docvqa"]).limit == 3

@@ -1,0 +1,102 @@
+"""What a dry run says is what a run does; it takes no lease and writes nothing."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import estimate as estimating
+from pipeline.config import FlowConfig
+from pipeline.estimate import Estimate, estimate
+from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.local import Machine
+from tests.pipeline.plans import QUESTIONS
+
+
+@pytest.fixture
+def machine(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+
+
+def expected(machine: Machine, folder: Path, **changes: Any) -> Estimate:
+    _, found = estimate(FlowConfig(inputs=(str(folder),), **machine._values | changes))
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.pdf").write_bytes(pdf_bytes([(100 + number, 100 + 10 * number)] * (number + 1)))
+    return folder
+
+
+def test_pages_items_and_tokens_are_those_of_the_run(machine: Machine, folder: Path, tmp_path: Path) -> None:
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 broken")
+    asked: dict[str, Any] = {"questions": QUESTIONS[:1]}
+    found = expected(machine, folder, **asked)
+    assert not (tmp_path / "out").exists()
+    record = machine.run(folder, **asked)
+    assert (found.listed, found.left, found.sampled, found.failing) == (5, 5, 5, 1)
+    assert found.pages.total == found.drawn == record["counts"]["pages"] == 10
+    assert found.items.total == record["counts"]["expected"] == 11
+    rows = machine.rows("answers/text")
+    assert found.prompt_tokens.total == sum(row["prompt_tokens"] for row in rows)
+    assert not found.answers_known
+    assert found.answer_tokens.total == 10 * 4  # --max-new-tokens of these runs
+    assert {amount.margin for amount in (found.pages, found.items, found.prompt_tokens)} == {0.0}
+
+
+def test_what_the_output_holds_is_not_counted_and_says_how_long_answers_are(
+    machine: Machine, folder: Path, tmp_path: Path
+) -> None:
+    machine.run(folder)
+    assert expected(machine, folder).left == 0
+    (folder / "new.pdf").write_bytes(pdf_bytes([(150, 90)] * 2))
+    held = machine.prepare(folder)  # another run has the output
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    found = expected(machine, folder)
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+    assert (found.listed, found.left, found.pages.total, found.items.total) == (5, 1, 2, 4)
+    assert found.answers_known
+    written = [row["output_tokens"] for row in machine.rows("answers/text") if row["shared_from"] is None]
+    assert found.answer_tokens.total == pytest.approx(4 * sum(written) / len(written))
+    machine.carry_out(held)
+
+
+def test_a_sample_s_interval_holds_the_truth(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    sizes = [1 + (number * 7) % 5 for number in range(60)]
+    for number, pages in enumerate(sizes):
+        (folder / f"{number:02}.pdf").write_bytes(pdf_bytes([(100, 100 + number % 3)] * pages))
+    monkeypatch.setattr(estimating, "SAMPLE", 15)
+    found = expected(machine, folder)
+    assert (found.listed, found.left, found.sampled) == (60, 60, 15)
+    assert 0 < found.pages.margin < found.pages.total / 2
+    assert abs(found.pages.total - sum(sizes)) <= found.pages.margin
+    assert found.items.total == found.pages.total * len(QUESTIONS)
+
+
+def test_a_long_document_is_drawn_in_part(machine: Machine, tmp_path: Path) -> None:
+    folder = tmp_path / "long"
+    folder.mkdir()
+    (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 50))
+    found = expected(machine, folder)
+    assert (found.pages.total, found.drawn) == (50, 16)
+    assert found.prompt_tokens.total % 50 == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "documents", "margin"),
+    [([2.0, 2.0, 2.0], 9, 0), ([1.0, 3.0], 2, 0), ([5.0], 7, 0), ([1.0, 3.0], 8, 8 * 1.96 * 0.75**0.5)],
+)
+def test_a_margin_follows_from_the_spread_and_the_share_that_was_seen(
+    values: list[float], documents: int, margin: float
+) -> None:
+    amount = estimating._amount(values, documents)
+    assert amount.total == documents * sum(values) / len(values)
+    assert amount.margin == pytest.approx(margin)
