@@ -31,7 +31,7 @@ from pipeline.ingest.reading import (
 from pipeline.parse.answers import read_completion
 from pipeline.parse.validator import Validator
 from pipeline.passwords import passwords_of
-from pipeline.plan.items import Window, asked_of, page_ranges, windows
+from pipeline.plan.items import Window, asked_of, page_ranges, whole_range, windows
 from pipeline.plan.keys import answer_settings, item_keys, without
 from pipeline.plan.limits import Limits
 from pipeline.plan.model_place import ModelPlace, tokenizer_file
@@ -59,6 +59,8 @@ from pipeline.plan.rows import (
     tables_of,
     unpack,
 )
+from pipeline.rasterize.office import Office
+from pipeline.rasterize.opening import open_any
 from pipeline.rasterize.pages import Page, draw, draw_images
 from pipeline.rasterize.sandbox import Document, Sandbox
 from schemas.arrow import to_row
@@ -102,6 +104,7 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row],
     if not every:
         return document, [], []
     unasked = {*(source["answered"] or ()), *(source["failed"] or ())}  # they have a row
+    is_converted = False
     try:
         data = _read(source, plan)
         origin["content_key"] = document["content_key"] = content_key(data)
@@ -110,6 +113,7 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row],
         else:
             with _open(data, source, plan) as opened:
                 document |= {"media_type": opened.media_type, "page_count": opened.page_count}
+                is_converted, data = opened.data is not data, opened.data
     except DocumentError as error:
         # Its pages are unknown: one item a question.
         keys = item_keys(source["source_key"], None, None, every)
@@ -118,7 +122,7 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row],
     asked = windows(plan, source["uri"], document["page_count"])
     document |= _counts(source, (key for window in asked for key in _keys(source, window)))
     asked = without(source["source_key"], asked, unasked)
-    cuts = page_ranges(asked)
+    cuts = whole_range(asked) if is_converted else page_ranges(asked)
     shared: list[Row] = []
     if len(cuts) == 1:
         # One task draws this document from the bytes at hand, so that its items may share answers by its
@@ -127,7 +131,7 @@ def _open_source(source: Row, plan: Plan, claim: Claim) -> tuple[Row, list[Row],
         shared = share_document(origin, asked, claim)
         unasked.update(item["item_key"] for item in shared)
         asked = without(source["source_key"], asked, unasked)
-        cuts = [(asked[0].first, max(window.last for window in asked))] if asked else []
+        cuts = whole_range(asked)
     pages = origin | {"kind": RANGE, "source": source, "page_count": document["page_count"]}
     pages["unasked"] = sorted(unasked) or None
     pages["data"] = data if len(cuts) == 1 else None  # several tasks each read their document again
@@ -259,7 +263,8 @@ def _open(data: bytes, source: Row, plan: Plan, seconds: float | None = None) ->
     password = read_password(source)
     own = [] if password is None else [password]
     passwords = [*own, *passwords_of(plan)]
-    return _sandbox(plan.limits).open(data, source["uri"], passwords, seconds=seconds)
+    sandbox, office = _sandbox(plan.limits), _office(plan.limits)
+    return open_any(sandbox, office, data, source["uri"], passwords, seconds=seconds)
 
 
 def _prompt(origin: Row, window: Window, pages: Mapping[int, Page | DocumentError], plan: Plan) -> Row:
@@ -373,6 +378,12 @@ def _result(found: Answer | Failure, ask: int) -> Row:
 def _sandbox(limits: Limits) -> Sandbox:
     """Once a worker process: its child is used for all documents."""
     return Sandbox(limits)
+
+
+@cache
+def _office(limits: Limits) -> Office:
+    """Once a worker process: it copies the profile that it has made."""
+    return Office(limits)
 
 
 @cache

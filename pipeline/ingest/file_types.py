@@ -45,7 +45,56 @@ IMAGES: Final[dict[str, ImageKind]] = {
         suffixes=(".heic", ".heif"),
     ),
 }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfficeKind:
+    """A format that LibreOffice converts to PDF: what a person calls it, and its files' suffixes.
+
+    The first suffix is that of the file that LibreOffice is given.
+    """
+
+    what: str
+    package: str  # Debian's, with the part of LibreOffice that reads it
+    suffixes: tuple[str, ...]
+
+
+_WRITER, _CALC, _IMPRESS = (f"libreoffice-{part}-nogui" for part in ("writer", "calc", "impress"))
+_OPEN_XML: Final = "application/vnd.openxmlformats-officedocument"
+_OPEN_DOCUMENT: Final = "application/vnd.oasis.opendocument"
+OFFICE: Final[dict[str, OfficeKind]] = {
+    media_type: OfficeKind(what=what, package=package, suffixes=suffixes)
+    for media_type, what, package, suffixes in (
+        (f"{_OPEN_XML}.wordprocessingml.document", "a Word document", _WRITER, (".docx", ".docm", ".dotx")),
+        (
+            f"{_OPEN_XML}.spreadsheetml.sheet",
+            "an Excel workbook",
+            _CALC,
+            (".xlsx", ".xlsm", ".xltx", ".xlsb"),
+        ),
+        (
+            f"{_OPEN_XML}.presentationml.presentation",
+            "a PowerPoint presentation",
+            _IMPRESS,
+            (".pptx", ".pptm", ".ppsx", ".potx"),
+        ),
+        (f"{_OPEN_DOCUMENT}.text", "an OpenDocument text", _WRITER, (".odt", ".ott")),
+        (f"{_OPEN_DOCUMENT}.spreadsheet", "an OpenDocument spreadsheet", _CALC, (".ods", ".ots")),
+        (f"{_OPEN_DOCUMENT}.presentation", "an OpenDocument presentation", _IMPRESS, (".odp", ".otp")),
+        ("application/msword", "an old Word document", _WRITER, (".doc", ".dot")),
+        ("application/vnd.ms-excel", "an old Excel workbook", _CALC, (".xls", ".xlt")),
+        (
+            "application/vnd.ms-powerpoint",
+            "an old PowerPoint presentation",
+            _IMPRESS,
+            (".ppt", ".pps", ".pot"),
+        ),
+        ("application/rtf", "an RTF document", _WRITER, (".rtf",)),
+        ("text/html", "an HTML page", _WRITER, (".html", ".htm", ".xhtml")),
+    )
+}
 SUFFIXES: Final = frozenset({".pdf"}.union(*(kind.suffixes for kind in IMAGES.values())))
+OFFICE_SUFFIXES: Final = frozenset(suffix for kind in OFFICE.values() for suffix in kind.suffixes)
 
 # Kinds that people put among their documents, so that nobody has to guess. _INSIDE is looked for in files
 # that start with "<" or as a ZIP archive does.
@@ -79,6 +128,19 @@ class DocumentError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
+
+
+class OfficeFileError(DocumentError):
+    """A document that is none before it was converted; `media_type` is one of OFFICE."""
+
+    def __init__(self, name: str, media_type: str) -> None:
+        what = OFFICE[media_type].what
+        message = f"{name} is {what} {_TO_PDF}, not a PDF or an image of a supported format"
+        super().__init__("unsupported_type", message)
+        self.name, self.media_type = name, media_type
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return type(self), (self.name, self.media_type)
 
 
 class PageError(DocumentError):

@@ -18,9 +18,17 @@ import numpy as np
 import pymupdf
 from numpy.typing import NDArray
 
-from pipeline.ingest.file_types import PDF, DocumentError, PageError, describe, sniff
+from pipeline.ingest.file_types import (
+    PDF,
+    DocumentError,
+    OfficeFileError,
+    PageError,
+    describe,
+    sniff,
+)
 from pipeline.rasterize import images
 from pipeline.rasterize.damage import printable
+from pipeline.rasterize.office_types import office_type
 from pipeline.rasterize.page_tree import count_kids
 from pipeline.rasterize.pdf_page import DAMAGED, cause, draw, place, reason
 
@@ -66,13 +74,15 @@ def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> O
     """Open a PDF or an image from its bytes, with the first of `passwords` that fits if it needs one.
 
     Raises DocumentError with one of the reasons empty_file, unsupported_type, damaged, needs_password,
-    wrong_password, encrypted, zero_pages, memory.
+    wrong_password, encrypted, zero_pages, memory; OfficeFileError if it has to be converted first.
     """
     if not data:
         raise DocumentError("empty_file", f"{name} has 0 bytes")
     media_type = sniff(data)
     if media_type is None and name.lower().endswith(".pdf"):
         media_type = PDF  # its header is damaged: MuPDF repairs it or says that it cannot
+    if media_type is None and (office := office_type(data, name)):
+        raise OfficeFileError(name, office)
     if media_type is None:
         message = f"{name} is {describe(data)}, not a PDF or an image of a supported format"
         raise DocumentError("unsupported_type", message)

@@ -15,7 +15,8 @@ from pipeline.ingest.file_types import IMAGES
 
 # Of metadata, passwords and messages; each is a module, which Python loads when it is first named.
 ENCODINGS: Final = (
-    "ascii latin_1 cp1252 mac_roman raw_unicode_escape utf_8 utf_8_sig utf_16 utf_16_be utf_16_le utf_32"
+    "ascii latin_1 cp437 cp1252 mac_roman raw_unicode_escape"
+    " utf_8 utf_8_sig utf_16 utf_16_be utf_16_le utf_32"
 )
 
 

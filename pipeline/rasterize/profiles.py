@@ -79,7 +79,8 @@ _CONVERTING: Final[Mapping[str, Only | None]] = {
     **dict.fromkeys(
         "newfstatat openat close pread64 read statfs readlink lseek getdents64 pwrite64 unlink mkdir"
         " faccessat2 rename rmdir fstat stat lstat statx open readlinkat unlinkat mkdirat renameat"
-        " renameat2 ftruncate fallocate fsync fdatasync fadvise64 flock fstatfs readv writev umask getcwd".split()
+        " renameat2 ftruncate fallocate fsync fdatasync fadvise64 flock fstatfs readv writev umask"
+        " getcwd".split()
     ),
     # Where it may not write to /tmp, its socket is made in OSL_SOCKET_PATH.
     "access": Only(argument=1, mask=os.W_OK, value=0),
@@ -106,8 +107,17 @@ _CONVERTING: Final[Mapping[str, Only | None]] = {
 # Its libraries, fonts and settings are in these, where they exist; no document and no home is.
 _SYSTEM: Final = (
     *("/usr/lib", "/usr/lib64", "/usr/share", "/usr/local/share/fonts", "/lib", "/lib64", "/etc/fonts"),
-    *("/etc/libreoffice", "/var/spool/libreoffice", "/etc/ld.so.cache", "/var/cache/fontconfig", "/dev/null", "/dev/urandom"),
+    *(
+        "/etc/libreoffice",
+        "/var/spool/libreoffice",
+        "/etc/ld.so.cache",
+        "/var/cache/fontconfig",
+        "/dev/null",
+        "/dev/urandom",
+    ),
 )
+# The program that starts programs, where x86_64 and aarch64 have it: the kernel executes it as well.
+_LOADERS: Final = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
 
 
 def converting(installation: str, scratch: str) -> Profile:
@@ -116,13 +126,10 @@ def converting(installation: str, scratch: str) -> Profile:
         calls=_CONVERTING,
         absent=("clone3",),
         readable=(*filter(os.path.exists, _SYSTEM), installation),
-        executable=(os.path.join(installation, "program", "soffice.bin"), *_loaders()),
+        executable=filter(
+            os.path.exists,
+            (os.path.join(installation, "program", "soffice.bin"), *map(os.path.realpath, _LOADERS)),
+        ),
         writable=(scratch,),
         is_deadly=False,
     )
-
-
-def _loaders() -> list[str]:
-    """The program that starts programs, where x86_64 and aarch64 have it: the kernel executes it as well."""
-    places = ("/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1")
-    return [os.path.realpath(place) for place in places if os.path.exists(place)]

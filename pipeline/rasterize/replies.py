@@ -14,6 +14,7 @@ from pipeline.ingest.file_types import IMAGES, MAX_TRAVEL_SIDE, PDF
 from pipeline.rasterize.ipc import Malformed, Message
 
 MOST_PAGES: Final = 2**31 - 1  # MuPDF counts them in 32 bits
+OFFICE_FILE: Final = "office_file"  # the reason for which a document is converted; its message is the format
 MOST_CHARACTERS: Final = 5_000  # of a sentence: as JSON at most 60,000 bytes
 
 Check = Callable[[Any], bool]

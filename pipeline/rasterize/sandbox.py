@@ -14,10 +14,10 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, DocumentError, PageError
+from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, OFFICE, DocumentError, OfficeFileError, PageError
 from pipeline.plan.limits import Limits
 from pipeline.rasterize.ipc import Message
-from pipeline.rasterize.replies import DRAWN, OPENED, Form
+from pipeline.rasterize.replies import DRAWN, OFFICE_FILE, OPENED, Form
 from pipeline.rasterize.supervisor import Child, Died, SharedBuffer
 
 MAX_TIMEOUTS: Final = 3  # of one document, before its other pages are not tried
@@ -38,7 +38,8 @@ class Sandbox:
     ) -> "Document":
         """The document, to be closed, which has so many seconds in all (default: those of the limits).
 
-        Raises DocumentError: as `pdf.open_document`, and too_many_pages, crash, killed, memory, timeout.
+        Raises DocumentError: as `pdf.open_document`, and too_many_pages, crash, killed, memory, timeout;
+        OfficeFileError.
         """
         left = self.limits.document_seconds if seconds is None else seconds
         return Document(self, data, name, passwords, left)
@@ -153,6 +154,8 @@ class Document:
                 if last:
                     raise failure("memory", f"{what} {self._sandbox.limits.memory_exceeded}")
             elif "reason" in reply:
+                if request is None and reply["reason"] == OFFICE_FILE and reply["message"] in OFFICE:
+                    raise OfficeFileError(self.name, reply["message"])
                 raise failure(reply["reason"], reply["message"])
             else:
                 return reply

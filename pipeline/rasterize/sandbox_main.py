@@ -5,28 +5,24 @@ In: messages on a socket. Out: answers, and pixels at the start of a buffer that
 time and memory: a process that opens hostile bytes cannot be relied on.
 """
 
-import ctypes
 import mmap
 import os
-import resource
-import signal
 import socket
 import sys
 from io import BufferedReader
 from types import TracebackType
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.ingest.file_types import DocumentError, OfficeFileError
+from pipeline.rasterize.bounds import be_bounded
 from pipeline.rasterize.confinement import confine, lacking
 from pipeline.rasterize.ipc import Closed, Message, receive, send
-from pipeline.rasterize.pdf import DocumentError, Opened, open_document, rasterize
+from pipeline.rasterize.pdf import Opened, open_document, rasterize
 from pipeline.rasterize.preload import preload
 from pipeline.rasterize.profiles import PARSE
-from pipeline.rasterize.replies import MOST_CHARACTERS
-
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+from pipeline.rasterize.replies import MOST_CHARACTERS, OFFICE_FILE
 
 
 def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[np.uint8]) -> None:
@@ -51,6 +47,8 @@ def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[n
                     assert opened is not None
                     opened.close()
                     continue  # nobody waits for it
+        except OfficeFileError as error:
+            reply = {"reason": OFFICE_FILE, "message": error.media_type}
         except DocumentError as error:
             reply = {"reason": error.reason, "message": _sentence(error.message)}
         send(connection, reply)
@@ -59,21 +57,6 @@ def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[n
 def _sentence(text: str) -> str:
     """What a table can hold: bytes of a document that are no UTF-8 came into some of MuPDF's messages."""
     return text.encode(errors="backslashreplace").decode()[:MOST_CHARACTERS]
-
-
-def be_bounded(parent: int, limit: int) -> None:
-    """Dies with its parent, leaves no core and no file, and has twice the memory of `limit` at the very most.
-
-    The worker watches the memory in use and ends the process above `limit`. This is for one that takes it
-    faster than that. It is not the limit itself: MuPDF leaves out of a page the parts that it finds no memory
-    for.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) or os.getppid() != parent:
-        sys.exit("the worker is gone")
-    resource.setrlimit(resource.RLIMIT_DATA, (2 * limit, 2 * limit))
-    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-        resource.setrlimit(kind, (0, 0))
 
 
 def main(socket_file: int, buffer_file: int, parent: int, limit: int) -> None:
