@@ -28,6 +28,7 @@ from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import MARKDOWN, Plan
+from pipeline.rasterize.attachments import with_attachments
 from pipeline.rasterize.confinement import lacking
 from schemas.targets import Question
 
@@ -71,6 +72,8 @@ def prepare(
         progress=progress,
     )
     check_first(sources, plan.roots)
+    if not config.messages_column:
+        sources = with_attachments(sources, plan.roots, config.limits, progress)
     warn_of_unasked(sources, config.questions)
     tables = create_tables(
         config.output,

@@ -21,13 +21,7 @@ from pipeline.dedup.prompt_keys import prompt_keys, share_document, share_groups
 from pipeline.dedup.registry import Claim, own
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.messages import read_turns
-from pipeline.ingest.reading import (
-    content_key,
-    read_conversation,
-    read_named,
-    read_password,
-    read_source,
-)
+from pipeline.ingest.reading import content_key, read_conversation, read_named, read_password
 from pipeline.parse.answers import read_completion
 from pipeline.parse.validator import Validator
 from pipeline.passwords import passwords_of
@@ -59,6 +53,7 @@ from pipeline.plan.rows import (
     tables_of,
     unpack,
 )
+from pipeline.rasterize.attachments import read_document
 from pipeline.rasterize.office import Office
 from pipeline.rasterize.opening import open_any
 from pipeline.rasterize.pages import Page, draw, draw_images
@@ -256,7 +251,9 @@ def _bytes_of(row: Row, plan: Plan) -> bytes:
 
 
 def _read(source: Row, plan: Plan) -> bytes:
-    return read_conversation(source) if plan.is_chat else read_source(source, plan.roots)
+    if plan.is_chat:
+        return read_conversation(source)
+    return read_document(source, plan.roots, _sandbox(plan.limits))
 
 
 def _open(data: bytes, source: Row, plan: Plan, seconds: float | None = None) -> Document:

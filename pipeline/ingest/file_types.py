@@ -5,7 +5,9 @@ import re
 from typing import Final
 
 PDF: Final = "application/pdf"
+MAIL: Final = "message/rfc822"  # an e-mail
 SNIFFED_BYTES: Final = 1024  # how much of a file `sniff` looks at
+MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
 MAX_TRAVEL_SIDE: Final = 4096  # a larger image is reduced before it travels
 
 
@@ -93,7 +95,7 @@ OFFICE: Final[dict[str, OfficeKind]] = {
         ("text/html", "an HTML page", _WRITER, (".html", ".htm", ".xhtml")),
     )
 }
-SUFFIXES: Final = frozenset({".pdf"}.union(*(kind.suffixes for kind in IMAGES.values())))
+SUFFIXES: Final = frozenset({".pdf", ".eml"}.union(*(kind.suffixes for kind in IMAGES.values())))
 OFFICE_SUFFIXES: Final = frozenset(suffix for kind in OFFICE.values() for suffix in kind.suffixes)
 
 # Kinds that people put among their documents, so that nobody has to guess. _INSIDE is looked for in files

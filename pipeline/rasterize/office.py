@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.child_process import ROOT
-from pipeline.ingest.file_types import OFFICE, DocumentError, OfficeKind
+from pipeline.ingest.file_types import MAX_BYTES, OFFICE, DocumentError, OfficeKind
 from pipeline.ingest.libreoffice import installation
-from pipeline.ingest.reading import MAX_BYTES
 from pipeline.plan.limits import Limits
 from pipeline.rasterize.confinement import lacking
 from pipeline.rasterize.supervisor import PASSED_ON, PATIENCE, WATCH_SECONDS, Died, signal_name, usage_of

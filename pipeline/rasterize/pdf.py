@@ -1,9 +1,9 @@
 """A document's bytes become page images.
 
-In: the bytes of one PDF or image and its name (for messages, and as a hint where a PDF's header is damaged).
-Out: its media type and page count, and single pages as uint8 arrays of shape (height, width, 3). The first
-bytes decide its type. Refused: anything but a PDF or a listed image format, a document whose password is not
-among those given, and pages above the limits.
+In: the bytes of one PDF, image or e-mail and its name (for messages, and as a hint where a PDF's header is
+damaged). Out: its media type and page count, and single pages as uint8 arrays of shape (height, width, 3).
+The first bytes decide its type. Refused: anything but a PDF, an e-mail or a listed image format, a document
+whose password is not among those given, and pages above the limits.
 
 Hostile bytes can crash, hang or bloat the process that this runs in: a run goes through `sandbox`.
 """
@@ -19,6 +19,7 @@ import pymupdf
 from numpy.typing import NDArray
 
 from pipeline.ingest.file_types import (
+    MAIL,
     PDF,
     DocumentError,
     OfficeFileError,
@@ -28,6 +29,7 @@ from pipeline.ingest.file_types import (
 )
 from pipeline.rasterize import images
 from pipeline.rasterize.damage import printable
+from pipeline.rasterize.mail import is_mail, text_pdf
 from pipeline.rasterize.office_types import office_type
 from pipeline.rasterize.page_tree import count_kids
 from pipeline.rasterize.pdf_page import DAMAGED, cause, draw, place, reason
@@ -81,6 +83,8 @@ def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> O
     media_type = sniff(data)
     if media_type is None and name.lower().endswith(".pdf"):
         media_type = PDF  # its header is damaged: MuPDF repairs it or says that it cannot
+    if media_type is None and is_mail(data, name):
+        return _open_mail(data, name)
     if media_type is None and (office := office_type(data, name)):
         raise OfficeFileError(name, office)
     if media_type is None:
@@ -113,7 +117,7 @@ def rasterize(
     PageError with one of the reasons damaged_page, empty_page, too_many_pixels, unsupported_type, memory.
     """
     assert 1 <= page <= opened.page_count, (page, opened.page_count)
-    if opened.media_type == PDF:
+    if opened.media_type in (PDF, MAIL):
         return _draw_page(opened, page, max_side, patch_size, buffer)
     image, note = images.decode_page(
         opened.data, opened.name, opened.media_type, page, opened.places[page - 1], max_pixels
@@ -160,6 +164,13 @@ def _open_pdf(data: bytes, name: str, passwords: Sequence[str]) -> Opened:
         message = f"the pages of {name} cannot be counted: {cause(error)}"
         raise DocumentError(reason(error, "damaged"), message) from error
     return Opened(name=name, media_type=PDF, page_count=page_count, data=data, pdf=pdf, note=note)
+
+
+def _open_mail(data: bytes, name: str) -> Opened:
+    """The text of an e-mail, as a PDF of our own."""
+    text, note = text_pdf(data, name)
+    pdf = pymupdf.open(stream=text, filetype="pdf")
+    return Opened(name=name, media_type=MAIL, page_count=pdf.page_count, data=data, pdf=pdf, note=note)
 
 
 def _encrypted(name: str, handler: str) -> str:

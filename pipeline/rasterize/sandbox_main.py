@@ -19,6 +19,8 @@ from pipeline.ingest.file_types import DocumentError, OfficeFileError
 from pipeline.rasterize.bounds import be_bounded
 from pipeline.rasterize.confinement import confine, lacking
 from pipeline.rasterize.ipc import Closed, Message, receive, send
+from pipeline.rasterize.mail import part as part_of
+from pipeline.rasterize.mail import parts
 from pipeline.rasterize.pdf import Opened, open_document, rasterize
 from pipeline.rasterize.preload import preload
 from pipeline.rasterize.profiles import PARSE
@@ -28,6 +30,7 @@ from pipeline.rasterize.replies import MOST_CHARACTERS, OFFICE_FILE
 def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[np.uint8]) -> None:
     """Answers messages in their order. An unexpected message ends the process: a crash to report."""
     opened: Opened | None = None
+    content = memoryview(b"")  # an attachment
     while True:
         try:
             message, data = receive(requests)
@@ -43,6 +46,14 @@ def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[n
                     pixels, note, damaged = rasterize(opened, **message, buffer=buffer)
                     reply = {"height": pixels.shape[0], "width": pixels.shape[1]}
                     reply |= {"note": note and _sentence(note), "damaged": damaged}
+                case "parts":
+                    found = parts(data, **message)
+                    reply = {"parts": [[part.path, part.kind] for part in found]}
+                case "part":
+                    content = memoryview(part_of(data, **message))
+                    reply = _put(content, 0, buffer)
+                case "more":
+                    reply = _put(content, message["at"], buffer)
                 case "close":
                     assert opened is not None
                     opened.close()
@@ -52,6 +63,13 @@ def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[n
         except DocumentError as error:
             reply = {"reason": error.reason, "message": _sentence(error.message)}
         send(connection, reply)
+
+
+def _put(content: memoryview, start: int, buffer: NDArray[np.uint8]) -> Message:
+    """Bytes of an attachment from `start` on are put into the buffer, as many as it holds."""
+    some = content[start : start + len(buffer)]
+    buffer[: len(some)] = some
+    return {"size": len(content)}
 
 
 def _sentence(text: str) -> str:

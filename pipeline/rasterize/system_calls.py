@@ -39,7 +39,6 @@ _NUMBERS: Final[dict[str, tuple[int, int | None]]] = {
     "rt_sigaction": (13, 134),
     "rt_sigprocmask": (14, 135),
     "rt_sigreturn": (15, 139),
-    "ioctl": (16, 29),
     "pread64": (17, 67),
     "pwrite64": (18, 68),
     "readv": (19, 65),

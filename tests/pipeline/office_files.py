@@ -18,9 +18,10 @@ _MAIN: Final = {
 def archive(members: Mapping[str, str | bytes]) -> bytes:
     """A ZIP archive, its members in this order."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(buffer, "w") as file:
         for name, content in members.items():
-            file.writestr(name, content)
+            kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
+            file.writestr(name, content, kind)
     return buffer.getvalue()
 
 
@@ -67,6 +68,8 @@ def odt(text: str, *, encrypted: bool = False, macro: str = "") -> bytes:
         "</office:document-content>"
     )
     entry = (
+        '<manifest:file-entry manifest:full-path="/" manifest:version="1.2"'
+        ' manifest:media-type="application/vnd.oasis.opendocument.text"/>'
         '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml">'
         f"{lock}</manifest:file-entry>"
     )
