@@ -60,6 +60,11 @@ class OfficeKind:
     package: str  # Debian's, with the part of LibreOffice that reads it
     suffixes: tuple[str, ...]
 
+    @property
+    def reader(self) -> str | None:
+        """LibreOffice's filter, where its own choice is wrong: the one for the web loses a first paragraph."""
+        return "HTML (StarWriter)" if ".html" in self.suffixes else None
+
 
 _WRITER, _CALC, _IMPRESS = (f"libreoffice-{part}-nogui" for part in ("writer", "calc", "impress"))
 _OPEN_XML: Final = "application/vnd.openxmlformats-officedocument"

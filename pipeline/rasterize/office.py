@@ -80,11 +80,12 @@ class Office:
         folder = self._prepared(where)
         scratch = folder / "scratch"
         document = scratch / f"document{kind.suffixes[0]}"
+        reader = [f"--infilter={kind.reader}"] if kind.reader else []
         shutil.copytree(folder / "profile", scratch / "profile")
         document.write_bytes(data)
         opened = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            code = self._run(where, scratch, self._limits.page_seconds, document)
+            code = self._run(where, scratch, self._limits.page_seconds, *reader, str(document))
             pdf = _read(opened, "document.pdf")
         finally:
             os.close(opened)
@@ -116,12 +117,12 @@ class Office:
         self._folder = folder
         return folder
 
-    def _run(self, where: str, scratch: Path, seconds: float, *documents: Path) -> int:
+    def _run(self, where: str, scratch: Path, seconds: float, *given: str) -> int:
         """Its exit code. Raises Died, DocumentError: too_large."""
         limits = self._limits
         numbers = (os.getpid(), limits.page_bytes, MAX_BYTES)
         process = subprocess.Popen(
-            [sys.executable, "-m", PROGRAM, where, str(scratch), *map(str, (*numbers, *documents))],
+            [sys.executable, "-m", PROGRAM, where, str(scratch), *map(str, (*numbers, *given))],
             cwd=ROOT,
             env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
             stdin=subprocess.DEVNULL,

@@ -56,32 +56,23 @@ def docx(*paragraphs: str, pages: int = 1) -> bytes:
     return open_xml("docx", f'<w:document xmlns:w="{namespace}"><w:body>{body}</w:body></w:document>')
 
 
-def odt(text: str, *, encrypted: bool = False, macro: str = "") -> bytes:
+def odt(text: str, *, encrypted: bool = False) -> bytes:
     """An OpenDocument text."""
-    office = "urn:oasis:names:tc:opendocument:xmlns:office:1.0"
-    words = "urn:oasis:names:tc:opendocument:xmlns:text:1.0"
-    manifest = "urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"
-    lock = "<manifest:encryption-data/>" if encrypted else ""
+    namespaces = "urn:oasis:names:tc:opendocument:xmlns"
+    kind = "application/vnd.oasis.opendocument.text"
     content = (
-        f'<office:document-content xmlns:office="{office}" xmlns:text="{words}" office:version="1.2">'
-        f"{macro}<office:body><office:text><text:p>{text}</text:p></office:text></office:body>"
-        "</office:document-content>"
+        f'<office:document-content xmlns:office="{namespaces}:office:1.0" office:version="1.2"'
+        f' xmlns:text="{namespaces}:text:1.0"><office:body><office:text><text:p>{text}</text:p></office:text>'
+        "</office:body></office:document-content>"
     )
-    entry = (
-        '<manifest:file-entry manifest:full-path="/" manifest:version="1.2"'
-        ' manifest:media-type="application/vnd.oasis.opendocument.text"/>'
-        '<manifest:file-entry manifest:full-path="content.xml" manifest:media-type="text/xml">'
-        f"{lock}</manifest:file-entry>"
+    lock = "<manifest:encryption-data/>" if encrypted else ""
+    entries = "".join(
+        f'<manifest:file-entry manifest:full-path="{name}" manifest:media-type="{said}">{lock}'
+        "</manifest:file-entry>"
+        for name, said in (("/", kind), ("content.xml", "text/xml"))
     )
-    return archive(
-        {
-            "mimetype": "application/vnd.oasis.opendocument.text",
-            "content.xml": content,
-            "META-INF/manifest.xml": (
-                f'<manifest:manifest xmlns:manifest="{manifest}">{entry}</manifest:manifest>'
-            ),
-        }
-    )
+    manifest = f'<manifest:manifest xmlns:manifest="{namespaces}:manifest:1.0">{entries}</manifest:manifest>'
+    return archive({"mimetype": kind, "content.xml": content, "META-INF/manifest.xml": manifest})
 
 
 def container(*streams: str) -> bytes:

@@ -58,14 +58,18 @@ def test_an_attachment_is_a_document_and_so_is_the_e_mail(
     assert machine.run(folder)["reused"]["documents"] == 6
 
 
-def test_a_run_that_was_killed_asks_no_attachment_twice(machine: Machine, folder: Path) -> None:
+def test_a_run_that_was_killed_asks_no_attachment_twice(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "a.eml").write_bytes(bytes(mail(scan_pdf=PDF, red_png=image_bytes(corner_image(), "PNG"))))
     with pytest.raises(Killed):
         machine.run(folder, kill_after=3)
+    monkeypatch.setattr("pipeline.commit.delta_log.is_dead", lambda said: True)
+    monkeypatch.setattr("pipeline.commit.lease.is_dead", lambda said: True)
     before = len(machine.rows("answers/text"))
     assert before > 0
     machine.run(folder)
-    assert machine.asked < len(machine.items())
+    assert machine.asked == len(machine.items()) - before
     assert {row["status"] for row in documents(machine).values()} == {"complete"}
     assert len(documents(machine)) == 3
 
@@ -74,7 +78,7 @@ def test_what_is_too_deep_or_too_much_is_a_failure_of_its_own(machine: Machine, 
     (folder / "deep.eml").write_bytes(bytes(nested(MOST_DEPTH + 3)))
     calendar = b"--x\nContent-Type: text/calendar; name=a.ics\n\nBEGIN:VCALENDAR\n"
     head = b"From: a\nTo: b\nContent-Type: multipart/mixed; boundary=x\n\n"
-    (folder / "many.eml").write_bytes(head + calendar * 10_000)
+    (folder / "many.eml").write_bytes(head + calendar * (MOST_PARTS + 10))
     (folder / "bad.eml").write_bytes(b"no header")
     machine.run(folder)
     failed = {Path(row["uri"]).name: (row["reason"], row["message"]) for row in machine.rows("failures")}

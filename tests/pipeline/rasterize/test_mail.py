@@ -1,5 +1,7 @@
 """What an e-mail says itself is pages, and what is attached is a document; both are bounded."""
 
+from email.message import EmailMessage
+
 import pymupdf
 import pytest
 
@@ -89,7 +91,8 @@ def test_what_is_attached_is_found_and_named() -> None:
 def test_a_picture_within_the_text_is_attached_and_another_form_of_the_text_is_not() -> None:
     message = mail("plain")
     message.add_alternative("<p>rich <img src='cid:a'></p>", subtype="html")
-    rich = message.get_payload()[1]  # type: ignore[index, union-attr] # two forms
+    *_, rich = message.iter_parts()
+    assert isinstance(rich, EmailMessage)
     rich.add_related(image_bytes(corner_image(), "PNG"), "image", "png", cid="<a>")
     assert kinds(bytes(message)) == [((1,), Kind.DOCUMENT)]
     assert "plain" in said(bytes(message))
