@@ -62,7 +62,7 @@ class OfficeKind:
 
     @property
     def reader(self) -> str | None:
-        """LibreOffice's filter, where its own choice is wrong: the one for the web loses a first paragraph."""
+        """LibreOffice's filter, where its own choice is wrong: that for the web loses a first paragraph."""
         return "HTML (StarWriter)" if ".html" in self.suffixes else None
 
 

@@ -1,6 +1,6 @@
 """Gives up what LibreOffice does not need, and becomes LibreOffice, which converts one document to PDF.
 
-`office` starts python -m pipeline.rasterize.office_main INSTALLATION SCRATCH PARENT BYTES FILE_BYTES
+`office` starts python -m pipeline.rasterize.office_main INSTALLATION SCRATCH PARENT BYTES FILE_BYTES [FLAG]
 [DOCUMENT]. What is confined stays so in the program that this one becomes. Without a document it makes its
 profile alone.
 """
@@ -17,14 +17,14 @@ QUIETLY = ("--headless", "--invisible", "--norestore", "--nologo", "--nolockchec
 
 
 def main(
-    installation: str, scratch: str, parent: int, memory: int, file_bytes: int, documents: Sequence[str]
+    installation: str, scratch: str, parent: int, memory: int, file_bytes: int, given: Sequence[str]
 ) -> None:
     """Never comes back."""
     be_bounded(parent, memory, file_bytes=file_bytes)
     program = os.path.join(installation, "program", "soffice.bin")
     arguments = [program, f"-env:UserInstallation=file://{scratch}/profile", *QUIETLY]
-    if documents:
-        arguments += ["--convert-to", "pdf", "--outdir", scratch, *documents]
+    if given:
+        arguments += ["--convert-to", "pdf", "--outdir", scratch, *given]
     else:
         arguments += ["--terminate_after_init"]
     # OSL_SOCKET_PATH is where it listens for a second LibreOffice, which never comes.

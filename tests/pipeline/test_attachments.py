@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from pipeline.ingest.file_types import MAIL
+from pipeline.plan.limits import Limits
 from pipeline.rasterize import attachments
 from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS
+from pipeline.rasterize.sandbox import Sandbox
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.local import Killed, Machine
 from tests.pipeline.mails import mail, nested
@@ -56,6 +58,21 @@ def test_an_attachment_is_a_document_and_so_is_the_e_mail(
     assert found["a.eml#1"]["content_key"] == found["b.eml#1#1"]["content_key"]
     assert record["counts"]["documents"] == 6
     assert machine.run(folder)["reused"]["documents"] == 6
+
+
+def test_an_encoding_that_nobody_knows_costs_nothing() -> None:
+    header = b"From: a\nTo: b\nSubject: =?x-nobody?q?a?=\nContent-Type: text/plain; charset=x-nobody\n\nhello"
+    sandbox = Sandbox(Limits())
+    try:
+        with sandbox.open(header, "x") as opened:
+            pixels, _, _ = opened.draw(1, max_side=256, patch_size=16)
+            assert (opened.media_type, pixels.min() < 128) == (MAIL, True)
+        assert sandbox.parts(header, "x") == []
+        big = bytes(range(256)) * 2**18  # more than the buffer that it comes through
+        assert sandbox.part(bytes(mail(big_bin=big)), "x", [1]) == big
+        assert sandbox.starts == 1
+    finally:
+        sandbox.close()
 
 
 def test_a_run_that_was_killed_asks_no_attachment_twice(

@@ -184,8 +184,8 @@ def test_a_filter_kills_at_calls_of_another_architecture() -> None:
 
 
 def test_each_call_of_a_profile_is_known() -> None:
-    assert (len(PARSE.calls), len(PYTHON.calls)) == (26, 20)  # as docs/security.md says
     profiles = (PARSE, PYTHON, converting("/usr/lib", "/tmp"))
+    assert [len(profile.calls) for profile in profiles] == [26, 20, 99]  # as docs/security.md says
     named = {name for profile in profiles for name in (*profile.calls, *profile.absent)}
     assert ARCHITECTURES["x86_64"].calls.keys() == named
     replaced = set("open stat lstat poll access pipe select dup2 rename mkdir rmdir unlink readlink".split())

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from pipeline.rasterize import office as office_module
 from pipeline.rasterize.office import PREFIX, Office
 from pipeline.rasterize.opening import open_any
 from pipeline.rasterize.sandbox import Sandbox
+from tests.pipeline.drawn import corner_image, image_bytes
 from tests.pipeline.office_files import docx, odt
 
 BY_SUFFIX: Final = {kind.suffixes[0]: media_type for media_type, kind in OFFICE.items()}
@@ -208,6 +210,30 @@ def test_it_converts_the_pages_of_a_document(real: tuple[Sandbox, Office]) -> No
     assert words_of(real, docx("forty-two", pages=2)) == (BY_SUFFIX[".docx"], ["forty-two"] * 2)
     assert words_of(real, odt("forty-three")) == (BY_SUFFIX[".odt"], ["forty-three"])
     assert words_of(real, b"{\\rtf1\\ansi forty-four}") == (BY_SUFFIX[".rtf"], ["forty-four"])
+
+
+@pytest.mark.soak
+@pytest.mark.program("soffice")
+def test_nothing_that_a_page_names_is_fetched(real: tuple[Sandbox, Office], tmp_path: Path) -> None:
+    (tmp_path / "near.png").write_bytes(image_bytes(corner_image(), "PNG"))
+    asked: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+
+        do_HEAD = do_OPTIONS = do_PROPFIND = do_GET
+
+    with HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        links = (f"file://{tmp_path}/near.png", f"http://127.0.0.1:{server.server_port}/far.png")
+        pictures = "".join(f'<img src="{link}" width="50" height="50">' for link in links)
+        page = f"<html><body><p>before</p>{pictures}<p>after</p></body></html>"
+        with open_any(*real, page.encode(), "x") as opened, pymupdf.open(stream=opened.data) as pdf:
+            assert [drawn.get_text().split() for drawn in pdf] == [["before", "after"]]
+            assert [drawn.get_images() for drawn in pdf] == [[]]
+        server.shutdown()
+    assert asked == []
 
 
 @pytest.mark.soak
