@@ -114,8 +114,8 @@ def make_parser() -> Parser:
         metavar="PATH",
         required=True,
         help="file, folder (with those below it), glob, s3://bucket/prefix, or Parquet; several are fine. "
-        "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF; e-mails (.eml) with "
-        "what is attached to them; office files and HTML where LibreOffice is installed",
+        "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF; e-mails (.eml) "
+        "with what is attached to them; office files and HTML where LibreOffice is installed",
     )
     add(
         "--messages-column",

@@ -27,10 +27,10 @@ def main(
         arguments += ["--convert-to", "pdf", "--outdir", scratch, *given]
     else:
         arguments += ["--terminate_after_init"]
-    # OSL_SOCKET_PATH is where it listens for a second LibreOffice, which never comes.
-    places = dict.fromkeys(
-        ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "OSL_SOCKET_PATH"), scratch
-    )
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), scratch)
+    # Where it listens for a second LibreOffice, which never comes. A socket's path has 107 bytes at most.
+    os.chdir(scratch)
+    places["OSL_SOCKET_PATH"] = "."
     confine(converting(installation, scratch))
     os.execve(program, arguments, places | {"LANG": "C.UTF-8", "SAL_USE_VCLPLUGIN": "svp"})
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -24,6 +25,7 @@ from pipeline.rasterize.sandbox import Sandbox
 from tests.pipeline.drawn import corner_image, image_bytes
 from tests.pipeline.office_files import docx, odt
 
+ROOT: Final = Path(__file__).resolve().parents[3]
 BY_SUFFIX: Final = {kind.suffixes[0]: media_type for media_type, kind in OFFICE.items()}
 LIMITS: Final = Limits(page_seconds=1, page_bytes=256 * MIB)
 pytestmark = pytest.mark.processes
@@ -142,14 +144,19 @@ def test_one_that_hangs_is_given_up_and_its_processes_are_gone(
     )
     assert office._folder is not None
     for pid in map(int, (office._folder / "pids").read_text().split()):
-        for _ in range(100):  # a child's child is taken over by init, which needs a moment
-            with suppress(FileNotFoundError):
-                if Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z":
-                    time.sleep(0.05)
-                    continue
-            break
-        else:
-            pytest.fail(f"{pid} lives")
+        assert is_gone(pid)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether it has ended, which a process without a parent may do a moment later."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_a_crash_is_tried_again(stand_in: Callable[..., Office]) -> None:
@@ -189,11 +196,44 @@ def test_what_a_killed_process_has_left_the_next_one_removes(
     assert len(list(places.iterdir())) == 3
 
 
+def test_it_dies_with_its_worker(
+    stand_in: Callable[..., Office], places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(office_module, "PATIENCE", 1)
+    stand_in("open(f'{scratch}/../pid', 'w').write(str(os.getpid())); time.sleep(600)")
+    where = office_module.installation()
+    program = (
+        "import tempfile\n"
+        "from pipeline.plan.limits import Limits\n"
+        "from pipeline.rasterize import office\n"
+        f"tempfile.tempdir, office.PROGRAM = {str(places)!r}, {office_module.PROGRAM!r}\n"
+        f"office.installation = lambda: {where!r}\n"
+        "office.Office(Limits()).to_pdf(b'', 'x', 'application/rtf')"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    until = time.monotonic() + 60
+    while not (found := [path.read_text() for path in places.glob("*/pid")]) or not found[0]:
+        assert time.monotonic() < until
+        assert worker.poll() is None
+        time.sleep(0.02)
+    worker.kill()
+    worker.wait()
+    assert is_gone(int(found[0]))
+    assert len(list(places.iterdir())) == 1
+    with suppress(DocumentError):
+        Office(LIMITS).to_pdf(b"", "y", BY_SUFFIX[".rtf"])
+    (left,) = places.iterdir()
+    assert (left / "pid").read_text() != found[0]
+
+
 @pytest.fixture(scope="module")
-def real() -> Iterator[tuple[Sandbox, Office]]:
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sandbox, Office]]:
+    """In a folder whose path is longer than that of a socket may be."""
     limits = Limits()
     sandbox = Sandbox(limits)
-    yield sandbox, Office(limits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("long" * 25)))
+        yield sandbox, Office(limits)
     sandbox.close()
 
 
