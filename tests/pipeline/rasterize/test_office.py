@@ -201,7 +201,7 @@ def test_it_dies_with_its_worker(
 ) -> None:
     monkeypatch.setattr(office_module, "PATIENCE", 1)
     stand_in("open(f'{scratch}/../pid', 'w').write(str(os.getpid())); time.sleep(600)")
-    where = office_module.installation()
+    where = str(places.parent / "office")
     program = (
         "import tempfile\n"
         "from pipeline.plan.limits import Limits\n"
