@@ -144,10 +144,7 @@ class OfficeFileError(DocumentError):
         what = OFFICE[media_type].what
         message = f"{name} is {what} {_TO_PDF}, not a PDF or an image of a supported format"
         super().__init__("unsupported_type", message)
-        self.name, self.media_type = name, media_type
-
-    def __reduce__(self) -> tuple[type, tuple[str, str]]:
-        return type(self), (self.name, self.media_type)
+        self.media_type = media_type
 
 
 class PageError(DocumentError):
