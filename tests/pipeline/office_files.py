@@ -21,7 +21,7 @@ def archive(members: Mapping[str, str | bytes]) -> bytes:
     with zipfile.ZipFile(buffer, "w") as file:
         for name, content in members.items():
             kind = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
-            file.writestr(name, content, kind)
+            file.writestr(zipfile.ZipInfo(name), content, kind)  # without the time of its making
     return buffer.getvalue()
 
 

@@ -220,8 +220,9 @@ def test_it_dies_with_its_worker(
     worker.wait()
     assert is_gone(int(found[0]))
     assert len(list(places.iterdir())) == 1
+    following = Office(LIMITS)
     with suppress(DocumentError):
-        Office(LIMITS).to_pdf(b"", "y", BY_SUFFIX[".rtf"])
+        following.to_pdf(b"", "y", BY_SUFFIX[".rtf"])
     (left,) = places.iterdir()
     assert (left / "pid").read_text() != found[0]
 
