@@ -20,9 +20,19 @@ from jobs.run.terminal import say, say_error, start_output
 EPILOG = """\
 data sets:
   docvqa, infographicvqa, mp-docvqa, chartqa, vqav2, textvqa, ocrbench, mmmu, mathvista, mmlu, math,
-  ifeval, humaneval, mm-mt-bench, mt-bench, olmocr-bench; owner/name of any other on the hub; or a path:
-  a file or a folder of one of these, as published, or of DUDE, DocuBench or ExtractBench; or Parquet or JSON
-  lines with image, images or document, question, answers and metric
+  ifeval, humaneval, mm-mt-bench, mt-bench, olmocr-bench, omnidocbench; owner/name of any other on the hub;
+  or a path: a file or a folder of one of these, as published, or of DUDE, DocuBench or ExtractBench; or
+  Parquet or JSON lines with image, images or document, question, answers and metric
+
+measures of your own questions:
+  texts           anls, anls_0, exact_match, strict_match, containment, formula_containment, edit_similarity,
+                  character_accuracy, word_accuracy, omnidocbench_text, math, judge
+  numbers         number, date, relaxed_accuracy, explicit_relaxed_accuracy, anywhere_relaxed_accuracy
+  several people  vqa_accuracy, vqa_match, textvqa_accuracy
+  JSON, tables    field_f1, value_f1, leaf_accuracy, nested_anls, docubench, teds, omnidocbench_teds
+  benchmarks      dude_anls, mp_docvqa_anls, mmmu, mathvista, fact, pass_at_1, ifeval_prompt_strict,
+                  ifeval_prompt_loose, ifeval_instruction_strict, ifeval_instruction_loose
+  docs/evaluation.md says what each is, and which columns some of them need.
 
 examples:
   # your own questions, with the model for trying
@@ -34,7 +44,7 @@ examples:
   # conversations, graded by another model
   python -m jobs.evaluate mm-mt-bench --judge https://api.openai.com/v1 --judge-model gpt-4o-2024-05-13
 
-  # is the second checkpoint better than the first?
+  # is the second checkpoint better than the first? compare --help says more
   python -m jobs.evaluate compare out/first out/second
 
 output, beside the tables of jobs.extract:
@@ -62,7 +72,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--output", metavar="OUT", help="folder or s3://bucket/prefix (default: out/DATASET-MODEL)"
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="the first N questions alone")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="the first N questions alone, in an OUT of their own"
+    )
     add = parser.add_argument_group("questions of your own").add_argument
     add(
         "--measure",
@@ -74,9 +86,8 @@ def make_parser() -> Parser:
     add(
         "--style",
         choices=["short", "free"],
-        default="short",
         help="short: answered with a single word or phrase; free: as the question itself says "
-        "(default: %(default)s)",
+        "(default: short)",
     )
     add = parser.add_argument_group("judge").add_argument
     add("--judge", metavar="URL", help="endpoint of a model that grades answers (default: none)")
@@ -136,32 +147,37 @@ def _evaluate(given: argparse.Namespace) -> int:
     judge = _judge(given)
     found = find(given.data)
     family = found.family
+    for flag, value in (("--measure", given.measures), ("--style", given.style)):
+        if family is not None and value:
+            raise ValueError(
+                f"{flag} is for questions of your own, and {found.name} has its own: leave it out"
+            )
     if judge is not None and family is not None and family.judge is None:
         raise ValueError(f"--judge: {found.name} is scored without one: leave it out")
     model = Path(given.model).expanduser().absolute().name.partition("@")[0]
     output = given.output or f"out/{found.name}-{model}"
 
-    def run(place: str, asked: Iterable[Any]) -> tuple[int, Any]:
-        source = questions.write(
-            place,
-            asked,
-            name=found.name,
-            place=given.data,
-            note=lambda count: loading.note(found, count, judge.model if judge else None),
-            prompts=VERSION,
-        )
-        return _answer(given, place, family.max_new_tokens if family else None), source
-
     asked: Iterable[Any] = loading.questions(
-        found, style=given.style, measures=measures, limit=given.limit, judged=judge is not None
+        found, style=given.style or "short", measures=measures, limit=given.limit, judged=judge is not None
     )
-    if family is not None and family.follow is not None:
-        asked, first = list(asked), f"{output.rstrip('/')}/first_turns"
-        code, _ = run(first, asked)
-        if code:
-            return code
-        asked = loading.followed(asked, _answers(first), family.follow)
-    code, source = run(output, asked)
+    follow = family.follow if family is not None else None
+    if follow is not None:
+        asked = list(asked)  # read again, once there are answers
+    source = questions.write(
+        output,
+        asked,
+        name=found.name,
+        place=given.data,
+        note=lambda count: loading.note(found, count, judge.model if judge else None),
+        prompts=VERSION,
+    )
+    tokens = family.max_new_tokens if family is not None else None
+    first = questions.parquets_of(output)[:1]
+    code = _answer(given, output, first, tokens)
+    if follow is not None and not code:
+        questions.write_following(output, loading.followed(asked, _answers(output), follow))
+        # Both files, so that run.json has them all; what was answered is not asked again.
+        code = _answer(given, output, questions.parquets_of(output), tokens)
     return code or _conclude(output, source, judge)
 
 
@@ -178,11 +194,11 @@ def _judge(given: argparse.Namespace) -> Any:
     return judge
 
 
-def _answer(given: argparse.Namespace, output: str, tokens: int | None) -> int:
-    """Asks the questions under an output; returns the exit code."""
+def _answer(given: argparse.Namespace, output: str, files: tuple[str, ...], tokens: int | None) -> int:
+    """Asks the questions in files; returns the exit code."""
     from pipeline.prepare import prepare
 
-    with prepare(_config(given, output, tokens), say=say) as prepared:
+    with prepare(_config(given, output, files, tokens), say=say) as prepared:
         # Only once no mistake was found: this imports Ray.
         from jobs.run.runner import carry_out
 
@@ -196,16 +212,15 @@ def _answers(output: str) -> Any:
     return answers_of(output, read_record(output)["plan"]["asks"][0]["settings_key"])
 
 
-def _config(given: argparse.Namespace, output: str, tokens: int | None) -> Any:
-    from jobs.evaluation.questions import parquet_of
+def _config(given: argparse.Namespace, output: str, files: tuple[str, ...], tokens: int | None) -> Any:
     from pipeline.config import QUESTION_TOKENS, FlowConfig
 
     same = ("model", "max_side", "dtype", "cache_dtype", "tensor_parallel", "replicas", "batch_size")
     return FlowConfig(
-        inputs=(parquet_of(output),),
+        inputs=files,
         output=output,
         messages_column="messages",
-        id_column="id",
+        id_column="prompt_id",
         max_new_tokens=given.max_new_tokens or tokens or QUESTION_TOKENS,
         **{name: getattr(given, name) for name in same},
     )

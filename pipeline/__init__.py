@@ -1,6 +1,7 @@
 """From documents to tables. In the order in which a page goes through it:
 
 flow, stages: the way of a page, on one screen each; prepare: the checks before Ray starts, and the lease
+opening, drawing: what the stages do with a document, in the terms of the rooms below
 config: a person's settings; plan: the items, keys and prompts that follow from them, and the rows that travel
 ingest: documents are found and read
 rasterize: pages are drawn, in a process that hostile bytes may kill

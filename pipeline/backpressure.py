@@ -50,11 +50,8 @@ class DrawnAhead(DownstreamCapacityBackpressurePolicy):
 
     def _waiting(self, replicas: Any) -> float:
         """Blocks of results that wait for the driver, divided by the running Replicas."""
-        blocks, op = 0, replicas
-        while op.output_dependencies:
-            [op] = op.output_dependencies
-            blocks += self._topology[op].total_enqueued_input_blocks()
-        blocks += self._topology[op].total_enqueued_output_blocks()
+        assert not replicas.output_dependencies, replicas.output_dependencies  # they are the last stage
+        blocks = self._topology[replicas].total_enqueued_output_blocks()
         return float(blocks / max(1, replicas.get_actor_info().running))
 
 

@@ -28,38 +28,42 @@ from pipeline.dedup.registry import Claim, SharedRegistry
 from pipeline.dedup.resolver import Resolver
 from pipeline.infer.placement import Placement
 from pipeline.infer.placement_groups import remove_groups
-from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import split
+from pipeline.opening import drawn_at_once
 from pipeline.passwords import handed_over
+from pipeline.plan.parcels import unpack
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import SECONDS
+from pipeline.plan.rows import PACK_PAGES, SECONDS, result_schema
 from pipeline.prepare import Prepared, describe
-from pipeline.stages import draw_packs, open_packs, read_answers
+from pipeline.stages import Replica, draw_packs, open_packs
 
-# One task opens the documents of a block, and yields one row of facts about them (DOCUMENTS). The row
+# One task opens the large documents of a block, and yields one row of facts about them (DOCUMENTS). The row
 # takes a place in a call of a Replica: with a block for each document, a run over documents of one page would
 # fill half of the places with such rows. Up to BLOCKS documents they do no harm: they fit in the calls that a
 # Replica on a GPU works on at a time. Opening is cheap beside drawing, and pages are drawn by tasks of their
 # own: 64 blocks are enough for many CPUs.
 BLOCKS = 64
 BLOCK_DOCUMENTS = 64  # at most, so that a task that Ray repeats is short
+# Documents that the tasks that draw open are handed on unread: as many as fill some packs.
+SMALL_DOCUMENTS = 4 * PACK_PAGES
 
 
 def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) -> ray.data.Dataset:
     """The stages, lazily, with this plan. Their tasks claim prompts, so that identical ones are asked once.
 
-    One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has.
-    Between opening and drawing, a row is a pack of page ranges.
+    One task, or one call of a Replica, works on one block: `repartition` says how many rows a block has. All
+    rows are parcels: between opening and drawing of what one task draws, then of a prompt, at the end of the
+    results of a call.
     """
-    documents = ray.data.from_arrow(_blocks(prepared.remaining.sources))
+    documents = ray.data.from_arrow(_blocks(prepared.remaining.sources, plan))
     pages = documents.map_batches(
         partial(open_packs, plan=plan, claim=claim), batch_format="pyarrow"
     ).repartition(target_num_rows_per_block=1)
     prompts = pages.map_batches(
         partial(draw_packs, plan=plan, claim=claim), batch_format="pyarrow"
     ).repartition(target_num_rows_per_block=placement.batch_size)
-    batches = prompts.map_batches(
+    return prompts.map_batches(
         Replica,
         fn_constructor_args=(_replica_config(prepared, placement, plan),),
         compute=ray.data.ActorPoolStrategy(
@@ -74,12 +78,16 @@ def results(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim) 
         batch_size=placement.batch_size,
         batch_format="pyarrow",
     )
-    return batches.map_batches(partial(read_answers, plan=plan), batch_format="pyarrow")
 
 
-def _blocks(sources: pa.Table) -> list[pa.Table]:
-    size = max(1, min(BLOCK_DOCUMENTS, -(-sources.num_rows // BLOCKS)))
-    return split(sources, size)
+def _blocks(sources: pa.Table, plan: Plan) -> list[pa.Table]:
+    large = max(1, min(BLOCK_DOCUMENTS, -(-sources.num_rows // BLOCKS)))
+    weights = (
+        large if is_small else SMALL_DOCUMENTS
+        for chunk in drawn_at_once(sources, plan).chunks
+        for is_small in chunk.to_numpy(zero_copy_only=False)
+    )
+    return split(sources, large * SMALL_DOCUMENTS, weights)
 
 
 def _replica_config(prepared: Prepared, placement: Placement, plan: Plan) -> ReplicaConfig:
@@ -106,7 +114,8 @@ def _batches(prepared: Prepared, placement: Placement, plan: Plan, claim: Claim)
     batches: Iterable[Any] = results(prepared, placement, plan, claim).iter_batches(
         batch_size=None, batch_format="pyarrow", prefetch_batches=0
     )
-    return batches
+    schema = result_schema(*(ask.model for ask in plan.asks))
+    return (unpack(batch, schema) for batch in batches)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -24,7 +25,8 @@ from typing import Any, Final
 from jobs.bench.flags import new_parser
 from jobs.bench.models import NANO
 from jobs.bench.printing import print_json, print_table
-from jobs.bench.synthetic_corpus import PER_FOLDER, pdf
+from jobs.bench.process_memory import family
+from jobs.bench.synthetic_corpus import write_pdfs
 from jobs.run.ray_session import ROOT
 from jobs.run.terminal import say
 
@@ -55,7 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         checkouts = {"other": checkout(arguments.against), **checkouts}
     with tempfile.TemporaryDirectory(prefix="quire-documents-") as name:
         folder = Path(name)
-        write_documents(folder / "documents", arguments.documents)
+        write_pdfs(folder / "documents", repeat(1, arguments.documents))
         found: dict[str, list[dict[str, float]]] = {which: [] for which in checkouts}
         for number in range(arguments.rounds):
             for which, root in checkouts.items():
@@ -77,14 +79,6 @@ def checkout(folder: Path) -> Path:
     if not (folder / "pipeline" / "flow.py").is_file():
         raise ValueError(f"--against {folder}: it holds no checkout of Quire (no pipeline/flow.py)")
     return folder.resolve()
-
-
-def write_documents(folder: Path, count: int) -> None:
-    """So many PDFs of one page, on which its number stands."""
-    for number in range(count):
-        place = folder / str(number // PER_FOLDER)
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{number}.pdf").write_bytes(pdf(range(number, number + 1)))
 
 
 def measure(root: Path, documents: Path, output: Path, max_side: int) -> dict[str, float]:
@@ -119,17 +113,12 @@ def measure(root: Path, documents: Path, output: Path, max_side: int) -> dict[st
 
 def _computed(process: "subprocess.Popen[bytes]") -> float:
     """Waits for the end of a process; the seconds that it and its descendants computed until then."""
-    ticks: dict[str, int] = {}
+    ticks: dict[int, int] = {}
     while process.poll() is None:
-        waiting = [str(process.pid)]
-        while waiting:
-            pid = waiting.pop()
+        for pid, place in family(process.pid):
             with suppress(FileNotFoundError, ProcessLookupError):
-                place = Path(f"/proc/{pid}")
                 fields = (place / "stat").read_text().rpartition(")")[2].split()  # man 5 proc, from the third
                 ticks[pid] = int(fields[11]) + int(fields[12])
-                for children in place.glob("task/*/children"):
-                    waiting += children.read_text().split()
         time.sleep(LOOK_SECONDS)
     return sum(ticks.values()) / os.sysconf("SC_CLK_TCK")
 

@@ -7,6 +7,7 @@ they are; the object store is shared memory, and counted apart.
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,14 +35,8 @@ class Footprint:
 def footprint(driver: int) -> Footprint:
     """Of the driver and all its descendants. One that ends meanwhile is left out."""
     found = Footprint()
-    waiting = [driver]
-    while waiting:
-        pid = waiting.pop()
+    for pid, place in family(driver):
         with suppress(FileNotFoundError, ProcessLookupError):
-            place = Path(f"/proc/{pid}")
-            for children in place.glob("task/*/children"):
-                with suppress(FileNotFoundError, ProcessLookupError):
-                    waiting += map(int, children.read_text().split())
             command = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
             kind = DRIVER if pid == driver else kind_of(command)
             if kind == RAYLET:
@@ -52,6 +47,17 @@ def footprint(driver: int) -> Footprint:
             found.processes[kind] += 1
             found.everything += sizes["Pss"]
     return found
+
+
+def family(pid: int) -> Iterator[tuple[int, Path]]:
+    """A process and all its descendants, each with its folder in /proc, from which it may have gone."""
+    waiting = [pid]
+    while waiting:
+        place = Path(f"/proc/{(one := waiting.pop())}")
+        for children in place.glob("task/*/children"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                waiting += map(int, children.read_text().split())
+        yield one, place
 
 
 def kind_of(command: list[str]) -> str:

@@ -4,7 +4,7 @@ In: a number of pages. Out: PDF files in a folder, each page with its own number
 without a library, so that a hundred thousand pages take seconds.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import cycle
 from pathlib import Path
 
@@ -16,8 +16,13 @@ POINTS = 100  # side of a page
 
 def write_corpus(folder: Path, pages: int) -> int:
     """Writes documents with so many pages in all; returns how many they are."""
-    first = 1
-    for number, count in enumerate(_counts(pages)):
+    return write_pdfs(folder, _counts(pages))
+
+
+def write_pdfs(folder: Path, page_counts: Iterable[int]) -> int:
+    """Writes a document for each count of pages; returns how many they are."""
+    first, number = 1, -1
+    for number, count in enumerate(page_counts):
         place = folder / str(number // PER_FOLDER)
         place.mkdir(parents=True, exist_ok=True)
         (place / f"{number}.pdf").write_bytes(pdf(range(first, first + count)))

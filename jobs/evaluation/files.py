@@ -1,11 +1,11 @@
 """Small files of an evaluation under a folder or an s3:// prefix."""
 
-import os
 from pathlib import Path
 
 import pyarrow.fs as pafs
 
 from pipeline.ingest.storage import explain
+from pipeline.ingest.whole_file import whole_file
 
 
 class Folder:
@@ -21,12 +21,20 @@ class Folder:
         self._local = isinstance(self._system, pafs.LocalFileSystem)
         self._made: set[str] = set()
 
-    def read(self, name: str) -> bytes | None:
-        """A file's bytes; None if it is not there."""
+    def has(self, name: str) -> bool:
+        """Whether a file is there."""
         path = f"{self._root}/{name}"
         try:
-            if self._system.get_file_info(path).type != pafs.FileType.File:
-                return None
+            return bool(self._system.get_file_info(path).type == pafs.FileType.File)
+        except OSError as error:
+            raise ValueError(explain(path, error)) from error
+
+    def read(self, name: str) -> bytes | None:
+        """A file's bytes; None if it is not there."""
+        if not self.has(name):
+            return None
+        path = f"{self._root}/{name}"
+        try:
             with self._system.open_input_stream(path) as stream:
                 return bytes(stream.read())
         except OSError as error:
@@ -35,17 +43,14 @@ class Folder:
     def write(self, name: str, data: bytes, *, replace: bool = True) -> None:
         """Writes a file in one step. Without `replace`, one of this name is taken for the same."""
         path = f"{self._root}/{name}"
-        new = f"{path}.new" if self._local else path  # S3 puts it whole
         try:
-            if not replace and self._system.get_file_info(path).type == pafs.FileType.File:
+            if not replace and self.has(name):
                 return
             parent = path.rpartition("/")[0]
             if self._local and parent not in self._made:
                 self._system.create_dir(parent, recursive=True)
                 self._made.add(parent)
-            with self._system.open_output_stream(new) as stream:
+            with whole_file(self._system, path) as stream:
                 stream.write(data)
-            if self._local:
-                os.replace(new, path)
         except OSError as error:
             raise ValueError(explain(path, error)) from error

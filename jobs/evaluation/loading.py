@@ -7,7 +7,7 @@ from itertools import islice
 from jobs.evaluation.asked import Asked, Picture, Turn
 from jobs.evaluation.datasets import generic
 from jobs.evaluation.datasets.finding import Found
-from jobs.evaluation.measures import JUDGE, check_machine_for
+from jobs.evaluation.measures import JUDGE, check_machine_for, check_question
 from jobs.evaluation.questions import resolve
 
 
@@ -24,7 +24,7 @@ def questions(
     Raises ValueError, which names the row; or what is lacking for one of their measures.
     """
     seen = set[str]()
-    for one in islice(_all(found, style, measures), limit):
+    for row, one in islice(_all(found, style, measures), limit):
         if not judged and JUDGE in one.measures:
             others = tuple(name for name in one.measures if name != JUDGE)
             if not others:
@@ -36,11 +36,17 @@ def questions(
             if name not in seen:
                 check_machine_for(name)
                 seen.add(name)
+        try:
+            check_question(one)
+        except ValueError as error:
+            raise ValueError(f"{row}: {error}") from error
         yield one
 
 
-def _all(found: Found, style: generic.Style, measures: tuple[str, ...]) -> Iterator[Asked]:
+def _all(found: Found, style: generic.Style, measures: tuple[str, ...]) -> Iterator[tuple[str, Asked]]:
+    """Each question with what names its row."""
     for name, row in found.rows():
+        where = f"row {name} of {found.folder}"
         try:
             if found.family is None:
                 asked = list(generic.asked(row, name, style=style, measures=measures))
@@ -49,12 +55,12 @@ def _all(found: Found, style: generic.Style, measures: tuple[str, ...]) -> Itera
                 if missing:
                     raise ValueError(f"it has no {', '.join(missing)}, as {found.family.name} should")
                 asked = list(found.family.ask(row, name))
-            yield from (_placed(one, row["folder"]) for one in asked)
+            yield from ((where, _placed(one, row["folder"])) for one in asked)
         except ValueError as error:
-            raise ValueError(f"row {name} of {found.folder}: {error}") from error
+            raise ValueError(f"{where}: {error}") from error
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             what = f"{type(error).__name__}: {error}"
-            raise ValueError(f"row {name} of {found.folder} is not as it should be ({what})") from error
+            raise ValueError(f"{where} is not as it should be ({what})") from error
 
 
 def _placed(one: Asked, folder: str) -> Asked:
@@ -71,9 +77,8 @@ def _placed(one: Asked, folder: str) -> Asked:
 def followed(
     asked: Iterable[Asked], answers: Mapping[str, str], follow: Callable[[Asked, str], Asked | None]
 ) -> Iterator[Asked]:
-    """Questions, each with the one that follows its answer; no answer is followed as an empty one."""
+    """The questions that follow the answers to others; no answer is followed as an empty one."""
     for one in asked:
-        yield one
         following = follow(one, answers.get(one.id, ""))
         if following is not None:
             yield following

@@ -1,12 +1,14 @@
 """The measures by the names under which data sets, tables and reports know them.
 
 In: what the model wrote, and what was asked. Out: a score from 0.0 to 1.0 of each measure. An item without an
-answer has 0.0 in all.
+answer has 0.0 in all. What a measure cannot score is found before the model runs, which may take hours.
 """
 
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from jobs.evaluation.asked import Asked
@@ -21,6 +23,7 @@ from jobs.evaluation.scorers.lists import dude_anls, mp_docvqa_anls
 from jobs.evaluation.scorers.maths import math_equal
 from jobs.evaluation.scorers.mathvista import mathvista
 from jobs.evaluation.scorers.mmmu import GUESSING_SEED, mmmu_choice, mmmu_open
+from jobs.evaluation.scorers.omnidocbench import table_similarity, text_similarity
 from jobs.evaluation.scorers.programs import pass_at_1
 from jobs.evaluation.scorers.relaxed import (
     anywhere_relaxed_accuracy,
@@ -39,10 +42,26 @@ from jobs.evaluation.scorers.texts import (
 from jobs.evaluation.scorers.vqa import textvqa_accuracy, vqa_accuracy, vqa_match
 from pipeline.parse.answers import FENCE
 
-Measure = Callable[[str, Asked, random.Random], float]
+Score = Callable[[str, Asked, random.Random], float]
 JUDGE: Final = "judge"
 HIGHEST_RATING: Final = 10
 MAX_DEPTH: Final = 100  # of JSON that is scored: deeper ends the recursion of those who walk it
+_PROBE: Final = "{}"  # an answer that any measure can score
+_KINDS: Final = {bool: "true or false", dict: "an object", list: "a list", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A score, and what it wants."""
+
+    score: Score
+    _: KW_ONLY
+    needs: Mapping[str, type] = field(default_factory=dict)
+    """The facts that a question must have, and their types."""
+    is_tried: bool = False
+    """Whether there are questions with all facts that it cannot score: each is tried with some answer."""
+    machine: Callable[[], object] | None = None
+    """Raises ValueError where it cannot be computed: a package, or a part of the kernel, is missing."""
 
 
 def score_all(asked: Iterable[tuple[Asked, str | None]]) -> Iterator[dict[str, float]]:
@@ -55,7 +74,7 @@ def score_all(asked: Iterable[tuple[Asked, str | None]]) -> Iterator[dict[str, f
         if text is None:
             yield dict.fromkeys(one.measures, 0.0)
         else:
-            yield {name: MEASURES[name](text, one, guess) for name in one.measures}
+            yield {name: MEASURES[name].score(text, one, guess) for name in one.measures}
 
 
 def check(names: Iterable[str], where: str) -> tuple[str, ...]:
@@ -70,29 +89,35 @@ def check(names: Iterable[str], where: str) -> tuple[str, ...]:
 
 
 def check_machine_for(name: str) -> None:
-    """Raises ValueError if a measure cannot be computed here: a package, or a part of the kernel, is missing.
+    """Raises ValueError if a measure cannot be computed here: a package or a part of the kernel is missing.
 
-    To be called before the model runs, which may take hours.
+    To be called before the model runs, as `check_question`.
     """
-    if (package := _PACKAGES.get(name)) is not None:
-        need(package)
-    if name == "pass_at_1":
-        check_machine()
+    if (machine := MEASURES[name].machine) is not None:
+        machine()
 
 
-_PACKAGES: Final = {
-    "nested_anls": "anls_star",
-    "math": "math_verify",
-    "teds": "apted",
-    **dict.fromkeys(
-        (f"ifeval_{what}_{how}" for what in ("prompt", "instruction") for how in ("strict", "loose")),
-        "langdetect",
-    ),
-}
+def check_question(asked: Asked) -> None:
+    """Raises ValueError if one of its measures cannot score a question, whatever the answer."""
+    for name in asked.measures:
+        measure = MEASURES[name]
+        for fact, kind in measure.needs.items():
+            if asked.facts.get(fact) is None:
+                raise ValueError(f"it has no {fact} ({_KINDS[kind]}), which the measure {name} needs")
+            if not isinstance(asked.facts[fact], kind):
+                raise ValueError(f"its {fact} is not {_KINDS[kind]}, as the measure {name} needs it")
+        if measure.is_tried:
+            try:
+                measure.score(_PROBE, asked, random.Random())
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+                raise ValueError(f"the measure {name} cannot score it: {error}") from error
 
 
-def _of_answers(measure: Callable[..., float], **options: Any) -> Measure:
-    return lambda text, asked, guess: measure(text, asked.answers, **options)
+def _of_answers(score: Callable[..., float], package: str | None = None, **options: Any) -> Measure:
+    return Measure(
+        lambda text, asked, guess: score(text, asked.answers, **options),
+        machine=partial(need, package) if package else None,
+    )
 
 
 def _mmmu(text: str, asked: Asked, guess: random.Random) -> float:
@@ -101,11 +126,11 @@ def _mmmu(text: str, asked: Asked, guess: random.Random) -> float:
 
 
 def _dude(text: str, asked: Asked, guess: random.Random) -> float:
-    return dude_anls(text, asked.facts["answers"], is_list=asked.facts["is_list"])
+    return dude_anls(text, asked.facts.get("answers", asked.answers), is_list=asked.facts["is_list"])
 
 
 def _mathvista(text: str, asked: Asked, guess: random.Random) -> float:
-    return mathvista(text, asked.facts["answer"], **asked.facts["form"])
+    return mathvista(text, asked.facts.get("answer", asked.answers[0]), **asked.facts["form"])
 
 
 def _same(kind: Any) -> Measure:
@@ -113,17 +138,25 @@ def _same(kind: Any) -> Measure:
         tolerance = float(asked.facts.get("tolerance", 0.0))
         return float(any(is_same(text, answer, kind, tolerance) for answer in asked.answers))
 
-    return score
+    return Measure(score, is_tried=True)
 
 
-def _json(compare: Callable[[Any, Any], float]) -> Measure:
+def _json(compare: Callable[[Any, Any], float], package: str | None = None) -> Measure:
     """A measure of JSON; text that is none is null."""
 
     def score(text: str, asked: Asked, guess: random.Random) -> float:
         said = parsed(text)
-        return max(compare(said, json.loads(answer)) for answer in asked.answers)
+        return max(compare(said, _accepted(answer)) for answer in asked.answers)
 
-    return score
+    return Measure(score, is_tried=True, machine=partial(need, package) if package else None)
+
+
+def _accepted(answer: str) -> Any:
+    """The JSON that an accepted answer is. Raises ValueError if it is none."""
+    try:
+        return json.loads(answer)
+    except ValueError as error:
+        raise ValueError(f"the accepted answer {answer[:80]!r} is not JSON") from error
 
 
 def parsed(text: str) -> Any:
@@ -145,7 +178,7 @@ def _docubench(text: str, asked: Asked, guess: random.Random) -> float:
     said, schema = parsed(text), asked.facts["schema"]
     if not isinstance(said, dict):
         return 0.0
-    return max(docubench(said, schema, json.loads(answer)) for answer in asked.answers)
+    return max(docubench(said, schema, _accepted(answer)) for answer in asked.answers)
 
 
 def _share(*, loose: bool, whole: bool) -> Measure:
@@ -155,7 +188,16 @@ def _share(*, loose: bool, whole: bool) -> Measure:
         found = followed(text, asked.facts["instructions"], asked.facts["arguments"], loose=loose)
         return float(all(found)) if whole else sum(found) / len(found)
 
-    return score
+    return Measure(
+        score,
+        needs={"instructions": list, "arguments": list},
+        is_tried=True,
+        machine=partial(need, "langdetect"),
+    )
+
+
+def _passes(text: str, asked: Asked, guess: random.Random) -> float:
+    return pass_at_1(text, **{name: asked.facts[name] for name in _PROBLEM})
 
 
 def weight(name: str, asked: Asked) -> int:
@@ -163,15 +205,27 @@ def weight(name: str, asked: Asked) -> int:
     return len(asked.facts["instructions"]) if name.startswith("ifeval_instruction") else 1
 
 
+def _nearest(score: Callable[[str, str], float], package: str, **options: Any) -> Measure:
+    """A similarity with the nearest accepted answer."""
+    return Measure(
+        lambda text, asked, guess: max(score(text, answer) for answer in asked.answers),
+        machine=partial(need, package),
+        **options,
+    )
+
+
 def _best(rate: Callable[[str, str], float]) -> Measure:
     """A similarity out of an error rate: 1 - rate, and 0.0 where there are more errors than characters."""
-    return lambda text, asked, guess: max(max(0.0, 1.0 - rate(text, answer)) for answer in asked.answers)
+    return Measure(
+        lambda text, asked, guess: max(max(0.0, 1.0 - rate(text, answer)) for answer in asked.answers)
+    )
 
 
+_PROBLEM: Final = {"prompt": str, "test": str, "entry_point": str}
 MEASURES: Final[Mapping[str, Measure]] = {
     "anls": _of_answers(anls),
     "anls_0": _of_answers(anls_without_threshold),
-    "dude_anls": _dude,
+    "dude_anls": Measure(_dude, needs={"is_list": bool}, is_tried=True),
     "mp_docvqa_anls": _of_answers(mp_docvqa_anls),
     "exact_match": _of_answers(exact_match),
     "strict_match": _of_answers(strict_match),
@@ -186,22 +240,30 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "edit_similarity": _of_answers(edit_similarity),
     "character_accuracy": _best(character_error_rate),
     "word_accuracy": _best(word_error_rate),
-    "mmmu": _mmmu,
-    "mathvista": _mathvista,
-    "math": _of_answers(math_equal),
+    "mmmu": Measure(_mmmu, needs={"options": list}, is_tried=True),
+    "mathvista": Measure(_mathvista, needs={"form": dict}, is_tried=True),
+    "math": _of_answers(math_equal, package="math_verify"),
     "number": _same("number"),
     "date": _same("date"),
-    "nested_anls": _json(nested_anls),
+    "nested_anls": _json(nested_anls, package="anls_star"),
     "leaf_accuracy": _json(leaf_accuracy),
-    "docubench": _docubench,
+    "docubench": Measure(_docubench, needs={"schema": dict}, is_tried=True),
     "field_f1": _json(lambda said, wanted: field_f1(said, wanted).f1),
     "value_f1": _json(lambda said, wanted: value_f1(said, wanted).f1),
-    "teds": lambda text, asked, guess: max(teds(text, answer) for answer in asked.answers),
+    "teds": _nearest(teds, "apted", is_tried=True),
+    "omnidocbench_teds": _nearest(table_similarity, "apted", is_tried=True),
+    "omnidocbench_text": _nearest(text_similarity, "pylatexenc"),
     "ifeval_prompt_strict": _share(loose=False, whole=True),
     "ifeval_prompt_loose": _share(loose=True, whole=True),
     "ifeval_instruction_strict": _share(loose=False, whole=False),
     "ifeval_instruction_loose": _share(loose=True, whole=False),
-    "pass_at_1": lambda text, asked, guess: pass_at_1(text, **asked.facts),
-    JUDGE: lambda text, asked, guess: float(asked.facts["rating"]) / HIGHEST_RATING,
-    "fact": lambda text, asked, guess: float(holds(asked.facts["fact"], text)),
+    "pass_at_1": Measure(_passes, needs=_PROBLEM, machine=check_machine),
+    JUDGE: Measure(lambda text, asked, guess: float(asked.facts["rating"]) / HIGHEST_RATING),
+    "fact": Measure(
+        lambda text, asked, guess: float(holds(asked.facts["fact"], text)),
+        needs={"fact": dict},
+        is_tried=True,
+    ),
 }
+NEEDED: Final = frozenset(name for measure in MEASURES.values() for name in measure.needs)
+"""The names of all facts that some measure must have."""

@@ -42,13 +42,14 @@ def print_comparison(first: str, second: str, found: Comparison) -> None:
     table = Table(
         "measure", "B - A", "95% interval", "p", "visible from", box=None, header_style="bold", pad_edge=False
     )
-    for name, one in {"headline": found.headline, **found.measures}.items():
+    for name, one in found.measures.items():
         interval = f"{one.low:+.1%} to {one.high:+.1%}"
         table.add_row(name, f"{one.mean:+.1%}", interval, f"{one.p:.4f}", f"{one.visible:.1%}")
     _console().print(table)
     one = found.headline
     better = f"B ({second}) is better in {one.better:,} and worse in {one.worse:,} than A ({first})"
     say(f"of {one.n:,} questions, {better}", sys.stdout)
+    say(one.verdict, sys.stdout)
 
 
 def _console() -> Console:

@@ -2,7 +2,8 @@
 
 In: questions. Out: questions.parquet, whose column `messages` the flow answers as conversations; images/,
 each image once, by the hash of its bytes; and data.json, which says what data set it is. An output holds the
-questions of one data set: those of another are refused.
+questions of one data set: those of another are refused. Questions that follow the model's own answers are
+written once these are there, to following.parquet.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from pipeline.ingest import storage
 SCHEMA: Final = pa.schema(
     [
         ("id", pa.string()),
+        ("prompt_id", pa.string()),  # changes with the answer before it, where a question follows one
         ("messages", pa.string()),  # JSON
         ("question", pa.string()),
         ("answers", pa.list_(pa.string())),
@@ -37,6 +39,8 @@ SCHEMA: Final = pa.schema(
     ]
 )
 NAME: Final = "questions"
+FIRST: Final = "questions.parquet"
+FOLLOWING: Final = "following.parquet"
 GROUP_ROWS: Final = 64  # in a row group, which one task reads
 _SUFFIXES: Final = {
     "PNG": ".png",
@@ -56,7 +60,8 @@ class Source:
     place: str
     count: int
     hash: str
-    """SHA-256 of all questions, answers and images: the same for the same data set, wherever it lies."""
+    """SHA-256 of all questions, accepted answers and images: the same for the same data set, wherever it
+    lies, whoever answers, and whatever scores that."""
     note: str | None
     """Why its figures are not comparable with published ones."""
     prompts: int
@@ -67,14 +72,18 @@ class Source:
 class Stored:
     """A question as it is read back."""
 
+    uri: str
+    """Under which the tables have its answer."""
     asked: Asked
     images: tuple[str, ...]
     pixels: int | None
 
 
-def parquet_of(output: str) -> str:
-    """The file that the flow reads."""
-    return f"{storage.absolute(output).rstrip('/')}/{NAME}/questions.parquet"
+def parquets_of(output: str) -> tuple[str, ...]:
+    """The files that the flow reads."""
+    folder = f"{storage.absolute(output).rstrip('/')}/{NAME}"
+    follows = Folder(folder).has(FOLLOWING)
+    return (f"{folder}/{FIRST}", *([f"{folder}/{FOLLOWING}"] if follows else []))
 
 
 def write(
@@ -91,37 +100,63 @@ def write(
     Raises ValueError: another data set is there, two have one id, an image is not there, there are none.
     """
     folder = Folder(f"{output.rstrip('/')}/{NAME}")
-    digest, seen = hashlib.sha256(), set[str]()
-    images: dict[str, tuple[str, int | None]] = {}
-    count = 0
+    digest = hashlib.sha256()
+    file, count = _parquet(_digested(_rows(asked, folder), digest), place)
+    if not count:
+        raise ValueError(f"{place} holds no question")
+    source = Source(
+        name=name,
+        place=place,
+        count=count,
+        hash=digest.hexdigest(),
+        note=note(count),
+        prompts=prompts,
+    )
+    before = folder.read("data.json")
+    if before is not None and (there := json.loads(before))["hash"] != source.hash:
+        raise ValueError(
+            f"{output} holds answers to other questions ({there['count']:,} of {there['place']}; these are "
+            f"{count:,} of {place}): choose another --output"
+        )
+    folder.write(FIRST, file)
+    folder.write("data.json", json.dumps(asdict(source), indent=2).encode())
+    return source
+
+
+def write_following(output: str, asked: Iterable[Asked]) -> None:
+    """Writes the questions that follow the model's answers to the others, if there are any."""
+    folder = Folder(f"{output.rstrip('/')}/{NAME}")
+    # Behind another answer it is another prompt: what was said to the old one does not count.
+    rows = (
+        row | {"prompt_id": f"{row['id']}@{hashlib.sha256(row['messages'].encode()).hexdigest()[:16]}"}
+        for row in _rows(asked, folder)
+    )
+    file, count = _parquet(rows, output)
+    if count:
+        folder.write(FOLLOWING, file)
+
+
+def _parquet(rows: Iterable[dict[str, Any]], place: str) -> tuple[bytes, int]:
+    """A file of rows, and how many these are. Raises ValueError: two have one id."""
+    seen = set[str]()
     with tempfile.TemporaryFile() as file:
         with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-            for some in _batches(_row(one, folder, images, digest) for one in asked):
+            for some in _batches(rows):
                 for row in some:
                     if row["id"] in seen:
                         raise ValueError(f"two questions of {place} have the id {row['id']}")
                     seen.add(row["id"])
-                count += len(some)
                 writer.write_table(pa.Table.from_pylist(some, schema=SCHEMA))
-        if not count:
-            raise ValueError(f"{place} holds no question")
-        source = Source(
-            name=name,
-            place=place,
-            count=count,
-            hash=digest.hexdigest(),
-            note=note(count),
-            prompts=prompts,
-        )
-        before = folder.read("data.json")
-        if before is not None and (there := json.loads(before))["hash"] != source.hash:
-            raise ValueError(
-                f"{output} holds answers to other questions (of {there['place']}): choose another --output"
-            )
         file.seek(0)
-        folder.write("questions.parquet", file.read())
-    folder.write("data.json", json.dumps(asdict(source), indent=2).encode())
-    return source
+        return file.read(), len(seen)
+
+
+def _digested(rows: Iterable[dict[str, Any]], digest: Any) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        # Not its measures: the same answers may be scored by others, or by a judge.
+        told = {name: value for name, value in row.items() if name not in ("measures", "prompt_id")}
+        digest.update(json.dumps(told, sort_keys=True).encode())
+        yield row
 
 
 def read_source(output: str) -> Source:
@@ -133,11 +168,21 @@ def read_source(output: str) -> Source:
 
 
 def read(output: str) -> Iterator[Stored]:
-    """The questions in the order of the data set."""
-    with pq.ParquetFile(storage.open_input(parquet_of(output))) as file:
+    """The questions in the order of the data set, each before the one that follows it."""
+    first, *others = parquets_of(output)
+    following = {one.asked.document: one for file in others for one in _stored(file)}
+    for one in _stored(first):
+        yield one
+        if one.asked.document in following:
+            yield following.pop(one.asked.document)
+
+
+def _stored(parquet: str) -> Iterator[Stored]:
+    with pq.ParquetFile(storage.open_input(parquet)) as file:
         for batch in file.iter_batches(1_024, use_threads=False):
             for row in batch.to_pylist():
                 yield Stored(
+                    uri=f"{parquet}#{row['prompt_id']}",
                     asked=Asked(
                         id=row["id"],
                         turns=(),
@@ -164,9 +209,12 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield waiting
 
 
-def _row(
-    one: Asked, folder: Folder, images: dict[str, tuple[str, int | None]], digest: Any
-) -> dict[str, Any]:
+def _rows(asked: Iterable[Asked], folder: Folder) -> Iterator[dict[str, Any]]:
+    images: dict[str, tuple[str, int | None]] = {}
+    return (_row(one, folder, images) for one in asked)
+
+
+def _row(one: Asked, folder: Folder, images: dict[str, tuple[str, int | None]]) -> dict[str, Any]:
     names: list[str] = []
     pixels: list[int] = []
 
@@ -182,8 +230,9 @@ def _row(
         pixels.extend([count] if count is not None else [])
         return name
 
-    row = {
+    return {
         "id": one.id,
+        "prompt_id": one.id,
         "messages": json.dumps([_message(turn, address) for turn in one.turns], ensure_ascii=False),
         "question": one.question,
         "answers": list(one.answers),
@@ -194,8 +243,6 @@ def _row(
         "images": names,
         "pixels": max(pixels, default=None),
     }
-    digest.update(json.dumps(row, sort_keys=True).encode())
-    return row
 
 
 def _message(turn: Turn, address: Any) -> Mapping[str, Any]:

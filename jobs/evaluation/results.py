@@ -94,33 +94,31 @@ def collect(output: str, settings_key: str, grade: Grade | None = None) -> list[
     Raises ValueError: a question has neither an answer nor a failure.
     """
     root = output.rstrip("/")
-    start = f"{questions.parquet_of(output)}#"
-    answers = _by_id(f"{root}/answers/text", _ANSWERS, start, settings_key)
-    failures = _by_id(f"{root}/failures", _FAILURES, start, settings_key)
-    for id in [id for id, row in failures.items() if row["reason"] == EMPTY]:
-        answers.setdefault(id, failures.pop(id) | {"reason": None, "message": None})
+    answers = _by_uri(f"{root}/answers/text", _ANSWERS, settings_key)
+    failures = _by_uri(f"{root}/failures", _FAILURES, settings_key)
+    for uri in [uri for uri, row in failures.items() if row["reason"] == EMPTY]:
+        answers.setdefault(uri, failures.pop(uri) | {"reason": None, "message": None})
     stored = list(questions.read(output))
     for one in stored:
-        if one.asked.id not in answers and one.asked.id not in failures:
+        if one.uri not in answers and one.uri not in failures:
             raise ValueError(
                 f"{output} has neither an answer nor a failure for the question {one.asked.id}: the same "
                 "command continues the run"
             )
-    texts = [_text(answers.get(one.asked.id)) for one in stored]
+    texts = [_text(answers.get(one.uri)) for one in stored]
     if grade is not None:
         stored, texts = _graded(stored, texts, grade)
     scores = score_all((one.asked, text) for one, text in zip(stored, texts, strict=True))
     return [
-        _result(one, answers.get(one.asked.id) or failures[one.asked.id], text, score)
+        _result(one, answers.get(one.uri) or failures[one.uri], text, score)
         for one, text, score in zip(stored, texts, scores, strict=True)
     ]
 
 
 def answers_of(output: str, settings_key: str) -> dict[str, str]:
     """What the model wrote, by the ids of questions: of those that it answered."""
-    start = f"{questions.parquet_of(output)}#"
-    rows = _by_id(f"{output.rstrip('/')}/answers/text", _ANSWERS, start, settings_key)
-    return {id: str(row["raw_text"]) for id, row in rows.items()}
+    rows = _by_uri(f"{output.rstrip('/')}/answers/text", _ANSWERS, settings_key)
+    return {one.asked.id: str(rows[one.uri]["raw_text"]) for one in questions.read(output) if one.uri in rows}
 
 
 def _graded(
@@ -157,13 +155,9 @@ def _result(one: questions.Stored, row: dict[str, Any], text: str | None, scores
     )
 
 
-def _by_id(table: str, columns: Sequence[str], start: str, settings_key: str) -> dict[str, dict[str, Any]]:
+def _by_uri(table: str, columns: Sequence[str], settings_key: str) -> dict[str, dict[str, Any]]:
     rows = read_table(table, columns).to_pylist()
-    return {
-        row["uri"].removeprefix(start): row
-        for row in rows
-        if row["uri"].startswith(start) and row["settings_key"] == settings_key
-    }
+    return {row["uri"]: row for row in rows if row["settings_key"] == settings_key}
 
 
 def write_scores(output: str, results: Sequence[Result]) -> str:

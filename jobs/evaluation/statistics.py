@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 RESAMPLES: Final = 2_000
 PERMUTATIONS: Final = 10_000
+SURE: Final = 0.05  # a difference with a smaller p is taken for none of chance
 _SEED: Final = 0
 _CHUNK: Final = 2**22  # weights drawn together
 # For a difference to be seen at the 5% level in 80% of repetitions: 1.96 + 0.84 standard errors.
@@ -43,8 +44,20 @@ class Difference:
     visible: float
     """The least difference that would have been seen, at the 5% level, in four of five repetitions."""
     n: int
+    documents: int
+    """That the questions are about: the test turns each one's difference over as a whole."""
     better: int
     worse: int
+
+    @property
+    def verdict(self) -> str:
+        """What the test says, in a sentence."""
+        where = f"{self.n:,} questions about {self.documents:,} documents"
+        if self.p < SURE:
+            return f"a difference that chance makes in {self.p:.2%} of cases, over {where}"
+        if self.visible >= 1:
+            return f"it may be chance: over {where}, no difference can be told from it"
+        return f"it may be chance: over {where}, a difference is seen from some {self.visible:.1%} on"
 
 
 def bootstrap(scores: Sequence[float], documents: Sequence[str]) -> Interval:
@@ -79,6 +92,7 @@ def compare(a: Sequence[float], b: Sequence[float], documents: Sequence[str]) ->
         p=(1 + extreme) / (1 + PERMUTATIONS),
         visible=float(_SEEN * _resampled(sums, counts).std()),
         n=len(differences),
+        documents=len(sums),
         better=int((differences > 0).sum()),
         worse=int((differences < 0).sum()),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.fs as pafs
 
 from pipeline.ingest.storage import explain, file_system
+from pipeline.ingest.whole_file import whole_file
 
 
 class Destination:
@@ -35,18 +36,16 @@ class Destination:
     def open(self, name: str) -> Iterator[Any]:
         """A stream of bytes into a file, which is there once the block has ended well. Raises ValueError."""
         path = f"{self._folder}/{name}"
-        draft = f"{path}.new" if self._is_local else path  # S3 puts it whole
         try:
             if self._is_local:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
             try:
-                with self._filesystem.open_output_stream(draft) as stream:
+                with whole_file(self._filesystem, path) as stream:
                     yield stream
             except BaseException:
-                self._filesystem.delete_file(draft)  # half of it
+                if not self._is_local:
+                    self._filesystem.delete_file(path)  # half of it
                 raise
-            if self._is_local:
-                os.replace(draft, path)
         except OSError as error:
             raise ValueError(f"--to {explain(self._place, error)}") from error
 

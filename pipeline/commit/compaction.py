@@ -24,23 +24,21 @@ TEXTS = ("raw_text", "partial")  # with `answer`, where it is one: their statist
 
 def compact(table: Table, target_size: int = TARGET_BYTES) -> int:
     """Merges files that are smaller than `target_size` bytes; returns how many. Raises OutputError."""
-    for last in (False,) * (TRIES - 1) + (True,):
+    for _ in range(TRIES):
         try:
             handle = handle_of(table.uri)
             merged: int = handle.optimize.compact(
                 target_size=target_size, max_concurrent_tasks=TASKS, writer_properties=_properties(table)
             )["numFilesRemoved"]
         except CommitFailedError as error:  # files that it has read were removed meanwhile
-            if last:
-                raise OutputError(
-                    f"{table.uri} cannot be compacted: other tools replace its files all the time; stop them "
-                    "first"
-                ) from error
+            failed = error
         except (DeltaError, OSError) as error:
             raise OutputError(f"{table.uri} cannot be compacted: {plain(error)}") from error
         else:
             return merged
-    raise AssertionError("unreachable")
+    raise OutputError(
+        f"{table.uri} cannot be compacted: other tools replace its files all the time; stop them first"
+    ) from failed
 
 
 def _properties(table: Table) -> WriterProperties:

@@ -6,7 +6,7 @@ takes stale rows out. So a file may be gone when it is wanted: `look_again` read
 In memory: 12 bytes for each document and each file with rows of it, and the names of all files.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.commit.tables import Table, read_file
+from pipeline.commit.uri_set import hashes_of, uri_hashes
 
 NO_FILE = -1
 
@@ -34,7 +35,7 @@ class FileIndex:
         """A file was looked at, or the next part of the last one: rows of these documents lie in it."""
         self.known.add(path)
         if len(uris):
-            self._add(path, hashes_of(pc.unique(uris).to_pylist()))
+            self._add(path, uri_hashes(pc.unique(uris)))
 
     def _add(self, path: str, hashes: NDArray[np.int64]) -> None:
         if path not in self.paths[-1:]:
@@ -81,10 +82,9 @@ class FileIndex:
         return np.unique(self._hashes[0][mine])
 
     def move(self, gone: AbstractSet[str], came: Mapping[str, NDArray[np.int64]]) -> None:
-        """Files left, and others came, each with rows of documents of these hashes."""
+        """Files left, and others came, which are known, each with rows of documents of these hashes."""
         self.paths = [None if path in gone else path for path in self.paths]
         for path, hashes in came.items():
-            self.known.add(path)
             if len(hashes):
                 self._add(path, hashes)
 
@@ -98,7 +98,7 @@ class FileIndex:
         self._settle()
         self.paths = [path if path in visible else None for path in self.paths]
         for path in sorted(visible - self.known):
-            hashes = hashes_of(pc.unique(read_file(table, path, ["uri"])["uri"]).to_pylist())
+            hashes = uri_hashes(pc.unique(read_file(table, path, ["uri"])["uri"]))
             self.known.add(path)
             self._add(path, hashes[np.isin(hashes, self._hashes[0])])
         self._settle()
@@ -113,8 +113,3 @@ class FileIndex:
             hashes, files = hashes[wanted], files[wanted]
             order = np.argsort(hashes, kind="stable")
             self._hashes, self._files = [hashes[order]], [files[order]]
-
-
-def hashes_of(uris: Iterable[str]) -> NDArray[np.int64]:
-    """As the index knows documents: in this process alone."""
-    return np.fromiter(map(hash, uris), np.int64)

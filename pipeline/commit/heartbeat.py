@@ -4,12 +4,12 @@ It is one file, which is written over: signs of life in a table's log would fill
 """
 
 import json
-import os
 import time
 
 import pyarrow.fs as pafs
 
 from pipeline.ingest.storage import file_system
+from pipeline.ingest.whole_file import whole_file
 
 NAME = "heartbeat.json"
 
@@ -17,11 +17,8 @@ NAME = "heartbeat.json"
 def write_heartbeat(root: str, run_id: str) -> None:
     """Says that a run is alive, in one step. Raises OSError."""
     filesystem, path = _place(root)
-    local = isinstance(filesystem, pafs.LocalFileSystem)
-    with filesystem.open_output_stream(f"{path}.new" if local else path) as stream:  # S3 puts it whole
+    with whole_file(filesystem, path) as stream:
         stream.write(json.dumps({"run_id": run_id, "at": time.time()}).encode())
-    if local:
-        os.replace(f"{path}.new", path)
 
 
 def last_heartbeat(root: str, run_id: str) -> float:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -28,6 +27,7 @@ from pipeline.commit.tables import (
     absolute_uri,
     handle_of,
     paths_of,
+    place_of,
     plain,
     refuse_features,
 )
@@ -117,7 +117,7 @@ def size_of(table: Table, upkeep: Upkeep) -> TableSize:
         sizes = handle.get_add_actions()["size_bytes"].to_pylist()
         filesystem, folder = file_system(table.uri)
         infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True))
-        visible = {f"{folder}/{unquote(path)}" for path in paths_of(handle)}
+        visible = {place_of(folder, path) for path in paths_of(handle)}
     except (OSError, DeltaError) as error:
         raise OutputError(f"{table.uri} cannot be read: {plain(error)}") from error
     log, unused = [], []
@@ -200,8 +200,9 @@ def _vacuum(handle: DeltaTable, upkeep: Upkeep, *, dry_run: bool) -> list[str]:
 
 def _half_written(table: Table, upkeep: Upkeep) -> list[Path]:
     """Files on a disk in whose midst deltalake was killed: it does not see them itself. S3 shows none."""
-    if "://" in table.uri:
+    filesystem, folder = file_system(table.uri)
+    if not isinstance(filesystem, pafs.LocalFileSystem):
         return []
     before = time.time() - 3600 * upkeep.retention_hours
-    found = [path for path in Path(table.uri).rglob("*#*") if HALF_WRITTEN.search(path.name)]
+    found = [path for path in Path(folder).rglob("*#*") if HALF_WRITTEN.search(path.name)]
     return [path for path in found if path.stat().st_mtime < before]

@@ -6,7 +6,6 @@ documents that it listed; `reused` says how many of them earlier runs had done, 
 """
 
 import json
-import os
 import platform
 import tomllib
 from importlib.metadata import version
@@ -17,6 +16,7 @@ import pyarrow.fs as pafs
 
 from pipeline.child_process import ROOT
 from pipeline.ingest.storage import explain, file_system
+from pipeline.ingest.whole_file import whole_file
 
 NAME = "run.json"
 LIBRARIES = ("ray", "torch", "pyarrow", "deltalake", "pymupdf", "pillow", "pydantic", "tiktoken")
@@ -34,13 +34,9 @@ def check_reachable(output: str) -> None:
 def write_record(output: str, record: dict[str, Any]) -> str:
     """Writes OUT/run.json in one step; returns its path. Raises ValueError if it cannot."""
     filesystem, folder = _open(output)
-    path = f"{folder}/{NAME}"
-    local = isinstance(filesystem, pafs.LocalFileSystem)
     try:
-        with filesystem.open_output_stream(f"{path}.new" if local else path) as stream:  # S3 puts it whole
+        with whole_file(filesystem, f"{folder}/{NAME}") as stream:
             stream.write((json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())
-        if local:
-            os.replace(f"{path}.new", path)
     except OSError as error:
         raise ValueError(f"output {explain(output, error)}") from error
     return f"{output.rstrip('/')}/{NAME}"

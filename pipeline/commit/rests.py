@@ -12,8 +12,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.commit.file_index import hashes_of
-from pipeline.commit.tables import COMPRESSION, DataFile, Table, new_file, stream_batches, write_rows
+from pipeline.commit.tables import (
+    COMPRESSION,
+    DataFile,
+    Table,
+    file_size,
+    new_file,
+    stream_batches,
+    write_rows,
+)
+from pipeline.commit.uri_set import uri_hashes
 from pipeline.ingest.storage import file_system
 
 FILE_ROWS = 5_000  # with which a file is full: as many as come with one commit
@@ -39,7 +47,7 @@ class Rests:
         for batch in stream_batches(self._table, [path], self._table.schema.names):
             here = kept[at : at + len(batch)]
             at += len(batch)
-            hashes = hashes_of(batch["uri"].to_pylist()) if len(later) else np.zeros(len(batch), np.int64)
+            hashes = uri_hashes(batch["uri"]) if len(later) else np.zeros(len(batch), np.int64)
             wanted = here & np.isin(hashes, later)
             if wanted.any():
                 self._later.append(batch.filter(pa.array(wanted)))
@@ -90,9 +98,7 @@ class _Staying:
         self._write()
         assert self._writer is not None, "a file without rows"
         self._writer.close()
-        filesystem, folder = file_system(self._table.uri)
-        size = filesystem.get_file_info(f"{folder}/{self._name}").size
-        return DataFile(path=self._name, size=size, rows=self.rows)
+        return DataFile(path=self._name, size=file_size(self._table, self._name), rows=self.rows)
 
     def _write(self) -> None:
         if self._writer is None:

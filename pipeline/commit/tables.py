@@ -155,10 +155,8 @@ def write_rows(table: Table, rows: pa.Table) -> DataFile:
     assert rows.schema.equals(table.schema), f"rows for {table.uri} have the columns\n{rows.schema}"
     name = new_file()
     filesystem, folder = file_system(table.uri)
-    path = f"{folder}/{name}"
-    pq.write_table(rows, path, filesystem=filesystem, compression=COMPRESSION)
-    size = filesystem.get_file_info(path).size
-    return DataFile(path=name, size=size, rows=rows.num_rows)
+    pq.write_table(rows, place_of(folder, name), filesystem=filesystem, compression=COMPRESSION)
+    return DataFile(path=name, size=file_size(table, name), rows=rows.num_rows)
 
 
 def new_file() -> str:
@@ -204,21 +202,20 @@ def _parts(table: Table, path: str, columns: Sequence[str]) -> Iterator[pa.Table
 def file_size(table: Table, path: str) -> int:
     """Bytes of one file. Raises FileNotFoundError."""
     filesystem, folder = file_system(table.uri)
-    size: int | None = filesystem.get_file_info(_place(folder, path)).size
+    size: int | None = filesystem.get_file_info(place_of(folder, path)).size
     if size is None:
         raise FileNotFoundError(path)
     return size
 
 
-def read_file(table: Table, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of one file, or some of their columns, in the table's own schema. Raises OSError.
+def read_file(table: Table, path: str, columns: Sequence[str]) -> pa.Table:
+    """Some columns of the rows of one file, in the table's own schema. Raises OSError.
 
     The file may have an older version's, or another tool's: `string_view`, or all columns optional.
     """
     filesystem, folder = file_system(table.uri)
-    names = table.schema.names if columns is None else list(columns)
     rows = pq.read_table(
-        _place(folder, path), filesystem=filesystem, schema=optional(table.schema), columns=names
+        place_of(folder, path), filesystem=filesystem, schema=optional(table.schema), columns=list(columns)
     )
     return required_table(rows, table.schema)
 
@@ -235,7 +232,7 @@ def stream_rows(
 def stream_batches(table: Table, paths: Collection[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """All rows of some files, a few thousand at a time in memory, in their order. Raises OSError."""
     filesystem, folder = file_system(table.uri)
-    places = [_place(folder, path) for path in sorted(paths)]
+    places = [place_of(folder, path) for path in sorted(paths)]
     files = dataset.dataset(places, schema=optional(table.schema), format="parquet", filesystem=filesystem)
     batches = files.to_batches(columns=list(columns), batch_size=STREAM_ROWS, **NO_READ_AHEAD)
     yield from required(batches, table.schema)
@@ -368,7 +365,7 @@ def _dataset(uri: str, handle: DeltaTable) -> tuple[dataset.Dataset, pa.Schema]:
     end in an abort at their exit, with every row read: a thread of pyarrow's calls a Python that is gone.
     """
     filesystem, folder = file_system(uri)
-    paths = [_place(folder, name) for name in paths_of(handle)]
+    paths = [place_of(folder, name) for name in paths_of(handle)]
     schema = pa.schema(handle.schema().to_arrow())
     files = dataset.dataset(sorted(paths), schema=optional(schema), format="parquet", filesystem=filesystem)
     return files, schema
@@ -390,7 +387,7 @@ def shape_of(handle: DeltaTable) -> tuple[object, ...]:
     )
 
 
-def _place(folder: str, path: str) -> str:
+def place_of(folder: str, path: str) -> str:
     """Where a file lies that a log names: part-1.parquet, or with another tool's prefix a0/part-1.parquet."""
     return f"{folder}/{unquote(path)}"
 

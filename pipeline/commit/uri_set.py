@@ -4,6 +4,8 @@ Two names may have the same number. So the set says of a row that it may be of o
 note in which files of a table to look again, and too little to take a row for a document's.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -33,13 +35,18 @@ class UriSet:
         return found
 
 
-def uri_hashes(uris: pa.ChunkedArray) -> NDArray[np.int64]:
+def uri_hashes(uris: pa.ChunkedArray | pa.Array) -> NDArray[np.int64]:
     """A number for each name, the same in all of this process."""
     hashes = np.empty(len(uris), np.int64)
     for at in range(0, len(uris), PART_ROWS):
-        part = uris.slice(at, PART_ROWS).to_numpy()
-        hashes[at : at + len(part)] = np.fromiter(map(hash, part), np.int64, len(part))
+        part = uris.slice(at, PART_ROWS).to_pylist()
+        hashes[at : at + len(part)] = hashes_of(part)
     return hashes
+
+
+def hashes_of(uris: Iterable[str]) -> NDArray[np.int64]:
+    """The same for names that are Python's."""
+    return np.fromiter(map(hash, uris), np.int64)
 
 
 def repeated(hashes: NDArray[np.int64]) -> UriSet:

@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline.commit.file_index import NO_FILE, FileIndex, hashes_of
-
-CHUNK = 65_536  # documents whose names are Python's at a time
+from pipeline.commit.file_index import NO_FILE, FileIndex
+from pipeline.commit.uri_set import uri_hashes
 
 
 def work_order(uris: pa.ChunkedArray, indices: Collection[FileIndex]) -> NDArray[np.int64] | None:
@@ -24,7 +23,7 @@ def work_order(uris: pa.ChunkedArray, indices: Collection[FileIndex]) -> NDArray
     """
     if not len(uris) or all(map(FileIndex.is_empty, indices)):
         return None
-    hashes = _hashes(uris)
+    hashes = uri_hashes(uris)
     files, rows = np.full(len(uris), NO_FILE, np.int64), np.full(len(uris), NO_FILE, np.int64)
     for index in indices:
         more_files, more_rows = index.places(hashes)
@@ -37,8 +36,3 @@ def work_order(uris: pa.ChunkedArray, indices: Collection[FileIndex]) -> NDArray
     firsts[there] = there[first[where]]
     order: NDArray[np.int64] = np.lexsort((rows, firsts))
     return order
-
-
-def _hashes(uris: pa.ChunkedArray) -> NDArray[np.int64]:
-    starts = range(0, len(uris), CHUNK)
-    return np.concatenate([hashes_of(uris.slice(start, CHUNK).to_pylist()) for start in starts])

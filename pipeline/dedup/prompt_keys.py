@@ -8,13 +8,14 @@ first item that claims a key in the registry owns it, and is asked. The others t
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from pipeline.dedup.registry import Claim, Pair
 from pipeline.plan.items import Window
-from pipeline.plan.keys import item_key
+from pipeline.plan.keys import asked_key, item_key
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import GROUP, Row
 
 # Of a GROUP row, one element a question.
@@ -26,7 +27,7 @@ def prompt_keys(
     prefix_ids: Sequence[int],
     branches: Sequence[Sequence[int]],
     shapes: Sequence[tuple[int, ...]],
-    pixels: bytes,
+    pixels: bytes | memoryview,
 ) -> list[str]:
     """A key for each question: equal for two items if the model is given the same, token by token, pixel by
     pixel, under the same settings. `settings` and `branches` have an element for each question.
@@ -48,8 +49,10 @@ def prompt_keys(
     return keys
 
 
-def share_groups(drawn: Sequence[Row], claim: Claim) -> tuple[list[Row], list[Row], float]:
-    """Drawn rows of one document -> the rows to ask, the items that share an answer, and seconds.
+def share_groups(
+    drawn: Sequence[Row], claim: Claim, notes: Sequence[Pair] = ()
+) -> tuple[list[Row], list[Row], float]:
+    """Drawn rows -> the rows to ask, the items that share an answer, and seconds. `notes` are claimed, too.
 
     GROUP rows keep the questions that are to be asked; one that keeps none is left out, with its pixels, and
     the seconds are those that its pages took. FAILED rows stay as they are.
@@ -60,7 +63,8 @@ def share_groups(drawn: Sequence[Row], claim: Claim) -> tuple[list[Row], list[Ro
         if row["kind"] == GROUP
         for pair in zip(row["prompt_keys"], row["item_keys"], strict=True)
     ]
-    owners = dict(zip((item for _, item in pairs), claim(pairs), strict=True))
+    claimed = claim([*notes, *pairs])[len(notes) :]
+    owners = dict(zip((item for _, item in pairs), claimed, strict=True))
     rows: list[Row] = []
     shared: list[Row] = []
     seconds = 0.0
@@ -94,33 +98,41 @@ def _shared_question(row: Row, index: int, owner: str) -> Row:
     }
 
 
-def share_document(origin: Row, asked: Sequence[Window], claim: Claim) -> list[Row]:
-    """The items of a document that identical bytes under another name are asked: these are not even drawn.
+def document_pair(plan: Plan, origin: Row) -> Pair:
+    """The key of all that is asked of a document's content, and that of the document, which claims it."""
+    parts = ["document", origin["content_key"], asked_key(plan, origin["uri"])]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32], origin["source_key"]
 
-    `origin` names the document: its source_key, uri and content_key.
+
+def shares(origin: Row, asked: Sequence[Window]) -> Iterator[tuple[Row, Pair]]:
+    """Each item that identical documents may share, and its claim. `origin` names the document.
+
+    That is, its source_key, uri and content_key.
     """
-    items: list[Row] = []
-    pairs: list[Pair] = []
     for window in asked:
         for ask, question in window.asked:
             if ask.temperature:
                 continue  # each item has draws of its own
             item = item_key(ask, origin["source_key"], window.first, window.last, question)
             # The key that the item would have if its document were called by its content.
-            pairs.append((item_key(ask, origin["content_key"], window.first, window.last, question), item))
-            items.append(
-                origin
-                | {
-                    "item_key": item,
-                    "ask": ask.number,
-                    "page_first": window.first,
-                    "page_last": window.last,
-                    "question_id": question.id,
-                    "question": question.text,
-                }
-            )
+            key = item_key(ask, origin["content_key"], window.first, window.last, question)
+            row = origin | {
+                "item_key": item,
+                "ask": ask.number,
+                "page_first": window.first,
+                "page_last": window.last,
+                "question_id": question.id,
+                "question": question.text,
+            }
+            yield row, (key, item)
+
+
+def share_document(origin: Row, asked: Sequence[Window], claim: Claim) -> list[Row]:
+    """The items of a document that identical bytes under another name are asked: these are not even drawn."""
+    items = list(shares(origin, asked))
+    owners = claim([pair for _, pair in items])
     return [
         item | {"owner": owner}
-        for item, owner in zip(items, claim(pairs), strict=True)
+        for (item, _), owner in zip(items, owners, strict=True)
         if owner != item["item_key"]
     ]

@@ -23,6 +23,7 @@ from pipeline.infer.pending_calls import PendingCalls, Worker
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.infer.supervisor import StartRanks, Supervisor
 from pipeline.plan.keys import item_seed
+from pipeline.plan.parcels import PIXELS, buffers_of
 from pipeline.plan.rows import COMPLETION, COMPLETIONS, GROUP, Row, hand_on, share_seconds, table_of
 
 
@@ -56,11 +57,11 @@ class Replica:
             yield others
         if not asked.num_rows or is_stopping(self._plan.run_id):
             return
-        waiting = asked.drop_columns(["pixels"]).to_pylist()
-        groups = []
-        for index, row in enumerate(waiting):
-            pixels = np.frombuffer(asked["pixels"][index].as_buffer(), np.uint8)
-            groups.append(self._group(row, pixels))
+        waiting = asked.drop_columns([PIXELS]).to_pylist()
+        groups = [
+            self._group(row, np.frombuffer(pixels, np.uint8))
+            for row, pixels in zip(waiting, buffers_of(asked[PIXELS]), strict=True)
+        ]
         completions, busy, idle = self._calls.ask(groups, self._worker)
         drawn: dict[str, float] = {}  # branches that were asked again, and the temperatures of their answers
         for attempt in range(max(len(ask.loop_temperatures) for ask in self._plan.asks)):

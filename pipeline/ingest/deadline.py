@@ -1,8 +1,9 @@
 """A read that may never return, as on a mount whose server is gone, ends after some time all the same.
 
-In: a function that reads. Out: its result, or its error, or TimeoutError. The function runs in a thread of
-its own, since the kernel lets nobody out of such a read; a thread that hangs is left behind, and goes with
-the process. The caller itself waits where signals reach it.
+In: a function that reads. Out: its result, or its error, or TimeoutError. The function runs in another
+thread, since the kernel lets nobody out of such a read; a thread that hangs is left behind, and goes with the
+process. One that is done waits for the next read: to start one costs as much as to read a small file. The
+caller itself waits where signals reach it.
 """
 
 import time
@@ -29,13 +30,18 @@ def in_time(read: Callable[[Beat], Result]) -> Result:
         nonlocal moved
         moved = time.monotonic()
 
-    def work() -> None:
-        try:
-            outcome.put((read(beat), None))
-        except BaseException as error:  # every error: it is raised again where somebody waits
-            outcome.put((None, error))
+    inbox = _reader()
 
-    Thread(target=work, name="reading", daemon=True).start()
+    def work() -> None:
+        found: tuple[Result, None] | tuple[None, BaseException]
+        try:
+            found = read(beat), None
+        except BaseException as error:  # every error: it is raised again where somebody waits
+            found = None, error
+        _idle.append(inbox)  # before somebody reads again
+        outcome.put(found)
+
+    inbox.put(work)
     while (left := moved + READ_SECONDS - time.monotonic()) > 0:
         try:
             result, error = outcome.get(timeout=left)
@@ -45,3 +51,22 @@ def in_time(read: Callable[[Beat], Result]) -> Result:
             raise error
         return result  # type: ignore[return-value]  # without an error it is the result
     raise TimeoutError(f"nothing came for {READ_SECONDS:g} s")
+
+
+_Inbox = SimpleQueue[Callable[[], None]]
+_idle: list[_Inbox] = []  # of the threads that are done
+
+
+def _reader() -> _Inbox:
+    """Where a thread waits for work."""
+    try:
+        return _idle.pop()
+    except IndexError:
+        inbox = _Inbox()
+        Thread(target=_do, args=(inbox,), name="reading", daemon=True).start()
+        return inbox
+
+
+def _do(inbox: _Inbox) -> None:
+    while True:
+        inbox.get()()

@@ -67,6 +67,13 @@ class EntriesBuilder:
         self._batches = []
         return Entries(table if _is_sorted(table["uri"]) else _sorted(table))
 
+    def forget(self) -> None:
+        """They will be found again, by another builder, and count then."""
+        self._pack()
+        if self._progress:
+            self._progress.listed(-sum(map(len, self._batches)))
+        self._batches = []
+
     def _pack(self) -> None:
         if self._rows:
             columns = zip(*self._rows, strict=True)

@@ -11,7 +11,7 @@ a local folder is gone through, 300 bytes a file more (`walk`).
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -62,16 +62,19 @@ def list_sources(
     return table.filter(pa.array(first))
 
 
-def split(sources: pa.Table, rows: int) -> list[pa.Table]:
+def split(sources: pa.Table, rows: int, weights: Iterable[int] = repeat(1)) -> list[pa.Table]:
     """`sources` in consecutive pieces of about `rows`; the rows of a Parquet row group stay in one piece.
 
-    A row group can only be decoded from its start: cut in n pieces, it would be decoded n times.
+    A row group can only be decoded from its start: cut in n pieces, it would be decoded n times. With
+    `weights`, `rows` is the sum of those in a piece.
     """
-    starts, before = [0], None
-    for index, group in enumerate(_row_groups(sources)):
-        if index - starts[-1] >= rows and (group is None or group != before):
+    starts, before, weight = [0], None, 0
+    for index, (group, its_weight) in enumerate(zip(_row_groups(sources), weights, strict=False)):
+        if weight >= rows and (group is None or group != before):
             starts.append(index)
+            weight = 0
         before = group
+        weight += its_weight
     ends = [*starts[1:], len(sources)]
     return [sources.slice(start, end - start) for start, end in zip(starts, ends, strict=True)]
 

@@ -147,9 +147,11 @@ def _read_local(uri: str, location: str, roots: Sequence[str] | None, beat: Beat
     try:
         # Again, of the file that was opened: a link may have been turned since.
         _check_allowed(uri, os.readlink(f"/proc/self/fd/{file}"), roots)
-        _check_size(uri, os.fstat(file).st_size)
+        expected = os.fstat(file).st_size
+        _check_size(uri, expected)
         chunks, size = [], 0
-        while chunk := os.read(file, _CHUNK_BYTES):
+        # No more memory than the file has bytes, and one more, for one that grows.
+        while chunk := os.read(file, min(_CHUNK_BYTES, max(0, expected - size) + 1)):
             beat()
             chunks.append(chunk)
             size += len(chunk)

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -263,9 +263,9 @@ def _find_on_s3(given: str, progress: Progress | None) -> Found:
 def _chosen(
     parts: Iterable[Objects], folder: str, pattern: re.Pattern[str] | None, progress: Progress | None
 ) -> Entries:
-    """The objects that are not hidden, and that the pattern matches."""
+    """The objects that are not hidden, and that the pattern matches. Raises NotStreamedError."""
     files = EntriesBuilder(progress)
-    for part in parts:
+    for part in _until_broken(parts, files):
         wanted = pc.invert(pc.match_substring(pc.utf8_slice_codeunits(part.paths, len(folder)), "/."))
         if pattern is not None:
             matches = [pattern.fullmatch(path) is not None for path in part.paths.to_pylist()]
@@ -273,6 +273,14 @@ def _chosen(
         uris = pc.binary_join_element_wise("s3://", part.paths, "")
         files.add_all(*(column.filter(wanted) for column in (uris, part.sizes, part.versions)))
     return files.build()
+
+
+def _until_broken(parts: Iterable[Objects], files: EntriesBuilder) -> Iterator[Objects]:
+    try:
+        yield from parts
+    except NotStreamedError:
+        files.forget()
+        raise
 
 
 def _glob_pattern(path: str) -> re.Pattern[str]:

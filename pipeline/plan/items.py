@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pipeline.plan.plan import Ask, Plan
 from schemas.targets import Question
 
-RANGE_PAGES = 16  # pages that one task draws: a fraction of a second for a PDF
+RANGE_PAGES = 128  # pages that one task draws: a second or two for a PDF
 MAX_RANGES = 32  # of one document: each reads the document again
 
 
@@ -79,7 +79,7 @@ def whole_range(asked: list[Window]) -> list[tuple[int, int]]:
 def page_ranges(asked: list[Window]) -> list[tuple[int, int]]:
     """The (first, last) pages that one task draws; no window is ever cut, and no page is in two of them.
 
-    Example: 100 single pages give (1, 16), (17, 32) ... (97, 100).
+    Example: 1000 single pages give (1, 128), (129, 256) ... (897, 1000).
     """
     if not asked:
         return []

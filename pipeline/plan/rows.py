@@ -1,4 +1,4 @@
-"""The rows that travel between the stages: flat Arrow columns, so that Ray can count their bytes.
+"""The rows that travel between the stages: Arrow columns, in the cells of `parcels`.
 
 Each stage has a schema, and works on the rows of one kind. All other rows pass through it (`hand_on`), so
 every expected item, and every fact about a document, reaches the driver. A task costs Ray more than a page
@@ -12,16 +12,19 @@ The seconds of a row are shared out over the rows that come of it (`share_second
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from pipeline.ingest.sources import SOURCES
+from pipeline.plan.parcels import PIXELS, column_of_buffers
 from schemas.arrow import arrow_type
 from schemas.rows import Failure, answer_row
 
 Row = dict[str, Any]
 
+SOURCE = "source"  # a document, to be opened and drawn
 RANGE = "range"  # pages of a document, to be drawn
 GROUP = "group"  # a prompt: pixels and tokens of its pages, and the questions that branch from it
 COMPLETION = "completion"  # the model's answer for one item
@@ -64,8 +67,11 @@ SHARED_ITEM = pa.struct(
 )
 TABLE_ROWS = 16  # a stage hands over so many rows at a time,
 TABLE_BYTES = 2**25  # or so many bytes of pixels
-PACK_PAGES = 16  # that one task draws, of small documents: a fraction of a second for PDFs
-PACK_BYTES = 2**25  # of documents that travel to one task
+# That one task draws, of small documents: a fraction of a second for PDFs. With the row of facts about them
+# they fill two of a Replica's calls.
+PACK_PAGES = 15
+PACK_BYTES = 2**25  # of documents that one task holds
+PAGE_BYTES = 2**14  # that a page has at the least, in a guess at the pages of a file
 # That the work behind a row took: opening documents, drawing pages, and the Replica's, which computed or, in
 # `idle_seconds`, waited for pages.
 SECONDS = ("open_seconds", "rasterize_seconds", "generate_seconds", "idle_seconds")
@@ -97,13 +103,10 @@ RANGES = pa.schema(
         *_EVERYWHERE,
         ("page_count", pa.int64()),
         ("unasked", pa.list_(pa.string())),  # keys of items not to ask: they have a row, or share another's
-        ("source", pa.struct([field for field in SOURCES if field.name not in ("answered", "failed")])),
+        ("source", pa.struct(list(SOURCES))),
         ("data", pa.large_binary()),  # the document's bytes; null: its tasks read the source again
     ]
 )
-
-# What one task draws: rows of RANGES. A task for each document of a page would cost more than drawing it.
-PACKS = pa.schema([("rows", pa.list_(pa.struct(list(RANGES))))])
 
 GROUPS = pa.schema(
     [
@@ -118,7 +121,7 @@ GROUPS = pa.schema(
         *_WINDOW,
         ("heights", pa.list_(pa.int32())),  # of the pages as they travel
         ("widths", pa.list_(pa.int32())),
-        ("pixels", pa.large_binary()),  # uint8 RGB, row by row, page after page
+        (PIXELS, pa.large_binary()),  # uint8 RGB, row by row, page after page
     ]
 )
 
@@ -160,18 +163,23 @@ def column_of(kind: str, ask: int) -> str:
 
 
 def table_of(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    """Rows in a stage's schema; a column that a row leaves out is null."""
-    return pa.Table.from_pylist(rows, schema=schema)
+    """Rows in a stage's schema; a column that a row leaves out is null. Pixels are not copied."""
+    if PIXELS not in schema.names:
+        return pa.Table.from_pylist(rows, schema=schema)
+    rest = pa.Table.from_pylist(rows, schema=pa.schema([field for field in schema if field.name != PIXELS]))
+    pixels = [row.get(PIXELS) for row in rows]
+    column = column_of_buffers([None if one is None else pa.py_buffer(one) for one in pixels])
+    return rest.append_column(schema.field(PIXELS), column)
 
 
-def gather(rows: Iterable[Row], pixels: int) -> Iterator[list[Row]]:
-    """Rows together while they still come: up to TABLE_ROWS of them, or so many bytes of pixels."""
+def gather(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows together while they still come: up to TABLE_ROWS of them, or TABLE_BYTES of pixels."""
     waiting: list[Row] = []
     size = 0
     for row in rows:
         waiting.append(row)
-        size += len(row.get("pixels") or b"")
-        if len(waiting) >= TABLE_ROWS or size >= pixels:
+        size += len(row.get(PIXELS) or b"")
+        if len(waiting) >= TABLE_ROWS or size >= TABLE_BYTES:
             yield waiting
             waiting, size = [], 0
     if waiting:
@@ -179,58 +187,55 @@ def gather(rows: Iterable[Row], pixels: int) -> Iterator[list[Row]]:
 
 
 def tables_of(rows: Iterable[Row], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Rows in a stage's schema, some at a time, while they still come.
-
-    Ray pickles each chunk of each column by itself: 8 rows that are handed over one by one cost it 32 ms, and
-    together 5 ms.
-    """
-    for some in gather(rows, TABLE_BYTES):
+    """Rows in a stage's schema, some at a time, while they still come."""
+    for some in gather(rows):
         yield table_of(some, schema)
 
 
-def pack(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Rows of RANGES -> rows of PACKS, each with up to PACK_PAGES pages or PACK_BYTES of documents.
+def pack(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """Rows of RANGES in the packs that one task draws: up to PACK_PAGES pages, or PACK_BYTES of documents.
 
     A row that has more is a pack of its own.
     """
-    waiting: list[pa.Table] = []
+    waiting: list[Row] = []
     pages = size = 0
-    for row in (table.slice(number, 1) for table in tables for number in range(table.num_rows)):
-        its_pages, its_size = _pages(row), row.nbytes
+    for row in rows:
+        its_pages, its_size = _extent(row)
         if waiting and (pages + its_pages > PACK_PAGES or size + its_size > PACK_BYTES):
-            yield _packed(waiting)
+            yield waiting
             waiting, pages, size = [], 0, 0
         waiting.append(row)
         pages, size = pages + its_pages, size + its_size
     if waiting:
-        yield _packed(waiting)
+        yield waiting
 
 
-def _pages(row: pa.Table) -> int:
-    """The pages that a row asks to draw."""
-    first, last = row["page_first"][0].as_py(), row["page_last"][0].as_py()
-    return 0 if first is None or last is None else last - first + 1
-
-
-def _packed(rows: Sequence[pa.Table]) -> pa.Table:
-    structs = pa.concat_tables(rows).combine_chunks().to_struct_array().combine_chunks()
-    return pa.table([pa.ListArray.from_arrays(pa.array([0, len(structs)], pa.int32()), structs)], PACKS)
-
-
-def unpack(packs: pa.Table) -> pa.Table:
-    """Rows of PACKS -> those of RANGES."""
-    return pa.Table.from_struct_array(packs["rows"].combine_chunks().flatten())
+def _extent(row: Row) -> tuple[int, int]:
+    """The pages that a row asks to draw, and the bytes of its document that its task holds."""
+    if row["kind"] == SOURCE:
+        size = row["source"]["size"]
+        return 1 + size // PAGE_BYTES, size  # nobody has counted its pages yet
+    first, last = row.get("page_first"), row.get("page_last")
+    pages = 0 if first is None or last is None else last - first + 1
+    return pages, len(row.get("data") or b"")
 
 
 def hand_on(table: pa.Table, kind: str, schema: pa.Schema) -> tuple[pa.Table, pa.Table]:
-    """The rows of `kind`; and all others, in the schema of the next stage."""
+    """The rows of `kind`; and all others, in the schema of the next stage. Pixels are not copied."""
     mine = pc.equal(table["kind"], kind)
-    others = table.filter(pc.invert(mine))
+    others = table.select([name for name in table.column_names if name in schema.names])
+    others = others.filter(pc.invert(mine))
     columns = [
         others[field.name] if field.name in others.column_names else pa.nulls(others.num_rows, field.type)
         for field in schema
     ]
-    return table.filter(mine), pa.Table.from_arrays(columns, schema=schema)
+    others = pa.Table.from_arrays(columns, schema=schema)
+    if PIXELS not in table.column_names:
+        return table.filter(mine), others
+    places = np.flatnonzero(mine.to_numpy())
+    pixels = [chunk for place in places for chunk in table[PIXELS].slice(place, 1).chunks]
+    column = pa.chunked_array(pixels, pa.large_binary())
+    return table.drop_columns([PIXELS]).filter(mine).append_column(table.schema.field(PIXELS), column), others
 
 
 def share_seconds(row: Row, children: Sequence[Row]) -> list[Row]:

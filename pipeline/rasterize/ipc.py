@@ -11,6 +11,7 @@ from io import BufferedReader
 from typing import Any, Final
 
 MOST_TEXT: Final = 2**16  # bytes of a reply's JSON: the child cuts the sentences in it far below
+TOGETHER: Final = 2**16  # bytes of a document that are copied to its message
 _HEADER: Final = struct.Struct("<IQ")  # bytes of JSON, bytes of the document
 
 Message = dict[str, Any]
@@ -27,9 +28,12 @@ class Malformed(Exception):
 def send(connection: socket.socket, message: Message, document: bytes = b"") -> None:
     """Sends all of it. Raises Closed, and TimeoutError where the connection has a time-out."""
     text = json.dumps(message).encode()
+    head = _HEADER.pack(len(text), len(document)) + text
     try:
-        connection.sendall(_HEADER.pack(len(text), len(document)) + text)
-        if document:
+        if len(document) <= TOGETHER:  # each call may wake the other side
+            connection.sendall(head + document)
+        else:
+            connection.sendall(head)
             connection.sendall(document)
     except (BrokenPipeError, ConnectionResetError) as error:
         raise Closed from error

@@ -12,6 +12,7 @@ from typing import Final
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.messages import Image, Turn
 from pipeline.plan.plan import Plan
+from pipeline.rasterize.page_memory import copy
 from pipeline.rasterize.sandbox import Document, Sandbox
 
 MAX_PIXEL_BYTES: Final = 2**30  # of the images of a conversation together: a task holds them all
@@ -23,7 +24,7 @@ class Page:
 
     height: int
     width: int
-    pixels: bytes  # uint8 RGB, row by row
+    pixels: memoryview  # uint8 RGB, row by row
     note: str | None
     damaged: bool
     """Whether a part of it is lost."""
@@ -36,7 +37,7 @@ def draw(opened: Document, page: int, plan: Plan) -> Page | DocumentError:
     except DocumentError as error:
         return error
     # A copy: the sandbox draws the next page into the same memory.
-    pixels = image.tobytes()
+    pixels = copy(image)
     return Page(height=image.shape[0], width=image.shape[1], pixels=pixels, note=note, damaged=damaged)
 
 

@@ -22,6 +22,7 @@ from pipeline.rasterize.replies import DRAWN, OFFICE_FILE, OPENED, PART, PARTS, 
 from pipeline.rasterize.supervisor import Child, Died, SharedBuffer
 
 MAX_TIMEOUTS: Final = 3  # of one document, before its other pages are not tried
+SMALL_BYTES: Final = 2**20  # of a document that the child may hold until the next: a message is a page's work
 
 
 class Sandbox:
@@ -107,10 +108,10 @@ class Sandbox:
             document.seconds -= self._child.computed
 
     def forget(self, document: "Document") -> None:
-        """Closes the document in the child if it is open there."""
+        """Closes the document in the child if it is open there; a small one, when the next is opened."""
         if self._document is document:
             self._document = None
-            if self._child is not None and self._child.is_alive():
+            if len(document.data) > SMALL_BYTES and self._child is not None and self._child.is_alive():
                 self._child.tell({"do": "close"})
 
     def pixels(self, height: int, width: int) -> NDArray[np.uint8]:

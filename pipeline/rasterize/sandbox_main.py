@@ -39,6 +39,8 @@ def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[n
         try:
             match message.pop("do"):
                 case "open":
+                    if opened is not None:
+                        opened.close()
                     opened = open_document(data, **message)
                     reply: Message = {"media_type": opened.media_type, "page_count": opened.page_count}
                 case "draw":

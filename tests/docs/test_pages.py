@@ -43,3 +43,23 @@ def test_the_index_lists_every_page() -> None:
 def test_the_documentation_stays_small() -> None:
     assert (ROOT / "README.md").stat().st_size <= 9_000
     assert sum(path.stat().st_size for path in (ROOT / "docs").rglob("*") if path.is_file()) < 2**20
+
+
+def test_the_minutes_of_the_published_table_follow_from_the_measured_speed() -> None:
+    """W1 and W3 differ in the length of their answers alone."""
+    speeds = re.findall(r"^\| (W[134]) \| ([\d.]+) \|", prose(ROOT / "docs" / "performance.md"), re.MULTILINE)
+    newest = {name: float(speed) for name, speed in reversed(speeds)}
+    answer = (1 / newest["W3"] - 1 / newest["W1"]) / 240
+    prompt = (1 / newest["W1"] - 16 * answer) / 3_220
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    rows = re.findall(r"([\d,]+) \| ([\d,]+), (\d+) \| ([\d.]+) \|$", text, re.MULTILINE)
+    assert len(rows) == 11
+    whole = 0.0
+    for row in rows:
+        questions, said, written, minutes = (float(cell.replace(",", "")) for cell in row)
+        seconds = questions * (said * prompt + written * answer)
+        assert abs(seconds / 60 - minutes) <= 0.1, row
+        whole += seconds / 3_600
+    assert f"All of them are {whole:.1f} hours" in text
+    assert f"this gives {1 / (1_958 * prompt + 128 * answer):.2f} charts" in text
+    assert f"{newest['W4']} were measured" in text

@@ -1,6 +1,7 @@
 """The job from a data set to scores, summary and comparison: a failure counts as wrong, nothing is lost."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from jobs import evaluate
 from jobs.evaluation import results, summary
 from jobs.evaluation.judging import client
+from jobs.evaluation.measures import MEASURES
 from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
 from tests.jobs.evaluation import published
@@ -17,6 +19,7 @@ from tests.jobs.evaluation.judging.stub import judging
 from tests.jobs.parrot import save_parrot
 
 pytestmark = pytest.mark.processes
+CHARTQA = "a folder with ChartQA"
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +130,9 @@ def test_another_data_set_in_the_same_output_is_refused(
     evaluated: Path, questions: Path, parrot: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(questions, evaluated, parrot, "--limit", "2") == 2
-    assert "holds answers to other questions" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "holds answers to other questions (6 of " in printed
+    assert "these are 2 of " in printed
     assert len(results.read_scores(str(evaluated))) == 6
 
 
@@ -141,9 +146,27 @@ def test_two_runs_are_compared(
     assert "better in 1 and worse in 4" in " ".join(printed.split())
     mean = f"{(1 - (3 + 8 / 9)) / 6:+.1%}"
     assert mean in printed
+    assert (
+        "it may be chance: over 6 questions about 4 documents, no difference can be told from it"
+        in " ".join(printed.split())
+    )
+    page = (tmp_path / "out" / "compare.html").read_text()
+    assert all(f"<td>{name}</td>" in page for name in ("anls", "anls_0", "exact_match"))
+    assert "changed most first" in page
+    assert "headline" not in printed  # it is the first measure
+    assert run(questions, tmp_path / "out", other, "--measure", "strict_match") == 0
+    assert "6 documents with 6 items were done before" in capsys.readouterr().out
+    assert evaluate.main(["compare", str(evaluated), str(tmp_path / "out")]) == 2
+    assert "out by strict_match: give one of them its command again" in capsys.readouterr().err
     assert run(questions, tmp_path / "two", other, "--limit", "2") == 0
     assert evaluate.main(["compare", str(evaluated), str(tmp_path / "two")]) == 2
     assert "only such can be compared" in capsys.readouterr().err
+
+
+def texts(output: Path) -> dict[str, str]:
+    """What a run's tables hold of each prompt."""
+    rows = read_table(f"{output}/answers/text", ("uri", "raw_text")).to_pylist()
+    return {row["uri"].rpartition("#")[2].partition("@")[0]: row["raw_text"] for row in rows}
 
 
 def test_mt_bench_is_asked_in_two_turns_and_graded(
@@ -165,7 +188,14 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
         flags = ("--judge", judge.url, "--judge-model", "stub")
         monkeypatch.setattr(client, "WAIT_SECONDS", 0.01)
         assert run(data, tmp_path / "out", parrot, *flags) == 0
+        # Another model's first answers are others: the questions are the same.
+        other = save_parrot(tmp_path / "other", "Nothing")
+        assert run(data, tmp_path / "other out", other, *flags) == 0
     assert judge.keys == {"Bearer secret"}
+    # Each turn is asked once, the second one behind the first answer.
+    assert texts(tmp_path / "out") == dict.fromkeys(["81-1", "111-1", "81-2", "111-2"], "Forty-two")
+    assert [place.parent.name for place in (tmp_path / "out").rglob("text/_delta_log")] == ["text"]
+    assert read_record(str(tmp_path / "out"))["counts"]["answered"] == 4
     shown = next(body for body in judge.bodies if "### Assistant A:" in body["messages"][1]["content"])
     assert "### Assistant A:\nForty-two\n\n### User:" in shown["messages"][1]["content"]
     rows = {row["id"]: row for row in results.read_scores(str(tmp_path / "out"))}
@@ -183,6 +213,8 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
     printed = capsys.readouterr().out
     assert "1 not graded, and left out: HTTP 503" in printed
     assert "40.0%" in printed
+    assert evaluate.main(["compare", str(tmp_path / "out"), str(tmp_path / "other out")]) == 0
+    assert "of 3 questions" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(
@@ -192,6 +224,8 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
         (["./nothing.jsonl"], "no such file"),
         (["nothing"], "no data set nothing"),
         (["mine.jsonl", "--measure", "rouge"], "'rouge'"),
+        ([CHARTQA, "--measure", "anls"], "--measure is for questions of your own, and chartqa has its own"),
+        ([CHARTQA, "--style", "short"], "--style is for questions of your own, and chartqa has its own"),
         (["mt-bench-fastchat"], "is not on the hub: give the path"),
         (["mt-bench", "--judge", "http://127.0.0.1:9/v1"], "--judge URL and --judge-model NAME go together"),
         (["mt-bench", "--judge", "http://127.0.0.1:9/v1", "--judge-model", "x"], "does not answer"),
@@ -199,8 +233,17 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
         (["compare", "./a", "./b"], "holds no evaluation"),
     ],
 )
-def test_a_mistake_is_a_sentence(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistake_is_a_sentence(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if CHARTQA in words:
+        words = [str(published.save(tmp_path, "chartqa")), *words[1:]]
     assert evaluate.main(words) == 2
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_the_help_names_every_measure() -> None:
+    named = evaluate.EPILOG.partition("measures of your own questions:")[2].partition("docs/evaluation.md")[0]
+    assert set(MEASURES) == set(re.findall(r"[a-z][a-z_0-9]+(?=,|$)", named, re.MULTILINE))

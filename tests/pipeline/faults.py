@@ -21,12 +21,12 @@ from pipeline.commit.manifest import read_record
 from pipeline.commit.tables import read_table
 from pipeline.config import FlowConfig, make_plan
 from pipeline.infer.placement import Placement
-from pipeline.infer.replica import Replica
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
-from pipeline.plan.rows import ANSWER
+from pipeline.plan.parcels import unpack
+from pipeline.plan.rows import ANSWER, GROUPS
 from pipeline.prepare import prepare
-from pipeline.stages import draw_groups, open_sources, read_answers
+from pipeline.stages import Replica, draw_groups, open_sources, read_answers
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local_replica import LocalReplica
 from tests.pipeline.plans import QUESTIONS
@@ -126,13 +126,14 @@ class HeldReplica(Replica):
         super().__init__(config)
         self._gate = config.gate
 
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+    def __call__(self, parcels: pa.Table) -> Iterator[pa.Table]:
         """Other calls go on meanwhile: the page is in one of them, and each placement has at least two."""
+        table = unpack(parcels, GROUPS)
         pages = zip(table["uri"].to_pylist(), table["page_first"].to_pylist(), strict=True)
         if any(page == 1 and uri.endswith("/0.pdf") for uri, page in pages):
             while not self._gate.exists():
                 time.sleep(0.05)
-        yield from super().__call__(table)
+        yield from super().__call__(parcels)
 
 
 class Disturbance(Thread):

@@ -12,13 +12,10 @@ from ray.data._internal.execution.operators.actor_pool_map_operator import Actor
 from pipeline.backpressure import WAITING, DrawnAhead, bound_drawing
 
 
-def chain(
-    drawn: int, working: int, unread: int = 0, results: int = 0, running: int = 1
-) -> tuple[DrawnAhead, Any, Any]:
+def chain(drawn: int, working: int, results: int = 0, running: int = 1) -> tuple[DrawnAhead, Any, Any]:
     """The policy, the stage that draws and the Replicas: `drawn` bytes, of which they work on `working`, and
-    blocks of answers that are still to be read, and that the driver has not taken."""
-    reading = Mock(output_dependencies=[])
-    replicas = Mock(spec=ActorPoolMapOperator, output_dependencies=[reading])
+    blocks of answers that the driver has not taken."""
+    replicas = Mock(spec=ActorPoolMapOperator, output_dependencies=[])
     replicas.metrics = SimpleNamespace(obj_store_mem_pending_task_inputs=working)
     replicas.get_actor_info.return_value = SimpleNamespace(running=running)
     drawing = Mock(output_dependencies=[replicas])
@@ -31,9 +28,8 @@ def chain(
     context = DataContext.get_current().copy()
     bound_drawing(context)
     queues = Mock()
-    queues.total_enqueued_input_blocks.return_value = unread
     queues.total_enqueued_output_blocks.return_value = results
-    *_, policy = get_backpressure_policies(context, {reading: queues}, resources)
+    *_, policy = get_backpressure_policies(context, {replicas: queues}, resources)
     assert isinstance(policy, DrawnAhead)
     return policy, drawing, replicas
 
@@ -54,21 +50,21 @@ def test_drawing_waits_for_the_replicas(drawn: int, working: int, goes_on: bool)
 
 
 @pytest.mark.parametrize(
-    ("unread", "results", "running", "goes_on"),
+    ("results", "running", "goes_on"),
     [
-        (WAITING, 0, 1, True),
-        (2, WAITING - 1, 1, False),
-        (0, WAITING + 1, 0, False),  # all have died
-        (WAITING, WAITING, 2, True),
-        (WAITING, WAITING + 1, 2, False),
+        (WAITING, 1, True),
+        (WAITING + 1, 1, False),
+        (WAITING + 1, 0, False),  # all have died
+        (2 * WAITING, 2, True),
+        (2 * WAITING + 1, 2, False),
     ],
 )
-def test_drawing_waits_for_the_driver(unread: int, results: int, running: int, goes_on: bool) -> None:
-    policy, drawing, _ = chain(0, 0, unread, results, running)
+def test_drawing_waits_for_the_driver(results: int, running: int, goes_on: bool) -> None:
+    policy, drawing, _ = chain(0, 0, results, running)
     assert policy.can_add_input(drawing) == goes_on
     assert policy.max_task_output_bytes_to_read(drawing) == (None if goes_on else 0)
 
 
 def test_replicas_never_wait() -> None:
-    policy, _, replicas = chain(10_000, 1, WAITING, WAITING)
+    policy, _, replicas = chain(10_000, 1, 2 * WAITING)
     assert policy.can_add_input(replicas)

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipeline import flow
 from pipeline.commit import writer as writing
 from pipeline.commit.document_progress import Counts, DocumentProgress
 from pipeline.commit.lease import Lease
@@ -20,6 +21,7 @@ from pipeline.commit.writer import Writer
 from pipeline.config import FlowConfig, make_plan
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.sources import SOURCES
 from pipeline.prepare import prepare
 from pipeline.stages import draw_groups, open_sources, read_answers
 from schemas.arrow import json_schema
@@ -195,3 +197,22 @@ def test_versions_name_what_is_installed() -> None:
     found = versions()
     assert found["pyarrow"] == pa.__version__
     assert set(found) >= {"quire", "python", "ray", "torch", "deltalake", "pymupdf"}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "blocks"),
+    [
+        ([1000] * 130, [60, 60, 10]),
+        ([None] * 130, [3] * 43 + [1]),  # opened first, by many tasks
+        ([2**30] * 130, [3] * 43 + [1]),
+        ([1000] * 40 + [2**30] * 2 + [1000] * 20, [41, 1, 20]),
+    ],
+)
+def test_a_task_is_given_many_small_documents_or_few_large_ones(
+    tiny_checkpoint: Path, sizes: list[int | None], blocks: list[int]
+) -> None:
+    rows = [{"uri": str(number), "size": size} for number, size in enumerate(sizes)]
+    sources = pa.Table.from_pylist(rows, schema=SOURCES)
+    found = flow._blocks(sources, plan_for(tiny_checkpoint))
+    assert [len(block) for block in found] == blocks
+    assert pa.concat_tables(found).equals(sources)

@@ -10,14 +10,16 @@ import pymupdf
 import pytest
 from PIL import Image
 
-from pipeline import stages
+from pipeline import opening
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.reading import content_key
+from pipeline.plan import items
 from pipeline.plan import rows as stream
 from pipeline.plan.limits import Limits
+from pipeline.plan.parcels import unpack
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import ANSWER, DOCUMENTS, FAILURE, GROUP, RANGES, result_schema
+from pipeline.plan.rows import ANSWER, DOCUMENTS, FAILURE, GROUP, GROUPS, RANGES, result_schema
 from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.stages import draw_groups, draw_packs, open_packs, open_sources, read_answers
 from schemas.targets import Question
@@ -59,8 +61,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
-    folder: Path, tiny_checkpoint: Path
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(items, "RANGE_PAGES", 16)
     (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 20))
     (folder / "short.pdf").write_bytes(pdf_bytes([(100, 100)] * 3))
     plan = plan_for(tiny_checkpoint)
@@ -88,7 +91,7 @@ def test_an_office_file_is_converted_once_and_travels_as_a_pdf(
             converted.append((data, name, media_type))
             return pdf
 
-    monkeypatch.setattr(stages, "_office", lambda limits: Converter())
+    monkeypatch.setattr(opening, "office_of", lambda limits: Converter())
     file = folder / "list.docx"
     file.write_bytes(docx("a"))
     plan = plan_for(tiny_checkpoint)
@@ -108,8 +111,10 @@ def test_an_office_file_is_converted_once_and_travels_as_a_pdf(
 
 
 def test_documents_that_a_task_draws_together_are_drawn_as_one_by_one(
-    folder: Path, tiny_checkpoint: Path
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(items, "RANGE_PAGES", 14)
+    monkeypatch.setattr(opening, "AT_ONCE_BYTES", 0)
     (folder / "broken.pdf").write_bytes(b"broken")
     (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 20))
     for number in range(3):
@@ -122,8 +127,11 @@ def test_documents_that_a_task_draws_together_are_drawn_as_one_by_one(
         return [row | dict.fromkeys(("open_seconds", "rasterize_seconds")) for row in found]
 
     packs = list(open_packs(sources, plan))
-    assert [len(one["rows"][0]) for one in packs] == [4, 1, 2]  # 0 to broken; long twice, and the facts
-    together = drawn([table for one in packs for table in draw_packs(one, plan)])
+    # 0 to broken; long twice, and the facts
+    assert [unpack(one, RANGES).num_rows for one in packs] == [4, 1, 2]
+    parcels = [table for one in packs for table in draw_packs(one, plan)]
+    assert all(len(cell) < 10_000 for table in parcels for cell in table["rows"].to_pylist()), "no pixels"
+    together = drawn([unpack(table, GROUPS) for table in parcels])
     apart = drawn([table for one in open_sources(sources, plan) for table in draw_groups(one, plan)])
     order = ("kind", "uri", "page_first")
     assert len(together) == 25
@@ -153,8 +161,9 @@ def test_a_parquet_part_that_cannot_be_read_fails_beside_the_others(
 
 
 def test_a_document_that_changes_while_it_is_read_fails_page_by_page(
-    folder: Path, tiny_checkpoint: Path
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(items, "RANGE_PAGES", 16)
     (folder / "long.pdf").write_bytes(pdf_bytes([(100, 100)] * 20))
     plan = plan_for(tiny_checkpoint)
     opened = opened_from(folder, plan)
@@ -307,6 +316,7 @@ def test_tasks_that_draw_a_document_share_out_its_time(
     folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "a.pdf").write_bytes(pdf_bytes([(9, 9)] * 40))
+    monkeypatch.setattr(items, "RANGE_PAGES", 16)
     plan = plan_for(tiny_checkpoint, limits=Limits(document_seconds=100))
     seconds: list[float | None] = []
     opens = Sandbox.open

@@ -17,6 +17,8 @@ class Family:
     """owner/name on the hub; empty where it is published elsewhere, and read from a path alone."""
     files: str
     """The files of the scored split in that repository, a glob."""
+    beside: str | None = None
+    """What the rows name files of, a glob: to be downloaded, too."""
     columns: tuple[str, ...]
     """That every row has. They tell the family of a file on disk, too."""
     telling: str | None = None
@@ -25,7 +27,8 @@ class Family:
     """The questions of a row; the text names the row where it has no id of its own."""
     max_new_tokens: int
     rows: int
-    """Of the whole split. With fewer, a figure is not comparable with published ones."""
+    """Of the whole split, without those that follow an answer. With fewer, a figure is not comparable with
+    published ones."""
     examples: str | None = None
     """The files of solved examples, a glob: each row gets five under "examples"."""
     example_key: str | None = None
@@ -61,12 +64,14 @@ def texts(value: Any) -> tuple[str, ...]:
     return found
 
 
-def listed(value: Any) -> Any:
-    """A list that is published as the text of a Python list. Raises ValueError if the text is none."""
-    if not isinstance(value, str):
-        return value
-    try:
-        found = ast.literal_eval(value)
-    except (SyntaxError, ValueError) as error:
-        raise ValueError(f"{value[:80]!r} is no Python list") from error
-    return found
+def listed(value: Any) -> list[Any]:
+    """A list that may be published as the text of a Python list. Raises ValueError if it is none."""
+    found = value
+    if isinstance(value, str):
+        try:
+            found = ast.literal_eval(value)
+        except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
+            found = None
+    if not isinstance(found, list | tuple):
+        raise ValueError(f"{str(value)[:80]!r} is no Python list")
+    return list(found)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.evaluation.datasets import (
+    blocks,
     charts,
     conversations,
     documents,
@@ -33,7 +34,7 @@ from pipeline.ingest import storage
 
 FAMILIES: Final = (
     *documents.FAMILIES, *charts.FAMILIES, *photographs.FAMILIES, *exams.FAMILIES, *words.FAMILIES,
-    *pages.FAMILIES, *programs.FAMILIES,
+    *pages.FAMILIES, *blocks.FAMILIES, *programs.FAMILIES,
     *extraction.FAMILIES, *conversations.FAMILIES,
 )  # fmt: skip
 SUFFIXES: Final = (".parquet", ".jsonl", ".json")
@@ -79,7 +80,8 @@ def find(given: str) -> Found:
         raise ValueError(f"{family.name} is not on the hub: give the path of its folder")
     if family is None:  # the hub's own name of one that is known
         family = next((one for one in FAMILIES if one.hub and one.hub.lower() == given.lower()), None)
-    wanted = [family.files, *([family.examples] if family.examples else [])] if family else None
+    globs = (family.files, family.examples, family.beside) if family else ()
+    wanted = list(filter(None, globs)) or None
     return _at(download(family.hub if family else given, wanted), family)
 
 

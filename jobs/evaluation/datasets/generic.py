@@ -2,8 +2,9 @@
 
 A row has `question`; `answers` (a list) or `answer`; `image` (a path, or bytes), `images` (a list, put where
 the question says <image>), `document` (a PDF) with `page`, or nothing of these; `metric`, a name or a list of
-names of measures (default: anls); and optionally `id`, `tolerance`, and `schema`, where the answer is JSON.
-Without `page` a document with a schema is shown whole. Other columns of short texts are slices.
+names of measures (default: anls); what a measure needs, such as `options` (mmmu); and optionally `id`,
+`tolerance`, and `schema`, where the answer is JSON. Without `page` a document with a schema is shown whole.
+Other columns of short texts are slices.
 """
 
 import json
@@ -15,7 +16,7 @@ from jobs.evaluation.asked import Asked, Picture, Row, Turn, ask
 from jobs.evaluation.datasets.family import picture, texts
 from jobs.evaluation.datasets.prompts import with_schema
 from jobs.evaluation.datasets.rasterizing import PAGES, document_pictures, page_picture
-from jobs.evaluation.measures import check
+from jobs.evaluation.measures import NEEDED, check
 from pipeline.plan.prompts import question_prompt
 
 Style = Literal["short", "free"]
@@ -37,14 +38,13 @@ def asked(row: Row, name: str, *, style: Style, measures: tuple[str, ...]) -> It
         raise ValueError("it has no question")
     question = row["question"]
     schema = _json_of(row.get("schema"))
+    given = {**row, "schema": schema}
     if schema is not None:
         text = with_schema(question, schema)
     else:
         text = question_prompt(question) if style == "short" else question
     named = row.get("metric") or list(measures)
     named = [named] if isinstance(named, str) else named
-    if "docubench" in named and schema is None:
-        raise ValueError("docubench needs a schema")
     wanted = BESIDE.get(named[0], (named[0],)) if len(named) == 1 else tuple(named)
     yield Asked(
         id=str(row.get("id") or row.get("question_id") or name),
@@ -52,11 +52,8 @@ def asked(row: Row, name: str, *, style: Style, measures: tuple[str, ...]) -> It
         question=question,
         answers=texts(_texts(row["answers"] if row.get("answers") is not None else row.get("answer"))),
         measures=check(wanted, f"the row {name}"),
-        facts={
-            key: value
-            for key, value in {"tolerance": row.get("tolerance"), "schema": schema}.items()
-            if value is not None
-        },
+        # All that some measure needs, whichever are wanted: the same row is the same question.
+        facts={name: given[name] for name in sorted((*NEEDED, "tolerance")) if _is_fact(given.get(name))},
         slices={
             key: value
             for key, value in row.items()
@@ -85,6 +82,15 @@ def _texts(value: Any) -> Any:
     if isinstance(value, list):
         return [_texts(one) for one in value]
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+
+
+def _is_fact(value: Any) -> bool:
+    """Whether there is a value that can be kept: a column may only have the name of a fact."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):  # such as bytes or a day
+        return False
+    return value is not None
 
 
 def _json_of(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The prompts of the benchmarks, word for word as mistral-evals d61811f has them, their slips included.
 
-`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`. mistral-evals has none for DUDE and HumanEval,
-and for JSON by a schema: those are ours.
+`DOCVQA` is also that of `pipeline.plan.prompts.question_prompt`. mistral-evals has none for DUDE, HumanEval and
+OmniDocBench, and for JSON by a schema: those are ours, or as said beside them.
 """
 
 # ruff: noqa: E501 # a quoted line stays a line
@@ -50,6 +50,11 @@ MMMU: Final = f"""\
 - You cannot answer that the question is unanswerable. You must either pick an option or provide a direct answer.
 IMPORTANT: Remember, to end your answer with Final Answer: <answer>."""
 MATHVISTA: Final = MMMU
+
+OMNIDOCBENCH_TABLE: Final = "Please convert this cropped image directly into html format of table."
+"""That of its repository (523fd1d)."""
+OMNIDOCBENCH_TEXT: Final = """\
+Transcribe the text of this image. Write formulas in it as LaTeX between dollar signs. Answer with the text alone."""
 
 HUMANEVAL: Final = "Complete this function. Answer with its whole code in one block, and nothing else."
 

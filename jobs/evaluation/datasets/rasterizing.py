@@ -2,15 +2,17 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from jobs.evaluation.asked import Picture
 from pipeline.config import MAX_SIDE
-from pipeline.ingest.file_types import DocumentError
+from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, DocumentError
 from pipeline.plan.limits import Limits
 from pipeline.rasterize.sandbox import Document, Sandbox
 
@@ -43,6 +45,29 @@ def _place(folder: str, path: str) -> str:
     if not os.path.normpath(place).startswith(os.path.normpath(folder) + os.sep):
         raise ValueError(f"the document {path} lies outside {folder}")
     return place
+
+
+def cut_picture(folder: str, path: str, box: Sequence[float], longest: int) -> Picture:
+    """A part of an image under `folder`, at its own size, as PNG.
+
+    `box` is left, top, right and bottom in pixels of the image, whose longest side is `longest`.
+
+    Raises ValueError, which names the image.
+    """
+    pixels = _own_size(_place(folder, path), path)
+    shrunk = min(1.0, MAX_TRAVEL_SIDE / longest)
+    left, top, right, bottom = (max(0, round(side * shrunk)) for side in box)
+    part = pixels[top:bottom, left:right]
+    if not part.size:
+        raise ValueError(f"its block lies outside the image {path}")
+    return Picture(data=png(Image.fromarray(part)))
+
+
+@lru_cache(2)
+def _own_size(place: str, path: str) -> NDArray[np.uint8]:
+    """The pixels of an image; the longest side is at most MAX_TRAVEL_SIDE."""
+    with _opened(place, path) as opened:
+        return opened.draw(1, max_side=MAX_TRAVEL_SIDE, patch_size=1)[0].copy()
 
 
 @contextmanager

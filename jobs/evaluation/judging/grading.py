@@ -82,8 +82,10 @@ class Grader:
 
     def _requests(self, answers: Mapping[str, str]) -> list[tuple[str, list[Message]]]:
         columns = ["id", "messages", "measures", "facts", "answers"]
-        with storage.open_input(questions.parquet_of(self._output)) as file:
-            rows = pq.read_table(file, columns=columns).to_pylist()
+        rows: list[dict[str, Any]] = []
+        for parquet in questions.parquets_of(self._output):
+            with storage.open_input(parquet) as file:
+                rows += pq.read_table(file, columns=columns).to_pylist()
         found = []
         for row in rows:
             if JUDGE in row["measures"] and row["id"] in answers:

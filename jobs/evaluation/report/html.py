@@ -7,7 +7,7 @@ the file, too; above MAX_INLINE bytes they lie in scripts beside it, so that fil
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from markupsafe import Markup
 from jobs.evaluation.files import Folder
 from jobs.evaluation.report import curves
 from jobs.evaluation.report.items import Item
+from jobs.evaluation.statistics import Difference
 
 MAX_INLINE: Final = 60 * 2**20  # bytes of pictures in the file itself
 SIDECAR_BYTES: Final = 20 * 2**20  # in each of the scripts beside it
@@ -32,8 +33,12 @@ def write(
     items: Sequence[Item],
     pictures: Iterable[tuple[str, bytes | str]],
     about: Sequence[tuple[str, str]] = (),
+    differences: Mapping[str, Difference] | None = None,
 ) -> str:
-    """Writes OUT/`name`, and its sidecars if the pictures need them; returns its path."""
+    """Writes OUT/`name`, and its sidecars if the pictures need them; returns its path.
+
+    `differences` are those of a comparison, by their measures; the items that differ most come first.
+    """
     folder = Folder(output)
     drawn: dict[str, bytes] = {}
     undrawn: list[tuple[str, str]] = []
@@ -52,11 +57,12 @@ def write(
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     calibrated = summary["calibration"] if summary else None
     lines = [curves.reliability(calibrated["reliability"])] if calibrated else []
-    kept = curves.kept_error(items)
+    kept = curves.kept_error(items) if differences is None else None
     page = _template().render(
         title=title,
         summary=summary,
         about=about,
+        differences=differences,
         curves=[*lines, *([kept] if kept else [])],
         failures=_failures(items),
         items=[one.packed() for one in items],

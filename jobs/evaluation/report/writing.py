@@ -40,15 +40,14 @@ def write_comparison(first: str, second: str, found: Comparison) -> str:
         "compare.html",
         title=f"B against A: {one.mean:+.1%}",
         summary=None,
+        differences=found.measures,
         items=list(of_pairs(found.pairs)),
         pictures=draw(_images(second, [row for _, row in found.pairs])),
         about=[
             ("A", f"{first}: {_name(found.names[0])}"),
             ("B", f"{second}: {_name(found.names[1])}"),
-            ("95% interval", f"{one.low:+.1%} to {one.high:+.1%}"),
-            ("paired test", f"p = {one.p:.4f} over {one.n:,} questions"),
-            ("visible from", f"a difference of {one.visible:.1%}"),
-            ("better, worse", f"{one.better:,}, {one.worse:,}"),
+            ("B is better in", f"{one.better:,} of {one.n:,} questions, worse in {one.worse:,}"),
+            ("paired test", one.verdict),
         ],
     )
 

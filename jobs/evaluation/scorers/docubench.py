@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 Schema = Mapping[str, Any]
+Leaves = Mapping[str, Any]
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -41,7 +42,8 @@ def array_score(items: Sequence[Any], right: Sequence[Any]) -> float:
     """Similarities of pairs of items, the best first, each item once; over the longer array's length."""
     if not items or not right:
         return float(not items and not right)
-    pairs = [(_near(b, a), i, j) for i, a in enumerate(right) for j, b in enumerate(items)]
+    leaves, wanted = ([dict(_leaves(one, "")) for one in side] for side in (items, right))
+    pairs = [(_near(b, a), i, j) for i, a in enumerate(wanted) for j, b in enumerate(leaves)]
     pairs.sort(key=lambda pair: -pair[0])  # stable: of equal pairs the first
     total, of_right, of_items = 0.0, set[int](), set[int]()
     for score, i, j in pairs:
@@ -52,9 +54,8 @@ def array_score(items: Sequence[Any], right: Sequence[Any]) -> float:
     return total / max(len(items), len(right))
 
 
-def _near(item: Any, right: Any) -> float:
+def _near(a: Leaves, b: Leaves) -> float:
     """The share of equal leaves, of those that either item has."""
-    a, b = dict(_leaves(item, "")), dict(_leaves(right, ""))
     names = [name for name in a.keys() | b.keys() if not (_is_empty(a.get(name)) and _is_empty(b.get(name)))]
     return sum(a.get(name) == b.get(name) for name in names) / len(names) if names else 1.0
 

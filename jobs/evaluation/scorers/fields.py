@@ -8,13 +8,15 @@ nothing.
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
-from jobs.evaluation.scorers.lists import best_sum
+import numpy as np
+
+from jobs.evaluation.scorers.lists import Matrix, best_sum
 from jobs.evaluation.scorers.texts import folded
 
 Kind = Literal["exact", "number", "date"]
@@ -106,19 +108,45 @@ def value_f1(said: Any, wanted: Any) -> Counts:
 
 def field_f1(said: Any, wanted: Any) -> Counts:
     """Counts of the leaves of two JSONs, each at its place; items of lists pair up as fits best."""
-    return Counts(
-        right=round(_right(said, wanted)), given=len(list(_leaves(said))), wanted=len(list(_leaves(wanted)))
+    right = _rights([_folded(said)], [_folded(wanted)])[0, 0]
+    return Counts(right=round(right), given=len(list(_leaves(said))), wanted=len(list(_leaves(wanted))))
+
+
+def _folded(value: Any) -> Any:
+    """A JSON with its leaves as `_plain` has them: each is read once, with however many it is compared."""
+    if isinstance(value, Mapping):
+        return {name: _folded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_folded(inner) for inner in value]
+    return None if value is None else _plain(value)
+
+
+def _rights(some: Sequence[Any], others: Sequence[Any]) -> Matrix:
+    """How many leaves are right in each of some values, against each of others. Both are folded."""
+    found = np.zeros((len(some), len(others)))
+    sides = some, others
+    rows, columns = ([at for at, one in enumerate(side) if isinstance(one, str)] for side in sides)
+    numbers: dict[str, int] = {}
+    a, b = (
+        np.array([numbers.setdefault(side[at], len(numbers)) for at in places], np.int64)
+        for side, places in zip(sides, (rows, columns), strict=True)
     )
-
-
-def _right(said: Any, wanted: Any) -> float:
-    if isinstance(said, Mapping) and isinstance(wanted, Mapping):
-        return sum(_right(said[name], wanted[name]) for name in said.keys() & wanted.keys())
-    if isinstance(said, list) and isinstance(wanted, list):
-        return best_sum([[_right(a, b) for b in wanted] for a in said]) if said and wanted else 0.0
-    if isinstance(said, Mapping | list | None) or isinstance(wanted, Mapping | list | None):
-        return 0.0
-    return float(_plain(said) == _plain(wanted))
+    found[np.ix_(rows, columns)] = a[:, None] == b[None, :]
+    names = [{name: None for one in side if isinstance(one, dict) for name in one} for side in sides]
+    for name in (name for name in names[0] if name in names[1]):
+        rows, columns = (
+            [at for at, one in enumerate(side) if isinstance(one, dict) and name in one] for side in sides
+        )
+        inner = _rights([some[at][name] for at in rows], [others[at][name] for at in columns])
+        found[np.ix_(rows, columns)] += inner
+    rows, columns = ([at for at, one in enumerate(side) if isinstance(one, list) and one] for side in sides)
+    if rows and columns:
+        items = [item for at in columns for item in others[at]]
+        ends = np.cumsum([len(others[at]) for at in columns])[:-1]
+        for row in rows:  # not all at once: the matrix would have the items of all in both directions
+            blocks = np.split(_rights(some[row], items), ends, axis=1)
+            found[row, columns] = [best_sum(block) if block.any() else 0.0 for block in blocks]
+    return found
 
 
 def as_number(text: str) -> Decimal | None:

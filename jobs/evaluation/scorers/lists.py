@@ -8,8 +8,13 @@ divided here.
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from jobs.evaluation.scorers.texts import folded, levenshtein, some
 
+Matrix = NDArray[np.float64]
+Places = NDArray[np.int64]
 NOT_ANSWERABLE: Final = "not answerable"
 _THRESHOLD: Final = 0.5
 
@@ -47,41 +52,53 @@ def list_anls(said: Sequence[str], answers: Sequence[str]) -> float:
     return best_sum(scores) / max(len(said), len(set(answers)))
 
 
-def best_sum(scores: Sequence[Sequence[float]]) -> float:
+def best_sum(scores: Sequence[Sequence[float]] | Matrix) -> float:
     """The greatest sum of a matrix's values, at most one from each row and column (the Hungarian method).
 
-    Rows take their columns one after the other along shortest augmenting paths (Jonker and Volgenant 1987).
+    Rows take the best of their columns that is free; the others take theirs along shortest augmenting paths
+    (Jonker and Volgenant 1987), with NumPy over all columns at once.
     """
-    rows, columns = len(scores), len(scores[0])
-    if rows > columns:
-        return best_sum(list(zip(*scores, strict=True)))
-    of_row, of_column = [0.0] * (rows + 1), [0.0] * (columns + 1)  # potentials; place 0 stands for none
-    holder = [0] * (columns + 1)
-    for row in range(1, rows + 1):
-        holder[0], at = row, 0
-        least, before = [float("inf")] * (columns + 1), [0] * (columns + 1)
-        done = [False] * (columns + 1)
-        while holder[at]:
-            done[at] = True
-            here, delta, following = holder[at], float("inf"), 0
-            for column in range(1, columns + 1):
-                if done[column]:
-                    continue
-                cost = -scores[here - 1][column - 1] - of_row[here] - of_column[column]
-                if cost < least[column]:
-                    least[column], before[column] = cost, at
-                if least[column] < delta:
-                    delta, following = least[column], column
-            for column in range(columns + 1):
-                if done[column]:
-                    of_row[holder[column]] += delta
-                    of_column[column] -= delta
-                else:
-                    least[column] -= delta
-            at = following
-        while at:
-            holder[at], at = holder[before[at]], before[at]
-    return sum(scores[holder[column] - 1][column - 1] for column in range(1, columns + 1) if holder[column])
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape[0] > values.shape[1]:
+        values = values.T
+    column_of = _assigned(-values)
+    return float(sum(values[np.arange(len(values)), column_of].tolist()))
+
+
+def _assigned(costs: Matrix) -> Places:
+    """The column of each row, so that the sum of the costs is least; no more rows than columns are given."""
+    rows, columns = costs.shape
+    of_row, of_column = costs.min(axis=1), np.zeros(columns)  # potentials: costs less them are never negative
+    column_of, holder = np.full(rows, -1), np.full(columns, -1)
+    for row in range(rows):
+        free = np.flatnonzero((costs[row] == of_row[row]) & (holder < 0))
+        if len(free):
+            column_of[row], holder[free[0]] = free[0], row
+    for row in np.flatnonzero(column_of < 0).tolist():
+        least, before = np.full(columns, np.inf), np.full(columns, -1)
+        is_open = np.ones(columns, np.bool_)
+        here, path = row, 0.0
+        while True:
+            lengths = path + costs[here] - of_row[here] - of_column
+            shorter = is_open & (lengths < least)
+            least[shorter], before[shorter] = lengths[shorter], here
+            path = float(least[is_open].min())
+            nearest = np.flatnonzero(is_open & (least == path))
+            free = nearest[holder[nearest] < 0]
+            at = int(free[0] if len(free) else nearest[0])
+            is_open[at] = False
+            if len(free):
+                break
+            here = int(holder[at])
+        passed = np.flatnonzero(~is_open & (holder >= 0))
+        of_row[holder[passed]] += path - least[passed]
+        of_row[row] += path
+        of_column[passed] -= path - least[passed]
+        while at >= 0:  # each row on the path takes the column behind it
+            here = int(before[at])
+            holder[at] = here
+            column_of[here], at = at, column_of[here]
+    return column_of
 
 
 def mp_docvqa_anls(prediction: str, answers: Sequence[str]) -> float:

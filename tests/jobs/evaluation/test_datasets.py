@@ -159,10 +159,11 @@ def test_mp_docvqa_publishes_its_lists_as_text(tmp_path: Path) -> None:
     (one,) = asked(folder)
     assert one.answers == ("two", "page 2")
     assert one.slices == {"pages": "2", "page of the answer": "2"}
-    row = published.ROWS["mp-docvqa"][0] | {"answers": "['two'"}
-    pq.write_table(pa.Table.from_pylist([row]), folder / published.FILES["mp-docvqa"])
-    with pytest.raises(ValueError, match="is no Python list"):
-        asked(folder)
+    for text in ("['two'", "5", "'two'", "{'two'}", "{[]: 1}", "(" * 9_000):
+        row = published.ROWS["mp-docvqa"][0] | {"answers": text}
+        pq.write_table(pa.Table.from_pylist([row]), folder / published.FILES["mp-docvqa"])
+        with pytest.raises(ValueError, match=r"row data/val-0.* is no Python list"):
+            asked(folder)
 
 
 def test_olmocr_bench_draws_its_documents(tmp_path: Path) -> None:
@@ -177,6 +178,61 @@ def test_olmocr_bench_draws_its_documents(tmp_path: Path) -> None:
     assert one.measures == ("fact",)
     assert one.facts == {"fact": {"type": "present", "text": "Total", "max_diffs": 1}}
     assert str(one.turns[0].parts[1]).startswith("Transcribe this page as Markdown.")
+
+
+def omnidocbench(folder: Path, **changed: Any) -> Path:
+    """Its file and its images as they are published, with a page of three blocks and a formula."""
+    (folder / "images").mkdir(parents=True)
+    image = Image.new("RGB", (200, 100), "white")
+    image.paste((255, 0, 0), (20, 10, 60, 30))
+    image.save(folder / "images" / "page_1.png")
+
+    def block(kind: str, left: float, top: float, right: float, bottom: float, **rest: Any) -> dict[str, Any]:
+        poly = [left, top, right, top, right, bottom, left, bottom]
+        return {"category_type": kind, "poly": poly, "ignore": False, "attribute": {}} | rest
+
+    page = {
+        "layout_dets": [
+            block("title", 19.6, 10.2, 59.8, 30.4, text="Total", order=1, line_with_spans=[]),
+            block("figure", 0, 0, 9, 9),
+            block("equation_isolated", 0, 0, 9, 9, latex="$$x$$"),
+            block("table", 100, 50, 180, 90, html="<table><tr><td>1</td></tr></table>", latex="x"),
+        ],
+        "extra": {"relation": []},
+        "page_info": {
+            "page_no": 1, "height": 100, "width": 200, "image_path": "page_1.png",
+            "page_attribute": {"data_source": "book", "language": "english", "layout": "single_column"},
+        },
+    } | changed  # fmt: skip
+    (folder / "OmniDocBench.json").write_text(json.dumps([page]))
+    (folder / "other.json").write_text("[]")
+    return folder
+
+
+def test_omnidocbench_is_asked_block_by_block(tmp_path: Path) -> None:
+    folder = omnidocbench(tmp_path / "a")
+    title, table = asked(folder)
+    assert [one.id for one in (title, table)] == ["page_1-0-text", "page_1-3-html"]
+    assert parts(title)[0] == [40, 20]
+    picture = title.turns[0].parts[0]
+    assert isinstance(picture, Picture)
+    colours = Image.open(io.BytesIO(picture.data or b"")).getcolors()
+    assert colours == [(800, (255, 0, 0))]  # nothing but the block
+    assert parts(table) == [[80, 40], "Please convert this cropped image directly into html format of table."]
+    assert (title.measures, table.measures) == (("omnidocbench_text",), ("omnidocbench_teds",))
+    assert title.slices == {
+        "block": "title", "data_source": "book", "language": "english", "layout": "single_column",
+    }  # fmt: skip
+    assert title.document == table.document == "page_1.png"
+    scores = score_all([(title, "TOTAL"), (table, table.answers[0])])
+    assert list(scores) == [{"omnidocbench_text": pytest.approx(1 / 5)}, {"omnidocbench_teds": 1.0}]
+    found = find(str(folder))
+    assert "without formulas and reading order" in str(loading.note(found, 10**6))
+    outside = {"category_type": "title", "text": "x", "poly": [900, 900, 950, 900, 950, 950, 900, 950]}
+    with pytest.raises(
+        ValueError, match=r"row OmniDocBench-0 .*block lies outside the image images/page_1.png"
+    ):
+        asked(omnidocbench(tmp_path / "b", layout_dets=[outside]))
 
 
 def jsonl(folder: Path, *rows: dict[str, Any]) -> Path:
@@ -295,11 +351,16 @@ for name in sys.argv[1:]:
 def test_a_name_is_downloaded_from_the_hub(tmp_path: Path) -> None:
     folder = published.save(tmp_path / "hub", "chartqa")
     (folder / "README.md").write_text("not asked for")
-    command = [sys.executable, "-c", SCRIPT, "chartqa", "lmms-lab/ChartQA", "nobody/nothing"]
-    with served({"datasets/lmms-lab/ChartQA": Repository({COMMIT: folder})}) as hub:
+    command = [sys.executable, "-c", SCRIPT, "chartqa", "lmms-lab/ChartQA", "nobody/nothing", "omnidocbench"]
+    served_sets = {
+        "datasets/lmms-lab/ChartQA": Repository({COMMIT: folder}),
+        "datasets/opendatalab/OmniDocBench": Repository({COMMIT: omnidocbench(tmp_path / "omni")}),
+    }
+    with served(served_sets) as hub:
         environment = hub.environment(tmp_path / "cache")
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert lines[:2] == ["chartqa 2", "chartqa 2"], done.stderr
     assert lines[2].startswith("error: the hub has no data set nobody/nothing")
+    assert lines[3] == "omnidocbench 2"  # with the images that its rows name
     assert not list((tmp_path / "cache").rglob("README.md"))  # only the split's files

@@ -60,6 +60,19 @@ def test_a_program_neither_leaves_its_process_nor_pretends(
 
 
 @pytest.mark.processes
+def test_a_program_is_given_one_variable_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others that it has are the same everywhere."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/of the evaluation")
+    monkeypatch.setenv("PATH", "/of the evaluation")
+    source = (
+        "import os\nassert [k for k, v in os.environ.items() if v[0] == '/'] == ['LD_LIBRARY_PATH']\n"
+        "assert {k for k in os.environ if k[:3] != 'LC_'} == {'LD_LIBRARY_PATH', 'OPENBLAS_NUM_THREADS',"
+        " 'MALLOC_ARENA_MAX', 'PYTHONUTF8', 'PYTHONHASHSEED'}"
+    )
+    assert run_program(source) == "passed"
+
+
+@pytest.mark.processes
 def test_a_program_sees_no_file(tmp_path: Path) -> None:
     (tmp_path / "there").write_text("secret")
     source = f"import os\nassert not os.path.exists({str(tmp_path / 'there')!r})\n"

@@ -47,11 +47,18 @@ def test_a_paired_test_sees_what_is_there_and_nothing_else() -> None:
     assert found.p < 0.001
     assert (found.worse, found.better) == (0, round(found.mean * 300))
     assert found.low > 0
+    assert (
+        found.verdict
+        == "a difference that chance makes in 0.01% of cases, over 300 questions about 300 documents"
+    )
     same = compare(a, a, names(300))
     assert (same.mean, same.p, same.visible, same.better) == (0.0, 1.0, 0.0, 0)
     # Six of ten coins: the two-sided sign test has p = 2 * (1 + 10 + 45 + 120 + 210) / 1024 = .754.
     coins = compare([0.0] * 10, [1.0] * 6 + [-1.0] * 4, names(10))
     assert coins.p == pytest.approx(0.754, abs=0.02)
+    assert coins.verdict.endswith(
+        "over 10 questions about 10 documents, a difference is seen from some 86.4% on"
+    )
 
 
 CONFIDENCES = [0.95, 0.92, 0.85, 0.35, 0.31, 1.0]

@@ -12,7 +12,15 @@ from deltalake.table import TableOptimizer
 
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
-from pipeline.commit.maintenance import STEPS, Upkeep, find_tables, maintain, removable, size_of
+from pipeline.commit.maintenance import (
+    STEPS,
+    Upkeep,
+    find_tables,
+    maintain,
+    removable,
+    remove_files,
+    size_of,
+)
 from pipeline.commit.tables import OutputError, Table, create_tables, handle_of, read_table
 from schemas.targets import Invoice, Receipt
 from tests.pipeline.commit.simulated import Crash
@@ -105,6 +113,17 @@ def test_a_file_in_whose_midst_deltalake_was_killed_leaves(tmp_path: Path, table
     assert removable(tables["answers"], ALL) == 6  # five files that were merged, and this one
     do(tmp_path, ALL)
     assert not new.exists()
+
+
+def test_a_half_written_file_also_leaves_an_output_that_is_an_address(tmp_path: Path) -> None:
+    create_tables(tmp_path.as_uri(), None)
+    half = tmp_path / "failures" / "part-1-c000.zstd.parquet#1"
+    half.write_bytes(b"half")
+    table = find_tables(tmp_path.as_uri())["failures"]
+    assert table.uri.startswith("file://")
+    assert removable(table, ALL) == 1
+    remove_files(table, ALL)
+    assert not half.exists()
 
 
 def test_the_log_is_cut_behind_a_checkpoint_that_is_old_enough(

@@ -117,7 +117,7 @@ def table(tmp_path: Path) -> Table:
 
 def test_a_table_is_read_as_its_own_behind_such_a_tool(table: Table) -> None:
     (path,) = paths_of(handle_of(table.uri))
-    rows = read_file(table, path)
+    rows = read_file(table, path, table.schema.names)
     assert rows.schema.equals(table.schema)
     assert [None if box is None else box["y1"] for box in rows["crop"].to_pylist()] == [None, 0.5]
     assert read_table(table.uri) == rows
@@ -126,4 +126,4 @@ def test_a_table_is_read_as_its_own_behind_such_a_tool(table: Table) -> None:
     wanted = stream_rows(table, [path], table.schema.names, lambda batch: pc.is_valid(batch["crop"]))
     assert pa.Table.from_batches(wanted) == rows.slice(1)
     again = write_rows(table, rows)
-    assert read_file(table, again.path) == rows
+    assert read_file(table, again.path, table.schema.names) == rows

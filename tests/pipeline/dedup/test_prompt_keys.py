@@ -10,6 +10,7 @@ import pytest
 from pipeline.dedup.prompt_keys import prompt_keys
 from pipeline.dedup.registry import Registry, own
 from pipeline.ingest.listing import list_sources
+from pipeline.plan import items
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, GROUP, RANGE, SHARED, Row
 from pipeline.stages import draw_groups, open_sources
@@ -111,7 +112,10 @@ def test_an_identical_document_is_not_even_drawn(folder: Path, plan: Plan) -> No
     assert [row | timed for row in again] == [first | timed, both | timed], "a repeated task says the same"
 
 
-def test_a_long_document_shares_page_by_page(folder: Path, plan: Plan) -> None:
+def test_a_long_document_shares_page_by_page(
+    folder: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(items, "RANGE_PAGES", 16)
     for name in ("a.pdf", "b.pdf"):
         (folder / name).write_bytes(pdf_bytes([(100, 100 + page) for page in range(20)]))
     rows = opened(folder, plan, registry := Registry())

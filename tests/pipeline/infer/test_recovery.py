@@ -6,6 +6,7 @@ from signal import SIGKILL, SIGSTOP, Signals
 
 import pytest
 
+from pipeline import backpressure
 from pipeline.commit.tables import read_table
 from schemas.targets import Question
 from tests.pipeline import deadly
@@ -94,6 +95,20 @@ def test_two_replicas_on_one_node_share_the_pages(
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
     found = run_with(prepared, placement(replicas=2), Census(tmp_path / "gate"), monkeypatch)
     assert found == undisturbed(prepared)
+
+
+def test_answers_are_read_on_one_cpu_while_a_call_lasts(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reader(Disturbance):
+        def disturb(self) -> None:
+            self.wait_until(lambda: self.answered >= 100)  # while the first page is held
+
+    monkeypatch.setattr(backpressure, "WAITING", 8)
+    documents = write_documents(tmp_path / "in", count=30, pages=4)
+    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
+    found = run_with(prepared, placement(ranks=1), Reader(tmp_path / "gate"), monkeypatch)
+    assert len(found) == 240
 
 
 @pytest.mark.soak

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Event
+from threading import Event, get_ident
 from typing import NoReturn
 
 import pytest
@@ -54,6 +54,23 @@ def test_a_read_is_given_up_when_nothing_comes_but_not_while_something_does(
         return 7
 
     assert in_time(slow) == 7
+
+
+def test_a_thread_that_is_done_reads_again_and_one_that_hangs_does_not(
+    never: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = in_time(lambda beat: get_ident())
+    assert in_time(lambda beat: get_ident()) == first
+    hanging: list[int] = []
+
+    def hang(beat: Beat) -> None:
+        hanging.append(get_ident())
+        never.wait()
+
+    monkeypatch.setattr(deadline, "READ_SECONDS", 0.1)
+    with pytest.raises(TimeoutError):
+        in_time(hang)
+    assert in_time(lambda beat: get_ident()) not in hanging
 
 
 @pytest.mark.parametrize("kind", ["file", "row", "password"])

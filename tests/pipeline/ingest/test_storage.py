@@ -204,7 +204,11 @@ def test_a_name_that_cannot_be_listed_page_by_page_is_found_all_the_same(
 ) -> None:
     monkeypatch.setattr(object_listing, "PART_OBJECTS", 2)
     found = [s3.put(key) for key in ("0.pdf", "1.pdf", "2.pdf", "x//y.pdf", "z.pdf")]
-    assert uris("s3://pile") == found
+    said = list[str]()
+    monkeypatch.setattr(progress, "SECONDS", 0.0)
+    sources = list_sources(["s3://pile"], progress=Progress(said.append))
+    assert sources["uri"].to_pylist() == found
+    assert said[-1] == "listing: 5 documents so far", "those of the pages that came count once"
     assert contents("s3://pile/z.pdf") == [PDF]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -21,6 +22,10 @@ def validator() -> Iterator[Validator]:
     found = Validator(NAME)
     yield found
     found.close()
+
+
+def children() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children() if MODULE in one.cmdline()]
 
 
 def text(word: str | None) -> str:
@@ -55,10 +60,30 @@ def test_a_validator_that_hangs_costs_one_item() -> None:
 
 def test_a_child_that_somebody_killed_is_replaced(validator: Validator) -> None:
     assert validator(text("a")).word == "A"
-    (child,) = [one for one in psutil.Process().children() if MODULE in one.cmdline()]
+    (child,) = children()
     child.kill()
     psutil.wait_procs([child])
     assert validator(text("b")).word == "B"
+
+
+def test_a_text_that_hangs_holds_up_no_other_thread() -> None:
+    before = set(children())
+    validator = Validator(NAME, seconds=20)
+    validator(text("a"))  # the one that is free
+    with ThreadPoolExecutor(1) as pool:
+        hanging = pool.submit(validator, text("hang"))
+        while not hanging.running():
+            pass
+        assert [validator(text(word)).word for word in "bcd"] == ["B", "C", "D"]
+        assert not hanging.done()
+        mine = set(children()) - before
+        assert len(mine) == 2, "one hangs, and the other read the rest"
+        for child in mine:  # and that of the second try
+            child.kill()
+        validator._seconds = 0.5
+        with pytest.raises(AnswerError, match=r"took more than 0\.5 s"):
+            hanging.result()
+    validator.close()
 
 
 def test_the_row_is_that_of_the_target_itself(validator: Validator) -> None:

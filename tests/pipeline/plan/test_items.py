@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.plan import items
 from pipeline.plan.items import Window, asked_of, page_ranges, windows
 from pipeline.plan.plan import parse_pages
 from tests.pipeline.plans import ANY, ASK, PDF, PLAN, THIRD, asking
@@ -81,8 +82,13 @@ def test_questions_of_a_document_and_of_a_window() -> None:
     ],
 )
 def test_ranges_hold_whole_windows(
-    pages: int, scope: str, max_pages: int, expected: list[tuple[int, int]]
+    pages: int,
+    scope: str,
+    max_pages: int,
+    expected: list[tuple[int, int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(items, "RANGE_PAGES", 16)
     plan = replace(asking(questions=(ANY,), scope=scope), max_pages=max_pages)
     assert page_ranges(windows(plan, "a.pdf", pages)) == expected
 

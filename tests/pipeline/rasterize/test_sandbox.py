@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from jobs.evaluation.datasets import rasterizing
-from pipeline import stages
+from pipeline import opening
 from pipeline.ingest.file_types import DocumentError, PageError
 from pipeline.plan.limits import MIB, Limits
 from pipeline.rasterize.confinement import lacking
@@ -46,7 +46,7 @@ def no_other_sandbox() -> None:
 
 def end_cached_sandboxes() -> None:
     """Those that other tests have left in this process, if any: to collect garbage takes seconds here."""
-    stages._sandbox.cache_clear()
+    opening.sandbox_of.cache_clear()
     rasterizing.sandbox.cache_clear()
     if children_of(os.getpid()):
         gc.collect()

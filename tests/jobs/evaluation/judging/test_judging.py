@@ -196,12 +196,12 @@ def test_the_second_question_of_mt_bench_follows_the_models_own_answer(tmp_path:
     assert found.family is not None
     assert found.family.follow is not None
     first = asked(folder)
-    both = list(loading.followed(first, {"81-1": "Roses."}, found.family.follow))
-    assert [one.id for one in both] == ["81-1", "81-2", "111-1", "111-2"]
-    assert [turn.parts[0] for turn in both[1].turns] == ["Write a poem.", "Roses.", "Shorter."]
-    assert [turn.parts[0] for turn in both[3].turns] == ["What is 1 + 1?", "", "And twice that?"]
-    assert [one.facts["references"] for one in both] == [[], [], ["2", "4"], ["2", "4"]]
-    assert [one.answers[0] for one in both] == ["a judge's rating", "a judge's rating", "2", "4"]
+    poem, sum_ = loading.followed(first, {"81-1": "Roses."}, found.family.follow)
+    assert [one.id for one in (poem, sum_)] == ["81-2", "111-2"]
+    assert [turn.parts[0] for turn in poem.turns] == ["Write a poem.", "Roses.", "Shorter."]
+    assert [turn.parts[0] for turn in sum_.turns] == ["What is 1 + 1?", "", "And twice that?"]
+    assert [one.facts["references"] for one in (*first, poem, sum_)] == [[], ["2", "4"], [], ["2", "4"]]
+    assert [one.answers[0] for one in (poem, sum_)] == ["a judge's rating", "4"]
 
 
 def test_mt_bench_is_read_as_fastchat_publishes_it(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_the_four_scores_of_a_prompt() -> None:
     facts = {"instructions": instructions, "arguments": [{}, {"end_phrase": "bye"}, {"keywords": ["cat"]}]}
     asked = Asked(id="1", turns=(), question="", answers=("x",), measures=(), facts=facts)
     scores = {
-        name: MEASURES[f"ifeval_{name}"]("Well, then.\nA cat. *Bye*", asked, random.Random(0))
+        name: MEASURES[f"ifeval_{name}"].score("Well, then.\nA cat. *Bye*", asked, random.Random(0))
         for name in ("prompt_strict", "prompt_loose", "instruction_strict", "instruction_loose")
     }
     # Strictly there is a comma, and the end has an asterisk; loosely both may go.

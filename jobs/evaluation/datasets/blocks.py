@@ -1,0 +1,65 @@
+"""OmniDocBench (arXiv 2412.07626), block by block: texts and tables that are cut out of their pages.
+
+In: its folder, with OmniDocBench.json and images/. Each text is transcribed, and each table written as HTML,
+as in the component-level tasks of its repository. Formulas, which these draw with TeX, and whole pages, whose
+blocks the end-to-end task matches, are left out.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jobs.evaluation.asked import Asked, Row, ask
+from jobs.evaluation.datasets.family import Family
+from jobs.evaluation.datasets.prompts import OMNIDOCBENCH_TABLE, OMNIDOCBENCH_TEXT
+from jobs.evaluation.datasets.rasterizing import cut_picture
+from pipeline.config import MARKDOWN_TOKENS
+
+_FORMS = (
+    ("text", OMNIDOCBENCH_TEXT, "omnidocbench_text"),
+    ("html", OMNIDOCBENCH_TABLE, "omnidocbench_teds"),
+)
+
+
+def _blocks(row: Row, name: str) -> Iterator[Asked]:
+    page: Mapping[str, Any] = row["page_info"]
+    image = os.path.basename(page["image_path"])
+    about = {key: str(page["page_attribute"][key]) for key in ("data_source", "language", "layout")}
+    for number, block in enumerate(row["layout_dets"]):
+        kind = str(block["category_type"])
+        for key, prompt, measure in _FORMS:
+            if not block.get(key) or (key == "html" and kind != "table"):
+                continue
+            box = _box(block["poly"])
+            longest = max(int(page["width"]), int(page["height"]))
+            yield Asked(
+                id=f"{image.rpartition('.')[0]}-{number}-{key}",
+                turns=ask(prompt, cut_picture(row["folder"], f"images/{image}", box, longest)),
+                question=f"{kind.replace('_', ' ')} at {', '.join(f'{side:.0f}' for side in box)}",
+                answers=(str(block[key]),),
+                measures=(measure,),
+                slices={"block": kind} | about,
+                document=image,
+            )
+
+
+def _box(poly: list[float]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of four corners, of which the first and the third count."""
+    left, top, right, bottom = poly[0], poly[1], poly[2], poly[5]
+    return min(left, right), min(top, bottom), max(left, right), max(top, bottom)
+
+
+FAMILIES = (
+    Family(
+        name="omnidocbench",
+        hub="opendatalab/OmniDocBench",
+        files="OmniDocBench.json",
+        beside="images/*",
+        telling="OmniDocBench*.json",
+        columns=("layout_dets", "page_info"),
+        ask=_blocks,
+        max_new_tokens=MARKDOWN_TOKENS,
+        rows=1_355,
+        note="blocks by themselves, texts asked for in our words; without formulas and reading order",
+    ),
+)
