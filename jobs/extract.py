@@ -1,7 +1,7 @@
 """Ask a pile of documents, and write typed rows to Arrow tables.
 
-Reads PDFs and images, asks Pixtral questions about their pages or has it fill in a target, and writes the
-answers as Delta tables (Parquet files with a commit log) under --output.
+Reads PDFs, images, e-mails and office files, asks Pixtral questions about their pages or has it fill in a
+target, and writes the answers as Delta tables (Parquet files with a commit log) under --output.
 """
 
 import argparse
@@ -121,7 +121,8 @@ def make_parser() -> Parser:
         help="file, folder (with those below it), glob, s3://bucket/prefix, gs://bucket/prefix, "
         "az://container/prefix, Parquet, or a Delta or Iceberg table (its folder or "
         "iceberg://CATALOG/NAMESPACE.TABLE; @VERSION behind it); several are fine. "
-        "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF",
+        "PDF, PNG, JPEG, TIFF (each frame is a page), WebP, BMP, GIF, JPEG 2000, HEIC, AVIF; e-mails (.eml) "
+        "with what is attached to them; office files and HTML where LibreOffice is installed",
     )
     add(
         "--messages-column",

@@ -19,8 +19,9 @@ from model.config import check_fp8_widths, check_tensor_parallel_size
 from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
 from pipeline.ingest.fetching import WebRules, rules_of
+from pipeline.ingest.file_types import MAX_BYTES
 from pipeline.ingest.object_uris import holds_credentials
-from pipeline.ingest.reading import MAX_BYTES, WEB_SECONDS
+from pipeline.ingest.reading import WEB_SECONDS
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
 from pipeline.plan.model_place import find_model, key_of, model_shape, tokenizer_file

@@ -15,13 +15,16 @@ import pyarrow.compute as pc
 from pipeline.dedup.prompt_keys import share_document
 from pipeline.dedup.registry import Claim
 from pipeline.ingest.file_types import DocumentError
-from pipeline.ingest.reading import content_key, read_conversation, read_password, read_source
+from pipeline.ingest.reading import content_key, read_conversation, read_password
 from pipeline.passwords import passwords_of
-from pipeline.plan.items import Asked, Window, asked_of, page_ranges, windows
+from pipeline.plan.items import Asked, Window, asked_of, page_ranges, whole_range, windows
 from pipeline.plan.keys import item_keys, without
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, FAILED, RANGE, Row
+from pipeline.rasterize.attachments import read_document
+from pipeline.rasterize.office import Office
+from pipeline.rasterize.opening import open_any
 from pipeline.rasterize.sandbox import Document, Sandbox
 from schemas.rows import Stage
 
@@ -68,6 +71,8 @@ class Opening:
         self.every: tuple[Asked, ...] = asked_of(plan, source["uri"])
         self.unasked = {*(source["answered"] or ()), *(source["failed"] or ())}  # they have a row
         self.data = b""
+        self.is_converted = False
+        """Whether `data` is a PDF that was made of the document."""
 
     def read(self, plan: Plan) -> None:
         """Raises DocumentError."""
@@ -110,6 +115,7 @@ def open_source(source: Row, plan: Plan, claim: Claim, facts: Facts) -> list[Row
             else:
                 with open_document(one.data, source, plan) as opened:
                     one.document |= {"media_type": opened.media_type, "page_count": opened.page_count}
+                    one.is_converted, one.data = opened.data is not one.data, opened.data
         except DocumentError as error:
             rows = one.fail(error)
         else:
@@ -121,13 +127,13 @@ def open_source(source: Row, plan: Plan, claim: Claim, facts: Facts) -> list[Row
 
 def _ranges(one: Opening, plan: Plan, claim: Claim, facts: Facts) -> list[Row]:
     asked = one.asked(plan)
-    cuts = page_ranges(asked)
+    cuts = whole_range(asked) if one.is_converted else page_ranges(asked)
     if len(cuts) == 1:
         # One task draws this document from the bytes at hand, so that its items may share answers by its
         # content. The tasks of a longer document read it again. It may have changed by then, which must not
         # fail another document: its pages share one by one, once they are drawn (`share_groups`).
         asked = one.share(asked, claim, facts)
-        cuts = [(asked[0].first, max(window.last for window in asked))] if asked else []
+        cuts = whole_range(asked)
     source = one.source | {"answered": None, "failed": None}  # which `unasked` says
     pages = one.origin | {"kind": RANGE, "source": source, "page_count": one.document["page_count"]}
     pages["unasked"] = sorted(one.unasked) or None
@@ -152,7 +158,9 @@ def _counts(source: Row, keys: Iterable[str]) -> Row:
 
 def read_bytes(source: Row, plan: Plan) -> bytes:
     """A document, or a conversation. Raises DocumentError."""
-    return read_conversation(source) if plan.is_chat else read_source(source, plan.roots, plan.web)
+    if plan.is_chat:
+        return read_conversation(source)
+    return read_document(source, plan.roots, plan.web, sandbox_of(plan.limits))
 
 
 def open_document(data: bytes, source: Row, plan: Plan, seconds: float | None = None) -> Document:
@@ -160,7 +168,8 @@ def open_document(data: bytes, source: Row, plan: Plan, seconds: float | None = 
     password = read_password(source)
     own = [] if password is None else [password]
     passwords = [*own, *passwords_of(plan)]
-    return sandbox_of(plan.limits).open(data, source["uri"], passwords, seconds=seconds)
+    sandbox, office = sandbox_of(plan.limits), office_of(plan.limits)
+    return open_any(sandbox, office, data, source["uri"], passwords, seconds=seconds)
 
 
 def failed(origin: Row, stage: Stage, error: DocumentError, left: list[str]) -> Row:
@@ -173,3 +182,9 @@ def failed(origin: Row, stage: Stage, error: DocumentError, left: list[str]) -> 
 def sandbox_of(limits: Limits) -> Sandbox:
     """Once a worker process: its child is used for all documents."""
     return Sandbox(limits)
+
+
+@cache
+def office_of(limits: Limits) -> Office:
+    """Once a worker process: it copies the profile that it has made."""
+    return Office(limits)

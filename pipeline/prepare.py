@@ -30,6 +30,7 @@ from pipeline.ingest.progress import Progress
 from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
 from pipeline.plan.plan import MARKDOWN, Plan
+from pipeline.rasterize.attachments import with_attachments
 from pipeline.rasterize.confinement import check_sandbox
 from schemas.targets import Question
 
@@ -82,6 +83,8 @@ def prepare(
         feed=feed,
     )
     check_first(sources, plan.roots, plan.web)
+    if not config.messages_column:
+        sources = with_attachments(sources, plan, progress)
     warn_of_unasked(sources, config.questions)
     tables = create_tables(
         config.output,

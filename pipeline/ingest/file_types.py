@@ -5,7 +5,9 @@ import re
 from typing import Final
 
 PDF: Final = "application/pdf"
+MAIL: Final = "message/rfc822"  # an e-mail
 SNIFFED_BYTES: Final = 1024  # how much of a file `sniff` looks at
+MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
 MAX_TRAVEL_SIDE: Final = 4096  # a larger image is reduced before it travels
 
 
@@ -45,7 +47,61 @@ IMAGES: Final[dict[str, ImageKind]] = {
         suffixes=(".heic", ".heif"),
     ),
 }
-SUFFIXES: Final = frozenset({".pdf"}.union(*(kind.suffixes for kind in IMAGES.values())))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfficeKind:
+    """A format that LibreOffice converts to PDF: what a person calls it, and its files' suffixes.
+
+    The first suffix is that of the file that LibreOffice is given.
+    """
+
+    what: str
+    package: str  # Debian's, with the part of LibreOffice that reads it
+    suffixes: tuple[str, ...]
+
+    @property
+    def reader(self) -> str | None:
+        """LibreOffice's filter, where its own choice is wrong: that for the web loses a first paragraph."""
+        return "HTML (StarWriter)" if ".html" in self.suffixes else None
+
+
+_WRITER, _CALC, _IMPRESS = (f"libreoffice-{part}-nogui" for part in ("writer", "calc", "impress"))
+_OPEN_XML: Final = "application/vnd.openxmlformats-officedocument"
+_OPEN_DOCUMENT: Final = "application/vnd.oasis.opendocument"
+OFFICE: Final[dict[str, OfficeKind]] = {
+    media_type: OfficeKind(what=what, package=package, suffixes=suffixes)
+    for media_type, what, package, suffixes in (
+        (f"{_OPEN_XML}.wordprocessingml.document", "a Word document", _WRITER, (".docx", ".docm", ".dotx")),
+        (
+            f"{_OPEN_XML}.spreadsheetml.sheet",
+            "an Excel workbook",
+            _CALC,
+            (".xlsx", ".xlsm", ".xltx", ".xlsb"),
+        ),
+        (
+            f"{_OPEN_XML}.presentationml.presentation",
+            "a PowerPoint presentation",
+            _IMPRESS,
+            (".pptx", ".pptm", ".ppsx", ".potx"),
+        ),
+        (f"{_OPEN_DOCUMENT}.text", "an OpenDocument text", _WRITER, (".odt", ".ott")),
+        (f"{_OPEN_DOCUMENT}.spreadsheet", "an OpenDocument spreadsheet", _CALC, (".ods", ".ots")),
+        (f"{_OPEN_DOCUMENT}.presentation", "an OpenDocument presentation", _IMPRESS, (".odp", ".otp")),
+        ("application/msword", "an old Word document", _WRITER, (".doc", ".dot")),
+        ("application/vnd.ms-excel", "an old Excel workbook", _CALC, (".xls", ".xlt")),
+        (
+            "application/vnd.ms-powerpoint",
+            "an old PowerPoint presentation",
+            _IMPRESS,
+            (".ppt", ".pps", ".pot"),
+        ),
+        ("application/rtf", "an RTF document", _WRITER, (".rtf",)),
+        ("text/html", "an HTML page", _WRITER, (".html", ".htm", ".xhtml")),
+    )
+}
+SUFFIXES: Final = frozenset({".pdf", ".eml"}.union(*(kind.suffixes for kind in IMAGES.values())))
+OFFICE_SUFFIXES: Final = frozenset(suffix for kind in OFFICE.values() for suffix in kind.suffixes)
 
 # Kinds that people put among their documents, so that nobody has to guess. _INSIDE is looked for in files
 # that start with "<" or as a ZIP archive does.
@@ -79,6 +135,16 @@ class DocumentError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
+
+
+class OfficeFileError(DocumentError):
+    """A document that is none before it was converted; `media_type` is one of OFFICE."""
+
+    def __init__(self, name: str, media_type: str) -> None:
+        what = OFFICE[media_type].what
+        message = f"{name} is {what} {_TO_PDF}, not a PDF or an image of a supported format"
+        super().__init__("unsupported_type", message)
+        self.media_type = media_type
 
 
 class PageError(DocumentError):

@@ -7,7 +7,7 @@ counted in the log. A file that the person named is always a document.
 import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from pipeline.ingest import parquet, storage
 from pipeline.ingest.entries import PART_ROWS
-from pipeline.ingest.file_types import SNIFFED_BYTES, SUFFIXES, sniff
+from pipeline.ingest.file_types import OFFICE_SUFFIXES, SNIFFED_BYTES, SUFFIXES, sniff
+from pipeline.ingest.libreoffice import installation
 from pipeline.ingest.object_uris import is_object
 from pipeline.ingest.sources import SOURCES, batch_of, keys_of
 from pipeline.ingest.storage import Found
 
 _log = logging.getLogger(__name__)
 
-# As `suffix_of` has it: a name of nothing but a suffix has none.
-_HAS_SUFFIX = "(?i)[^/](?:" + "|".join(map(re.escape, sorted(SUFFIXES))) + ")$"
+INSTALL = " (install LibreOffice to have office files read)"
 
 
 class ParquetAloneError(Exception):
@@ -58,23 +58,27 @@ def _documents(given: str, found: Found) -> Iterator[pa.RecordBatch]:
         yield from table.to_batches()
         return
     documents, skipped = 0, Counter[str]()
+    suffixes = SUFFIXES | OFFICE_SUFFIXES if installation() else SUFFIXES
     for files in table.to_batches(PART_ROWS):
-        taken = _are_documents(files["uri"])
+        taken = _are_documents(files["uri"], suffixes)
         if not taken.all():
             skipped.update(map(suffix_of, files["uri"].filter(pa.array(~taken)).to_pylist()))
             files = files.filter(pa.array(taken))
         documents += len(files)
         yield files
+    remedy = INSTALL if OFFICE_SUFFIXES & skipped.keys() else ""
     if not documents:
         if parquet.SUFFIXES & skipped.keys():
             raise ParquetAloneError(given)
         kinds = f", only {_shown(skipped)}" if skipped else ": it is empty"
-        raise ValueError(f"input {given} holds no PDF and no image{kinds}")
-    log_skipped(given, skipped, "no documents")
+        raise ValueError(f"input {given} holds no PDF and no image{kinds}{remedy}")
+    log_skipped(given, skipped, f"no documents{remedy}")
 
 
-def _are_documents(uris: pa.Array) -> NDArray[np.bool_]:
-    has_suffix = pc.match_substring_regex(uris, _HAS_SUFFIX)
+def _are_documents(uris: pa.Array, suffixes: Iterable[str]) -> NDArray[np.bool_]:
+    # As `suffix_of` has it: a name of nothing but a suffix has none.
+    pattern = "(?i)[^/](?:" + "|".join(map(re.escape, sorted(suffixes))) + ")$"
+    has_suffix = pc.match_substring_regex(uris, pattern)
     found: NDArray[np.bool_] = has_suffix.to_numpy(zero_copy_only=False).copy()
     others = uris.filter(pa.array(~found)).to_pylist()
     # In a cloud each look at a file is a request: only names that say nothing are worth one.

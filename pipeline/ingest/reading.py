@@ -19,12 +19,11 @@ from pipeline.ingest import messages, page_lists, parquet, storage
 from pipeline.ingest.data_uris import decode, is_data_uri
 from pipeline.ingest.deadline import Beat, in_time
 from pipeline.ingest.fetching import FetchError, WebRules, fetch
-from pipeline.ingest.file_types import DocumentError
+from pipeline.ingest.file_types import MAX_BYTES, DocumentError
 from pipeline.ingest.object_uris import is_object
 from pipeline.ingest.roots import lies_on_web, lies_under
 from pipeline.ingest.storage import resolve
 
-MAX_BYTES: Final = 2**30  # a document above 1 GiB is not read: several of them must fit in memory
 WEB_SECONDS: Final = 120.0  # for a document at an address, from the look for its host to its last byte
 _SHOWN: Final = 200  # characters of an address in a sentence
 _CHUNK_BYTES: Final = 64 * 2**20  # of a local file, read together

@@ -27,6 +27,7 @@ SOURCES: Final = pa.schema(
         ("row_group", pa.int64()),
         ("row", pa.int64()),  # in its row group
         ("password_column", pa.string()),  # of `parquet`: the password itself never travels
+        ("part", pa.list_(pa.int32())),  # the numbers of an attachment of the e-mail that this row is else
         ("refused", pa.string()),  # why no row of this file of a Parquet dataset can be read
         ("answered", pa.list_(pa.string())),  # keys of its items that have a row already: see `resume`
         ("failed", pa.list_(pa.string())),

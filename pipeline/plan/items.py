@@ -71,6 +71,11 @@ def _about(asked: Iterable[Asked], first: int, last: int) -> tuple[Asked, ...]:
     return tuple(one for one in asked if any(one.question.is_for_page(page) for page in pages))
 
 
+def whole_range(asked: list[Window]) -> list[tuple[int, int]]:
+    """The (first, last) pages of all windows, for one task; none if there is no window."""
+    return [(asked[0].first, max(window.last for window in asked))] if asked else []
+
+
 def page_ranges(asked: list[Window]) -> list[tuple[int, int]]:
     """The (first, last) pages that one task draws; no window is ever cut, and no page is in two of them.
 

@@ -31,7 +31,9 @@ PR_SET_NO_NEW_PRIVS: Final = 38  # linux/prctl.h
 _FILES: Final = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 _NETWORK: Final = {4: 3}  # to bind and to connect TCP
 _SCOPED: Final = {6: 3}  # abstract sockets, signals to other processes
-_READ: Final = 1 << 2 | 1 << 3  # a file, the names in a folder
+_EXECUTE, _READ_FILE, _READ_NAMES = 1 << 0, 1 << 2, 1 << 3
+# To write, make, shorten, rename and remove files, folders, links and sockets; none is a device or a pipe.
+_WRITE: Final = sum(1 << bit for bit in (1, 4, 5, 7, 8, 9, 12, 13, 14))
 _VERSION: Final = 1  # a flag of create_ruleset
 _PATH_BENEATH: Final = 1
 
@@ -66,7 +68,13 @@ class Profile:
     absent: Iterable[str] = ()
     """Calls that are answered ENOSYS, and do nothing: their callers know another way, or do without."""
     readable: Iterable[str] = ()
-    """Folders of which everything may be read, if `calls` has a way to open it."""
+    """Files, and folders of which everything may be read, if `calls` has a way to open it."""
+    executable: Iterable[str] = ()
+    """Files that it may become, if `calls` has a way to."""
+    writable: Iterable[str] = ()
+    """Folders in which it may do what it likes with files."""
+    is_deadly: bool = True
+    """Whether a call that is not allowed ends the process; else it is refused with EPERM."""
 
 
 class ConfinementError(Exception):
@@ -120,6 +128,7 @@ def confine(profile: Profile) -> None:
 
 def assemble(profile: Profile, machine: Architecture) -> bytes:
     """The filter as a program of the kernel's packet filter (BPF): which calls are allowed."""
+    otherwise = (_RETURN, 0, 0, _KILL if profile.is_deadly else _ERRNO | errno.EPERM)
     program = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),  # a number means another call in another architecture
         (_JUMP_IF_EQUAL, 1, 0, machine.audit),
@@ -138,12 +147,12 @@ def assemble(profile: Profile, machine: Architecture) -> bytes:
             (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * only.argument),
             (_AND, 0, 0, only.mask),
             *_if_equal(value, [(_RETURN, 0, 0, _ALLOW)]),
-            (_RETURN, 0, 0, _KILL),
+            otherwise,
         ]
         program += _if_equal(machine.calls[name], checks)
     for name in profile.absent:
         program += _if_equal(machine.calls[name], [(_RETURN, 0, 0, _ERRNO | errno.ENOSYS)])
-    program.append((_RETURN, 0, 0, _KILL))
+    program.append(otherwise)
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
@@ -198,16 +207,26 @@ def _forbid_files(profile: Profile, version: int) -> None:
     attributes = struct.pack(f"={len(handled)}Q", *handled)
     rules = _system(LANDLOCK["create_ruleset"], attributes, len(attributes), 0)
     try:
-        for path in profile.readable:
-            folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
-            try:
-                rule = struct.pack("=Qi", _READ, folder)
-                _system(LANDLOCK["add_rule"], rules, _PATH_BENEATH, rule, 0)
-            finally:
-                os.close(folder)
+        for paths, rights in (
+            (profile.readable, _READ_FILE | _READ_NAMES),
+            (profile.executable, _EXECUTE | _READ_FILE),
+            (profile.writable, _WRITE | _READ_FILE | _READ_NAMES),
+        ):
+            for path in paths:
+                _allow(rules, path, rights & handled[0])
         _system(LANDLOCK["restrict_self"], rules, 0)
     finally:
         os.close(rules)
+
+
+def _allow(rules: int, path: str, rights: int) -> None:
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if not os.path.isdir(path):
+            rights &= ~_READ_NAMES  # a file has none
+        _system(LANDLOCK["add_rule"], rules, _PATH_BENEATH, struct.pack("=Qi", rights, place), 0)
+    finally:
+        os.close(place)
 
 
 def _system(number: int, *arguments: object) -> int:

@@ -1,8 +1,8 @@
 """A document's bytes become page images.
 
-In: the bytes of one PDF, image or list of images, and its name (for messages, and as a hint where a PDF's
-header is damaged). Out: its media type and page count, and single pages as uint8 arrays of shape (height,
-width, 3). The first bytes decide its type. Refused: anything but a PDF or a listed image format, a document
+In: the bytes of one PDF, image, list of images or e-mail, and its name (for messages, and as a hint where a
+PDF's header is damaged). Out: its media type and page count, and single pages as uint8 arrays of shape
+(height, width, 3). The first bytes decide its type. Refused: anything but those, as well as a document
 whose password is not among those given, and pages above the limits.
 
 Hostile bytes can crash, hang or bloat the process that this runs in: a run goes through `sandbox`.
@@ -19,9 +19,19 @@ import pymupdf
 from numpy.typing import NDArray
 
 from pipeline.ingest import page_lists
-from pipeline.ingest.file_types import PDF, DocumentError, PageError, describe, sniff
+from pipeline.ingest.file_types import (
+    MAIL,
+    PDF,
+    DocumentError,
+    OfficeFileError,
+    PageError,
+    describe,
+    sniff,
+)
 from pipeline.rasterize import images, page_list
 from pipeline.rasterize.damage import printable
+from pipeline.rasterize.mail import is_mail, text_pdf
+from pipeline.rasterize.office_types import office_type
 from pipeline.rasterize.page_tree import count_kids
 from pipeline.rasterize.pdf_page import DAMAGED, cause, draw, place, reason
 
@@ -69,7 +79,7 @@ def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> O
     """Open a PDF or an image from its bytes, with the first of `passwords` that fits if it needs one.
 
     Raises DocumentError with one of the reasons empty_file, unsupported_type, damaged, needs_password,
-    wrong_password, encrypted, zero_pages, memory.
+    wrong_password, encrypted, zero_pages, memory; OfficeFileError if it has to be converted first.
     """
     if not data:
         raise DocumentError("empty_file", f"{name} has 0 bytes")
@@ -78,6 +88,10 @@ def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> O
     media_type = sniff(data)
     if media_type is None and name.lower().endswith(".pdf"):
         media_type = PDF  # its header is damaged: MuPDF repairs it or says that it cannot
+    if media_type is None and is_mail(data, name):
+        return _open_mail(data, name)
+    if media_type is None and (office := office_type(data, name)):
+        raise OfficeFileError(name, office)
     if media_type is None:
         message = f"{name} is {describe(data)}, not a PDF or an image of a supported format"
         raise DocumentError("unsupported_type", message)
@@ -108,7 +122,7 @@ def rasterize(
     PageError with one of the reasons damaged_page, empty_page, too_many_pixels, unsupported_type, memory.
     """
     assert 1 <= page <= opened.page_count, (page, opened.page_count)
-    if opened.media_type == PDF:
+    if opened.media_type in (PDF, MAIL):
         return _draw_page(opened, page, max_side, patch_size, buffer)
     if opened.media_type == page_lists.MEDIA_TYPE:
         image, note = page_list.decode(opened.parts[page - 1], opened.name, page, max_pixels)
@@ -165,6 +179,13 @@ def _open_pdf(data: bytes, name: str, passwords: Sequence[str]) -> Opened:
         message = f"the pages of {name} cannot be counted: {cause(error)}"
         raise DocumentError(reason(error, "damaged"), message) from error
     return Opened(name=name, media_type=PDF, page_count=page_count, data=data, pdf=pdf, note=note)
+
+
+def _open_mail(data: bytes, name: str) -> Opened:
+    """The text of an e-mail, as a PDF of our own."""
+    text, note = text_pdf(data, name)
+    pdf = pymupdf.open(stream=text, filetype="pdf")
+    return Opened(name=name, media_type=MAIL, page_count=pdf.page_count, data=data, pdf=pdf, note=note)
 
 
 def _encrypted(name: str, handler: str) -> str:

@@ -10,11 +10,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from pipeline.ingest.file_types import IMAGES, MAX_TRAVEL_SIDE, PDF
+from pipeline.ingest.file_types import IMAGES, MAIL, MAX_BYTES, MAX_TRAVEL_SIDE, PDF
 from pipeline.ingest.page_lists import MEDIA_TYPE
+from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS, Kind
 from pipeline.rasterize.ipc import Malformed, Message
 
 MOST_PAGES: Final = 2**31 - 1  # MuPDF counts them in 32 bits
+OFFICE_FILE: Final = "office_file"  # the reason for which a document is converted; its message is the format
+MOST_NUMBER: Final = 2**31 - 1  # of an attachment
 MOST_CHARACTERS: Final = 5_000  # of a sentence: as JSON at most 60,000 bytes
 
 Check = Callable[[Any], bool]
@@ -40,9 +43,18 @@ def _reason(value: Any) -> bool:
     return type(value) is str and re.fullmatch("[a-z_]{1,32}", value) is not None
 
 
+def _is_part(value: Any) -> bool:
+    """A path and a kind: a document's number, with those of the e-mails that it lies in before it."""
+    if type(value) is not list or len(value) != 2 or type(value[0]) is not list or type(value[1]) is not int:
+        return False
+    path, kind = value
+    is_path = 1 <= len(path) <= MOST_DEPTH + 1 and all(map(_whole(MOST_NUMBER), path))
+    return is_path and kind in iter(Kind)
+
+
 READY: Final[Form] = {"lacks": _or_null(_text(MOST_CHARACTERS))}
 OPENED: Final[Form] = {
-    "media_type": lambda value: type(value) is str and value in (PDF, MEDIA_TYPE, *IMAGES),
+    "media_type": lambda value: type(value) is str and value in (PDF, MAIL, MEDIA_TYPE, *IMAGES),
     "page_count": _whole(MOST_PAGES),
 }
 DRAWN: Final[Form] = {
@@ -51,6 +63,10 @@ DRAWN: Final[Form] = {
     "note": _or_null(_text(MOST_CHARACTERS)),
     "damaged": lambda value: type(value) is bool,
 }
+PARTS: Final[Form] = {
+    "parts": lambda value: type(value) is list and len(value) <= MOST_PARTS + 1 and all(map(_is_part, value))
+}
+PART: Final[Form] = {"size": lambda value: type(value) is int and 0 <= value <= MAX_BYTES}
 FAILED: Final[Form] = {"reason": _reason, "message": _text(MOST_CHARACTERS)}
 
 

@@ -14,10 +14,11 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, DocumentError, PageError
+from pipeline.ingest.file_types import MAX_TRAVEL_SIDE, OFFICE, DocumentError, OfficeFileError, PageError
 from pipeline.plan.limits import Limits
+from pipeline.rasterize.attached import Kind, Part
 from pipeline.rasterize.ipc import Message
-from pipeline.rasterize.replies import DRAWN, OPENED, Form
+from pipeline.rasterize.replies import DRAWN, OFFICE_FILE, OPENED, PART, PARTS, Form
 from pipeline.rasterize.supervisor import Child, Died, SharedBuffer
 
 MAX_TIMEOUTS: Final = 3  # of one document, before its other pages are not tried
@@ -39,10 +40,26 @@ class Sandbox:
     ) -> "Document":
         """The document, to be closed, which has so many seconds in all (default: those of the limits).
 
-        Raises DocumentError: as `pdf.open_document`, and too_many_pages, crash, killed, memory, timeout.
+        Raises DocumentError: as `pdf.open_document`, and too_many_pages, crash, killed, memory, timeout;
+        OfficeFileError.
         """
         left = self.limits.document_seconds if seconds is None else seconds
         return Document(self, data, name, passwords, left)
+
+    def parts(self, data: bytes, name: str) -> list[Part]:
+        """The attachments of an e-mail. Raises DocumentError: damaged, crash, killed, memory, timeout."""
+        reply = self._once({"do": "parts", "name": name}, PARTS, data, name)
+        return [Part(path=tuple(path), kind=Kind(kind)) for path, kind in reply["parts"]]
+
+    def part(self, data: bytes, name: str, path: Sequence[int]) -> bytes:
+        """The bytes of an attachment of an e-mail. Raises DocumentError: as `parts`, and missing."""
+        request: Message = {"do": "part", "name": name, "path": list(path)}
+        size = self._once(request, PART, data, name)["size"]
+        content = bytearray(self._buffer.pixels[:size])
+        while len(content) < size:
+            self._once({"do": "more", "at": len(content)}, PART, b"", name)
+            content += self._buffer.pixels[: size - len(content)].tobytes()
+        return bytes(content)
 
     def close(self) -> None:
         """Ends the child; the next document starts another."""
@@ -50,12 +67,27 @@ class Sandbox:
             self._child.kill()
             self._child, self._document = None, None
 
-    def ask(self, document: "Document", request: Message | None) -> Message:
-        """The child's reply to a request about `document`, or if that is None to its opening. Raises Died."""
+    def _started(self) -> Child:
+        """The child, a new one if there is none, or none that can be asked."""
         if self._child is None or not self._child.is_alive():
             self.close()
             self.starts += 1
             self._child = Child(self.limits, self._buffer)
+        return self._child
+
+    def _once(self, request: Message, form: Form, data: bytes, name: str) -> Message:
+        """The reply to a request about an e-mail, which is not tried again. Raises DocumentError."""
+        try:
+            reply = self._started().ask(request, form, data)
+        except Died as died:
+            raise DocumentError(died.reason, f"{name} {died.how}") from died
+        if "reason" in reply:
+            raise DocumentError(reply["reason"], reply["message"])
+        return reply
+
+    def ask(self, document: "Document", request: Message | None) -> Message:
+        """The child's reply to a request about `document`, or if that is None to its opening. Raises Died."""
+        self._started()
         if self._document is not document:
             if self._document is not None:
                 self.forget(self._document)
@@ -154,6 +186,8 @@ class Document:
                 if last:
                     raise failure("memory", f"{what} {self._sandbox.limits.memory_exceeded}")
             elif "reason" in reply:
+                if request is None and reply["reason"] == OFFICE_FILE and reply["message"] in OFFICE:
+                    raise OfficeFileError(self.name, reply["message"])
                 raise failure(reply["reason"], reply["message"])
             else:
                 return reply

@@ -5,33 +5,32 @@ In: messages on a socket. Out: answers, and pixels at the start of a buffer that
 time and memory: a process that opens hostile bytes cannot be relied on.
 """
 
-import ctypes
 import mmap
 import os
-import resource
-import signal
 import socket
 import sys
 from io import BufferedReader
 from types import TracebackType
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.ingest.file_types import DocumentError, OfficeFileError
+from pipeline.rasterize.bounds import be_bounded
 from pipeline.rasterize.confinement import confine, lacking
 from pipeline.rasterize.ipc import Closed, Message, receive, send
-from pipeline.rasterize.pdf import DocumentError, Opened, open_document, rasterize
+from pipeline.rasterize.mail import part as part_of
+from pipeline.rasterize.mail import parts
+from pipeline.rasterize.pdf import Opened, open_document, rasterize
 from pipeline.rasterize.preload import preload
 from pipeline.rasterize.profiles import PARSE
-from pipeline.rasterize.replies import MOST_CHARACTERS
-
-PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
+from pipeline.rasterize.replies import MOST_CHARACTERS, OFFICE_FILE
 
 
 def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[np.uint8]) -> None:
     """Answers messages in their order. An unexpected message ends the process: a crash to report."""
     opened: Opened | None = None
+    content = memoryview(b"")  # an attachment
     while True:
         try:
             message, data = receive(requests)
@@ -49,33 +48,35 @@ def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[n
                     pixels, note, damaged = rasterize(opened, **message, buffer=buffer)
                     reply = {"height": pixels.shape[0], "width": pixels.shape[1]}
                     reply |= {"note": note and _sentence(note), "damaged": damaged}
+                case "parts":
+                    found = parts(data, **message)
+                    reply = {"parts": [[part.path, part.kind] for part in found]}
+                case "part":
+                    content = memoryview(part_of(data, **message))
+                    reply = _put(content, 0, buffer)
+                case "more":
+                    reply = _put(content, message["at"], buffer)
                 case "close":
                     assert opened is not None
                     opened.close()
                     continue  # nobody waits for it
+        except OfficeFileError as error:
+            reply = {"reason": OFFICE_FILE, "message": error.media_type}
         except DocumentError as error:
             reply = {"reason": error.reason, "message": _sentence(error.message)}
         send(connection, reply)
 
 
+def _put(content: memoryview, start: int, buffer: NDArray[np.uint8]) -> Message:
+    """Bytes of an attachment from `start` on are put into the buffer, as many as it holds."""
+    some = content[start : start + len(buffer)]
+    buffer[: len(some)] = some
+    return {"size": len(content)}
+
+
 def _sentence(text: str) -> str:
     """What a table can hold: bytes of a document that are no UTF-8 came into some of MuPDF's messages."""
     return text.encode(errors="backslashreplace").decode()[:MOST_CHARACTERS]
-
-
-def be_bounded(parent: int, limit: int) -> None:
-    """Dies with its parent, leaves no core and no file, and has twice the memory of `limit` at the very most.
-
-    The worker watches the memory in use and ends the process above `limit`. This is for one that takes it
-    faster than that. It is not the limit itself: MuPDF leaves out of a page the parts that it finds no memory
-    for.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) or os.getppid() != parent:
-        sys.exit("the worker is gone")
-    resource.setrlimit(resource.RLIMIT_DATA, (2 * limit, 2 * limit))
-    for kind in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE):
-        resource.setrlimit(kind, (0, 0))
 
 
 def main(socket_file: int, buffer_file: int, parent: int, limit: int) -> None:

@@ -148,7 +148,7 @@ class Child:
 
     def _reply(self, form: Form, most_seconds: float, patience: float) -> Message:
         """Watches the child until its reply is whole. Raises Closed, Died, TimeoutError."""
-        started, before = time.monotonic(), _usage(self._usage)[0]
+        started, before = time.monotonic(), usage_of(self._usage)[0]
         limits, coming = self._limits, Reply()
         while True:
             try:
@@ -157,12 +157,12 @@ class Child:
                     and (reply := coming.take(self._connection)) is not None
                 ):
                     check(reply, form)
-                    self.computed = _usage(self._usage)[0] - before
+                    self.computed = usage_of(self._usage)[0] - before
                     return reply
             except Malformed as error:
                 how = f"made the process that opened it send a reply {error}"
                 raise self._put_down("crash", how) from error
-            seconds, used = _usage(self._usage)
+            seconds, used = usage_of(self._usage)
             self.computed = seconds - before
             if self.computed > most_seconds:
                 how = f"took more than {limits.page_seconds:g} s (--page-timeout)"
@@ -188,7 +188,7 @@ class Child:
         self.kill()
         if code == -signal.SIGKILL:
             return Died("killed", "could not be finished: its process was killed, as when memory runs out")
-        ended = _signal_name(-code) if code < 0 else f"exit code {code}"
+        ended = signal_name(-code) if code < 0 else f"exit code {code}"
         return Died("crash", f"crashed the process that opened it ({ended}{said and ': '}{said})")
 
     def _last_words(self) -> str:
@@ -207,7 +207,7 @@ def _end(process: "subprocess.Popen[bytes]", connection: socket.socket, files: S
         os.close(file)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
     """Example: 11 is SIGSEGV. Most of the real-time signals have no name in Python."""
     try:
         return signal.Signals(number).name
@@ -215,7 +215,7 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _usage(stat: int) -> tuple[float, int]:
+def usage_of(stat: int) -> tuple[float, int]:
     """Seconds that a process has computed, and the bytes of memory that it uses, from its /proc/PID/stat."""
     fields = os.pread(stat, 2048, 0).rpartition(b")")[2].split()  # from the third on: man 5 proc
     return (int(fields[11]) + int(fields[12])) * _TICK, int(fields[21]) * _PAGE

@@ -70,8 +70,23 @@ def test_its_steps_install_what_a_device_needs(tmp_path: Path, device: str) -> N
     assert index == (arguments()["TORCH_FOR_CPU"] if device == "cpu" else "")
 
 
-def test_another_device_is_a_sentence(tmp_path: Path) -> None:
-    assert run_steps(tmp_path, DEVICE="tpu") == (2, "DEVICE is tpu: it must be cpu or gpu\n", [])
+def test_libreoffice_is_installed_where_it_is_asked_for(tmp_path: Path) -> None:
+    package = "libreoffice-writer-nogui"
+    for given, is_there in (({}, False), ({"OFFICE": "no"}, False), ({"OFFICE": "yes"}, True)):
+        _, _, commands = run_steps(tmp_path, **given)
+        (packages,) = (words for name, *words in commands if (name, words[0]) == ("apt-get", "install"))
+        assert (package in packages) == is_there
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"DEVICE": "tpu"}, "DEVICE is tpu: it must be cpu or gpu\n"),
+        ({"OFFICE": "word"}, "OFFICE is word: it must be no or yes\n"),
+    ],
+)
+def test_another_value_is_a_sentence(tmp_path: Path, given: dict[str, str], said: str) -> None:
+    assert run_steps(tmp_path, **given) == (2, said, [])
 
 
 def test_it_runs_as_a_user_who_is_not_root() -> None:

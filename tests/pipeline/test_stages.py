@@ -13,18 +13,20 @@ from PIL import Image
 from pipeline import opening
 from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.reading import content_key
 from pipeline.plan import items
 from pipeline.plan import rows as stream
 from pipeline.plan.limits import Limits
 from pipeline.plan.parcels import unpack
 from pipeline.plan.plan import Plan
-from pipeline.plan.rows import DOCUMENTS, FAILURE, GROUP, GROUPS, RANGES, result_schema
+from pipeline.plan.rows import ANSWER, DOCUMENTS, FAILURE, GROUP, GROUPS, RANGES, result_schema
 from pipeline.rasterize.sandbox import Document, Sandbox
 from pipeline.stages import draw_groups, draw_packs, open_packs, open_sources, read_answers
 from schemas.targets import Question
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.local_replica import LocalReplica
+from tests.pipeline.office_files import docx
 from tests.pipeline.plans import QUESTIONS, plan_for
 from tests.pipeline.rasterize.damaged_pdfs import TEXT, page
 
@@ -77,6 +79,35 @@ def test_a_short_document_travels_with_its_bytes_a_long_one_is_read_again(
     found = through([long, short], plan)
     assert len(found) == 46
     assert len({row["item_key"] for row in found}) == 46
+
+
+def test_an_office_file_is_converted_once_and_travels_as_a_pdf(
+    folder: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pdf, converted = pdf_bytes([(100, 100)] * 20), []
+
+    class Converter:
+        def to_pdf(self, data: bytes, name: str, media_type: str) -> bytes:
+            converted.append((data, name, media_type))
+            return pdf
+
+    monkeypatch.setattr(opening, "office_of", lambda limits: Converter())
+    file = folder / "list.docx"
+    file.write_bytes(docx("a"))
+    plan = plan_for(tiny_checkpoint)
+    ranges, facts = list(open_sources(list_sources([str(file)]), plan))
+    assert [(row["page_first"], row["page_last"], row["data"]) for row in ranges.to_pylist()] == [
+        (1, 20, pdf)
+    ]
+    (document,) = known(facts.to_pylist())
+    word = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+    assert (document["media_type"], document["page_count"]) == (word, 20)
+    assert document["content_key"] == content_key(file.read_bytes())
+    file.unlink()
+    found = through([ranges], plan)
+    assert len(found) == 40
+    assert {row["kind"] for row in found} == {ANSWER}
+    assert converted == [(docx("a"), str(file), word)]
 
 
 def test_documents_that_a_task_draws_together_are_drawn_as_one_by_one(

@@ -49,6 +49,6 @@ def test_a_suffix_makes_a_document_as_pathlib_has_it(names: list[str]) -> None:
     expected = [suffix_of(uri) in SUFFIXES for uri in uris]
     looked_at = [not suffix_of(uri) for uri in uris]
     found = _are_documents(
-        pa.array([uri for uri, look in zip(uris, looked_at, strict=True) if not look], pa.string())
+        pa.array([uri for uri, look in zip(uris, looked_at, strict=True) if not look], pa.string()), SUFFIXES
     )
     assert found.tolist() == [is_one for is_one, look in zip(expected, looked_at, strict=True) if not look]

@@ -237,3 +237,26 @@ def test_an_input_with_nothing_behind_it_is_a_clear_error(
 def test_no_input_at_all_and_an_id_column_alone_are_errors(tmp_path: Path) -> None:
     assert "there is no input" in complaint()
     assert "--id-column" in complaint(write(tmp_path / "a.pdf"), id_column="id")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_office_files_of_a_folder_are_documents_where_there_is_a_libreoffice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, *, is_there: bool
+) -> None:
+    monkeypatch.setattr(
+        "pipeline.ingest.files.installation", lambda: "/usr/lib/libreoffice" if is_there else None
+    )
+    for name in ("a.pdf", "b.docx", "c.XLSM", "d.html", "e.eml", "f.py"):
+        (tmp_path / name).write_bytes(b"x")
+    found = [Path(uri).name for uri in list_sources([str(tmp_path)])["uri"].to_pylist()]
+    office = ["b.docx", "c.XLSM", "d.html"]
+    assert found == (["a.pdf", *office, "e.eml"] if is_there else ["a.pdf", "e.eml"])
+    hint = "no documents (install LibreOffice to have office files read)"
+    assert (hint in caplog.text) is not is_there
+    for name in ("a.pdf", "e.eml"):
+        (tmp_path / name).unlink()
+    if not is_there:
+        with pytest.raises(
+            ValueError, match=r"no image, only .* \(install LibreOffice to have office files read\)"
+        ):
+            list_sources([str(tmp_path)])

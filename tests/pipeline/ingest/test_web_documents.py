@@ -10,9 +10,9 @@ import pytest
 
 from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.fetching import WebRules, rules_of
-from pipeline.ingest.file_types import DocumentError
+from pipeline.ingest.file_types import MAX_BYTES, DocumentError
 from pipeline.ingest.listing import list_sources
-from pipeline.ingest.reading import MAX_BYTES, read_named, read_source
+from pipeline.ingest.reading import read_named, read_source
 from pipeline.ingest.roots import check_first
 from schemas.targets import Question
 from tests.pipeline.ingest.listed import PDF, parquet

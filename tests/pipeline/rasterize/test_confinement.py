@@ -8,6 +8,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,7 +25,7 @@ from pipeline.rasterize.confinement import (
     confine,
     lacking,
 )
-from pipeline.rasterize.profiles import PARSE, PYTHON
+from pipeline.rasterize.profiles import PARSE, PYTHON, converting
 from pipeline.rasterize.system_calls import ARCHITECTURES, Architecture
 from tests.pipeline.rasterize.attempts import SECRET
 
@@ -102,6 +103,30 @@ def test_landlock_alone_refuses_files_and_what_newer_kernels_know(found: dict[st
     assert outcomes == expected
 
 
+@pytest.mark.processes
+@pytest.mark.skipif(lacking() is not None, reason=f"this machine lacks {lacking()}")
+@pytest.mark.parametrize("user", [0, NOBODY])
+def test_libreoffice_has_its_own_folder_and_nobody_else(tmp_path: Path, user: int) -> None:
+    if user != os.getuid() and os.getuid():
+        pytest.skip("only root can become another user")
+    scratch = Path(tempfile.mkdtemp())  # below folders that each user may enter
+    command = [sys.executable, "-m", "tests.pipeline.rasterize.office_attempts", str(user), str(scratch)]
+    name, _, value = SECRET.decode().partition("=")
+    ran = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, name: value}, capture_output=True, timeout=300, check=True
+    )
+    outcomes = json.loads(ran.stdout)
+    can = {name for name, outcome in outcomes.items() if outcome == "done"}
+    assert can == {
+        *("use its folder", "have threads", "read its libraries and fonts"),
+        *("make memory executable", "ask about a file"),
+    }
+    assert set(outcomes.values()) == {"done", "EACCES", "EPERM"}
+    assert {outcomes[name] for name in FILES} <= {"EACCES", "EPERM"}
+    assert outcomes["execute a program"] == "EACCES"
+    scratch.rmdir()
+
+
 def test_a_process_with_threads_is_not_confined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "listdir", lambda path: ["1", "2"])
     with pytest.raises(ConfinementError, match="a process with several threads cannot be confined"):
@@ -169,10 +194,12 @@ def test_a_filter_kills_at_calls_of_another_architecture() -> None:
 
 
 def test_each_call_of_a_profile_is_known() -> None:
-    assert (len(PARSE.calls), len(PYTHON.calls)) == (26, 20)  # as docs/security.md says
-    named = {name for profile in (PARSE, PYTHON) for name in (*profile.calls, *profile.absent)}
-    for machine in ARCHITECTURES.values():
-        assert machine.calls.keys() == named
+    profiles = (PARSE, PYTHON, converting("/usr/lib", "/tmp"))
+    assert [len(profile.calls) for profile in profiles] == [26, 20, 99]  # as docs/security.md says
+    named = {name for profile in profiles for name in (*profile.calls, *profile.absent)}
+    assert ARCHITECTURES["x86_64"].calls.keys() == named
+    replaced = set("open stat lstat poll access pipe select dup2 rename mkdir rmdir unlink readlink".split())
+    assert ARCHITECTURES["aarch64"].calls.keys() == named - replaced - {"arch_prctl"}
     assert any(only is not None and only.value == OWN_PID for only in PARSE.calls.values())
 
 

@@ -1,0 +1,122 @@
+"""What is attached to an e-mail is a document of the run, and whatever one holds costs itself alone."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.ingest.file_types import MAIL
+from pipeline.plan.limits import Limits
+from pipeline.rasterize import attachments
+from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS
+from pipeline.rasterize.sandbox import Sandbox
+from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
+from tests.pipeline.local import Killed, Machine
+from tests.pipeline.mails import mail, nested
+from tests.pipeline.office_files import docx
+
+pytestmark = pytest.mark.processes
+PDF = pdf_bytes([(100, 100)] * 3)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def machine(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+
+
+def documents(machine: Machine) -> dict[str, dict[str, Any]]:
+    return {Path(row["uri"]).name: row for row in machine.rows("documents")}
+
+
+def test_an_attachment_is_a_document_and_so_is_the_e_mail(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "installation", lambda: None)
+    picture = image_bytes(corner_image(), "PNG")
+    (folder / "a.eml").write_bytes(
+        bytes(mail(scan_pdf=PDF, list_docx=docx("a"), red_png=picture, note_ics=b"x"))
+    )
+    (folder / "b.eml").write_bytes(bytes(nested(1, again_pdf=PDF)))
+    record = machine.run(folder)
+    found = documents(machine)
+    assert {name: (row["media_type"], row["page_count"]) for name, row in found.items()} == {
+        "a.eml": (MAIL, 1),
+        "a.eml#1": ("application/pdf", 3),
+        "a.eml#3": ("image/png", 1),
+        "b.eml": (MAIL, 1),
+        "b.eml#1": (MAIL, 1),
+        "b.eml#1#1": ("application/pdf", 3),
+    }
+    assert {row["status"] for row in found.values()} == {"complete"}
+    assert found["a.eml#1"]["content_key"] == found["b.eml#1#1"]["content_key"]
+    assert record["counts"]["documents"] == 6
+    assert machine.run(folder)["reused"]["documents"] == 6
+
+
+def test_an_encoding_that_nobody_knows_costs_nothing() -> None:
+    header = b"From: a\nTo: b\nSubject: =?x-nobody?q?a?=\nContent-Type: text/plain; charset=x-nobody\n\nhello"
+    sandbox = Sandbox(Limits())
+    try:
+        with sandbox.open(header, "x") as opened:
+            pixels, _, _ = opened.draw(1, max_side=256, patch_size=16)
+            assert (opened.media_type, pixels.min() < 128) == (MAIL, True)
+        assert sandbox.parts(header, "x") == []
+        big = bytes(range(256)) * 2**18  # more than the buffer that it comes through
+        assert sandbox.part(bytes(mail(big_bin=big)), "x", [1]) == big
+        assert sandbox.starts == 1
+    finally:
+        sandbox.close()
+
+
+def test_a_run_that_was_killed_asks_no_attachment_twice(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.eml").write_bytes(bytes(mail(scan_pdf=PDF, red_png=image_bytes(corner_image(), "PNG"))))
+    with pytest.raises(Killed):
+        machine.run(folder, kill_after=3)
+    monkeypatch.setattr("pipeline.commit.delta_log.is_dead", lambda said: True)
+    monkeypatch.setattr("pipeline.commit.lease.is_dead", lambda said: True)
+    before = len(machine.rows("answers/text"))
+    assert before > 0
+    machine.run(folder)
+    assert machine.asked == len(machine.items()) - before
+    assert {row["status"] for row in documents(machine).values()} == {"complete"}
+    assert len(documents(machine)) == 3
+
+
+def test_what_is_too_deep_or_too_much_is_a_failure_of_its_own(machine: Machine, folder: Path) -> None:
+    (folder / "deep.eml").write_bytes(bytes(nested(MOST_DEPTH + 3)))
+    calendar = b"--x\nContent-Type: text/calendar; name=a.ics\n\nBEGIN:VCALENDAR\n"
+    head = b"From: a\nTo: b\nContent-Type: multipart/mixed; boundary=x\n\n"
+    (folder / "many.eml").write_bytes(head + calendar * (MOST_PARTS + 10))
+    (folder / "bad.eml").write_bytes(b"no header")
+    machine.run(folder)
+    failed = {Path(row["uri"]).name: (row["reason"], row["message"]) for row in machine.rows("failures")}
+    deep, many = f"deep.eml{'#1' * (MOST_DEPTH + 1)}", f"many.eml#{MOST_PARTS + 1}"
+    assert failed.keys() == {deep, many, "bad.eml"}
+    assert failed[deep][0] == failed[many][0] == "unreadable"
+    assert f"holds e-mails in one another, more than {MOST_DEPTH}: this one is not read" in failed[deep][1]
+    assert "has more than 1,000 attachments: those from here on are not read" in failed[many][1]
+    assert failed["bad.eml"][0] == "unsupported_type"
+    complete = {name for name, row in documents(machine).items() if row["status"] == "complete"}
+    assert complete == {"many.eml", *(f"deep.eml{'#1' * depth}" for depth in range(MOST_DEPTH + 1))}
+
+
+def test_what_is_skipped_is_counted(
+    machine: Machine, folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "installation", lambda: None)
+    (folder / "a.eml").write_bytes(bytes(mail(when_ics=b"x", a_zip=b"y", list_docx=docx("a"))))
+    machine.run(folder)
+    said = Counter(record.message for record in caplog.records if record.name == attachments.__name__)
+    assert said == {
+        "skipped 2 attachments of e-mails that are no documents": 1,
+        "skipped 1 attachments of e-mails that are office files (install LibreOffice to have them read)": 1,
+    }
