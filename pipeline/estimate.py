@@ -19,12 +19,11 @@ from pipeline.commit.manifest import check_reachable
 from pipeline.commit.resume import find_remaining
 from pipeline.commit.tables import Table, answers_of, is_there, name_tables, stream_table
 from pipeline.config import FlowConfig, make_plan
-from pipeline.ingest.listing import list_sources
 from pipeline.ingest.progress import Progress
-from pipeline.ingest.roots import check_first
 from pipeline.plan.items import windows
-from pipeline.plan.plan import MARKDOWN, Plan
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, GROUP, RANGE
+from pipeline.prepare import list_documents, tables_of
 from pipeline.stages import draw_groups, open_sources
 
 SAMPLE: Final = 64  # documents; of each, up to 16 pages that follow one another are drawn
@@ -81,20 +80,8 @@ def estimate(config: FlowConfig, say: Callable[[str], None] = lambda sentence: N
     check_reachable(config.output)
     plan = make_plan(config)
     progress = Progress(say)
-    sources = list_sources(
-        config.inputs,
-        column=config.column,
-        id_column=config.id_column,
-        password_column=config.password_column,
-        messages_column=config.messages_column,
-        progress=progress,
-    )
-    check_first(sources, plan.roots)
-    tables = name_tables(
-        config.output,
-        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
-        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
-    )
+    sources, _ = list_documents(config, plan, progress, only_new=config.since_last_run)
+    tables = tables_of(config, plan, name_tables)
     left = sources
     if all(is_there(table.uri) for table in tables.values()):  # else there is something new to ask of all
         left = find_remaining(sources, tables, plan, None, progress).sources

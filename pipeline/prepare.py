@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.commit.lease import Lease
 from pipeline.commit.manifest import check_reachable, read_positions, versions
@@ -67,30 +68,9 @@ def prepare(
     plan = make_plan(config)
     started = time.perf_counter()
     progress = Progress(say)
-    feed = Feed(
-        read_positions(config.output),
-        asked=_asked(config, plan),
-        only_new=config.since_last_run and again is None,
-        has_ids=config.id_column is not None,
-    )
-    sources = list_sources(
-        config.inputs,
-        column=config.column,
-        id_column=config.id_column,
-        password_column=config.password_column,
-        messages_column=config.messages_column,
-        progress=progress,
-        feed=feed,
-    )
-    check_first(sources, plan.roots, plan.web)
-    if not config.messages_column:
-        sources = with_attachments(sources, plan, progress)
+    sources, feed = list_documents(config, plan, progress, only_new=config.since_last_run and again is None)
     warn_of_unasked(sources, config.questions)
-    tables = create_tables(
-        config.output,
-        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
-        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
-    )
+    tables = tables_of(config, plan, create_tables)
     with Lease(tables, plan.run_id) as lease:
         try:
             remaining = find_remaining(sources, tables, plan, again, progress)
@@ -106,6 +86,47 @@ def prepare(
             # A retry lists new rows, too, and does not ask them.
             tables_read=(feed.begun(), feed.finished()) if again is None else (feed.before(),) * 2,
         )
+
+
+def list_documents(
+    config: FlowConfig, plan: Plan, progress: Progress, *, only_new: bool
+) -> tuple[pa.Table, Feed]:
+    """The documents of a run with their attachments, as SOURCES, and how far tables were read.
+
+    With `only_new`, of tables only the rows since the last run. Raises ValueError.
+    """
+    feed = Feed(
+        read_positions(config.output),
+        asked=_asked(config, plan),
+        only_new=only_new,
+        has_ids=config.id_column is not None,
+    )
+    sources = list_sources(
+        config.inputs,
+        column=config.column,
+        id_column=config.id_column,
+        password_column=config.password_column,
+        messages_column=config.messages_column,
+        progress=progress,
+        feed=feed,
+    )
+    check_first(sources, plan.roots, plan.web)
+    if not config.messages_column:
+        sources = with_attachments(sources, plan, progress)
+    # A file of a table, or an e-mail: nobody knows what else it holds. Attachments are refused for good.
+    unread = pc.and_(pc.is_valid(sources["refused"]), pc.is_null(sources["part"]))
+    if pc.any(unread).as_py():
+        feed.hold()
+    return sources, feed
+
+
+def tables_of(config: FlowConfig, plan: Plan, name: Callable[..., dict[str, Table]]) -> dict[str, Table]:
+    """The tables of a run by `create_tables`, or by `name_tables`. Raises ValueError."""
+    return name(
+        config.output,
+        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
+        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
+    )
 
 
 def _asked(config: FlowConfig, plan: Plan) -> str:

@@ -12,7 +12,8 @@ import pyarrow as pa
 from deltalake import ColumnProperties, WriterProperties
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from pipeline.commit.tables import OutputError, Table, handle_of, plain
+from pipeline.commit.tables import OutputError, Table, handle_of
+from pipeline.ingest.delta import plain
 from pipeline.plan.limits import MIB
 
 TARGET_BYTES = 32 * MIB  # a run that looks for what is left reads eight files at a time

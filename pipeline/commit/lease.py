@@ -17,8 +17,9 @@ from threading import Event, RLock, Thread
 
 from pipeline.commit.delta_log import Change, DeltaLog, TakenOverError, is_dead
 from pipeline.commit.heartbeat import last_heartbeat, write_heartbeat
-from pipeline.commit.tables import OutputError, Table, extend_table, plain
+from pipeline.commit.tables import OutputError, Table, extend_table
 from pipeline.commit.uninterrupted import uninterrupted
+from pipeline.ingest.delta import plain
 
 HEARTBEAT_SECONDS, LEASE_SECONDS = 30.0, 120.0
 HOLDER = "documents"  # the table whose log says who holds the output

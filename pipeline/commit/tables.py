@@ -29,7 +29,7 @@ from pydantic import BaseModel
 
 from pipeline.commit.foreign_features import refuse_features
 from pipeline.commit.optional_columns import optional, required, required_table
-from pipeline.ingest.delta import address, is_table, storage_options
+from pipeline.ingest.delta import address, is_table, plain, storage_options
 from pipeline.ingest.object_uris import canonical
 from pipeline.ingest.storage import file_system
 from schemas.arrow import arrow_schema, schema_hash
@@ -45,8 +45,6 @@ LARGE_BYTES = 4 * 2**20  # a file above is no run's own: it may have a million r
 PART_BATCHES = 16  # of such a file, together
 # deltalake decodes it once too often: it writes a%20b, and looks for "a b".
 ESCAPE = re.compile("%[0-9A-Fa-f]{2}")
-ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
-SIGNATURE = re.compile(r"\bsig=[^&\s]+")  # of Azure's addresses, which deltalake repeats
 
 
 class OutputError(RuntimeError):
@@ -375,9 +373,3 @@ def paths_of(handle: DeltaTable) -> set[str]:
 def place_of(folder: str, path: str) -> str:
     """Where a file lies that a log names: part-1.parquet, or with another tool's prefix a0/part-1.parquet."""
     return f"{folder}/{unquote(path)}"
-
-
-def plain(error: Exception) -> str:
-    """An error's message on one line."""
-    text = SIGNATURE.sub("sig=...", ANSI_COLOUR.sub("", str(error)))
-    return " ".join(text.replace("↳", ":").split())

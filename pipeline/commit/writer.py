@@ -20,8 +20,9 @@ from pipeline.commit.delta_log import Change, FilesReplacedError
 from pipeline.commit.lease import Lease
 from pipeline.commit.merged_rows import MergedRows, Opened
 from pipeline.commit.stale_rows import Renewed, StaleRows
-from pipeline.commit.tables import ATTEMPTS, DataFile, OutputError, Table, answers_of, plain, write_rows
+from pipeline.commit.tables import ATTEMPTS, DataFile, OutputError, Table, answers_of, write_rows
 from pipeline.commit.uninterrupted import uninterrupted
+from pipeline.ingest.delta import plain
 from pipeline.plan.rows import ANSWER, FAILURE, column_of
 from schemas.arrow import to_table
 from schemas.rows import Document

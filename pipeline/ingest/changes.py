@@ -60,6 +60,8 @@ def new_files(changes: Iterable[Change], *, was_cut: bool = False) -> dict[str, 
         gone = change.removed & current
         mixed_gone = change.removed & mixed
         match change.kind:
+            case "append" if mixed and change.in_place:  # an update of such rows, by deletion vectors
+                raise UnclearError(f"version {change.version} changed rows behind a compaction")
             case "append":
                 fresh |= dict.fromkeys(change.added)
             case "rewrite" if gone and gone == change.removed and not was_cut:

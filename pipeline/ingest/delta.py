@@ -4,8 +4,10 @@ The folder of a Delta table also holds files that its log has removed. A part of
 that could be read here: it is refused.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -30,6 +32,9 @@ TOPS = (
     *(f"{scheme}:{slashes}" for scheme in SCHEMES for slashes in ("/", "//")),
 )  # above all folders
 
+ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
+SIGNATURE = re.compile(r"\bsig=[^&\s]+")  # of Azure's addresses, which deltalake repeats
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
@@ -45,10 +50,7 @@ def storage_options(uri: str) -> dict[str, str] | None:
     """deltalake reads the clouds' variables from the environment, but wants plain http allowed in words."""
     if not is_object(uri):
         return None
-    scheme = place_of(uri).scheme
-    if scheme == "s3":
-        return {"AWS_ALLOW_HTTP": "true"} if plain_http(scheme) else None
-    return table_options() | ({"allow_http": "true"} if plain_http(scheme) else {})
+    return table_options() | ({"allow_http": "true"} if plain_http(place_of(uri).scheme) else {})
 
 
 def address(uri: str) -> str:
@@ -62,6 +64,12 @@ def address(uri: str) -> str:
     return f"{place.root}/{quote(place.key)}" if place.key else place.root
 
 
+def plain(error: Exception) -> str:
+    """An error's message on one line, without a signature."""
+    text = SIGNATURE.sub("sig=...", ANSI_COLOUR.sub("", str(error)))
+    return " ".join(text.replace("↳", ":").split())
+
+
 def is_table(uri: str) -> bool:
     """Whether there is a Delta table. Raises OSError, DeltaError."""
     return DeltaTable.is_deltatable(address(uri), storage_options=storage_options(uri))
@@ -73,10 +81,12 @@ def visible(
     folder: str | None,
     version: Version | None = None,
     feed: Feed | None = None,
+    name: str | None = None,
 ) -> list[DataFile]:
     """Those of the Parquet `files` that their Delta tables hold, now or at a version.
 
-    With a `feed`, only those with rows that came since the last run, if it wants no others.
+    With a `feed`, only those with rows that came since the last run, if it wants no others. It knows the
+    input as `name`, or else by its folder.
 
     `found` are all files of the input, under a folder; a file that the person named (None) stays in any case,
     and so do files outside of tables, unless there is a version. Raises ValueError: a table that cannot be
@@ -100,7 +110,7 @@ def visible(
             now = snapshot(root, version)
             tables[root] = now.files
             if feed is not None:
-                since = feed.since(folder, root, now.id, now.version, moves=version is None)
+                since = feed.since(name or folder, root, now.id, now.version, moves=version is None)
                 tables[root] = now.files if since is None else _since(root, now, since, feed)
         if entry.uri in tables[root]:
             result.append(DataFile(entry=entry, kept=tables[root][entry.uri]))
@@ -117,12 +127,12 @@ def _refuse_iceberg(found: Entries | Sequence[Entry], files: Sequence[Entry], li
 
     A Delta table may be both.
     """
-    seen = list(found)
+    metadata: list[Entry] = []
     folders = {entry.uri.rpartition("/data/")[0] for entry in files if "/data/" in entry.uri}
     for folder in sorted(folders - set(TOPS)):  # a bucket may be called data
         if storage.is_folder(f"{folder}/metadata"):
-            seen += storage.find(f"{folder}/metadata").entries
-    for entry in seen:
+            metadata += storage.find(f"{folder}/metadata").entries
+    for entry in chain(found, metadata):
         root = entry.uri.rpartition("/metadata/")[0]
         if root and entry.uri.endswith(".metadata.json") and root not in listed:
             raise ValueError(
@@ -148,6 +158,8 @@ def _since(root: str, now: Snapshot, since: Position, feed: Feed) -> Mapping[str
     try:
         behind = changes(root, since["version"], now.version)
         fresh = new_files(behind, was_cut=since["was_cut"])
+        if lost := [file for file, version in fresh.items() if version is None and file not in now.files]:
+            raise UnclearError(f"its log adds {min(lost)}, which it does not hold")
         found = {file: now.files[file] for file, version in fresh.items() if version is None}
         for version in {version for version in fresh.values() if version is not None}:
             merged = {file for file, its in fresh.items() if its == version}
@@ -157,6 +169,13 @@ def _since(root: str, now: Snapshot, since: Position, feed: Feed) -> Mapping[str
         feed.unclear(root, str(error))
         return now.files
     return found
+
+
+def _same_file(place: str, root: str, files: Container[str]) -> str:
+    """The file of a table that deltalake calls `place`, which may differ in what stands before its folder."""
+    parts = place.split("/")
+    names = ("/".join([root, *parts[start:]]) for start in range(len(parts)))  # the longest goes first
+    return next(name for name in names if name in files)
 
 
 def _at(root: str, version: int) -> Mapping[str, NDArray[np.bool_] | None]:
@@ -188,13 +207,15 @@ def snapshot(root: str, version: Version | None) -> Snapshot:
         vectors = {}
         if "deletionVectors" in (table.protocol().reader_features or ()):
             vectors = {
-                unquote(row["filepath"]): np.array(row["selection_vector"], np.bool_)
-                for batch in table.deletion_vectors()
-                for row in pa.record_batch(batch).to_pylist()
+                unquote(place): vector.values.to_numpy(zero_copy_only=False)
+                for batch in map(pa.record_batch, table.deletion_vectors())
+                for place, vector in zip(
+                    batch["filepath"].to_pylist(), batch["selection_vector"], strict=True
+                )
             }
     except (DeltaError, OSError) as error:
         what = root if version is None else f"{root}{said(version)}"
-        raise ValueError(f"the Delta table {what} cannot be read: {' '.join(str(error).split())}") from error
+        raise ValueError(f"the Delta table {what} cannot be read: {plain(error)}") from error
     if outside := [path for path in paths if "://" in path or path.startswith("/")]:
         raise ValueError(
             f"the Delta table {root} is a shallow clone: {outside[0]} lies elsewhere; give the table that "
@@ -202,7 +223,5 @@ def snapshot(root: str, version: Version | None) -> Snapshot:
         )
     kept: dict[str, NDArray[np.bool_] | None] = dict.fromkeys(f"{root}/{unquote(path)}" for path in paths)
     for place, vector in vectors.items():
-        # deltalake's address of a file may differ from ours in what stands before the table's folder.
-        uri = max((uri for uri in kept if place.endswith(uri.removeprefix(root))), key=len)
-        kept[uri] = vector
+        kept[_same_file(place, root, kept)] = vector
     return Snapshot(id=id, version=number, files=kept)

@@ -23,10 +23,14 @@ def changes(root: str, since: int, version: int) -> Iterator[Change]:
     for number in range(since + 1, version + 1):
         try:
             with storage.open_input(f"{root}/{LOG}/{number:020}.json") as file:
-                lines = file.read().decode().splitlines()
+                lines = file.read().splitlines()  # of bytes: a text may break elsewhere, too
         except FileNotFoundError as error:
             raise UnclearError(f"version {number} has left its log") from error
-        yield _change(root, number, [json.loads(line) for line in lines if line.strip()])
+        try:
+            change = _change(root, number, [json.loads(line) for line in lines if line.strip()])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UnclearError(f"version {number} of its log is not as Delta has it") from error
+        yield change
 
 
 def _change(root: str, number: int, entries: list[dict[str, Any]]) -> Change:

@@ -2,8 +2,8 @@
 
 In: the positions that OUT/run.json keeps, and a listing that asks. Out: the version that was read last, and
 new positions for the record. A position counts for what was asked: other questions, or other columns, are new
-to all rows. It moves when a run has finished, and not before: until then the same rows are listed again, and
-those that are done are skipped by their keys.
+to all rows. It moves when a run has finished, and not before, nor beyond what could not be listed: until then
+the same rows are listed again, and those that are done are skipped by their keys.
 """
 
 import logging
@@ -57,6 +57,15 @@ class Feed:
             )
         _log.warning("%s: %s: all of its rows are listed, and known by their ids", table, why)
 
+    def hold(self) -> None:
+        """Some rows could not be listed: no position moves beyond them with this run."""
+        if self._new:
+            _log.warning(
+                "documents could not be read when they were listed: the next run with --since-last-run lists "
+                "these tables from where the last one did"
+            )
+        self._new = {}
+
     def check(self) -> None:
         """Raises ValueError if only new rows of tables are wanted, and there was no table."""
         if self.only_new and not self._listed:
@@ -78,7 +87,8 @@ class Feed:
 
     def finished(self) -> list[Position]:
         """Those of a run that has finished."""
-        return list((self._read | self._new).values())
+        begun = {_key(position): position for position in self.begun()}
+        return list((begun | self._new).values())  # what stays where it was, though it was asked beyond
 
 
 def _key(position: Position) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from pyiceberg.io.pyarrow import (
     _read_deletes,  # it has no public name
 )
 from pyiceberg.manifest import DataFile as IcebergFile
-from pyiceberg.manifest import FileFormat
+from pyiceberg.manifest import FileFormat, ManifestFile
 from pyiceberg.schema import index_by_name
 from pyiceberg.serializers import FromInputFile
 from pyiceberg.table import FileScanTask, StaticTable, Table
@@ -121,9 +121,8 @@ def files_at(table: Table, snapshot: Snapshot | None, name: str, within: str | N
         return []
     try:
         if within is not None:
-            _check_within(plain_uri(snapshot.manifest_list), within, name)
-            for manifest in snapshot.manifests(table.io):
-                _check_within(plain_uri(manifest.manifest_path), within, name)
+            _check_within(plain_uri(table.location()), within, name)  # by which rows with ids are known
+        manifests_of(table, snapshot, name, within)
         tasks = list(table.scan(snapshot_id=snapshot.snapshot_id).plan_files())
         if within is not None:
             for file in (file for task in tasks for file in (task.file, *task.delete_files)):
@@ -151,6 +150,17 @@ def files_at(table: Table, snapshot: Snapshot | None, name: str, within: str | N
             DataFile(entry=entry, kept=_kept(task, deleted), fields=fields, table=plain_uri(table.location()))
         )
     return sorted(files, key=lambda file: file.entry)
+
+
+def manifests_of(table: Table, snapshot: Snapshot, name: str, within: str | None) -> list[ManifestFile]:
+    """The manifests of a snapshot. With `within`, nothing outside of it is opened. Raises ElsewhereError."""
+    if within is not None:
+        _check_within(plain_uri(snapshot.manifest_list), within, name)
+    manifests = snapshot.manifests(table.io)
+    if within is not None:
+        for manifest in manifests:
+            _check_within(plain_uri(manifest.manifest_path), within, name)
+    return manifests
 
 
 def _check_within(uri: str, folder: str, name: str) -> None:

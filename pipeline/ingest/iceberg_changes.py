@@ -1,8 +1,9 @@
 """The snapshots of an Iceberg table in; what each did to its files, and the files with new rows, out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from pyiceberg.manifest import ManifestContent, ManifestEntryStatus
+from pyiceberg.io import FileIO
+from pyiceberg.manifest import ManifestContent, ManifestEntryStatus, ManifestFile
 from pyiceberg.table import Table
 from pyiceberg.table.snapshots import Operation, Snapshot, ancestors_of
 
@@ -10,7 +11,7 @@ from pipeline.ingest import catalogs
 from pipeline.ingest.changes import Change, Kind, UnclearError, check_there, new_files
 from pipeline.ingest.data_files import DataFile
 from pipeline.ingest.feed import Position
-from pipeline.ingest.iceberg import files_at, plain_uri
+from pipeline.ingest.iceberg import ElsewhereError, files_at, manifests_of, plain_uri
 
 
 def new_files_at(
@@ -21,8 +22,10 @@ def new_files_at(
     Raises UnclearError, ValueError, and OSError.
     """
     try:
-        behind = _changes(table, snapshot, since["version"])
+        behind = _changes(table, snapshot, since["version"], name, within)
         fresh = new_files(behind, was_cut=since["was_cut"])
+    except ElsewhereError as error:
+        raise ValueError(str(error)) from error
     except catalogs.CATALOG_ERRORS as error:
         raise ValueError(f"the Iceberg table {name} cannot be read: {catalogs.said(error)}") from error
     found: list[DataFile] = []
@@ -38,7 +41,7 @@ def new_files_at(
     return sorted(found, key=lambda file: file.entry)
 
 
-def _changes(table: Table, snapshot: Snapshot, since: int) -> Iterator[Change]:
+def _changes(table: Table, snapshot: Snapshot, since: int, name: str, within: str | None) -> Iterator[Change]:
     behind: list[Snapshot] = []
     for one in ancestors_of(snapshot, table.metadata):
         if one.snapshot_id == since:
@@ -46,15 +49,15 @@ def _changes(table: Table, snapshot: Snapshot, since: int) -> Iterator[Change]:
         behind.append(one)
     if snapshot.snapshot_id != since and behind[-1].parent_snapshot_id != since:
         raise UnclearError(f"snapshot {since}, which was read, has expired or was rolled back")
-    return (_change(table, one) for one in reversed(behind))
+    return (_change(one, manifests_of(table, one, name, within), table.io) for one in reversed(behind))
 
 
-def _change(table: Table, snapshot: Snapshot) -> Change:
+def _change(snapshot: Snapshot, manifests: Iterable[ManifestFile], io: FileIO) -> Change:
     added, removed, deletes = set(), set(), False
-    for manifest in snapshot.manifests(table.io):
+    for manifest in manifests:
         if manifest.added_snapshot_id != snapshot.snapshot_id:
             continue
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False):
+        for entry in manifest.fetch_manifest_entry(io, discard_deleted=False):
             if entry.snapshot_id != snapshot.snapshot_id or entry.status == ManifestEntryStatus.EXISTING:
                 continue
             if manifest.content == ManifestContent.DELETES:

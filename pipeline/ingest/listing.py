@@ -116,7 +116,7 @@ def _list(given: str, columns: Columns | None, progress: Progress | None, feed: 
                     return file_sources(given, found)
                 except ParquetAloneError:
                     pass
-            files = table_files(given, found, version, feed)
+            files = table_files(place, found, version, feed)
         may_be_none = feed is not None and feed.only_new
         if may_be_none and not files:
             return SOURCES.empty_table()

@@ -8,6 +8,7 @@ own.
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, partial
@@ -25,6 +26,7 @@ from pipeline.ingest.roots import lies_on_web, lies_under
 from pipeline.ingest.storage import resolve
 
 WEB_SECONDS: Final = 120.0  # for a document at an address, from the look for its host to its last byte
+LIST_SECONDS: Final = 1_800.0  # for all pages of a list, each of which may lie elsewhere
 _SHOWN: Final = 200  # characters of an address in a sentence
 _CHUNK_BYTES: Final = 64 * 2**20  # of a local file, read together
 
@@ -125,9 +127,12 @@ def _pages(
     """The pages that the elements of a list are. One that cannot be read costs itself."""
     pages: list[page_lists.Part] = []
     size = 0
+    deadline = time.monotonic() + LIST_SECONDS
     for number, value in enumerate(values, 1):
         which = f"page {number} of {name}"
         try:
+            if time.monotonic() > deadline:
+                raise DocumentError("unreadable", f"the pages before {which} took {LIST_SECONDS:g} s to read")
             with _explained(which):
                 data = _document(value, which, folder, roots, web)
             if data is None:

@@ -134,12 +134,23 @@ def is_folder(uri: str) -> bool:
     """
     if not is_object(uri):
         return os.path.isdir(local_path(uri))
+    return bool(_type_of(uri) == pafs.FileType.Directory)
+
+
+def is_there(given: str) -> bool:
+    """Whether there is a folder or a file of this very name, as a person types it. Raises as `is_folder`."""
+    if is_object(given):
+        return bool(_type_of(given) != pafs.FileType.NotFound)
+    return os.path.exists(typed_path(given))
+
+
+def _type_of(uri: str) -> pafs.FileType:
     filesystem, path = _objects(uri)
     try:
-        return bool(filesystem.get_file_info(path).type == pafs.FileType.Directory)
+        return filesystem.get_file_info(path).type
     except OSError as error:
         if "ACCESS_DENIED" in str(error) or "refused the credentials" in str(error):
-            return False
+            return pafs.FileType.NotFound
         raise
 
 

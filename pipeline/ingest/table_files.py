@@ -6,13 +6,14 @@ metadata, or by its catalog; pyiceberg is imported for these alone, since it com
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import has_magic
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.extras import missing
-from pipeline.ingest import delta
+from pipeline.ingest import delta, storage
 from pipeline.ingest.changes import UnclearError
 from pipeline.ingest.data_files import DataFile
 from pipeline.ingest.delta_changes import LOG
@@ -40,11 +41,14 @@ def is_iceberg(found: Found) -> bool:
 def table_files(
     given: str, found: Found, version: Version | None, feed: Feed | None = None
 ) -> list[DataFile]:
-    """The Parquet files of an input. Raises ValueError, and OSError."""
+    """The Parquet files of an input, whose version is none of `given`. Raises ValueError, and OSError."""
     if not is_iceberg(found):
         if version is not None and found.folder is None:
             raise ValueError(f"input {given}: {said(version)} is a version of a table, and this is a file")
-        return delta.visible(found.entries, parquet_files(given, found), found.folder, version, feed)
+        # A glob may match a part of a table: how far that was read says nothing of the rest.
+        name = storage.absolute(given) if has_magic(given) else None
+        files = parquet_files(given, found)
+        return delta.visible(found.entries, files, found.folder, version, feed, name)
     with _extra():
         from pipeline.ingest import iceberg
     if found.folder is None:
@@ -70,10 +74,11 @@ def _iceberg_files(
     from pipeline.ingest import iceberg, iceberg_changes
 
     snapshot = iceberg.snapshot_at(table, version, name)
-    if feed is not None and snapshot is not None:
+    if feed is not None:
         place, id = iceberg.plain_uri(table.location()), str(table.metadata.table_uuid)
-        since = feed.since(within or name, place, id, snapshot.snapshot_id, moves=version is None)
-        if since is not None:
+        number, moves = (snapshot.snapshot_id, version is None) if snapshot else (0, False)
+        since = feed.since(within or name, place, id, number, moves=moves)
+        if since is not None and snapshot is not None:
             try:
                 return iceberg_changes.new_files_at(table, snapshot, since, name, within)
             except UnclearError as error:

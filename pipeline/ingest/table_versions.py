@@ -4,7 +4,6 @@ Example: scans@v12 is version 12 of the Delta table scans, iceberg://lake/docs.s
 of an Iceberg table, and scans@2026-11-29T12:00:00Z what either of them was at that time.
 """
 
-import os
 import re
 from datetime import UTC, datetime
 from typing import Final
@@ -14,13 +13,15 @@ from pipeline.ingest import storage
 ICEBERG: Final = "iceberg://"
 Version = int | str | datetime
 """Of a Delta table a number, of an Iceberg table the id of a snapshot as text, of both a time."""
-_VERSIONED: Final = re.compile(r"(.*[^/])@(v?\d+|\d{4}-\d\d-\d\d(?:[T ][0-9:.]+)?(?:Z|[+-]\d\d:?\d\d)?)/?")
+_VERSIONED: Final = re.compile(
+    r"(.*[^/])@(v\d{1,18}|\d{1,19}|\d{4}-\d\d-\d\d(?:[T ][0-9:.]+)?(?:Z|[+-]\d\d:?\d\d)?)/?"
+)
 
 
 def split_version(given: str) -> tuple[str, Version | None]:
     """The place of an input, and the version that it names. A file or folder of that very name goes first."""
     found = _VERSIONED.fullmatch(given)
-    if found is None or _is_there(given):
+    if found is None or (not given.startswith(ICEBERG) and storage.is_there(given)):
         return given, None
     place, version = found.groups()
     if "-" in version:
@@ -37,11 +38,3 @@ def said(version: Version) -> str:
     if isinstance(version, datetime):
         return f"@{version.isoformat()}"
     return f"@v{version}" if isinstance(version, int) else f"@{version}"
-
-
-def _is_there(given: str) -> bool:
-    if given.startswith(ICEBERG):
-        return False
-    if "://" in given and not given.startswith("file://"):
-        return storage.is_folder(given)
-    return os.path.exists(storage.typed_path(given))

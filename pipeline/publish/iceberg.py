@@ -36,8 +36,9 @@ from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pipeline.commit.foreign_features import refuse_features
 from pipeline.commit.lease import HOLDER
 from pipeline.commit.optional_columns import optional
-from pipeline.commit.tables import OutputError, Table, handle_of, paths_of, plain
+from pipeline.commit.tables import OutputError, Table, handle_of, paths_of
 from pipeline.ingest.catalogs import CATALOG_ERRORS, asking, said
+from pipeline.ingest.delta import plain
 
 NAME_MAPPING = "schema.name-mapping.default"
 RETRIES = "commit.retry.num-retries"

@@ -2,7 +2,7 @@
 
 In: a listing. Out: the same with a row for each attachment that is a document. Its uri is that of the e-mail,
 with #1, #2 and so on; in an attached e-mail #1#1. Each e-mail is read for that, and opened in a sandbox. One
-that cannot be read has none, and fails when it is opened itself.
+that cannot be read has none, and is a failure of its own.
 """
 
 import logging
@@ -27,6 +27,7 @@ from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS, Kind, Part
 from pipeline.rasterize.sandbox import Sandbox
 
 THREADS: Final = 4  # that each read an e-mail, and wait for a sandbox of its own
+PART_MAILS: Final = 1_024  # rows of them at a time in memory, and the most that Ctrl-C waits for
 REFUSED: Final = {
     Kind.TOO_MANY: "{mail} has more than {parts:,} attachments: those from here on are not read",
     Kind.TOO_DEEP: "{mail} holds e-mails in one another, more than {depth}: this one is not read",
@@ -36,22 +37,38 @@ _own = local()
 
 
 def with_attachments(sources: pa.Table, plan: Plan, progress: Progress) -> pa.Table:
-    """The listing with the attachments of its e-mails, which are files whose names end in .eml."""
+    """The listing with the attachments of its e-mails, which are files whose names end in .eml.
+
+    An e-mail that cannot be fetched is refused: else its own opening may find it, and nobody would look for
+    what is attached.
+    """
     is_mail = pc.and_(pc.ends_with(pc.utf8_lower(sources["location"]), ".eml"), pc.is_null(sources["column"]))
-    mails = sources.filter(is_mail.fill_null(False))
+    is_mail = is_mail.fill_null(False)
+    mails = sources.filter(is_mail)
     if not len(mails):
         return sources
-    found: list[dict[str, Any]] = []
+    found: list[pa.Table] = []
+    refused: list[str | None] = []
     skipped = Counter[str]()
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
         # The sandboxes end with the threads that started them.
-        rows = mails.to_pylist()
-        for row, parts in zip(rows, threads.map(lambda row: _parts(row, plan), rows), strict=True):
-            progress.listed(len(parts))
-            found += _rows(row, parts, skipped)
+        for batch in mails.to_batches(PART_MAILS):
+            rows, more = batch.to_pylist(), list[dict[str, Any]]()
+            for row, parts in zip(rows, threads.map(lambda row: _parts(row, plan), rows), strict=True):
+                refused.append(parts if isinstance(parts, str) else None)
+                if not isinstance(parts, str):
+                    progress.listed(len(parts))
+                    more += _rows(row, parts, skipped)
+            found += [pa.Table.from_pylist(more, SOURCES)] if more else []
     for why, count in sorted(skipped.items()):
         _log.warning("skipped %d attachments of e-mails that are %s", count, why)
-    return pa.concat_tables([sources, pa.Table.from_pylist(found, SOURCES)]) if found else sources
+    if any(refused):
+        place = SOURCES.get_field_index("refused")
+        whys = pc.replace_with_mask(
+            sources["refused"].combine_chunks(), is_mail.combine_chunks(), pa.array(refused, pa.string())
+        )
+        sources = sources.set_column(place, SOURCES.field(place), whys)
+    return pa.concat_tables([sources, *found])
 
 
 def read_document(
@@ -66,14 +83,15 @@ def _suffix(part: Sequence[int]) -> str:
     return "".join(f"#{number}" for number in part)
 
 
-def _parts(row: dict[str, Any], plan: Plan) -> list[Part]:
+def _parts(row: dict[str, Any], plan: Plan) -> list[Part] | str:
+    """The attachments of an e-mail, or why it could not be fetched."""
     if not hasattr(_own, "sandbox"):
         _own.sandbox = Sandbox(plan.limits)
     sandbox: Sandbox = _own.sandbox
     try:
         return sandbox.parts(read_source(row, plan.roots, plan.web), row["uri"])
-    except DocumentError:
-        return []  # as its own opening will say
+    except DocumentError as error:
+        return error.message if error.reason == "unreadable" else []  # as its own opening will say
 
 
 def _rows(row: dict[str, Any], parts: Sequence[Part], skipped: Counter[str]) -> Iterator[dict[str, Any]]:
