@@ -23,7 +23,7 @@ from pipeline.ingest.delta_changes import LOG, changes
 from pipeline.ingest.entries import Entries, Entry
 from pipeline.ingest.feed import Feed, Position
 from pipeline.ingest.object_stores import plain_http, table_options
-from pipeline.ingest.object_uris import SCHEMES, is_object, place_of
+from pipeline.ingest.object_uris import SCHEMES, is_object, place_of, unsigned
 from pipeline.ingest.table_versions import Version, said
 
 TOPS = (
@@ -33,7 +33,6 @@ TOPS = (
 )  # above all folders
 
 ANSI_COLOUR = re.compile(r"\x1b\[\d+m")  # deltalake colours its messages
-SIGNATURE = re.compile(r"\bsig=[^&\s]+")  # of Azure's addresses, which deltalake repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,7 @@ def address(uri: str) -> str:
 
 def plain(error: Exception) -> str:
     """An error's message on one line, without a signature."""
-    text = SIGNATURE.sub("sig=...", ANSI_COLOUR.sub("", str(error)))
+    text = unsigned(ANSI_COLOUR.sub("", str(error)))
     return " ".join(text.replace("↳", ":").split())
 
 

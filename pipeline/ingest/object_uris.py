@@ -17,6 +17,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9._-]{3,255}|\$web|\$root|\$logs")  # of a 
 _OF_ACCOUNT: Final = re.compile(r"([^@]*)@([a-z0-9]{3,24})\.(?:dfs|blob)\.core\.windows\.net")
 _BLOB_URL: Final = re.compile(r"https://([a-z0-9]{3,24})\.(?:blob|dfs)\.core\.windows\.net/")
 
+_SIGNATURE: Final = re.compile(r"\bsig=[^&\s]+")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
@@ -76,6 +78,11 @@ def holds_credentials(uri: str) -> bool:
     scheme, separator, rest = uri.partition("://")
     host = rest.partition("/")[0]
     return bool(separator) and "@" in host and not (scheme.startswith("abfs") and _OF_ACCOUNT.fullmatch(host))
+
+
+def unsigned(text: str) -> str:
+    """What a library says without the signatures of Azure's addresses, which it may repeat."""
+    return _SIGNATURE.sub("sig=...", text)
 
 
 def _place(uri: str, root: str, key: str) -> Place:

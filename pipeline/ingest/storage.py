@@ -26,7 +26,7 @@ from pipeline.ingest.entries import Entries, EntriesBuilder
 from pipeline.ingest.object_files import ObjectFiles
 from pipeline.ingest.object_listing import NotStreamedError, Objects, stream_objects, whole_objects
 from pipeline.ingest.object_stores import StoreError
-from pipeline.ingest.object_uris import EXAMPLES, Place, is_object, place_of
+from pipeline.ingest.object_uris import EXAMPLES, Place, is_object, place_of, unsigned
 from pipeline.ingest.progress import Progress
 from pipeline.ingest.walk import Walk, matching, walk_of
 
@@ -167,7 +167,7 @@ def explain(uri: str, error: OSError) -> str:
         return f"{uri}: {error}"
     if isinstance(error, FileNotFoundError) and is_object(uri):
         return f"{uri}: there is no such {place_of(uri).kind}, or no such object"
-    text = " ".join(str(error).split())
+    text = unsigned(" ".join(str(error).split()))
     if error.errno is not None:
         return f"{error.filename or uri} cannot be read: {os.strerror(error.errno)}"
     code = re.search(r"AWS Error ([A-Z_]+)", text)

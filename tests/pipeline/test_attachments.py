@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.ingest.file_types import MAIL
+from pipeline.ingest.file_types import MAIL, DocumentError
+from pipeline.ingest.reading import read_source
 from pipeline.plan.limits import Limits
 from pipeline.rasterize import attachments
 from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS
@@ -89,6 +90,30 @@ def test_a_run_that_was_killed_asks_no_attachment_twice(
     assert machine.asked == len(machine.items()) - before
     assert {row["status"] for row in documents(machine).values()} == {"complete"}
     assert len(documents(machine)) == 3
+
+
+def test_an_e_mail_that_cannot_be_fetched_is_a_failure_and_loses_no_attachment(
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "a.eml").write_bytes(bytes(mail(scan_pdf=PDF)))
+    (folder / "b.eml").write_bytes(bytes(mail(scan_pdf=PDF)))
+
+    def down(source: dict[str, Any], *rest: Any) -> bytes:
+        if source["uri"].endswith("a.eml"):
+            raise DocumentError("unreadable", f"{source['uri']}: the store is down")
+        return read_source(source, *rest)
+
+    monkeypatch.setattr(attachments, "PART_MAILS", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(attachments, "read_source", down)
+        machine.run(folder)
+    failed = [(Path(row["uri"]).name, row["reason"]) for row in machine.rows("failures")]
+    assert set(failed) == {("a.eml", "unreadable")}
+    assert "the store is down" in machine.rows("failures")[0]["message"]
+    machine.run(folder)
+    found = documents(machine)
+    assert found.keys() == {"a.eml", "a.eml#1", "b.eml", "b.eml#1"}
+    assert found["a.eml#1"]["status"] == "complete"
 
 
 def test_what_is_too_deep_or_too_much_is_a_failure_of_its_own(machine: Machine, folder: Path) -> None:

@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from pipeline import estimate as estimating
 from pipeline.config import FlowConfig
 from pipeline.estimate import Estimate, estimate
 from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.ingest.listed import parquet
 from tests.pipeline.local import Machine
+from tests.pipeline.mails import mail
 from tests.pipeline.plans import QUESTIONS
 
 
@@ -88,6 +92,27 @@ def test_a_long_document_is_drawn_in_part(machine: Machine, tmp_path: Path) -> N
     found = expected(machine, folder)
     assert (found.pages.total, found.drawn) == (50, 16)
     assert found.prompt_tokens.total % 50 == 0
+
+
+def test_a_dry_run_lists_what_the_run_would(machine: Machine, tmp_path: Path) -> None:
+    inbox = str(tmp_path / "inbox")
+    options: dict[str, Any] = {"column": "page", "since_last_run": True}
+    for number in range(2):
+        page = pdf_bytes([(100, 100 + number)])
+        write_deltalake(inbox, pa.table({"page": [page]}), mode="append")
+        found = expected(machine, Path(inbox), **options)
+        assert (found.listed, found.left) == (1, 1)
+        if not number:
+            machine.run(inbox, **options)
+    links = parquet(tmp_path / "links.parquet", url=["http://127.0.0.1:9/a.pdf"])
+    found = expected(machine, links, column="url", allow_http=True)
+    assert (found.listed, found.failing) == (1, 1), "fetched, and refused: its host is private"
+
+
+@pytest.mark.processes
+def test_a_dry_run_counts_what_is_attached(machine: Machine, folder: Path) -> None:
+    (folder / "a.eml").write_bytes(bytes(mail(scan_pdf=pdf_bytes([(90, 90)] * 5))))
+    assert expected(machine, folder).pages.total == 10 + 1 + 5
 
 
 @pytest.mark.parametrize(

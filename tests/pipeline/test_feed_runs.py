@@ -143,3 +143,23 @@ def test_a_run_that_ends_at_any_write_asks_each_row_once_all_the_same(
         if not crash.happened:
             break
     assert number >= 4, "the writes that were cut"
+
+
+def test_a_file_that_cannot_be_listed_holds_the_position(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, machine = tmp_path / "t", Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+    add(place, 1)
+    machine.run(place, **ONE)
+    before = {file.name for file in place.glob("*.parquet")}
+    add(place, 2)
+    (new,) = (file for file in place.glob("*.parquet") if file.name not in before)
+    add(place, 3)
+    new.rename(tmp_path / "kept")
+    new.write_bytes(b"PAR1 of which the rest did not come")
+    assert machine.run(place, **ONE)["counts"]["failed"] == 1
+    assert version(machine) == 0
+    (tmp_path / "kept").rename(new)
+    machine.run(place, **ONE)
+    assert len(machine.rows("answers/text")) == 3
+    assert version(machine) == 2

@@ -80,6 +80,8 @@ def test_rows_deleted_in_place_behind_a_compaction_cannot_be_told() -> None:
     steps: list[Step] = [("append", "a", ""), ("rewrite", "c", "ax"), ("delete", "", "")]
     with pytest.raises(UnclearError, match="deleted rows behind a compaction"):
         new_files(changes(*steps, in_place=2))
+    with pytest.raises(UnclearError, match="changed rows behind a compaction"):
+        new_files(changes(*steps[:2], ("append", "d", ""), in_place=2))
     assert new_files(changes(*steps[:1], steps[2], in_place=1)) == {"a": None}
 
 

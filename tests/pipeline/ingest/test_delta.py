@@ -7,10 +7,13 @@ from types import SimpleNamespace
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
+from pyarrow.fs import FileType
 
 from pipeline.ingest import delta, storage
 from pipeline.ingest.data_files import DataFile
 from pipeline.ingest.entries import Entry
+from pipeline.ingest.table_versions import split_version
 from tests.pipeline.deletion_vectors import delete_by_vector
 from tests.pipeline.ingest.listed import complaint, contents, keys, parquet, uris, write
 from tests.pipeline.ingest.tables import table
@@ -106,6 +109,33 @@ def test_a_table_that_is_delta_and_iceberg_is_delta(tmp_path: Path) -> None:
     DeltaTable(place).delete("id = 'a'")
     write(tmp_path / "t" / "metadata" / "v1.metadata.json", b"{}")
     assert contents(place) == [b"b"]
+
+
+def test_no_sentence_on_a_table_holds_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*given: object, **options: object) -> DeltaTable:
+        raise DeltaError("GET https://acme.blob.core.windows.net/c/t?sv=1&sig=c2VjcmV0%3D in 1 s")
+
+    monkeypatch.setattr(delta, "DeltaTable", broken)
+    with pytest.raises(ValueError, match="cannot be read: GET https://") as caught:
+        delta.snapshot("abfss://c@acme.dfs.core.windows.net/t", None)
+    assert "c2VjcmV0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [FileType.File, FileType.Directory, FileType.NotFound])
+def test_an_object_of_that_very_name_goes_before_a_version(
+    monkeypatch: pytest.MonkeyPatch, kind: FileType
+) -> None:
+    filesystem = SimpleNamespace(get_file_info=lambda path: SimpleNamespace(type=kind))
+    monkeypatch.setattr(storage, "_objects", lambda uri: (filesystem, uri))
+    place, version = ("s3://b/page", "12") if kind == FileType.NotFound else ("s3://b/page@12", None)
+    assert split_version("s3://b/page@12") == (place, version)
+
+
+def test_tables_have_the_same_patience_in_every_cloud() -> None:
+    wanted = {"max_retries": "20", "retry_timeout": "180s"}.items()
+    for place in ("s3://bucket/t", "gs://bucket/t", "az://container/t"):
+        assert wanted <= (delta.storage_options(place) or {}).items()
+    assert delta.storage_options("/t") is None
 
 
 @pytest.mark.parametrize("place", ["s3://data/t", "s3://bucket/data/t", "s3://bucket/a/data/year=1"])

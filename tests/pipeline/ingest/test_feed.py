@@ -1,5 +1,6 @@
 """A feed lists the rows of a table that came since a position, and says so where it cannot."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pyiceberg.table.update.snapshot import ExpireSnapshots
 from pipeline.ingest.catalogs import s3_properties
 from pipeline.ingest.delta import address
 from pipeline.ingest.feed import Feed, Position
+from pipeline.ingest.iceberg import plain_uri
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.reading import read_source
 from tests.pipeline.deletion_vectors import delete_by_vector
@@ -150,6 +152,94 @@ def test_an_old_version_does_not_move_the_position(tmp_path: Path) -> None:
     assert runs.list() == runs.list() == [b"b"]
     runs.given = place
     assert runs.list() == [b"b", b"c"]
+
+
+def test_a_run_on_an_old_version_asks_beyond_the_position(tmp_path: Path) -> None:
+    place = table(tmp_path / "t", "a")
+    runs = Runs(place)
+    runs.list()
+    table(tmp_path / "t", "b", mode="append")
+    runs.given = f"{place}@v1"
+    before = keys_of(runs)
+    DeltaTable(place).optimize.compact()
+    runs.given = place
+    assert keys_of(runs) == before, "b is known by the file that it came in"
+
+
+def keys_of(runs: Runs) -> list[str]:
+    feed = Feed(runs.read, asked="x", only_new=True, has_ids=False)
+    keys: list[str] = list_sources([runs.given], column="page", feed=feed)["source_key"].to_pylist()
+    runs.read = feed.finished()
+    return keys
+
+
+def test_a_glob_that_matches_a_part_of_a_table_moves_no_position_of_the_whole(tmp_path: Path) -> None:
+    place = table(tmp_path / "t", "a1", "b2", partition_by="year")
+    runs = Runs(f"{place}/year=a*")
+    assert runs.list() == [b"a1"]
+    assert runs.list() == []
+    runs.given = place
+    assert runs.list() == [b"a1", b"b2"]
+
+
+def test_what_could_not_be_listed_holds_the_position(tmp_path: Path) -> None:
+    place = table(tmp_path / "t", "a")
+    runs = Runs(place)
+    runs.list()
+    table(tmp_path / "t", "b", mode="append")
+    feed = Feed(runs.read, asked="x", only_new=True, has_ids=False)
+    list_sources([place], column="page", feed=feed)
+    feed.hold()
+    (position,) = feed.finished()
+    assert (position["version"], position["was_cut"]) == (0, True)
+
+
+def test_a_log_that_is_not_as_delta_has_it_is_one_sentence(tmp_path: Path) -> None:
+    runs = Runs(table(tmp_path / "t", "a"))
+    runs.list()
+    table(tmp_path / "t", "b", mode="append")
+    table(tmp_path / "t", "c", mode="append")
+    DeltaTable(runs.given).create_checkpoint()
+    log = tmp_path / "t" / "_delta_log" / f"{1:020}.json"
+    whole = log.read_text()
+    for text in ("{", '{"add": {"dataChange": true}}', "[]", '{"add": 1}'):
+        log.write_text(text)
+        with pytest.raises(ValueError, match=r"version 1 of its log is not as Delta has it"):
+            runs.list()
+    log.write_text(whole.replace('"path":"', '"path":"../'))
+    with pytest.raises(ValueError, match=r"its log adds .*, which it does not hold"):
+        runs.list()
+    log.write_text(whole.replace('"operation":"WRITE"', '"operation":"WRITE","userMetadata":"a\u2028b"'))
+    assert runs.list() == [b"b", b"c"]
+
+
+def test_a_table_without_rows_yet_is_a_table(lake: Catalog) -> None:
+    scans = lake.create_table("docs.scans", rows().schema)
+    runs = Runs("iceberg://lake/docs.scans")
+    assert runs.list() == []
+    scans.append(rows("a"))
+    assert runs.list() == [b"a"]
+    assert runs.list() == []
+
+
+@pytest.mark.parametrize("what", ["older", "location"])
+def test_a_table_in_a_folder_that_points_elsewhere_is_refused_before_that_is_opened(
+    lake: Catalog, tmp_path: Path, what: str
+) -> None:
+    scans = made(lake, "a")
+    runs = Runs(place(scans))
+    runs.list()
+    scans.append(rows("b"))
+    scans.append(rows("c"))
+    metadata = Path(plain_uri(scans.metadata_location))
+    told = json.loads(metadata.read_text())
+    if what == "location":
+        told["location"] = str(tmp_path / "other")
+    else:
+        told["snapshots"][1]["manifest-list"] = str(tmp_path / "no such list.avro")
+    metadata.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"names .*(other|no such list\.avro), which lies elsewhere"):
+        runs.list()
 
 
 def test_only_tables_have_a_feed(tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ def test_versions_stand_behind_an_at_unless_a_file_is_called_so(tmp_path: Path) 
     assert split_version("in/t@v12") == ("in/t", 12)
     assert split_version("iceberg://lake/docs.scans@8310") == ("iceberg://lake/docs.scans", "8310")
     assert split_version("t@2026-11-29T12:00:00Z") == ("t", datetime(2026, 11, 29, 12, tzinfo=UTC))
+    assert split_version(f"t@v{10**18}") == (f"t@v{10**18}", None), "no number of a version"
     assert split_version("t@2026-11-29") == ("t", datetime(2026, 11, 29, tzinfo=UTC))
     for plain in ("t@2026-13-29", "t@x", "t", "@v1", "me@example.pdf"):
         assert split_version(plain) == (plain, None)

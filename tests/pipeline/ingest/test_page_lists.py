@@ -1,6 +1,7 @@
 """The images of a row are the pages of one document; what one of them lacks costs itself."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -115,3 +116,16 @@ def test_each_page_that_cannot_be_asked_is_a_failure_and_the_others_are_asked(
     (document,) = machine.rows("documents")
     assert (document["media_type"], document["page_count"], document["status"]) == (MEDIA_TYPE, 7, "partial")
     assert machine.run(path, column="pages", id_column="id")["reused"]["documents"] == 1
+
+
+def test_pages_that_are_not_there_in_time_are_failures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = parquet(tmp_path / "x.parquet", pages=[[picture(9, 9), picture(8, 8)]])
+    (source,) = list_sources([str(path)], column="pages").to_pylist()
+    times = iter([0.0, 1.0, reading.LIST_SECONDS + 1])
+    monkeypatch.setattr(reading, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    first, second = unpack(read_source(source, ()))
+    assert first == picture(9, 9)
+    assert isinstance(second, DocumentError)
+    assert (second.reason, "took 1800 s to read" in second.message) == ("unreadable", True)
