@@ -66,7 +66,7 @@ def _kind(operation: str, said: dict[str, Any], added: Set[str], removed: Set[st
 
 
 def _actions(entries: list[dict[str, Any]], name: str) -> dict[str, dict[str, Any]]:
-    return {entry[name]["path"]: entry[name] for entry in entries if name in entry}
+    return {action["path"]: action for entry in entries if (action := entry.get(name))}
 
 
 def _uri(root: str, path: str) -> str:
