@@ -7,6 +7,7 @@ import pytest
 
 from jobs import extract
 from pipeline.commit import writer
+from pipeline.ingest import object_stores
 from pipeline.ingest.reading import content_key
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
@@ -64,6 +65,18 @@ def test_a_fault_that_passes_costs_nothing(
     machine.carry_out(prepared)
     assert s3.struck() >= 1
     assert not [row for row in machine.rows("failures") if row["stage"] == "open"]
+    assert len(machine.items()) == 6
+
+
+def test_a_log_that_is_turned_down_for_a_while_is_written_all_the_same(
+    machine: Machine, s3: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(object_stores, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(object_stores, "LONGEST_WAIT", 0.02)
+    prepared = machine.prepare(INPUT)
+    s3.fail(503, 15, "PUT", "_delta_log")  # the library gives up at 10 by itself
+    machine.carry_out(prepared)
+    assert s3.struck() == 15
     assert len(machine.items()) == 6
 
 
