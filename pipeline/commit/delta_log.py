@@ -35,8 +35,8 @@ from pipeline.commit.tables import (
     Table,
     handle_of,
     paths_of,
-    plain,
 )
+from pipeline.ingest.delta import plain
 
 APP = "quire"  # one for all runs, so that two drivers on one table always meet in a conflict
 HISTORY = 20  # commits to look back in at first: other tools (OPTIMIZE, VACUUM) may have made the last ones

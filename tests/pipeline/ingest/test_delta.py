@@ -113,11 +113,11 @@ def test_a_table_that_is_delta_and_iceberg_is_delta(tmp_path: Path) -> None:
 
 def test_no_sentence_on_a_table_holds_a_signature(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*given: object, **options: object) -> DeltaTable:
-        raise DeltaError("GET https://acme.blob.core.windows.net/c/t?sv=1&sig=c2VjcmV0%3D in 1 s")
+        raise DeltaError("GET https://acme.blob.core.windows.net/scans/t?sv=1&sig=c2VjcmV0%3D in 1 s")
 
     monkeypatch.setattr(delta, "DeltaTable", broken)
     with pytest.raises(ValueError, match="cannot be read: GET https://") as caught:
-        delta.snapshot("abfss://c@acme.dfs.core.windows.net/t", None)
+        delta.snapshot("abfss://scans@acme.dfs.core.windows.net/t", None)
     assert "c2VjcmV0" not in str(caught.value)
 
 
