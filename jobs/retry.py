@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.run.notify import tell_mistake
+from jobs.run.notify import faults_told, tell_unstarted
 from jobs.run.parser import Parser
 from jobs.run.run_rules import add_run_rules, rules_of
 from jobs.run.terminal import say, start_output
@@ -108,12 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not again:
             say(f"nothing has failed in {given.output}", sys.stdout)
             return 0
-        with prepare(_config(given, record), again, say) as prepared:
+        with faults_told(output, url), prepare(_config(given, record), again, say) as prepared:
             from jobs.run.runner import carry_out
 
             return carry_out(prepared, rules)
-    except ValueError as error:
-        return tell_mistake(error, output, url)
+    except (ValueError, KeyboardInterrupt) as error:
+        return tell_unstarted(error, output, url)
 
 
 def _causes(given: argparse.Namespace, record: dict[str, Any]) -> frozenset[str]:

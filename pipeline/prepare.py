@@ -62,17 +62,48 @@ def prepare(
     With `again`, the run only asks items again that failed for one of these reasons. `say` is given a
     sentence every few seconds while documents are listed and looked for in the output.
     """
-    check_reachable(config.output)
-    check_sandbox(config.limits)
-    plan = make_plan(config)
+    plan = check(config)
     started = time.perf_counter()
     progress = Progress(say)
-    feed = Feed(
+    feed = feed_of(config, plan, is_retry=again is not None)
+    sources = list_documents(config, plan, feed, progress)
+    tables = create_tables(
+        config.output,
+        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
+        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
+    )
+    with Lease(tables, plan.run_id) as lease:
+        yield Prepared(
+            config=config,
+            plan=plan,
+            remaining=what_is_left(sources, tables, plan, progress, again),
+            tables=tables,
+            lease=lease,
+            list_seconds=time.perf_counter() - started,
+            # A retry lists new rows, too, and does not ask them.
+            tables_read=(feed.begun(), feed.finished()) if again is None else (feed.before(),) * 2,
+        )
+
+
+def check(config: FlowConfig) -> Plan:
+    """The plan of a run whose output and sandbox are there. Raises ValueError."""
+    check_reachable(config.output)
+    check_sandbox(config.limits)
+    return make_plan(config)
+
+
+def feed_of(config: FlowConfig, plan: Plan, *, is_retry: bool = False) -> Feed:
+    """How far the output's runs have read tables. Raises ValueError."""
+    return Feed(
         read_positions(config.output),
         asked=_asked(config, plan),
-        only_new=config.since_last_run and again is None,
+        only_new=config.since_last_run and not is_retry,
         has_ids=config.id_column is not None,
     )
+
+
+def list_documents(config: FlowConfig, plan: Plan, feed: Feed, progress: Progress) -> pa.Table:
+    """All documents of a run, attachments among them, as a table SOURCES. Raises ValueError."""
     sources = list_sources(
         config.inputs,
         column=config.column,
@@ -86,26 +117,21 @@ def prepare(
     if not config.messages_column:
         sources = with_attachments(sources, plan, progress)
     warn_of_unasked(sources, config.questions)
-    tables = create_tables(
-        config.output,
-        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
-        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
-    )
-    with Lease(tables, plan.run_id) as lease:
-        try:
-            remaining = find_remaining(sources, tables, plan, again, progress)
-        except OutputError as error:
-            raise ValueError(str(error)) from error
-        yield Prepared(
-            config=config,
-            plan=plan,
-            remaining=remaining,
-            tables=tables,
-            lease=lease,
-            list_seconds=time.perf_counter() - started,
-            # A retry lists new rows, too, and does not ask them.
-            tables_read=(feed.begun(), feed.finished()) if again is None else (feed.before(),) * 2,
-        )
+    return sources
+
+
+def what_is_left(
+    sources: pa.Table,
+    tables: dict[str, Table],
+    plan: Plan,
+    progress: Progress,
+    again: frozenset[str] | None = None,
+) -> Remaining:
+    """The documents that the tables do not show as done. Raises ValueError."""
+    try:
+        return find_remaining(sources, tables, plan, again, progress)
+    except OutputError as error:
+        raise ValueError(str(error)) from error
 
 
 def _asked(config: FlowConfig, plan: Plan) -> str:

@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from jobs.run.keywords import arguments_of
 from jobs.run.terminal import shown
+from pipeline.ingest.object_uris import is_private
 
 # What a printed file leaves out, unless the environment holds it: passwords, keys, and webhooks, whose
-# addresses are as good as a key.
+# addresses are as good as a key; and of places, those with credentials.
 SECRET: Final = frozenset({"password", "api-key", "notify"})
+PLACES: Final = frozenset({"input", "output", "allow-root", "judge"})
 OWN: Final = ("help", "config", "print-config")  # that no file has
 _NAMES: Final = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)\}", re.ASCII)
 
@@ -57,6 +59,12 @@ def read_settings(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]
             raise ConfigFileError(f"--config {path}: {_unknown(str(key), known)}")
         if name in settings:
             raise ConfigFileError(f"--config {path} says {name} twice: leave one out")
+        many = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) for one in many) and not isinstance(value, bool | None):
+            # Without what it is: a password may look like another thing. A list may hold itself, or millions.
+            raise ConfigFileError(
+                f"--config {path}: {name} has to be text or a list of texts: put it into quotes"
+            )
         settings[name] = value
     return settings
 
@@ -93,7 +101,7 @@ def config_text(parser: argparse.ArgumentParser, given: argparse.Namespace, sett
     lines = []
     for name, action in flags_of(parser).items():
         value = settings[name] if name in settings else _plain(getattr(given, action.dest))
-        if name in SECRET and value and not _is_of_environment(value):
+        if _is_secret(name, value) and not _is_of_environment(value):
             lines.append(f"# {name}: given, and not printed\n")
         else:
             lines.append(_dumped(name, value))
@@ -120,6 +128,12 @@ def _plain(value: Any) -> Any:
         return value
     text = str(value)
     return text.replace("$", "$$") if "${" in text or "$$" in text else text
+
+
+def _is_secret(name: str, value: Any) -> bool:
+    many = value if isinstance(value, list) else [value]
+    is_place = name in PLACES and any(isinstance(one, str) and is_private(one) for one in many)
+    return is_place or (name in SECRET and bool(value))
 
 
 def _is_of_environment(value: Any) -> bool:
