@@ -22,7 +22,7 @@ from pipeline.ingest.object_uris import is_private
 SECRET: Final = frozenset({"password", "api-key", "notify"})
 PLACES: Final = frozenset({"input", "output", "allow-root", "judge"})
 OWN: Final = ("help", "config", "print-config")  # that no file has
-_NAMES: Final = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)\}", re.ASCII)
+_NAMES: Final = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)\}|\$\{", re.ASCII)
 
 Settings = Mapping[str, Any]  # by flag, without its dashes: texts, true, false, null, or lists of texts
 
@@ -139,7 +139,10 @@ def _is_secret(name: str, value: Any) -> bool:
 def _is_of_environment(value: Any) -> bool:
     """Whether a secret is names alone."""
     many = value if isinstance(value, list) else [value]
-    return all(isinstance(one, str) and not _NAMES.sub("", one).strip() for one in many)
+    return all(
+        isinstance(one, str) and not _NAMES.sub(lambda found: "" if found[1] else "$", one).strip()
+        for one in many
+    )
 
 
 def _replaced(value: Any, name: str, path: Path) -> Any:
@@ -149,8 +152,13 @@ def _replaced(value: Any, name: str, path: Path) -> Any:
         return value
 
     def of(found: re.Match[str]) -> str:
-        if found[1] is None:
+        if found[0] == "$$":
             return "$"
+        if found[1] is None:  # ${NAME:-this} of a shell would be the name of a folder
+            raise ConfigFileError(
+                f"--config {path}: {name} has a ${{ without a name and a brace behind it, as in ${{NAME}}: "
+                "write $$ for a dollar sign"
+            )
         if found[1] not in os.environ:
             raise ConfigFileError(
                 f"--config {path}: {name} wants ${{{found[1]}}}, which the environment does not have: set "
