@@ -5,7 +5,6 @@ target, and writes the answers as Delta tables (Parquet files with a commit log)
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import TYPE_CHECKING
 from jobs.run.config_of_flags import add_upkeep, config_of
 from jobs.run.dry_run import add_dry_run, dry_run, is_wanted
 from jobs.run.model_flags import add_model_flags
-from jobs.run.notify import faults_told, tell_unstarted
 from jobs.run.parser import Parser
-from jobs.run.run_rules import add_run_rules, rules_of
-from jobs.run.terminal import say, start_output
+from jobs.run.run_rules import RunRules, add_run_rules, rules_of, run_job
+from jobs.run.terminal import say
 from jobs.run.web_flags import add_web_flags
 from pipeline.plan.limits import CONVERSATION_IMAGES, MIB, Limits
 
@@ -294,24 +292,20 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    start_output(logging.WARNING)
-    output = url = None
-    try:
-        given = make_parser().parse_args(arguments)
-        rules = rules_of(given, tells_drift=True)
-        output, url = given.output, rules.notify
-        if is_wanted(given):
-            return dry_run(config_of(given), given)
-        # Only here, so that --help and a mistyped flag answer at once: this imports torch,
-        from pipeline.prepare import prepare
+    return run_job(make_parser(), arguments, _extract, tells_drift=True)
 
-        with faults_told(output, url), prepare(config_of(given), say=say) as prepared:
-            # and this, once no mistake was found, Ray.
-            from jobs.run.runner import carry_out
 
-            return carry_out(prepared, rules)
-    except (ValueError, KeyboardInterrupt) as error:
-        return tell_unstarted(error, output, url)
+def _extract(given: argparse.Namespace, rules: RunRules) -> int:
+    if is_wanted(given):
+        return dry_run(config_of(given), given)
+    # Only here, so that --help and a mistyped flag answer at once: this imports torch,
+    from pipeline.prepare import prepare
+
+    with prepare(config_of(given), say=say) as prepared:
+        # and this, once no mistake was found, Ray.
+        from jobs.run.runner import carry_out
+
+        return carry_out(prepared, rules)
 
 
 def extract(input: object, /, **flags: object) -> "Result":

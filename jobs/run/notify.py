@@ -134,7 +134,7 @@ def message_of(output: str, code: int, record: dict[str, Any] | None, sentence: 
     """What is told of a run, in words and in numbers."""
     if is_private(output):  # a mistake, which the sentence names
         output = "an output with credentials"
-    message: dict[str, Any] = {"output": output, "exit_code": code, "error": sentence}
+    message: dict[str, Any] = {"output": output, "exit_code": code, "error": sentence if code else None}
     if record is None:
         return {"text": f"Quire: {output}: {sentence}"} | message
     counts, failures = record["counts"], record["failures"]

@@ -18,6 +18,7 @@ from jobs.run.runner import BrokenOffError
 from jobs.run.terminal import say, say_error, write_json
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.local import Machine
 
 SECRET = "T0KEN-of-the-webhook"
 
@@ -220,6 +221,18 @@ def test_a_fault_and_a_stop_before_the_run_are_told(
         assert extract.main([*flags, "--notify", webhook.url]) == code
     (told,) = webhook.got
     assert (told["exit_code"], told["error"]) == (code, sentence)
+
+
+def test_a_retry_of_nothing_is_told(
+    webhook: Webhook, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+    (tmp_path / "in.pdf").write_bytes(pdf_bytes())
+    machine.run(tmp_path / "in.pdf")
+    assert retry.main([machine.output, "--notify", webhook.url]) == 0
+    (told,) = webhook.got
+    assert (told["exit_code"], told["error"]) == (0, None)
+    assert told["text"] == f"Quire: {machine.output}: nothing has failed in {machine.output}"
 
 
 @pytest.mark.parametrize(
