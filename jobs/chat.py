@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jobs.run.model_flags import NANO, add_drawing
+from jobs.run.model_flags import add_drawing, add_model_or_argument
 from jobs.run.parser import Parser
 from jobs.run.terminal import say_error, start_output
 from jobs.run.web_flags import add_web_flags, web_rules
@@ -43,14 +43,7 @@ exit code:
 def make_parser() -> Parser:
     """All flags of the job."""
     parser = Parser("chat", description=__doc__, epilog=EPILOG)
-    parser.add_argument(
-        "model",
-        nargs="?",
-        default=str(NANO),
-        metavar="MODEL",
-        help="folder of a checkpoint, or owner/name[@revision] on the hub (default: model/nano, a small "
-        "model for trying)",
-    )
+    add_model_or_argument(parser)
     add = parser.add_argument_group("one question, instead of a dialogue").add_argument
     add("--prompt", metavar="TEXT", help="what is asked")
     add(

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from jobs.run.endings import INTERRUPTED, MISTAKE
 from jobs.run.model_flags import NANO, count_or_auto
 from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
@@ -131,7 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _evaluate(make_parser().parse_args(words))
     except ValueError as error:
         say_error(f"error: {error}")
-        return 2
+        return MISTAKE
+    except KeyboardInterrupt:  # while questions are read, or answers scored
+        say_error("stopped: the same command continues")
+        return INTERRUPTED
 
 
 def _evaluate(given: argparse.Namespace) -> int:

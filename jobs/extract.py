@@ -5,7 +5,6 @@ target, and writes the answers as Delta tables (Parquet files with a commit log)
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import TYPE_CHECKING
 from jobs.run.config_of_flags import add_upkeep, config_of
 from jobs.run.dry_run import add_dry_run, dry_run, is_wanted
 from jobs.run.model_flags import add_model_flags
-from jobs.run.notify import tell_mistake
 from jobs.run.parser import Parser
-from jobs.run.run_rules import add_run_rules, rules_of
-from jobs.run.terminal import say, start_output
+from jobs.run.run_rules import RunRules, add_run_rules, rules_of, run_job
+from jobs.run.terminal import say
 from jobs.run.web_flags import add_web_flags
 from pipeline.plan.limits import CONVERSATION_IMAGES, MIB, Limits
 
@@ -294,24 +292,20 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    start_output(logging.WARNING)
-    output = url = None
-    try:
-        given = make_parser().parse_args(arguments)
-        rules = rules_of(given, tells_drift=True)
-        output, url = given.output, rules.notify
-        if is_wanted(given):
-            return dry_run(config_of(given), given)
-        # Only here, so that --help and a mistyped flag answer at once: this imports torch,
-        from pipeline.prepare import prepare
+    return run_job(make_parser(), arguments, _extract, tells_drift=True)
 
-        with prepare(config_of(given), say=say) as prepared:
-            # and this, once no mistake was found, Ray.
-            from jobs.run.runner import carry_out
 
-            return carry_out(prepared, rules)
-    except ValueError as error:
-        return tell_mistake(error, output, url)
+def _extract(given: argparse.Namespace, rules: RunRules) -> int:
+    if is_wanted(given):
+        return dry_run(config_of(given), given)
+    # Only here, so that --help and a mistyped flag answer at once: this imports torch,
+    from pipeline.prepare import prepare
+
+    with prepare(config_of(given), say=say) as prepared:
+        # and this, once no mistake was found, Ray.
+        from jobs.run.runner import carry_out
+
+        return carry_out(prepared, rules)
 
 
 def extract(input: object, /, **flags: object) -> "Result":
@@ -324,6 +318,9 @@ def extract(input: object, /, **flags: object) -> "Result":
     """
     from jobs.run.keywords import arguments_of
 
+    for name in ("help", "print_config"):
+        if flags.get(name):
+            raise ValueError(f"--{name.replace('_', '-')} prints and ends: run it as a command")
     if current_thread() is not main_thread():
         raise ValueError("extract() handles signals, which only the main thread can: call it from there")
     parser = make_parser()
@@ -335,9 +332,9 @@ def extract(input: object, /, **flags: object) -> "Result":
 
     with prepare(config_of(given), say=say) as prepared:
         from jobs.run.result import Result
-        from jobs.run.runner import run_prepared
+        from jobs.run.runner import run_told
 
-        return Result(given.output, run_prepared(prepared, "the same call", rules))
+        return Result(given.output, run_told(prepared, "the same call", rules))
 
 
 if __name__ == "__main__":

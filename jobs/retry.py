@@ -7,15 +7,14 @@ its items are asked.
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-from jobs.run.notify import tell_mistake
+from jobs.run.notify import tell
 from jobs.run.parser import Parser
-from jobs.run.run_rules import add_run_rules, rules_of
-from jobs.run.terminal import say, start_output
+from jobs.run.run_rules import RunRules, add_run_rules, run_job
+from jobs.run.terminal import say
 from pipeline.plan.limits import MIB, Limits
 
 EPILOG = """\
@@ -94,26 +93,24 @@ def make_parser() -> Parser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the job; returns the exit code."""
-    start_output(logging.WARNING)
-    output = url = None
-    try:
-        given = make_parser().parse_args(arguments)
-        rules = rules_of(given, tells_drift=False)
-        output, url = given.output, rules.notify
-        from pipeline.commit.manifest import read_begun
-        from pipeline.prepare import prepare
+    return run_job(make_parser(), arguments, _retry, tells_drift=False)
 
-        record = read_begun(given.output)
-        again = _causes(given, record)
-        if not again:
-            say(f"nothing has failed in {given.output}", sys.stdout)
-            return 0
-        with prepare(_config(given, record), again, say) as prepared:
-            from jobs.run.runner import carry_out
 
-            return carry_out(prepared, rules)
-    except ValueError as error:
-        return tell_mistake(error, output, url)
+def _retry(given: argparse.Namespace, rules: RunRules) -> int:
+    from pipeline.commit.manifest import read_begun
+    from pipeline.prepare import prepare
+
+    record = read_begun(given.output)
+    again = _causes(given, record)
+    if not again:
+        sentence = f"nothing has failed in {given.output}"
+        say(sentence, sys.stdout)
+        tell(given.output, 0, None, sentence, rules.notify)
+        return 0
+    with prepare(_config(given, record), again, say) as prepared:
+        from jobs.run.runner import carry_out
+
+        return carry_out(prepared, rules)
 
 
 def _causes(given: argparse.Namespace, record: dict[str, Any]) -> frozenset[str]:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jobs.run.model_flags import add_engine, add_model
+from jobs.run.model_flags import add_engine, add_model_or_argument
 from jobs.run.parser import Parser
 from jobs.run.terminal import say_error, start_output
 from jobs.run.web_flags import add_web_flags
@@ -22,7 +22,7 @@ examples:
   python -m jobs.serve
 
   # the real one, shared out among two GPUs
-  python -m jobs.serve --model mistralai/Pixtral-12B-2409 --tensor-parallel 2
+  python -m jobs.serve mistralai/Pixtral-12B-2409 --tensor-parallel 2
 
   # for others who have the key in {KEY}
   python -m jobs.serve --model ~/models/Pixtral-12B-2409 --host 0.0.0.0 --port 8000
@@ -46,6 +46,7 @@ exit code:
 def make_parser() -> Parser:
     """All flags of the job."""
     parser = Parser("serve", description=__doc__, epilog=EPILOG)
+    add_model_or_argument(parser)
     add = parser.add_argument_group("address").add_argument
     add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine)")
     add("--port", type=int, default=8000, help="port; 0 takes a free one (default: %(default)s)")
@@ -57,8 +58,7 @@ def make_parser() -> Parser:
     )
     add("--grace", type=int, default=30, metavar="SECONDS", help="to finish what runs (default: %(default)s)")
 
-    add = parser.add_argument_group("model").add_argument
-    add_model(add)
+    add = parser.add_argument_group("how it is served").add_argument
     add(
         "--served-model-name",
         metavar="NAME",
@@ -91,6 +91,7 @@ def make_parser() -> Parser:
         action="store_true",
         help="refuse a machine that lacks a part of the sandbox in which images are decoded",
     )
+    parser.take_config_file()
     return parser
 
 

@@ -20,7 +20,7 @@ from model.text.grammar import GRAMMAR_VERSION, check_schema
 from model.text.tokenizer import Tokenizer
 from pipeline.ingest.fetching import WebRules, rules_of
 from pipeline.ingest.file_types import MAX_BYTES
-from pipeline.ingest.object_uris import holds_credentials
+from pipeline.ingest.object_uris import CREDENTIALS, holds_credentials
 from pipeline.ingest.reading import WEB_SECONDS
 from pipeline.ingest.roots import find_roots
 from pipeline.plan.limits import Limits
@@ -122,10 +122,7 @@ class FlowConfig:
     def __post_init__(self) -> None:
         places = (*self.inputs, self.output, *self.allow_roots)
         if any(map(holds_credentials, places)):
-            raise ValueError(
-                "an address holds credentials, which would end up in tables and logs: leave them out, and "
-                "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your cloud has instead"
-            )
+            raise ValueError(CREDENTIALS)
         if self.messages_column:
             self._check_messages()
         elif not self.questions and not self.targets:

@@ -15,15 +15,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.commit.manifest import check_reachable
-from pipeline.commit.resume import find_remaining
-from pipeline.commit.tables import Table, answers_of, is_there, name_tables, stream_table
-from pipeline.config import FlowConfig, make_plan
+from pipeline.commit.tables import OutputError, Table, answers_of, is_there, name_tables, stream_table
+from pipeline.config import FlowConfig
 from pipeline.ingest.progress import Progress
 from pipeline.plan.items import windows
-from pipeline.plan.plan import Plan
+from pipeline.plan.plan import MARKDOWN, Plan
 from pipeline.plan.rows import DOCUMENTS, GROUP, RANGE
-from pipeline.prepare import list_documents, tables_of
+from pipeline.prepare import check, feed_of, list_documents, what_is_left
 from pipeline.stages import draw_groups, open_sources
 
 SAMPLE: Final = 64  # documents; of each, up to 16 pages that follow one another are drawn
@@ -77,18 +75,23 @@ class _Seen:
 
 def estimate(config: FlowConfig, say: Callable[[str], None] = lambda sentence: None) -> tuple[Plan, Estimate]:
     """The plan, and what it would cost to carry it out. Raises ValueError as `prepare` does."""
-    check_reachable(config.output)
-    plan = make_plan(config)
-    progress = Progress(say)
-    sources, _ = list_documents(config, plan, progress, only_new=config.since_last_run)
-    tables = tables_of(config, plan, name_tables)
+    plan, progress = check(config), Progress(say)
+    sources = list_documents(config, plan, feed_of(config, plan), progress)
+    tables = name_tables(
+        config.output,
+        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
+        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
+    )
     left = sources
     if all(is_there(table.uri) for table in tables.values()):  # else there is something new to ask of all
-        left = find_remaining(sources, tables, plan, None, progress).sources
-    lengths = [
-        _mean_length(table, ask.settings_key)
-        for table, ask in zip(answers_of(tables), plan.asks, strict=True)
-    ]
+        left = what_is_left(sources, tables, plan, progress).sources
+    try:
+        lengths = [
+            _mean_length(table, ask.settings_key)
+            for table, ask in zip(answers_of(tables), plan.asks, strict=True)
+        ]
+    except OutputError as error:
+        raise ValueError(str(error)) from error
     chosen = sorted(random.Random(0).sample(range(len(left)), min(SAMPLE, len(left))))
     seen = [_look(left.slice(place, 1), plan, lengths) for place in chosen]
     amount = {
@@ -148,7 +151,10 @@ def _amount(values: list[float], documents: int) -> Amount:
 
 
 def _mean_length(table: Table, settings_key: str) -> float | None:
-    """Tokens of an answer in the output that the model wrote under these settings; None if there is none."""
+    """Tokens of an answer in the output that the model wrote under these settings; None if there is none.
+
+    Raises OutputError.
+    """
     if not is_there(table.uri):
         return None
     tokens = count = 0

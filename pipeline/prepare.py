@@ -63,23 +63,21 @@ def prepare(
     With `again`, the run only asks items again that failed for one of these reasons. `say` is given a
     sentence every few seconds while documents are listed and looked for in the output.
     """
-    check_reachable(config.output)
-    check_sandbox(config.limits)
-    plan = make_plan(config)
+    plan = check(config)
     started = time.perf_counter()
     progress = Progress(say)
-    sources, feed = list_documents(config, plan, progress, only_new=config.since_last_run and again is None)
-    warn_of_unasked(sources, config.questions)
-    tables = tables_of(config, plan, create_tables)
+    feed = feed_of(config, plan, is_retry=again is not None)
+    sources = list_documents(config, plan, feed, progress)
+    tables = create_tables(
+        config.output,
+        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
+        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
+    )
     with Lease(tables, plan.run_id) as lease:
-        try:
-            remaining = find_remaining(sources, tables, plan, again, progress)
-        except OutputError as error:
-            raise ValueError(str(error)) from error
         yield Prepared(
             config=config,
             plan=plan,
-            remaining=remaining,
+            remaining=what_is_left(sources, tables, plan, progress, again),
             tables=tables,
             lease=lease,
             list_seconds=time.perf_counter() - started,
@@ -88,19 +86,25 @@ def prepare(
         )
 
 
-def list_documents(
-    config: FlowConfig, plan: Plan, progress: Progress, *, only_new: bool
-) -> tuple[pa.Table, Feed]:
-    """The documents of a run with their attachments, as SOURCES, and how far tables were read.
+def check(config: FlowConfig) -> Plan:
+    """The plan of a run whose output and sandbox are there. Raises ValueError."""
+    check_reachable(config.output)
+    check_sandbox(config.limits)
+    return make_plan(config)
 
-    With `only_new`, of tables only the rows since the last run. Raises ValueError.
-    """
-    feed = Feed(
+
+def feed_of(config: FlowConfig, plan: Plan, *, is_retry: bool = False) -> Feed:
+    """How far the output's runs have read tables. Raises ValueError."""
+    return Feed(
         read_positions(config.output),
         asked=_asked(config, plan),
-        only_new=only_new,
+        only_new=config.since_last_run and not is_retry,
         has_ids=config.id_column is not None,
     )
+
+
+def list_documents(config: FlowConfig, plan: Plan, feed: Feed, progress: Progress) -> pa.Table:
+    """All documents of a run, attachments among them, as a table SOURCES. Raises ValueError."""
     sources = list_sources(
         config.inputs,
         column=config.column,
@@ -117,16 +121,22 @@ def list_documents(
     unread = pc.and_(pc.is_valid(sources["refused"]), pc.is_null(sources["part"]))
     if pc.any(unread).as_py():
         feed.hold()
-    return sources, feed
+    warn_of_unasked(sources, config.questions)
+    return sources
 
 
-def tables_of(config: FlowConfig, plan: Plan, name: Callable[..., dict[str, Table]]) -> dict[str, Table]:
-    """The tables of a run by `create_tables`, or by `name_tables`. Raises ValueError."""
-    return name(
-        config.output,
-        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
-        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
-    )
+def what_is_left(
+    sources: pa.Table,
+    tables: dict[str, Table],
+    plan: Plan,
+    progress: Progress,
+    again: frozenset[str] | None = None,
+) -> Remaining:
+    """The documents that the tables do not show as done. Raises ValueError."""
+    try:
+        return find_remaining(sources, tables, plan, again, progress)
+    except OutputError as error:
+        raise ValueError(str(error)) from error
 
 
 def _asked(config: FlowConfig, plan: Plan) -> str:

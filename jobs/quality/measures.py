@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake.exceptions import DeltaError
 from numpy.typing import NDArray
 
 from pipeline.commit.tables import (
@@ -21,8 +22,10 @@ from pipeline.commit.tables import (
     handle_of,
     is_of_answers,
     is_there,
+    plain,
     read_file,
 )
+from pipeline.ingest.fetching import is_web
 
 Kind = Literal["failures", "nulls", "confidence"]
 Values = NDArray[np.floating[Any]]
@@ -46,12 +49,15 @@ class Measure:
 
 
 def read_measures(output: str, tables: Mapping[str, str]) -> list[Measure]:
-    """All measures of an output. `tables` are those of run.json. Raises OutputError, ValueError."""
+    """All measures of an output. `tables` are those of run.json. Raises ValueError."""
     root = absolute_uri(output)
-    found = _of_documents(_rows(f"{root}/{tables['documents']}", ["run_id", "uri", "items_failed"]))
-    for name, path in tables.items():
-        if is_of_answers(name):
-            found += _of_answers(path, f"{root}/{path}")
+    try:
+        found = _of_documents(_rows(f"{root}/{tables['documents']}", ["run_id", "uri", "items_failed"]))
+        for name, path in tables.items():
+            if is_of_answers(name):
+                found += _of_answers(path, f"{root}/{path}")
+    except (OSError, DeltaError) as error:
+        raise ValueError(f"the tables of {output} cannot be read: {plain(error)}") from error
     return found
 
 
@@ -71,7 +77,9 @@ def sources_of(uris: Sequence[str]) -> list[str]:
 
     Example: of s3://b/in/x/1.pdf, s3://b/in/x/y/2.pdf and s3://b/in/3.pdf they are s3://b/in/x, twice, and s3://b/in.
     """
-    folders = [uri.split("#")[0].split("/")[:-1] for uri in uris]
+    # The query of a web address may hold a signature, and is no place.
+    places = (uri.partition("?")[0] if is_web(uri) else uri for uri in uris)
+    folders = [place.split("#")[0].split("/")[:-1] for place in places]
     if not folders:
         return []
     first, last = min(folders), max(folders)

@@ -15,12 +15,14 @@ from typing import Any, Final
 
 from jobs.run.keywords import arguments_of
 from jobs.run.terminal import shown
+from pipeline.ingest.object_uris import is_private
 
 # What a printed file leaves out, unless the environment holds it: passwords, keys, and webhooks, whose
-# addresses are as good as a key.
+# addresses are as good as a key; and of places, those with credentials.
 SECRET: Final = frozenset({"password", "api-key", "notify"})
+PLACES: Final = frozenset({"input", "output", "allow-root", "judge"})
 OWN: Final = ("help", "config", "print-config")  # that no file has
-_NAMES: Final = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)\}", re.ASCII)
+_NAMES: Final = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)\}|\$\{", re.ASCII)
 
 Settings = Mapping[str, Any]  # by flag, without its dashes: texts, true, false, null, or lists of texts
 
@@ -57,6 +59,12 @@ def read_settings(path: Path, parser: argparse.ArgumentParser) -> dict[str, Any]
             raise ConfigFileError(f"--config {path}: {_unknown(str(key), known)}")
         if name in settings:
             raise ConfigFileError(f"--config {path} says {name} twice: leave one out")
+        many = value if isinstance(value, list) else [value]
+        if not all(isinstance(one, str) for one in many) and not isinstance(value, bool | None):
+            # Without what it is: a password may look like another thing. A list may hold itself, or millions.
+            raise ConfigFileError(
+                f"--config {path}: {name} has to be text or a list of texts: put it into quotes"
+            )
         settings[name] = value
     return settings
 
@@ -93,7 +101,7 @@ def config_text(parser: argparse.ArgumentParser, given: argparse.Namespace, sett
     lines = []
     for name, action in flags_of(parser).items():
         value = settings[name] if name in settings else _plain(getattr(given, action.dest))
-        if name in SECRET and value and not _is_of_environment(value):
+        if _is_secret(name, value) and not _is_of_environment(value):
             lines.append(f"# {name}: given, and not printed\n")
         else:
             lines.append(_dumped(name, value))
@@ -122,10 +130,19 @@ def _plain(value: Any) -> Any:
     return text.replace("$", "$$") if "${" in text or "$$" in text else text
 
 
+def _is_secret(name: str, value: Any) -> bool:
+    many = value if isinstance(value, list) else [value]
+    is_place = name in PLACES and any(isinstance(one, str) and is_private(one) for one in many)
+    return is_place or (name in SECRET and bool(value))
+
+
 def _is_of_environment(value: Any) -> bool:
     """Whether a secret is names alone."""
     many = value if isinstance(value, list) else [value]
-    return all(isinstance(one, str) and not _NAMES.sub("", one).strip() for one in many)
+    return all(
+        isinstance(one, str) and not _NAMES.sub(lambda found: "" if found[1] else "$", one).strip()
+        for one in many
+    )
 
 
 def _replaced(value: Any, name: str, path: Path) -> Any:
@@ -135,8 +152,13 @@ def _replaced(value: Any, name: str, path: Path) -> Any:
         return value
 
     def of(found: re.Match[str]) -> str:
-        if found[1] is None:
+        if found[0] == "$$":
             return "$"
+        if found[1] is None:  # ${NAME:-this} of a shell would be the name of a folder
+            raise ConfigFileError(
+                f"--config {path}: {name} has a ${{ without a name and a brace behind it, as in ${{NAME}}: "
+                "write $$ for a dollar sign"
+            )
         if found[1] not in os.environ:
             raise ConfigFileError(
                 f"--config {path}: {name} wants ${{{found[1]}}}, which the environment does not have: set "

@@ -22,6 +22,13 @@ def add_model(add: Add) -> None:
     )
 
 
+def add_model_or_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --model, and MODEL as another way to say it, in a group of their own; one of them may be given."""
+    add = parser.add_argument_group("model").add_mutually_exclusive_group().add_argument
+    add("model", nargs="?", default=argparse.SUPPRESS, metavar="MODEL", help="the same as --model MODEL")
+    add_model(add)
+
+
 def add_drawing(add: Add) -> None:
     """Adds --temperature and --top-p."""
     add(

@@ -11,12 +11,17 @@ import re
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from jobs.run.endings import MISTAKE
+from jobs.run.endings import FAILED, INTERRUPTED, MISTAKE
 from jobs.run.terminal import is_json, say, say_error, say_event
 from jobs.run.web_posts import open_alone, why
+from pipeline.ingest.object_uris import is_private
 
 SECONDS: Final = 10.0  # for one try
 WAITS: Final = (1.0, 4.0)  # seconds before the second try and the third
@@ -28,6 +33,7 @@ def check_address(url: str) -> str:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # which a request needs: no part of a name may be empty
     except ValueError:
         good = False
     if (
@@ -50,6 +56,13 @@ def tell_end(
     """
     if sentence is not None:
         say_error(sentence)
+    tell(output, code, record, sentence, url)
+
+
+def tell(
+    output: str, code: int, record: dict[str, Any] | None, sentence: str | None, url: str | None
+) -> None:
+    """Tells a log of JSON and the webhook how a run ended."""
     message = message_of(output, code, record, sentence)
     if is_json():
         say_event("summary", "error" if code else "info", **message)
@@ -57,25 +70,54 @@ def tell_end(
         notify(url, message)
 
 
-def tell_mistake(error: ValueError, output: str | None, url: str | None) -> int:
-    """Says why nothing was started; returns the exit code. `output` is None where no flag could be read."""
-    sentence = f"error: {error}"
+def tell_unstarted(error: ValueError | KeyboardInterrupt, output: str | None, url: str | None) -> int:
+    """Says why a run did not begin; returns the exit code. `output` is None where no flag could be read."""
+    sentence, code = f"error: {error}", MISTAKE
+    if isinstance(error, KeyboardInterrupt):
+        sentence, code = "stopped: the same command continues", INTERRUPTED
     if output is None:
         say_error(sentence)
     else:
-        tell_end(output, MISTAKE, None, sentence, url)
-    return MISTAKE
+        tell_end(output, code, None, sentence, url)
+    return code
+
+
+@contextmanager
+def faults_told(output: str, url: str | None) -> Iterator[None]:
+    """Tells of an error that nobody expected, too, and lets it go on its way: the log has the rest."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        tell_end(
+            output, FAILED, None, f"broken off by a fault ({type(error).__name__}); the log says more", url
+        )
+        raise
 
 
 def notify(url: str, message: dict[str, Any]) -> None:
     """Sends it; a few tries. Says so where nobody takes it."""
-    body = json.dumps(message).encode()
+    outcome: SimpleQueue[str | None] = SimpleQueue()
+    # Not in this thread: a webhook that sends a byte now and then is never silent, and the run has to end.
+    Thread(target=lambda: outcome.put(_send(url, json.dumps(message).encode())), daemon=True).start()
+    try:
+        reason = outcome.get(timeout=SECONDS * (len(WAITS) + 1) + sum(WAITS))
+    except Empty:
+        reason = "no answer in time"
+    if reason is not None:
+        # The path of a webhook is its key.
+        say(f"the webhook at {urlsplit(url).hostname} could not be told of the end of the run: {reason}")
+
+
+def _send(url: str, body: bytes) -> str | None:
+    """Why nobody took it; None: somebody did."""
     headers = {"Content-Type": "application/json", "User-Agent": "quire"}
-    reason = ""
+    reason = None
     for wait in (*WAITS, None):
         try:
             with open_alone(urllib.request.Request(url, body, headers, method="POST"), SECONDS):
-                return
+                return None
         except urllib.error.HTTPError as error:
             with error:
                 reason = f"it answers {error.code}"
@@ -85,13 +127,14 @@ def notify(url: str, message: dict[str, Any]) -> None:
             reason = why(error)
         if wait is not None:
             time.sleep(wait)
-    # The path of a webhook is its key.
-    say(f"the webhook at {urlsplit(url).hostname} could not be told of the end of the run: {reason}")
+    return reason
 
 
 def message_of(output: str, code: int, record: dict[str, Any] | None, sentence: str | None) -> dict[str, Any]:
     """What is told of a run, in words and in numbers."""
-    message: dict[str, Any] = {"output": output, "exit_code": code, "error": sentence}
+    if is_private(output):  # a mistake, which the sentence names
+        output = "an output with credentials"
+    message: dict[str, Any] = {"output": output, "exit_code": code, "error": sentence if code else None}
     if record is None:
         return {"text": f"Quire: {output}: {sentence}"} | message
     counts, failures = record["counts"], record["failures"]

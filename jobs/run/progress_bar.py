@@ -40,7 +40,7 @@ def progress(console: Console) -> Iterator[Observer]:
     """Shows the counts that it is called with."""
     pace = Pace()
     if is_json():
-        yield _events(pace)
+        yield _now_and_then(pace, _say_progress(pace))
         return
     if console.is_jupyter:
         yield _notebook_bar(pace)
@@ -67,33 +67,34 @@ def progress(console: Console) -> Iterator[Observer]:
 
             yield draw
         return
+    yield _now_and_then(
+        pace, lambda counts: console.print(line_of(counts, pace), highlight=False, soft_wrap=True)
+    )
+
+
+def _now_and_then(pace: Pace, show: Observer) -> Observer:
+    """One that calls another once every few seconds, and at the end."""
     last = 0.0
 
-    def write(counts: Counts) -> None:
+    def observe(counts: Counts) -> None:
         nonlocal last
         pace.look(counts)
         now = time.monotonic()
         if now - last >= LINE_SECONDS or counts.documents_done == counts.documents:
             last = now
-            console.print(line_of(counts, pace), highlight=False, soft_wrap=True)
+            show(counts)
 
-    yield write
+    return observe
 
 
-def _events(pace: Pace) -> Observer:
-    """An event now and then, and at the end."""
-    last = 0.0
+def _say_progress(pace: Pace) -> Observer:
+    """An event of JSON."""
 
-    def write(counts: Counts) -> None:
-        nonlocal last
-        pace.look(counts)
-        now = time.monotonic()
-        if now - last >= LINE_SECONDS or counts.documents_done == counts.documents:
-            last = now
-            facts = asdict(counts) | {"pages_per_second": pace.pages_per_second}
-            say_event("progress", **facts, seconds_left=pace.seconds_left)
+    def say(counts: Counts) -> None:
+        facts = asdict(counts) | {"pages_per_second": pace.pages_per_second}
+        say_event("progress", **facts, seconds_left=pace.seconds_left)
 
-    return write
+    return say
 
 
 def _notebook_bar(pace: Pace) -> Observer:

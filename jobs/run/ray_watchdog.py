@@ -46,6 +46,7 @@ read -r end || {
 }
 """
 _standbys: "list[Standby]" = []  # tests have several: one Ray lasts, another starts
+_lasts: list[Timer] = []  # of jobs that are to end
 
 
 class RayLostError(RuntimeError):
@@ -99,6 +100,7 @@ class _Watchdog:
                 last = Timer(LAST_SECONDS, end_process, (found,))
                 last.daemon = True
                 last.start()
+                _lasts.append(last)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
@@ -213,6 +215,8 @@ def standby() -> Iterator[Standby]:
     finally:
         _standbys.remove(process)
         process.dismiss()
+        while _lasts:  # the job is off its Ray: a webhook is told yet, and a program of Python's goes on
+            _lasts.pop().cancel()
 
 
 def end_process(lost: str) -> None:

@@ -1,14 +1,16 @@
 """The flags about a run as a whole, which no answer depends on: when it ends, and who is told."""
 
 import argparse
+import logging
 import re
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from jobs.run.metrics import parse_place
-from jobs.run.notify import check_address
-from jobs.run.terminal import write_json
+from jobs.run.notify import check_address, faults_told, tell_unstarted
+from jobs.run.terminal import start_output, write_json
 
 # Their names among the parsed flags: none of them is a setting of the flow.
 RUN_FLAGS: Final = ("max_hours", "fail_above", "notify", "metrics_port", "log_json")
@@ -83,6 +85,29 @@ def rules_of(given: argparse.Namespace, *, tells_drift: bool) -> RunRules:
         notify=None if given.notify is None else check_address(given.notify),
         metrics_at=None if given.metrics_port is None else parse_place(given.metrics_port),
     )
+
+
+def run_job(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    work: Callable[[argparse.Namespace, RunRules], int],
+    *,
+    tells_drift: bool,
+) -> int:
+    """A job that asks, from its words to its exit code: `work` is given the flags, and what the run's mean.
+
+    Whatever ends it before the run does is told as the end of a run is.
+    """
+    start_output(logging.WARNING)
+    output = url = None
+    try:
+        given = parser.parse_args(arguments)
+        rules = rules_of(given, tells_drift=tells_drift)
+        output, url = given.output, rules.notify
+        with faults_told(output, url):
+            return work(given, rules)
+    except (ValueError, KeyboardInterrupt) as error:
+        return tell_unstarted(error, output, url)
 
 
 def hours(text: str) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from threading import Timer
+from threading import TIMEOUT_MAX, Timer
 from typing import Any
 
 from rich.console import Console
@@ -16,7 +16,7 @@ from jobs.run.endings import FAILED, INTERRUPTED, MANY_FAILURES, MISTAKE
 from jobs.run.engine_errors import named_engine_errors
 from jobs.run.metrics import RunMetrics, served
 from jobs.run.model_fetch import fetch
-from jobs.run.notify import tell_end
+from jobs.run.notify import tell, tell_end
 from jobs.run.progress_bar import both, progress
 from jobs.run.ray_address import cluster_address
 from jobs.run.ray_session import connected
@@ -24,7 +24,7 @@ from jobs.run.ray_watchdog import RayLostError, watchdog
 from jobs.run.run_rules import RunRules, Share
 from jobs.run.signals import graceful
 from jobs.run.terminal import is_json, say, say_event, shown
-from pipeline.cancellation import ask_to_stop
+from pipeline.cancellation import ask_to_stop, why_stopping
 from pipeline.commit.document_progress import Counts
 from pipeline.commit.tables import OutputError
 from pipeline.commit.tally import Tally
@@ -50,25 +50,44 @@ class ManyFailuresError(RuntimeError):
         """run.json."""
 
 
+ENDINGS = (ManyFailuresError, ValueError, BrokenOffError, KeyboardInterrupt)  # of runs that are not whole
+
+
 def carry_out(prepared: Prepared, rules: RunRules | None = None) -> int:
     """Runs it on the cluster at hand, or ends at once where nothing is left to do; returns the exit code."""
     rules = rules or RunRules()
-    record, sentence = None, None
+    record = None
     try:
-        record, code = run_prepared(prepared, rules=rules), 0
-    except ManyFailuresError as error:
-        record, sentence, code = error.record, str(error), MANY_FAILURES
-    except ValueError as error:
-        sentence, code = f"error: {error}", MISTAKE
-    except BrokenOffError as error:
-        sentence, code = str(error), FAILED
-    except KeyboardInterrupt as error:
-        sentence, code = str(error), INTERRUPTED
+        record, code, sentence = run_prepared(prepared, rules=rules), 0, None
+    except ENDINGS as error:
+        record, code, sentence = _ending(error)
     output = prepared.config.output
     if record is not None:
         say(summary(record, output), sys.stdout)
     tell_end(output, code, record, sentence, rules.notify)
     return code
+
+
+def run_told(prepared: Prepared, again: str, rules: RunRules) -> dict[str, Any]:
+    """As `run_prepared`; the webhook, and a log of JSON, are told how it ended."""
+    output = prepared.config.output
+    try:
+        record = run_prepared(prepared, again, rules)
+    except ENDINGS as error:
+        left, code, sentence = _ending(error)
+        tell(output, code, left, sentence, rules.notify)
+        raise
+    tell(output, 0, record, None, rules.notify)
+    return record
+
+
+def _ending(error: BaseException) -> tuple[dict[str, Any] | None, int, str]:
+    """Of a run that ended in an error: run.json, if it has one; the exit code; a sentence."""
+    if isinstance(error, ManyFailuresError):
+        return error.record, MANY_FAILURES, str(error)
+    if isinstance(error, ValueError):
+        return None, MISTAKE, f"error: {error}"
+    return None, INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED, str(error)
 
 
 def run_prepared(
@@ -153,10 +172,11 @@ def _ended_in_time(run_id: str, seconds: float | None) -> Iterator[None]:
         return
 
     def end() -> None:
-        say("the hours of --max-hours are over: finishing what runs")
-        ask_to_stop(run_id, MAX_HOURS)
+        if why_stopping(run_id) is None:  # else it was stopped, and ends as such
+            say("the hours of --max-hours are over: finishing what runs")
+            ask_to_stop(run_id, MAX_HOURS)
 
-    timer = Timer(seconds, end)
+    timer = Timer(min(seconds, TIMEOUT_MAX), end)
     timer.daemon = True
     timer.start()
     try:

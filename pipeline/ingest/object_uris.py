@@ -12,6 +12,10 @@ from urllib.parse import unquote
 
 SCHEMES: Final = ("s3", "gs", "az", "abfs", "abfss")
 EXAMPLES: Final = "s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"
+CREDENTIALS: Final = (
+    "an address holds credentials, which would end up in tables and logs: leave them out, and set "
+    "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your cloud has instead"
+)
 _PREFIXES: Final = tuple(f"{scheme}://" for scheme in SCHEMES)
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{3,255}|\$web|\$root|\$logs")  # of a bucket, or of a container
 _OF_ACCOUNT: Final = re.compile(r"([^@]*)@([a-z0-9]{3,24})\.(?:dfs|blob)\.core\.windows\.net")
@@ -85,6 +89,11 @@ def unsigned(text: str) -> str:
     return _SIGNATURE.sub("sig=...", text)
 
 
+def is_private(text: str) -> bool:
+    """Whether a text is an address that nobody else may see: with credentials, or perhaps a signature."""
+    return holds_credentials(text) or (text.startswith(("http://", "https://")) and "?" in text)
+
+
 def _place(uri: str, root: str, key: str) -> Place:
     scheme, _, host = root.partition("://")
     of_account = _OF_ACCOUNT.fullmatch(host) if scheme.startswith("abfs") else None
@@ -95,5 +104,7 @@ def _place(uri: str, root: str, key: str) -> Place:
         root = f"az://{bucket}"
     place = Place(root=root, bucket=bucket, key=key.rstrip("/"), account=account)
     if not _NAME.fullmatch(bucket):
+        if re.search(":.*@", host):
+            raise ValueError(CREDENTIALS)
         raise ValueError(f"{uri} names no {place.kind}: it should read {scheme}://{place.kind}/prefix")
     return place

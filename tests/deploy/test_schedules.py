@@ -43,6 +43,7 @@ def test_cron_runs_jobs_that_parse_under_a_lock(parses: Any) -> None:
     lines = [line for line in (DEPLOY / "crontab").read_text().splitlines() if re.match(r"\d", line)]
     assert [line.split(" ", 5)[:5] for line in lines] == [["0", "22", *"***"], ["30", "5", *"***"]]
     assert "flock --nonblock" in lines[0]
+    assert "flock /var/lock/quire.lock" in lines[1], "a run may still be finishing at half past five"
     assert not any("%" in line for line in lines), "cron ends the command at a percent sign"
     jobs = [
         shlex.split(part.split("2>>")[0].replace("$BUCKET", "s3://bucket"))

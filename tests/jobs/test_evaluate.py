@@ -247,3 +247,14 @@ def test_a_mistake_is_a_sentence(
 def test_the_help_names_every_measure() -> None:
     named = evaluate.EPILOG.partition("measures of your own questions:")[2].partition("docs/evaluation.md")[0]
     assert set(MEASURES) == set(re.findall(r"[a-z][a-z_0-9]+(?=,|$)", named, re.MULTILINE))
+
+
+def test_ctrl_c_before_the_run_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def find(place: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.evaluation.datasets.finding.find", find)
+    assert evaluate.main(["docvqa"]) == 130
+    assert capsys.readouterr().err == "stopped: the same command continues\n"

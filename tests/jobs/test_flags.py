@@ -9,7 +9,7 @@ import pytest
 JOBS = Path(__file__).parents[2] / "jobs"
 FLAGS = {
     "chat": """
-        --prompt --image --system --max-tokens --temperature --top-p --seed
+        --model --prompt --image --system --max-tokens --temperature --top-p --seed
         --max-side --pages --limit-images --allow-http --allow-host
     """,
     "extract": """
@@ -45,6 +45,7 @@ FLAGS = {
         --model --served-model-name --max-side --dtype --cache-dtype
         --tensor-parallel --max-num-seqs --max-model-len --replicas
         --limit-images --max-body --max-queue --allow-http --allow-host --require-sandbox
+        --config --print-config
     """,
     "train": """
         --output --state --shape --start --fonts --minutes --limit-seconds

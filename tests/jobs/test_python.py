@@ -104,6 +104,12 @@ def test_what_no_flag_can_say_is_refused(keywords: dict[str, object], message: s
         parsed(**keywords)
 
 
+@pytest.mark.parametrize("flag", ["help", "print_config"])
+def test_a_flag_that_ends_a_command_does_not_end_a_program(flag: str) -> None:
+    with pytest.raises(ValueError, match="prints and ends: run it as a command"):
+        extract("in", output="out", **{flag: True})
+
+
 def test_another_thread_is_refused() -> None:
     errors: list[ValueError] = []
 

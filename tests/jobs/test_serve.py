@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import openai
@@ -18,7 +19,8 @@ from mistralai.client.errors import SDKError
 from PIL import Image
 from pydantic import BaseModel
 
-from jobs import serve
+from jobs import chat, serve
+from jobs.run.model_flags import NANO
 from tests.docs.markdown import blocks
 from tests.docs.parsers import body_of
 from tests.docs.shell import commands, make_root
@@ -453,6 +455,27 @@ def test_a_wrong_flag_is_one_sentence(
     assert message in printed
     assert printed.startswith("error: ")
     assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize("job", [chat, serve])
+def test_a_model_is_a_flag_or_an_argument(job: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    parser = job.make_parser()
+    assert {parser.parse_args(words).model for words in (["a/b"], ["--model", "a/b"])} == {"a/b"}
+    assert parser.parse_args([]).model == str(NANO)
+    assert job.main(["a/b", "--model", "c/d"]) == 2
+    assert "--model: not allowed with argument MODEL" in capsys.readouterr().err
+
+
+def test_flags_of_a_server_may_stand_in_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "serve.yaml").write_text("model: a/b\nmax-queue: 9\napi-key: hunter2\n")
+    words = ["--config", str(tmp_path / "serve.yaml"), "--max-queue=3"]
+    given = serve.make_parser().parse_args(words)
+    assert (given.model, given.max_queue, given.api_key) == ("a/b", 3, "hunter2")
+    with pytest.raises(SystemExit):
+        serve.main([*words, "--print-config"])
+    text = capsys.readouterr().out
+    assert "hunter2" not in text
+    assert "model: a/b\n" in text
 
 
 def test_a_port_that_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

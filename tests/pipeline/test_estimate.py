@@ -6,15 +6,17 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from PIL import Image
 
 from pipeline import estimate as estimating
 from pipeline.config import FlowConfig
 from pipeline.estimate import Estimate, estimate
-from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.drawn import image_bytes, pdf_bytes
 from tests.pipeline.ingest.listed import parquet
 from tests.pipeline.local import Machine
 from tests.pipeline.mails import mail
 from tests.pipeline.plans import QUESTIONS
+from tests.web import web
 
 
 @pytest.fixture
@@ -94,25 +96,43 @@ def test_a_long_document_is_drawn_in_part(machine: Machine, tmp_path: Path) -> N
     assert found.prompt_tokens.total % 50 == 0
 
 
-def test_a_dry_run_lists_what_the_run_would(machine: Machine, tmp_path: Path) -> None:
-    inbox = str(tmp_path / "inbox")
-    options: dict[str, Any] = {"column": "page", "since_last_run": True}
-    for number in range(2):
-        page = pdf_bytes([(100, 100 + number)])
-        write_deltalake(inbox, pa.table({"page": [page]}), mode="append")
-        found = expected(machine, Path(inbox), **options)
-        assert (found.listed, found.left) == (1, 1)
-        if not number:
-            machine.run(inbox, **options)
-    links = parquet(tmp_path / "links.parquet", url=["http://127.0.0.1:9/a.pdf"])
-    found = expected(machine, links, column="url", allow_http=True)
-    assert (found.listed, found.failing) == (1, 1), "fetched, and refused: its host is private"
+def test_attachments_are_counted_as_the_run_counts_them(machine: Machine, folder: Path) -> None:
+    (folder / "a.eml").write_bytes(bytes(mail(scan_pdf=pdf_bytes([(100, 100)] * 3))))
+    found = expected(machine, folder)
+    counts = machine.run(folder)["counts"]
+    assert (found.listed, found.pages.total) == (counts["documents"], counts["pages"]) == (6, 14)
 
 
-@pytest.mark.processes
-def test_a_dry_run_counts_what_is_attached(machine: Machine, folder: Path) -> None:
-    (folder / "a.eml").write_bytes(bytes(mail(scan_pdf=pdf_bytes([(90, 90)] * 5))))
-    assert expected(machine, folder).pages.total == 10 + 1 + 5
+def test_documents_on_the_web_are_sampled_where_that_is_allowed(machine: Machine, folder: Path) -> None:
+    with web(folder) as server:
+        site = f"http://127.0.0.1:{server.server_port}"
+        table = parquet(folder / "list.parquet", url=[f"{site}/{name}.pdf" for name in (1, 2)])
+        with pytest.raises(ValueError, match="to fetch it, give --allow-http"):
+            expected(machine, Path(table), column="url")
+        allowed = {"column": "url", "allow_http": True, "allow_hosts": ("127.0.0.1",)}
+        found = expected(machine, Path(table), **allowed)
+    assert (found.listed, found.pages.total, found.failing) == (2, 5, 0)
+
+
+def test_only_new_rows_of_a_table_count_with_since_last_run(machine: Machine, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"column": "page", "since_last_run": True}
+    pages = [image_bytes(Image.new("RGB", (16, 16), (id, id, id)), "PNG") for id in range(3)]
+    write_deltalake(str(tmp_path / "t"), pa.table({"page": pages[:2]}))
+    assert expected(machine, tmp_path / "t", **asked).listed == 2
+    machine.run(tmp_path / "t", **asked)
+    assert expected(machine, tmp_path / "t", **asked).listed == 0
+    write_deltalake(str(tmp_path / "t"), pa.table({"page": pages[2:]}), mode="append")
+    assert expected(machine, tmp_path / "t", **asked).listed == 1
+    with pytest.raises(ValueError, match="no input is one"):
+        expected(machine, tmp_path / "t" / "*.parquet", **asked)
+
+
+def test_an_output_that_cannot_be_read_is_a_sentence(machine: Machine, folder: Path, tmp_path: Path) -> None:
+    machine.run(folder)
+    for file in (tmp_path / "out" / "answers" / "text").glob("*.parquet"):
+        file.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="cannot be read"):
+        expected(machine, folder)
 
 
 @pytest.mark.parametrize(

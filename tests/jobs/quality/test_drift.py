@@ -140,6 +140,7 @@ def test_many_comparisons_want_more_certainty() -> None:
     [
         (["s3://b/in/x/1", "s3://b/in/x/y/2", "s3://b/in/3"], ["s3://b/in/x", "s3://b/in/x", "s3://b/in"]),
         (["/a/b/1", "/a/b/2"], ["/a/b", "/a/b"]),
+        (["https://h/x/1?sig=a/b", "https://h/y/2?sig=c/d/e"], ["https://h/x", "https://h/y"]),
         (["/a/b/1", "/a/c/d/2"], ["/a/b", "/a/c"]),
         (["/a/rows.parquet#1/2", "/a/rows.parquet#3"], ["/a", "/a"]),
         ([f"/a/{n}/1.pdf" for n in range(101)], ["/a"] * 101),
@@ -170,6 +171,20 @@ def test_an_output_s_rows_are_measured_by_run(
         mine = [value for uri, value in failed.items() if f"/night{night}/" in uri]
         assert sorted(failures[run["run_id"]]) == sorted(map(float, mine))
     assert set(measures["confidence", "answers/text"]) <= {run["run_id"] for run in runs}
+
+
+def test_a_first_run_and_tables_that_cannot_be_read_are_sentences(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+    (tmp_path / "one.pdf").write_bytes(pdf_bytes())
+    machine.run(tmp_path / "one.pdf")
+    assert report.main([machine.output, "--quality"]) == 2
+    assert "has no documents of its last run to compare with" in capsys.readouterr().err
+    for file in (tmp_path / "out" / "documents").glob("*.parquet"):
+        file.unlink()
+    assert report.main([machine.output, "--quality"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: the tables of {machine.output} cannot be read: ")
 
 
 def test_a_field_s_nulls_count_once_a_document(tmp_path: Path) -> None:

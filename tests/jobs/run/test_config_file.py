@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from jobs import evaluate, extract, retry
 from jobs.run.config_file import flags_of
 
+# Thirty lines that stand for a thousand million texts.
+BOMB = "".join(f"- &a{number} [*a{number - 1}, *a{number - 1}]\n" for number in range(1, 31))
 NEEDED = ["--input", "in", "--output", "out"]
 
 
@@ -69,9 +71,15 @@ def test_flags_of_the_command_line_win(written: Any) -> None:
         ("keep-headers: yes", "keep-headers is true or false, and 'yes' was given"),
         ("max-pages: true", "--max-pages takes a value, and True was given"),
         ("scope: book", "invalid choice: 'book'"),
-        ("seed: {a: 1}", "--seed {'a': '1'}: give it text, a number or a path"),
+        ("seed: {a: 1}", "seed has to be text or a list of texts: put it into quotes"),
+        ("password: {hunter2}", "password has to be text or a list of texts: put it into quotes"),
+        ("question: [true]", "question has to be text or a list of texts"),
+        ("question: &all [*all]", "question has to be text or a list of texts"),
+        (f"question:\n- &a0 [x]\n{BOMB}", "question has to be text or a list of texts"),
         ("config: other.yaml", "config is for the command line alone"),
         ("system: ${NOT_SET_HERE}", "system wants ${NOT_SET_HERE}, which the environment does not have"),
+        ("output: ${BUCKET:-s3://b}/out", "output has a ${ without a name and a brace behind it"),
+        ("system: ${NOT_SET_HERE", "system has a ${ without a name"),
         ("- question", "give each flag on a line of its own"),
         ("seed: 1\nseed: 2", "line 1: seed comes twice"),
         ("max-pages: 1\nmax_pages: 2", "says max-pages twice"),
@@ -87,6 +95,7 @@ def test_a_mistake_in_a_file_is_a_sentence(
     said = capsys.readouterr().err
     assert sentence in said
     assert "run.yaml" in said
+    assert "hunter2" not in said
     assert said.count("\n") == 1
 
 
@@ -130,6 +139,19 @@ def test_a_password_of_the_command_line_or_of_a_file_is_not_printed(
         assert "hunter2" not in text
         assert "# password: given, and not printed" in text
         assert parsed(written(text))["passwords"] == []
+
+
+@pytest.mark.parametrize(
+    "place", ["s3://AKIA:hunter2@scans/in", "https://scans.blob.core.windows.net/in/a.pdf?sig=hunter2"]
+)
+def test_an_address_with_credentials_is_not_printed(
+    place: str, written: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--input", "in", place, "--output", place], [written(f"input: {place}\noutput: {place}")]):
+        text = printed(capsys, *words)
+        assert "hunter2" not in text
+        assert text.startswith("# input: given, and not printed\n")
+        assert "# output: given, and not printed\n" in text
 
 
 def test_a_printed_file_has_every_flag(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,19 +2,23 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
-from jobs import extract
+from jobs import extract, retry
 from jobs.run import notify
+from jobs.run.runner import BrokenOffError
 from jobs.run.terminal import say, say_error, write_json
 from tests.jobs.parrot import save_parrot
 from tests.pipeline.drawn import pdf_bytes
+from tests.pipeline.local import Machine
 
 SECRET = "T0KEN-of-the-webhook"
 
@@ -66,6 +70,14 @@ def plain_again() -> Iterator[None]:
     write_json(False)
 
 
+COUNTS = ("documents", "documents_done", "complete", "partial", "failed_documents")
+RECORD = {
+    "counts": dict.fromkeys(COUNTS, 1),
+    "failures": {},
+    "drift": [],
+    "ended": "complete",
+    **dict.fromkeys(("run_id", "started_at", "finished_at", "timings")),
+}
 MESSAGE = {"text": "Quire: out: done", "exit_code": 0}
 
 
@@ -108,8 +120,42 @@ def test_a_webhook_that_is_away_or_silent_fails_nothing(
     ]
 
 
+def test_a_webhook_that_dribbles_ends_in_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each byte comes in time, and there is no last one."""
+    monkeypatch.setattr(notify, "WAITS", ())
+    monkeypatch.setattr(notify, "SECONDS", 0.5)
+    ended = Event()
+
+    def dribble(listener: socket.socket) -> None:
+        with listener.accept()[0] as client:
+            client.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not ended.wait(0.1):
+                client.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Thread(target=dribble, args=(listener,))
+        server.start()
+        started = time.monotonic()
+        notify.notify(f"http://127.0.0.1:{listener.getsockname()[1]}/{SECRET}", MESSAGE)
+        assert time.monotonic() - started < 5
+        ended.set()
+        server.join()
+    assert capsys.readouterr().err.endswith(": no answer in time\n")
+
+
 @pytest.mark.parametrize(
-    "url", ["hooks.slack.com/x", "ftp://host/x", "http://", "https://me:word@host/x", "http://host/a b"]
+    "url",
+    [
+        "http://hooks..org/word",
+        f"http://{'word' * 16}.org/x",
+        "hooks.slack.com/x",
+        "ftp://host/x",
+        "http://",
+        "https://me:word@host/x",
+        "http://host/a b",
+    ],
 )
 def test_an_address_that_is_none_is_refused_and_not_repeated(
     url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -139,6 +185,84 @@ def test_a_mistake_is_told_too(webhook: Webhook, tmp_path: Path, capsys: pytest.
     assert extract.main([*flags, "--questoin", "--log-json"]) == 2
     (mistake,) = events(capsys.readouterr().err)
     assert "unrecognized arguments: --questoin" in mistake["text"]
+
+
+def test_an_output_with_credentials_is_not_told(webhook: Webhook, capsys: pytest.CaptureFixture[str]) -> None:
+    output = "s3://AKIA:hunter2@bucket/out"
+    told_of = ["--notify", webhook.url, "--log-json"]
+    assert extract.main(["--input", "in", "--output", output, "--question", "What?", *told_of]) == 2
+    assert retry.main([output, *told_of]) == 2
+    assert [message["exit_code"] for message in webhook.got] == [2, 2]
+    assert all("holds credentials" in message["error"] for message in webhook.got)
+    assert "hunter2" not in f"{webhook.got} {capsys.readouterr()}"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (KeyError("hunter2"), 1, "broken off by a fault (KeyError); the log says more"),
+        (KeyboardInterrupt(), 130, "stopped: the same command continues"),
+    ],
+)
+def test_a_fault_and_a_stop_before_the_run_are_told(
+    webhook: Webhook,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    sentence: str,
+) -> None:
+    def list_sources(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("pipeline.prepare.list_sources", list_sources)
+    flags = ["--input", str(tmp_path), "--output", str(tmp_path / "out"), "--question", "What?"]
+    with pytest.raises(KeyError) if code == 1 else nullcontext():
+        assert extract.main([*flags, "--notify", webhook.url]) == code
+    (told,) = webhook.got
+    assert (told["exit_code"], told["error"]) == (code, sentence)
+
+
+def test_a_retry_of_nothing_is_told(
+    webhook: Webhook, tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+    (tmp_path / "in.pdf").write_bytes(pdf_bytes())
+    machine.run(tmp_path / "in.pdf")
+    assert retry.main([machine.output, "--notify", webhook.url]) == 0
+    (told,) = webhook.got
+    assert (told["exit_code"], told["error"]) == (0, None)
+    assert told["text"] == f"Quire: {machine.output}: nothing has failed in {machine.output}"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (None, 0, None),
+        (BrokenOffError("broken off: no room"), 1, "broken off: no room"),
+        (ValueError("--metrics-port 9100: taken"), 2, "error: --metrics-port 9100: taken"),
+        (KeyboardInterrupt("stopped"), 130, "stopped"),
+    ],
+)
+def test_a_run_from_python_is_told_too(
+    webhook: Webhook,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException | None,
+    code: int,
+    sentence: str | None,
+) -> None:
+    def run_prepared(*_: object) -> dict[str, Any]:
+        if error is not None:
+            raise error
+        return RECORD
+
+    monkeypatch.setattr("jobs.run.runner.run_prepared", run_prepared)
+    (tmp_path / "in.pdf").write_bytes(pdf_bytes())
+    with pytest.raises(type(error)) if error is not None else nullcontext():
+        extract.extract(tmp_path / "in.pdf", output=tmp_path / "out", question="What?", notify=webhook.url)
+    (told,) = webhook.got
+    assert (told["exit_code"], told["error"]) == (code, sentence)
 
 
 def test_what_a_job_says_is_escaped_in_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
 WAIT_SECONDS = 500  # for what takes some on an idle machine
 
 PROGRAM = """
-import sys, time
+import sys, threading, time
 import psutil
 from jobs.run import ray_watchdog
 from jobs.run.ray_session import connected
@@ -48,6 +48,8 @@ with connected(num_cpus=1), graceful(lambda: None):
     except RayLostError as error:
         print(error)
 print(f"{folder.exists()=}")
+time.sleep(0.5)
+print(f"{[thread for thread in threading.enumerate() if isinstance(thread, threading.Timer)]=}")
 """
 
 
@@ -63,6 +65,7 @@ def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> Non
     assert done.returncode == 0, done.stderr
     assert any(line.startswith(said) for line in done.stdout.splitlines()), done.stdout
     assert "folder.exists()=False" in done.stdout
+    assert "threading.Timer)]=[]" in done.stdout, "the program would be ended for good"
 
 
 KILLED = """

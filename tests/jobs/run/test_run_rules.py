@@ -1,13 +1,14 @@
 """When a run ends, with which exit code, and what its run.json says before and after."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from jobs import extract
-from jobs.run import run_rules
+from jobs.run import run_rules, runner
 from pipeline.commit import live_record
 from pipeline.commit.document_progress import Counts
 from pipeline.commit.live_record import LiveRecord
@@ -34,6 +35,22 @@ def test_the_hours_of_a_run_count_from_its_beginning(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("jobs.run.run_rules.time.monotonic", lambda: 1000.0 + 9999)
     assert rules.seconds_left == 0
     assert run_rules.RunRules().seconds_left is None
+
+
+def test_hours_without_end_are_no_error_and_do_not_take_the_place_of_a_stop(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(runner, "ask_to_stop", lambda run_id, why: asked.append(why))
+    for stopped in ("stopped", None):
+        monkeypatch.setattr(runner, "why_stopping", lambda run_id, found=stopped: found)
+        with runner._ended_in_time("run", 0.0):
+            time.sleep(0.2)
+    assert asked == ["max-hours"]
+    with runner._ended_in_time("run", run_rules.hours("1e300") * 3600):
+        time.sleep(0.1)
+    assert asked == ["max-hours"]
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_other_addresses_are_none_of_objects(given: str) -> None:
         ("gs://", "gs:// names no bucket: it should read gs://bucket/prefix"),
         ("az:///a", "names no container: it should read az://container/prefix"),
         ("abfss://scans@elsewhere.org/a", "names no container"),
-        ("gs://a:b@bucket/x", "names no bucket"),
+        ("gs://a:b@bucket/x", "an address holds credentials"),
     ],
 )
 def test_an_address_without_a_bucket_is_refused(given: str, says: str) -> None:
