@@ -22,9 +22,9 @@ from pipeline.commit.tables import (
     handle_of,
     is_of_answers,
     is_there,
-    plain,
     read_file,
 )
+from pipeline.ingest.delta import plain
 from pipeline.ingest.fetching import is_web
 
 Kind = Literal["failures", "nulls", "confidence"]

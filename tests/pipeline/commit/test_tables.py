@@ -12,7 +12,8 @@ from deltalake import DeltaTable
 from pipeline.commit import manifest
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
-from pipeline.commit.tables import Table, create_tables, open_table, plain, read_table
+from pipeline.commit.tables import Table, create_tables, open_table, read_table
+from pipeline.ingest.delta import plain
 from schemas.arrow import from_row, schema_hash, to_table
 from schemas.rows import Answer, answer_row
 from schemas.targets import Receipt
