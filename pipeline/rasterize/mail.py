@@ -29,7 +29,8 @@ MOST_TEXT: Final = 500_000  # characters of an e-mail's text: some 200 pages
 MOST_LINES: Final = 20_000  # some 350 pages
 MOST_NAMED: Final = 5  # attachments
 # Of Python's parser, which reads a header when it is asked for.
-DAMAGED: Final = (ValueError, LookupError, RecursionError, AttributeError, TypeError, MessageError)
+UNREADABLE: Final = (ValueError, LookupError, AttributeError, TypeError, MessageError)
+DAMAGED: Final = (*UNREADABLE, RecursionError)
 HEADERS: Final = ("From", "To", "Cc", "Date", "Subject")
 
 _UNIX_FROM: Final = re.compile(rb"From [^\n]*\n")  # before an e-mail out of a mailbox
@@ -49,7 +50,7 @@ class _Policy(EmailPolicy):
     def header_fetch_parse(self, name: str, value: str) -> Any:
         try:
             return super().header_fetch_parse(name, value)
-        except DAMAGED:
+        except UNREADABLE:
             is_about_part = name.lower().startswith("content-")
             return self.header_factory(name, value.partition(";")[0]) if is_about_part else value
 

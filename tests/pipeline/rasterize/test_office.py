@@ -216,12 +216,12 @@ class Full:
         self.times = 2
         self._copy = copy
 
-    def __call__(self, source: Path, target: Path) -> None:
+    def __call__(self, source: Path, target: Path, *more: Any) -> Any:
         if self.times:
             self.times -= 1
             target.mkdir()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        self._copy(source, target)
+        return self._copy(source, target, *more)
 
 
 def dig(folder: Path) -> None:
