@@ -150,6 +150,13 @@ def rest(tmp_path: Path) -> Iterator[Place]:
         yield Place(str(tmp_path / "out"), {"type": "rest", "uri": f"http://127.0.0.1:{server.server_port}"})
 
 
+@pytest.fixture(params=["here", pytest.param("glue", marks=pytest.mark.soak), "rest"])
+def often(request: pytest.FixtureRequest) -> Place:
+    """For what is done some twenty times: a minute with Glue."""
+    found: Place = request.getfixturevalue(request.param)
+    return found
+
+
 @pytest.fixture(params=["here", "glue", "rest"])
 def place(request: pytest.FixtureRequest) -> Place:
     found: Place = request.getfixturevalue(request.param)
@@ -273,20 +280,20 @@ def test_a_first_publish_that_is_cut_anywhere_is_all_or_nothing(place: Place) ->
     assert seen == {None, again.version}
 
 
-def test_a_publish_that_is_cut_anywhere_leaves_the_old_version_or_the_new_one(place: Place) -> None:
-    place.add("a")
-    before = place.publish().version
+def test_a_publish_that_is_cut_anywhere_leaves_the_old_version_or_the_new_one(often: Place) -> None:
+    often.add("a")
+    before = often.publish().version
     number = 1
     seen: set[bool] = set()
     while True:
-        place.add(f"new {number}", f"other {number}", replacing=True)
-        if not cut(place, number, "lake"):
+        often.add(f"new {number}", f"other {number}", replacing=True)
+        if not cut(often, number, "lake"):
             break
-        found = place.check()
-        again = place.publish()
+        found = often.check()
+        again = often.publish()
         assert found in (before, again.version)
         assert again.is_new == (found == before)
-        assert place.check() == again.version
+        assert often.check() == again.version
         seen.add(found == before)
         before = again.version
         number += 1
