@@ -27,7 +27,8 @@ from pipeline.plan.plan import MARKDOWN, Plan
 from pipeline.plan.rows import DOCUMENTS, GROUP, RANGE
 from pipeline.stages import draw_groups, open_sources
 
-SAMPLE: Final = 64  # documents; of each, up to 16 pages that follow one another are drawn
+SAMPLE: Final = 64  # documents
+DRAWN: Final = 16  # pages of each at most, one behind the other; or its first window, if that is longer
 DEVIATIONS: Final = 1.96  # on both sides hold 95% of a normal distribution
 
 
@@ -132,12 +133,15 @@ def _look(source: pa.Table, plan: Plan, lengths: list[float | None]) -> _Seen:
     if not ranges:
         return seen
     some = ranges[len(ranges) // 2]
-    whole = ranges[0].to_pylist()[0]
-    uri = whole["uri"]
-    every = windows(plan, uri, whole["page_count"])
+    (row,) = some.to_pylist()
+    every = windows(plan, row["uri"], row["page_count"])
+    start, end = row["page_first"], row["page_last"]
+    longest = next(window.last for window in every if start <= window.first)
+    row["page_last"] = max(longest, min(end, start + DRAWN - 1))
     pages = {page for window in every for page in range(window.first, window.last + 1)}
     answers = sum((lengths[ask.number] or ask.max_new_tokens) for window in every for ask, _ in window.asked)
-    drawn = [row for table in draw_groups(some, plan) for row in table.to_pylist() if row["kind"] == GROUP]
+    part = pa.Table.from_pylist([row], some.schema)
+    drawn = [row for table in draw_groups(part, plan) for row in table.to_pylist() if row["kind"] == GROUP]
     shown = {page for row in drawn for page in range(row["page_first"], row["page_last"] + 1)}
     if not drawn:
         return seen
