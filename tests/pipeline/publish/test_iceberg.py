@@ -7,6 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -42,12 +43,12 @@ from pipeline.ingest.storage import file_system
 from pipeline.publish import iceberg
 from pipeline.publish.iceberg import PROPERTIES, TABLE_ID, VERSION, Published, iceberg_name, publish
 from schemas.arrow import to_table
-from schemas.rows import answer_row
+from schemas.rows import Failure, answer_row
 from schemas.targets import Receipt
 from tests.pipeline.deletion_vectors import delete_by_vector
 from tests.pipeline.publish.rest_catalog import serving
 from tests.pipeline.s3 import Server
-from tests.pipeline.stored import RECEIPT, answer
+from tests.pipeline.stored import RECEIPT, answer, failure
 
 
 class Place:
@@ -488,3 +489,21 @@ def test_files_of_tools_that_write_all_columns_as_optional_are_taken(here: Place
     assert here.publish().added == 1
     with opened("lake", here.properties) as catalog:
         assert rows(here.published(catalog).scan().to_arrow()) == rows(one)
+
+
+@pytest.mark.filterwarnings("ignore:Iceberg scan planning")  # Polars wants a package of its own for it
+def test_only_pyiceberg_reads_an_absent_list_of_structs_as_an_empty_one(tmp_path: Path) -> None:
+    """As docs/warehouse.md says; once pyiceberg reads it as it is, the sentence there can leave."""
+    place = Place(str(tmp_path / "out"), {"type": "sql", "uri": f"sqlite:///{tmp_path}/catalog.db"})
+    place.answers = table = place.tables["failures"]
+    with Lease(place.tables, "run") as lease:
+        rows_ = to_table(Failure, [failure("a"), failure("b")])
+        lease.commit("failures", Change(added=[write_rows(table, rows_)]))
+    place.publish()
+    there = rows(read_table(table.uri))
+    with opened("lake", place.properties) as catalog:
+        published = place.published(catalog)
+        read = rows(published.scan().to_arrow())
+        assert [row["fields"] for row in read] == [[], []]
+        assert [row | {"fields": None} for row in read] == there
+        assert rows(pl.scan_iceberg(published).collect().to_arrow()) == there
