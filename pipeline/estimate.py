@@ -24,7 +24,8 @@ from pipeline.plan.rows import DOCUMENTS, GROUP, RANGE
 from pipeline.prepare import check, feed_of, list_documents, what_is_left
 from pipeline.stages import draw_groups, open_sources
 
-SAMPLE: Final = 64  # documents; of each, up to 16 pages that follow one another are drawn
+SAMPLE: Final = 64  # documents
+SAMPLE_PAGES: Final = 16  # of each, that follow one another and are drawn; a window may have more
 DEVIATIONS: Final = 1.96  # on both sides hold 95% of a normal distribution
 
 
@@ -122,11 +123,14 @@ def _look(source: pa.Table, plan: Plan, lengths: list[float | None]) -> _Seen:
     if not ranges:
         return seen
     some = ranges[len(ranges) // 2]
-    whole = ranges[0].to_pylist()[0]
-    uri = whole["uri"]
-    every = windows(plan, uri, whole["page_count"])
+    row = some.to_pylist()[0]
+    every = windows(plan, row["uri"], row["page_count"])
     pages = {page for window in every for page in range(window.first, window.last + 1)}
     answers = sum((lengths[ask.number] or ask.max_new_tokens) for window in every for ask, _ in window.asked)
+    first = row["page_first"]
+    lasts = [window.last for window in every if window.first >= first]
+    last = max([last for last in lasts if last < first + SAMPLE_PAGES], default=min(lasts))
+    some = pa.Table.from_pylist([row | {"page_last": last}], some.schema)
     drawn = [row for table in draw_groups(some, plan) for row in table.to_pylist() if row["kind"] == GROUP]
     shown = {page for row in drawn for page in range(row["page_first"], row["page_last"] + 1)}
     if not drawn:
