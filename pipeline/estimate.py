@@ -25,7 +25,7 @@ from pipeline.prepare import check, feed_of, list_documents, what_is_left
 from pipeline.stages import draw_groups, open_sources
 
 SAMPLE: Final = 64  # documents
-SAMPLE_PAGES: Final = 16  # of each, that follow one another and are drawn; a window may have more
+DRAWN: Final = 16  # pages of each at most, one behind the other; or its first window, if that is longer
 DEVIATIONS: Final = 1.96  # on both sides hold 95% of a normal distribution
 
 
@@ -123,15 +123,15 @@ def _look(source: pa.Table, plan: Plan, lengths: list[float | None]) -> _Seen:
     if not ranges:
         return seen
     some = ranges[len(ranges) // 2]
-    row = some.to_pylist()[0]
+    (row,) = some.to_pylist()
     every = windows(plan, row["uri"], row["page_count"])
+    start, end = row["page_first"], row["page_last"]
+    longest = next(window.last for window in every if start <= window.first)
+    row["page_last"] = max(longest, min(end, start + DRAWN - 1))
     pages = {page for window in every for page in range(window.first, window.last + 1)}
     answers = sum((lengths[ask.number] or ask.max_new_tokens) for window in every for ask, _ in window.asked)
-    first = row["page_first"]
-    lasts = [window.last for window in every if window.first >= first]
-    last = max([last for last in lasts if last < first + SAMPLE_PAGES], default=min(lasts))
-    some = pa.Table.from_pylist([row | {"page_last": last}], some.schema)
-    drawn = [row for table in draw_groups(some, plan) for row in table.to_pylist() if row["kind"] == GROUP]
+    part = pa.Table.from_pylist([row], some.schema)
+    drawn = [row for table in draw_groups(part, plan) for row in table.to_pylist() if row["kind"] == GROUP]
     shown = {page for row in drawn for page in range(row["page_first"], row["page_last"] + 1)}
     if not drawn:
         return seen

@@ -15,6 +15,9 @@ from tests.environment import PATIENT_RAY
 os.environ.update(
     {
         "OMP_NUM_THREADS": "1",
+        # A Replica has several threads all the same. Beside other tests, those that wait must not spin: the
+        # one that they wait for has no CPU then, and a page of nano took two to four times as long.
+        "OMP_WAIT_POLICY": "PASSIVE",
         "HF_HUB_OFFLINE": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         **PATIENT_RAY,

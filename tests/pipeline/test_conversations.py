@@ -184,7 +184,7 @@ def test_a_row_that_cannot_be_asked_fails_alone(
         6: ("rasterize", "bad_messages"),
         7: ("rasterize", "unsupported_type"),
         8: ("rasterize", "unreadable"),
-        9: ("rasterize", "unreadable"),
+        9: ("rasterize", "not_allowed"),
         11: ("rasterize", "bad_messages"),
     }
     assert failures[4]["message"].startswith("image 1 of ")
