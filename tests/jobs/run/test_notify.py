@@ -71,7 +71,7 @@ def plain_again() -> Iterator[None]:
 
 
 COUNTS = ("documents", "documents_done", "complete", "partial", "failed_documents")
-RECORD = {
+RECORD: dict[str, Any] = {
     "counts": dict.fromkeys(COUNTS, 1),
     "failures": {},
     "drift": [],
