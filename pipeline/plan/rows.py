@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
+from pipeline.ingest.file_types import OFFICE_SUFFIXES
 from pipeline.ingest.sources import SOURCES
 from pipeline.plan.parcels import PIXELS, column_of_buffers
 from schemas.arrow import arrow_type
@@ -214,6 +215,8 @@ def _extent(row: Row) -> tuple[int, int]:
     """The pages that a row asks to draw, and the bytes of its document that its task holds."""
     if row["kind"] == SOURCE:
         size = row["source"]["size"]
+        if row["uri"].lower().endswith(tuple(OFFICE_SUFFIXES)):
+            return PACK_PAGES, size  # LibreOffice takes a second or more for it
         return 1 + size // PAGE_BYTES, size  # nobody has counted its pages yet
     first, last = row.get("page_first"), row.get("page_last")
     pages = 0 if first is None or last is None else last - first + 1

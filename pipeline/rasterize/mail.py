@@ -6,15 +6,17 @@ and so are its attachments, up to MOST_DEPTH. What nobody could read (a calendar
 These are hostile bytes: a run gets here in the sandbox alone.
 """
 
-import email.policy
 import html
 import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from email.errors import MessageError
 from email.message import EmailMessage
 from email.parser import BytesParser
+from email.policy import EmailPolicy
 from html.parser import HTMLParser
-from typing import Final
+from typing import Any, Final
 
 import pymupdf
 
@@ -26,7 +28,9 @@ from pipeline.rasterize.office_types import office_type
 MOST_TEXT: Final = 500_000  # characters of an e-mail's text: some 200 pages
 MOST_LINES: Final = 20_000  # some 350 pages
 MOST_NAMED: Final = 5  # attachments
-DAMAGED: Final = (ValueError, LookupError, RecursionError, AttributeError, TypeError)  # of Python's parser
+# Of Python's parser, which reads a header when it is asked for.
+UNREADABLE: Final = (ValueError, LookupError, AttributeError, TypeError, MessageError)
+DAMAGED: Final = (*UNREADABLE, RecursionError)
 HEADERS: Final = ("From", "To", "Cc", "Date", "Subject")
 
 _UNIX_FROM: Final = re.compile(rb"From [^\n]*\n")  # before an e-mail out of a mailbox
@@ -38,6 +42,20 @@ _KNOWN: Final = frozenset(
 _STYLE: Final = "body {font-family: sans-serif; font-size: 10pt} p {margin: 0; white-space: pre-wrap}"
 _PAPER: Final = pymupdf.paper_rect("a4")
 _MARGIN: Final = (50, 50, -50, -50)  # points
+
+
+class _Policy(EmailPolicy):
+    """A header that Python cannot read (`To: ann@`) is its text; one about a part, without its parameters."""
+
+    def header_fetch_parse(self, name: str, value: str) -> Any:
+        try:
+            return super().header_fetch_parse(name, value)
+        except UNREADABLE:
+            is_about_part = name.lower().startswith("content-")
+            return self.header_factory(name, value.partition(";")[0]) if is_about_part else value
+
+
+_POLICY: Final = _Policy(refold_source="none")  # an e-mail in an e-mail is written as it was read
 
 
 def is_mail(data: bytes, name: str) -> bool:
@@ -53,9 +71,13 @@ def is_mail(data: bytes, name: str) -> bool:
 
 def text_pdf(data: bytes, name: str) -> tuple[bytes, str | None]:
     """A PDF of what an e-mail itself says, and a note on it. Raises DocumentError: damaged."""
-    message = _parsed(data, name)
-    lines = [(header, " ".join(str(message[header]).split())) for header in HEADERS if message[header]]
-    whole = _text_of(message).expandtabs()
+    with _explained(name):
+        return _text_pdf(_parsed(data))
+
+
+def _text_pdf(message: EmailMessage) -> tuple[bytes, str | None]:
+    lines = [(name, _whole(" ".join(str(message[name]).split()))) for name in HEADERS if message[name]]
+    whole = _whole(_text_of(message)).expandtabs()
     said = whole[:MOST_TEXT].splitlines()[:MOST_LINES]
     is_cut = len(whole) > MOST_TEXT or len(whole.splitlines()) > MOST_LINES
     notes = [f"only its first {len(said)} lines are read"] if is_cut else []
@@ -69,18 +91,20 @@ def text_pdf(data: bytes, name: str) -> tuple[bytes, str | None]:
 
 def parts(data: bytes, name: str) -> Iterator[Part]:
     """The attachments of an e-mail in their order. Raises DocumentError: damaged."""
-    for number, (path, leaf) in enumerate(_walk(_parsed(data, name), ())):
-        if number == MOST_PARTS:
-            yield Part(path=path, kind=Kind.TOO_MANY)
-            return
-        yield Part(path=path, kind=_kind_of(_content(leaf)) if len(path) <= MOST_DEPTH else Kind.TOO_DEEP)
+    with _explained(name):
+        for number, (path, leaf) in enumerate(_walk(_parsed(data), ())):
+            if number == MOST_PARTS:
+                yield Part(path=path, kind=Kind.TOO_MANY)
+                return
+            yield Part(path=path, kind=_kind_of(_content(leaf)) if len(path) <= MOST_DEPTH else Kind.TOO_DEEP)
 
 
 def part(data: bytes, name: str, path: Sequence[int]) -> bytes:
     """The bytes of an attachment. Raises DocumentError: damaged, missing."""
-    for found, leaf in _walk(_parsed(data, name), ()):
-        if found == tuple(path):
-            return _content(leaf)
+    with _explained(name):
+        for found, leaf in _walk(_parsed(data), ()):
+            if found == tuple(path):
+                return _content(leaf)
     raise DocumentError("missing", f"{name} has no attachment {'#'.join(map(str, path))}")
 
 
@@ -97,16 +121,13 @@ def _inner(leaf: EmailMessage) -> EmailMessage | None:
     if leaf.get_content_type() == MAIL:
         return next(iter(_inside(leaf)), None)
     if _name_of(leaf).lower().endswith(".eml"):
-        return _parsed(_content(leaf), "an attachment")
+        return _parsed(_content(leaf))
     return None
 
 
 def _content(leaf: EmailMessage) -> bytes:
     if leaf.get_content_type() == MAIL and (inner := _inner(leaf)) is not None:
-        try:
-            return inner.as_bytes()
-        except DAMAGED:
-            return b""
+        return inner.as_bytes()
     payload = leaf.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
 
@@ -154,13 +175,24 @@ def _kind_of(content: bytes) -> Kind:
         return Kind.DOCUMENT  # its opening says what is wrong with it
 
 
-def _parsed(data: bytes, name: str) -> EmailMessage:
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Errors of the parser become a DocumentError."""
     try:
-        message = BytesParser(policy=email.policy.default).parsebytes(data)
+        yield
     except DAMAGED as error:
         raise DocumentError("damaged", f"{name} cannot be read as an e-mail: {error}") from error
+
+
+def _parsed(data: bytes) -> EmailMessage:
+    message = BytesParser(policy=_POLICY).parsebytes(data)
     assert isinstance(message, EmailMessage)
     return message
+
+
+def _whole(text: str) -> str:
+    """Without halves of characters, which some encodings can name, and no page can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _body_of(message: EmailMessage) -> EmailMessage | None:
@@ -210,6 +242,12 @@ class _Words(HTMLParser):
         super().__init__()
         self.said: list[str] = []
         self._silent = 0
+
+    def parse_html_declaration(self, i: int) -> int:
+        try:
+            return super().parse_html_declaration(i)
+        except AssertionError:  # of a mark that Python before 3.11.14 does not know, as <![x[
+            return self.parse_bogus_comment(i)
 
     def handle_starttag(self, tag: str, attrs: object) -> None:
         self._silent += tag in self.SILENT

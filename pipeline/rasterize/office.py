@@ -8,6 +8,7 @@ all in a folder that is gone afterwards. A crash is tried a second time.
 
 import fcntl
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -31,8 +32,10 @@ from pipeline.rasterize.supervisor import PASSED_ON, PATIENCE, WATCH_SECONDS, Di
 PROGRAM: Final = "pipeline.rasterize.office_main"
 PREFIX: Final = "quire-office-"
 MOST_SCRATCH: Final = 4 * MAX_BYTES  # bytes of all its files: the document, what it unpacks, the PDF
+MOST_PATH: Final = 2**11  # letters of a path in it
 LOOK_SECONDS: Final = 0.25  # between two sums of its files
 FIRST_START_SECONDS: Final = 60.0  # of computing, for the profile
+FIRST_STARTS: Final = 3
 RESTART: Final = 81  # LibreOffice's exit code where it has made a profile, and wants to be started again
 
 # What no document may have it do. Macros are off altogether, whatever a document's own settings say.
@@ -74,11 +77,16 @@ class Office:
             except Died as died:
                 if last or died.reason not in ("crash", "killed"):
                     raise DocumentError(died.reason, f"{name} {died.how}") from died
+            except OSError as error:  # as on a disk that is full, maybe of another document's files
+                if last:
+                    how = f"could not be converted on {socket.gethostname()}: {error.strerror or error}"
+                    raise DocumentError("killed", f"{name} {how}") from error
         raise AssertionError("the second outcome is believed")
 
     def _convert(self, where: str, data: bytes, name: str, kind: OfficeKind) -> bytes:
         folder = self._prepared(where)
         scratch = folder / "scratch"
+        clear(scratch)  # where it could not be done before
         document = scratch / f"document{kind.suffixes[0]}"
         reader = [f"--infilter={kind.reader}"] if kind.reader else []
         shutil.copytree(folder / "profile", scratch / "profile")
@@ -89,7 +97,7 @@ class Office:
             pdf = _read(opened, "document.pdf")
         finally:
             os.close(opened)
-            _empty(scratch)
+            clear(scratch)
         if pdf:
             return pdf
         if code:
@@ -101,20 +109,22 @@ class Office:
         raise DocumentError("damaged", message)
 
     def _prepared(self, where: str) -> Path:
-        """The folder of this object, with a profile to copy in it. Raises Died."""
-        if self._folder is not None and self._folder.exists():
-            return self._folder
-        folder = _locked_folder(self)
-        scratch = folder / "scratch"
+        """The folder of this object, with a profile to copy in it. Raises Died, OSError."""
+        if self._folder is None or not self._folder.exists():
+            self._folder = _locked_folder(self)
+        folder, scratch = self._folder, self._folder / "scratch"
+        if (folder / "profile").exists():
+            return folder
+        scratch.mkdir(exist_ok=True)
+        clear(scratch)
         (scratch / "profile" / "user").mkdir(parents=True)
         (scratch / "profile" / "user" / "registrymodifications.xcu").write_text(_settings())
-        while (code := self._run(where, scratch, FIRST_START_SECONDS)) == RESTART:
-            pass
+        for _ in range(FIRST_STARTS):
+            if (code := self._run(where, scratch, FIRST_START_SECONDS)) != RESTART:
+                break
         if code:
             raise Died("crash", f"waited for a LibreOffice that does not start (exit code {code})")
         (scratch / "profile").rename(folder / "profile")
-        _empty(scratch)
-        self._folder = folder
         return folder
 
     def _run(self, where: str, scratch: Path, seconds: float, *given: str) -> int:
@@ -197,17 +207,40 @@ def _read(folder: int, name: str) -> bytes:
 
 def _size(folder: Path) -> int:
     """The bytes of all files below a folder, whose process makes and removes them meanwhile."""
-    total = 0
-    for path, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):
-                total += os.lstat(os.path.join(path, name)).st_blocks * 512
+    total, waiting = 0, [str(folder)]
+    while waiting:
+        path = waiting.pop()
+        if len(path) > MOST_PATH:
+            return MOST_SCRATCH + 1  # deeper than the kernel follows: what lies there cannot be summed
+        with suppress(OSError), os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                else:
+                    with suppress(OSError):
+                        total += entry.stat(follow_symlinks=False).st_blocks * 512
     return total
 
 
-def _empty(folder: Path) -> None:
-    shutil.rmtree(folder)
-    folder.mkdir()
+def clear(folder: Path) -> None:
+    """Empties a folder. Raises OSError.
+
+    A tree in it may be deeper than the kernel follows a path, and Python a function, and may not be open to
+    its owner: it is taken apart from above.
+    """
+    while entries := list(os.scandir(folder)):
+        for entry in entries:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+                continue
+            os.chmod(entry.path, stat.S_IRWXU)
+            for inner in list(os.scandir(entry.path)):
+                if inner.is_dir(follow_symlinks=False):
+                    os.chmod(inner.path, stat.S_IRWXU)  # to be moved
+                    os.rename(inner.path, folder / secrets.token_hex(16))
+                else:
+                    os.unlink(inner.path)
+            os.rmdir(entry.path)
 
 
 def _locked_folder(owner: object) -> Path:
@@ -232,11 +265,14 @@ def _remove_left(folder: Path) -> None:
     try:
         if os.fstat(lock).st_uid == os.getuid():
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder)
+            clear(folder)
+            folder.rmdir()
     finally:
         os.close(lock)
 
 
 def _remove(folder: Path, lock: int) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        clear(folder)
+        folder.rmdir()
     os.close(lock)

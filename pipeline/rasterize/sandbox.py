@@ -57,7 +57,8 @@ class Sandbox:
         size = self._once(request, PART, data, name)["size"]
         content = bytearray(self._buffer.pixels[:size])
         while len(content) < size:
-            self._once({"do": "more", "at": len(content)}, PART, b"", name)
+            if self._once({"do": "more", "at": len(content)}, PART, b"", name)["size"] != size:
+                raise DocumentError("killed", f"{name} could not be read: its process was killed meanwhile")
             content += self._buffer.pixels[: size - len(content)].tobytes()
         return bytes(content)
 

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.ingest.file_types import MAIL
+from pipeline.ingest.file_types import MAIL, MAX_TRAVEL_SIDE, DocumentError
 from pipeline.plan.limits import Limits
 from pipeline.rasterize import attachments
 from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS
+from pipeline.rasterize.ipc import Message
 from pipeline.rasterize.sandbox import Sandbox
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.local import Killed, Machine
@@ -73,6 +74,24 @@ def test_an_encoding_that_nobody_knows_costs_nothing() -> None:
         assert sandbox.starts == 1
     finally:
         sandbox.close()
+
+
+def test_an_attachment_whose_child_dies_half_way_is_a_failure_and_not_other_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sandbox = Sandbox(Limits())
+    once = sandbox._once
+
+    def killed(request: Message, *rest: Any) -> Message:
+        if request["do"] == "more":
+            sandbox.close()
+        return once(request, *rest)
+
+    monkeypatch.setattr(sandbox, "_once", killed)
+    big = bytes(3 * MAX_TRAVEL_SIDE**2 + 1)
+    with pytest.raises(DocumentError, match="x could not be read: its process was killed meanwhile"):
+        sandbox.part(bytes(mail(big_bin=big)), "x", [1])
+    sandbox.close()
 
 
 def test_a_run_that_was_killed_asks_no_attachment_twice(

@@ -16,9 +16,9 @@ def ranges(*pages: int, data: bytes | None = None) -> list[Row]:
     return found
 
 
-def sources(*sizes: int) -> list[Row]:
+def sources(*sizes: int, name: str = "a.pdf") -> list[Row]:
     """Documents of so many bytes that were not opened yet."""
-    return [{"kind": SOURCE, "source": {"size": size}} for size in sizes]
+    return [{"kind": SOURCE, "uri": name, "source": {"size": size}} for size in sizes]
 
 
 FACTS: list[Row] = [{"kind": DOCUMENTS, "documents": [{"source_key": "a", "page_count": 1}]}]
@@ -35,6 +35,7 @@ BROKEN: list[Row] = [{"kind": FAILED, "left": ["a", "b"]}]
         (FACTS, [1]),
         (sources(*[0] * 16), [15, 1]),
         (sources(0, 5 * PAGE_BYTES, 7 * PAGE_BYTES, 99, 2**22), [3, 1, 1]),
+        (sources(0) + sources(0, 0, name="a.DOCX") + sources(0), [1, 1, 1, 1]),  # each is converted
         ([], []),
     ],
 )

@@ -72,6 +72,33 @@ def test_an_unknown_charset_is_read_as_utf_8() -> None:
     assert "Grüße" in said(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"From: ann@\nTo: <\nSubject: a note\n\nhello", ["From: ann@", "To: <", "Subject: a note", "hello"]),
+        (b"From: a\nTo: b\nSubject: =?utf-7?q?+2AA-?=\n\nhello", ["Subject: =?utf-7?q?+2AA-?=", "hello"]),
+        (b"From: a\nTo: b\nContent-Type: text/plain; charset=utf-7\n\nhe+2AA-llo", ["he?llo"]),
+        (b"From: a\nTo: b\nContent-Type: text/html\n\nhe<![x[y]]>llo", ["hello"]),
+    ],
+)
+def test_what_the_library_cannot_read_is_shown_as_it_is(data: bytes, words: list[str]) -> None:
+    text = said(data)
+    assert [word for word in words if word not in text] == []
+    assert kinds(data) == []
+
+
+def test_an_attached_e_mail_is_handed_over_as_it_was_and_a_name_that_cannot_be_read_costs_nothing() -> None:
+    inner = b"From: ann@\nTo: <\nSubject: " + b"a " * 60 + b"\n\nhello"
+    data = (
+        b"From: a\nTo: b\nContent-Type: multipart/mixed; boundary=x\n\n"
+        b"--x\nContent-Type: message/rfc822\n\n" + inner + b"\n"
+        b"--x\nContent-Disposition: attachment; filename*=utf-7''%2b2AA-\n\n" + PDF + b"\n--x--"
+    )
+    assert kinds(data) == [((1,), Kind.DOCUMENT), ((2,), Kind.DOCUMENT)]
+    assert part(data, "x", (1,)) == inner
+    assert text_pdf(data, "x")[1] == "attached: message/rfc822, text/plain"
+
+
 def test_a_long_text_is_cut_and_the_note_says_so() -> None:
     pdf, note = text_pdf(b"From: a\nTo: b\n\n" + b"x\n" * (MOST_LINES + 1), "x")
     assert note == f"only its first {MOST_LINES} lines are read"

@@ -1,7 +1,9 @@
 """LibreOffice converts office files, confined; whatever a document does to it costs that document alone."""
 
+import errno
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pymupdf
 import pytest
@@ -109,6 +111,11 @@ def test_without_a_whole_confinement_nothing_is_converted(
             "too_large",
             "x made LibreOffice write more than 1048576 bytes",
         ),
+        (
+            "os.chdir(scratch)\nfor _ in range(3000): os.mkdir('d', 0); os.chdir('d')\ntime.sleep(60)",
+            "too_large",
+            "x made LibreOffice write more than 1048576 bytes",
+        ),
     ],
 )
 def test_whatever_libreoffice_does_is_a_cause(
@@ -178,6 +185,56 @@ def test_each_document_has_a_fresh_profile(stand_in: Callable[..., Office]) -> N
     assert [office.to_pdf(b"", "x", BY_SUFFIX[".rtf"]) for _ in range(2)] == [b"False", b"False"]
 
 
+def test_a_libreoffice_that_does_not_start_is_given_up(stand_in: Callable[..., Office], places: Path) -> None:
+    office = stand_in("pass")
+    program = places.parent / "office" / "program" / "soffice.bin"
+    program.write_text(f"#!{sys.executable}\nraise SystemExit(81)")
+    for _ in range(2):
+        error = failure(office)
+        assert error.reason == "crash"
+        assert "waited for a LibreOffice that does not start (exit code 81)" in error.message
+    assert len(list(places.iterdir())) == 1
+
+
+def test_a_full_disk_costs_the_document_and_not_the_run(
+    stand_in: Callable[..., Office], places: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = stand_in("open(f'{scratch}/document.pdf', 'w').write('%PDF')")
+    full = Full(shutil.copytree)
+    monkeypatch.setattr(shutil, "copytree", full)
+    error = failure(office)
+    assert error.reason == "killed"
+    assert error.message.endswith(": No space left on device")
+    full.times = 1
+    assert office.to_pdf(b"", "x", BY_SUFFIX[".rtf"]) == b"%PDF"
+
+
+class Full:
+    """A disk that is full so many times, and leaves a folder that is not whole."""
+
+    def __init__(self, copy: Callable[..., Any]) -> None:
+        self.times = 2
+        self._copy = copy
+
+    def __call__(self, source: Path, target: Path, *more: Any) -> Any:
+        if self.times:
+            self.times -= 1
+            target.mkdir()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self._copy(source, target, *more)
+
+
+def dig(folder: Path) -> None:
+    """Makes a tree of folders in this one that is deeper than a path may be long."""
+    above = os.open(folder, os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=above)
+        below = os.open("d", os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    os.close(above)
+
+
 def test_what_a_killed_process_has_left_the_next_one_removes(
     stand_in: Callable[..., Office], places: Path
 ) -> None:
@@ -186,7 +243,7 @@ def test_what_a_killed_process_has_left_the_next_one_removes(
     first.to_pdf(b"", "x", BY_SUFFIX[".rtf"])
     (used,) = places.iterdir()
     (places / f"{PREFIX}left").mkdir()
-    (places / f"{PREFIX}left" / "scratch").mkdir()
+    dig(places / f"{PREFIX}left")
     (places / "others").mkdir()
     second = stand_in(body)
     second.to_pdf(b"", "x", BY_SUFFIX[".rtf"])
