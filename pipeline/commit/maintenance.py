@@ -29,9 +29,8 @@ from pipeline.commit.tables import (
     handle_of,
     paths_of,
     place_of,
-    plain,
 )
-from pipeline.ingest.delta import is_table
+from pipeline.ingest.delta import is_table, plain
 from pipeline.ingest.storage import file_system
 
 RETENTION_HOURS = 168  # Delta's own of removed files, unless a table has another one

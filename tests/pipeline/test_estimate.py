@@ -94,6 +94,11 @@ def test_a_long_document_is_drawn_in_part(machine: Machine, tmp_path: Path) -> N
     found = expected(machine, folder)
     assert (found.pages.total, found.drawn) == (50, 16)
     assert found.prompt_tokens.total % 50 == 0
+    windows: dict[str, Any] = {"questions": QUESTIONS[:1], "scope": "document"}
+    found = expected(machine, folder, **windows, max_pages=20)
+    assert (found.pages.total, found.drawn, found.items.total) == (50, 20, 3)
+    found = expected(machine, folder, **windows, max_pages=6)
+    assert (found.pages.total, found.drawn, found.items.total) == (50, 12, 9)
 
 
 def test_attachments_are_counted_as_the_run_counts_them(machine: Machine, folder: Path) -> None:

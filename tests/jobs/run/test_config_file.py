@@ -78,7 +78,7 @@ def test_flags_of_the_command_line_win(written: Any) -> None:
         (f"question:\n- &a0 [x]\n{BOMB}", "question has to be text or a list of texts"),
         ("config: other.yaml", "config is for the command line alone"),
         ("system: ${NOT_SET_HERE}", "system wants ${NOT_SET_HERE}, which the environment does not have"),
-        ("output: ${BUCKET:-s3://b}/out", "output has a ${ without a name and a brace behind it"),
+        ("model: ${BUCKET:-s3://b}/model", "model has a ${ without a name and a brace behind it"),
         ("system: ${NOT_SET_HERE", "system has a ${ without a name"),
         ("- question", "give each flag on a line of its own"),
         ("seed: 1\nseed: 2", "line 1: seed comes twice"),
