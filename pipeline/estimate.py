@@ -19,7 +19,7 @@ from pipeline.commit.tables import OutputError, Table, answers_of, is_there, nam
 from pipeline.config import FlowConfig
 from pipeline.ingest.progress import Progress
 from pipeline.plan.items import windows
-from pipeline.plan.plan import MARKDOWN, Plan
+from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, GROUP, RANGE
 from pipeline.prepare import check, feed_of, list_documents, what_is_left
 from pipeline.stages import draw_groups, open_sources
@@ -78,11 +78,7 @@ def estimate(config: FlowConfig, say: Callable[[str], None] = lambda sentence: N
     """The plan, and what it would cost to carry it out. Raises ValueError as `prepare` does."""
     plan, progress = check(config), Progress(say)
     sources = list_documents(config, plan, feed_of(config, plan), progress)
-    tables = name_tables(
-        config.output,
-        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
-        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
-    )
+    tables = name_tables(config.output, *plan.answered, merged=plan.merged)
     left = sources
     if all(is_there(table.uri) for table in tables.values()):  # else there is something new to ask of all
         left = what_is_left(sources, tables, plan, progress).sources

@@ -30,7 +30,7 @@ from pipeline.ingest.listing import list_sources
 from pipeline.ingest.progress import Progress
 from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
-from pipeline.plan.plan import MARKDOWN, Plan
+from pipeline.plan.plan import Plan
 from pipeline.rasterize.attachments import with_attachments
 from pipeline.rasterize.confinement import check_sandbox
 from schemas.targets import Question
@@ -68,11 +68,7 @@ def prepare(
     progress = Progress(say)
     feed = feed_of(config, plan, is_retry=again is not None)
     sources = list_documents(config, plan, feed, progress)
-    tables = create_tables(
-        config.output,
-        *(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in plan.asks),
-        merged=[ask.model for ask in plan.asks if ask.merge and ask.model],
-    )
+    tables = create_tables(config.output, *plan.answered, merged=plan.merged)
     with Lease(tables, plan.run_id) as lease:
         yield Prepared(
             config=config,

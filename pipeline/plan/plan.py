@@ -104,6 +104,16 @@ class Plan:
     """What rows of Parquet inputs may name on the web; None: nothing."""
 
     @property
+    def answered(self) -> tuple[Literal["markdown"] | type[BaseModel] | None, ...]:
+        """What each ask is answered with: a target's class, Markdown, or text."""
+        return tuple(MARKDOWN if ask.target == MARKDOWN else ask.model for ask in self.asks)
+
+    @property
+    def merged(self) -> list[type[BaseModel]]:
+        """The targets whose answers about a document become one."""
+        return [ask.model for ask in self.asks if ask.merge and ask.model]
+
+    @property
     def is_chat(self) -> bool:
         """Whether the documents are conversations, which hold what is asked."""
         return self.asks[0].style == "messages"

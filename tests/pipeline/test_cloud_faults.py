@@ -2,22 +2,19 @@
 
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import obstore
 import pytest
 
 from jobs import extract
-from pipeline.commit import lease as leases
 from pipeline.commit.delta_log import Change
-from pipeline.commit.heartbeat import last_heartbeat
 from pipeline.commit.lease import Lease
 from pipeline.commit.maintenance import Upkeep, find_tables, maintain, size_of
 from pipeline.commit.manifest import check_reachable, read_record
 from pipeline.commit.tables import create_tables
 from tests.pipeline.clouds import KEY, Cloud
+from tests.pipeline.commit.at_once import assert_one_gets_it
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
@@ -127,20 +124,7 @@ def test_refused_credentials_are_one_sentence_before_ray_starts(
 def test_of_runs_that_start_at_once_one_gets_the_output(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tables = create_tables(f"{cloud.address}/mix/", None)
-    with ThreadPoolExecutor(3) as pool:
-        asking = [Lease(tables, str(n)) for n in range(3)]
-        futures = [pool.submit(lease.acquire) for lease in asking]
-        errors = [future.exception() for future in futures]
-    (lease,) = [lease for lease, error in zip(asking, errors, strict=True) if error is None]
-    with pytest.raises(ValueError, match="is being written by run"):
-        Lease(tables, "late").acquire()
-    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.0)
-    lease.beat()
-    assert last_heartbeat(f"{cloud.address}/mix", lease._run_id) > time.time() - 250
-    lease.commit("answers", Change(added=[answers_file(tables, "a")]))
-    lease.release()
-    assert visible(tables["answers"]) == ["a"]
+    assert_one_gets_it(cloud.address, monkeypatch)
 
 
 def test_an_output_with_odd_characters_is_written_and_maintained(cloud: Cloud) -> None:

@@ -20,6 +20,7 @@ from pipeline.commit.delta_log import Change, DeltaLog, FilesReplacedError
 from pipeline.commit.heartbeat import NAME, last_heartbeat
 from pipeline.commit.lease import Lease
 from pipeline.commit.tables import OutputError, Table, create_tables, extend_table, handle_of
+from tests.pipeline.commit.at_once import assert_one_gets_it
 from tests.pipeline.stored import answers_file, failures_file, visible
 
 
@@ -356,20 +357,7 @@ def test_a_log_that_cannot_be_written_is_one_sentence(
 
 @pytest.mark.processes
 def test_runs_on_s3_do_not_mix(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = create_tables(f"{bucket}/mix/", None)
-    with ThreadPoolExecutor(3) as pool:
-        asking = [Lease(tables, str(n)) for n in range(3)]
-        futures = [pool.submit(lease.acquire) for lease in asking]
-        errors = [future.exception() for future in futures]
-    (lease,) = [lease for lease, error in zip(asking, errors, strict=True) if error is None]
-    with pytest.raises(ValueError, match="is being written by run"):
-        Lease(tables, "late").acquire()
-    monkeypatch.setattr(leases, "HEARTBEAT_SECONDS", 0.0)
-    lease.beat()
-    assert last_heartbeat(f"{bucket}/mix", lease._run_id) > time.time() - 250
-    lease.commit("answers", Change(added=[answers_file(tables, "a")]))
-    lease.release()
-    assert visible(tables["answers"]) == ["a"]
+    assert_one_gets_it(bucket, monkeypatch)
     assert os.environ["AWS_ENDPOINT_URL"]
 
 

@@ -22,6 +22,8 @@ from pyiceberg.table.metadata import TableMetadata, new_table_metadata
 from pyiceberg.table.sorting import UNSORTED_SORT_ORDER
 from pyiceberg.table.update import AssertCreate, update_table_metadata
 
+from tests.web import running
+
 Reply = tuple[int, dict[str, Any]]
 _OPTIONAL = {"location": None, "partition-spec": None, "write-order": None}  # pyiceberg's model wants them
 
@@ -133,11 +135,5 @@ def _missing(kind: str) -> Reply:
 @contextmanager
 def serving(folder: Path) -> Iterator[RestCatalogServer]:
     """A server, and its address in `server_address`."""
-    with RestCatalogServer(folder) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(RestCatalogServer(folder)) as server:
+        yield server
