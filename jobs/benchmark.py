@@ -17,6 +17,7 @@ from pipeline.extras import missing
 COMMANDS = {
     "engine": "pages a second of the batch engine on four workloads",
     "parallel": "one model over several GPUs, and several copies of it, against one GPU",
+    "sums": "how long the GPUs that share a model take for the sums of a layer, each way",
     "job": "pages a second of the whole job, against the engine alone",
     "serve": "requests a second of the server, against its engine alone; needs the [serve] extra",
     "precision": "answers that FP8 changes (GPU)",

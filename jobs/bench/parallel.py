@@ -267,5 +267,5 @@ def _collectives(work: Callable[[], object]) -> float:
     times = kernel_times(work)
     busy = sum(seconds for name, seconds in times if name != "nothing")
     # Two ranks read each other's part inside the norms' kernels, which therefore count as computing.
-    exchanging = ("nccl", "signal")
+    exchanging = ("nccl", "signal", "all_reduce")
     return sum(seconds for name, seconds in times if any(word in name.lower() for word in exchanging)) / busy

@@ -10,10 +10,10 @@ If a rank dies or hangs, the others notice it.
   end its own process: so the error reaches all ranks. A rank that hangs is noticed after `timeout`.
 - On GPUs, NCCL's watchdog ends the process (SIGABRT) when a collective takes longer than `timeout`.
 
-The watchdog does not see three cases: a collective inside a CUDA graph; a rank that waits for the other's
-part of a sum (`all_reduce.PeerReducer`); and a rank 0 that hangs, for which the others wait without a limit,
-since an idle rank 0 may be silent for hours. These are left to the process that started the ranks. It must
-end all of them when one is gone or a step takes too long.
+The watchdog does not see three cases: a collective inside a CUDA graph; a rank that waits for another's part
+of a sum in its memory (`all_reduce.PeerReducer`, `TwoShotReducer`); and a rank 0 that hangs, for which the
+others wait without a limit, since an idle rank 0 may be silent for hours. These are left to the process that
+started the ranks. It must end all of them when one is gone or a step takes too long.
 """
 
 import os
@@ -103,6 +103,12 @@ class World:
         lowest = torch.tensor(number)
         dist.all_reduce(lowest, dist.ReduceOp.MIN, group=self.control)
         return int(lowest)
+
+    def all_texts(self, text: str | None) -> list[str | None]:
+        """Each rank's text, in the order of the ranks."""
+        texts: list[str | None] = [None] * self.size
+        dist.all_gather_object(texts, text, group=self.control)
+        return texts
 
 
 def join(rank: int, size: int, address: str, device: torch.device, timeout: float) -> World:

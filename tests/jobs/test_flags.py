@@ -64,6 +64,7 @@ FLAGS = {
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "benchmark serve": "--model --shape --clients --requests --tokens --side --folder",
+    "benchmark sums": "--tensor-parallel --width --rows",
     "nano.cut_tokenizer": "--ranks",
     "nano.held_out": "--pages --fonts",
 }

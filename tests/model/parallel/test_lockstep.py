@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -27,6 +28,7 @@ from model.parallel.lockstep import TensorParallelExecutor, follow, receive_comm
 from model.parallel.tensor_parallel import load_shard
 from model.text.grammar import Grammars
 from model.text.tokenizer import Tokenizer
+from tests.model.collectives.two_shot import forced
 from tests.model.configs import configured
 from tests.model.engine.test_engine import (
     EOS,
@@ -61,8 +63,20 @@ def together(
     groups: Sequence[Group],
     configs: Sequence[EngineConfig],
     dtype: torch.dtype = torch.float64,
+    two_shot: bool = False,
 ) -> list[tuple[dict[str, Completion], int]] | None:
     """On rank 0 the answers under each config, and how often a sequence was preempted."""
+    with forced() if two_shot else nullcontext():
+        return asked(world, folder, groups, configs, dtype)
+
+
+def asked(
+    world: World,
+    folder: Path,
+    groups: Sequence[Group],
+    configs: Sequence[EngineConfig],
+    dtype: torch.dtype,
+) -> list[tuple[dict[str, Completion], int]] | None:
     grammars = Grammars(Tokenizer.from_file(TEKKEN)) if world.rank == 0 else None
     done = []
     for config in configs:
@@ -229,35 +243,45 @@ def test_a_step_that_fails_on_one_rank_is_no_requests_error(saved: Path) -> None
 
 
 @pytest.mark.parametrize("ranks", [2], indirect=True)
-def test_the_gpus_network_is_shared_like_the_plain_one(ranks: Ranks, saved: Path) -> None:
-    """And a step of several chunks is computed in two halves."""
+@pytest.mark.parametrize(
+    ("two_shot", "overlap"), [(False, 2), (True, None)], ids=["in two halves", "in the ranks' memory"]
+)
+def test_the_gpus_network_is_shared_like_the_plain_one(
+    ranks: Ranks, saved: Path, two_shot: bool, overlap: int | None
+) -> None:
+    """And a step of several chunks is computed in two halves; and sums lie in one buffer."""
     pytest.importorskip("triton", reason="torch has brought no Triton; `make test` installs one")
     groups = [make_group("a", [(0, 2, 3), (1, 1, 2)], [(3, 2), (4, 2)])]
     expected = answers(
         ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
     )
     config = configured(
-        ROOMY, fused=True, async_scheduling=True, max_num_batched_tokens=20, encode_patches=0, overlap=2
+        ROOMY, fused=True, async_scheduling=True, max_num_batched_tokens=20, encode_patches=0, overlap=overlap
     )
-    [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
+    [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32, two_shot)
     [(done, _)] = outcomes
     assert_alike(done, expected, 1e-4)
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("overlap", [None, 2])
-def test_gpus_answer_together_as_one_process(saved: Path, overlap: int | None) -> None:
+@pytest.mark.parametrize(
+    ("size", "two_shot", "overlap"),
+    [(2, False, None), (2, False, 2), (2, True, None), (2, True, 2), (4, True, None)],
+)
+def test_gpus_answer_together_as_one_process(
+    saved: Path, size: int, two_shot: bool, overlap: int | None
+) -> None:
     """Graphs hold the sums of decode steps."""
-    if torch.cuda.device_count() < 2:
-        pytest.skip("one CUDA device")
+    if torch.cuda.device_count() < size:
+        pytest.skip(f"{torch.cuda.device_count()} CUDA devices, and {size} are needed")
     groups = [make_group("a", [(0, 2, 3), (1, 1, 2)], [(3, 9), (4, 12)]), make_group("b", [], [(2, 8)])]
     expected = answers(
         ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
     )
     config = configured(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap)
-    ranks = Ranks(2, kind="cuda")
+    ranks = Ranks(size, kind="cuda")
     try:
-        [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32)
+        [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32, two_shot)
     finally:
         ranks.close()
     [(done, _)] = outcomes
