@@ -2,7 +2,8 @@
 
 In: a fused model. Out: bytes. The steps have as many tokens, rows that sample, gathered keys and patches as
 any can have; their cache is two blocks, into which all sequences write. What they compute is thrown away. If
-ranks share the model, all of them must do this at the same time.
+ranks share the model, all of them must do this at the same time. Rank 0 needs most: it gathers the features
+that all ranks have encoded.
 """
 
 import gc
@@ -16,10 +17,12 @@ from model.cache.batch import Batch
 from model.cache.cache_size import free_memory
 from model.cache.paged_cache import PagedCache
 from model.cache.plan import Chunk
+from model.collectives.world import World
 from model.executor.attention_inputs import GATHERED_KEYS
 from model.executor.cuda import CudaExecutor
 from model.executor.fused_layers import FusedModel
 from model.executor.graphs import DecoderGraphs
+from model.executor.vision_parallel import ParallelVisionEncoder
 
 
 @torch.inference_mode()
@@ -32,9 +35,10 @@ def measure_step(
     patches: int,
     graphs: bool,
     overlap: int | None,
+    world: World | None,
 ) -> int:
     """Bytes that the largest steps have taken: of so many tokens and sequences, and of so many patches that
-    are encoded. `cache` has a block or two, of the size and type that the real one will have.
+    each rank encodes. `cache` has a block or two, of the size and type that the real one will have.
 
     Memory that the driver, NCCL and cuBLAS took is counted too. torch's own is given back before the end.
     """
@@ -47,7 +51,7 @@ def measure_step(
     torch.cuda.reset_peak_memory_stats(device)
     executor = CudaExecutor(fused, cache, max_graph_seqs=0, overlap=overlap)
     # A batch of images is encoded while the features of one before it are still wanted.
-    features = [executor.encode(_images(fused, patches)) for _ in range(2)]
+    features = [_encoded(fused, patches, world) for _ in range(2)]
     logits_RV = executor.step(_largest_batch(cache, tokens, seqs))
     # Sampling has them twice more, in float32.
     copies = [logits_RV.float() for _ in range(2)]
@@ -59,6 +63,17 @@ def measure_step(
     del executor, features, logits_RV, copies, recorded
     torch.cuda.empty_cache()
     return taken
+
+
+def _encoded(fused: FusedModel, patches: int, world: World | None) -> Tensor | None:
+    """The features of a rank's largest batch of images, or on rank 0 of the ranks' largest together."""
+    if world is None:
+        return fused.encode(_images(fused, patches))
+    images = _images(fused, patches * world.size)
+    images.append(images[0])  # shares of pages are not equal: one rank has up to an image more
+    sizes_I2 = np.array([image.shape[1:] for image in images], np.int32)
+    encoder = ParallelVisionEncoder(fused.model, fused.encode, world)
+    return encoder(sizes_I2, None if world.rank else images)
 
 
 def _images(fused: FusedModel, patches: int) -> list[Tensor]:

@@ -19,7 +19,7 @@ from model.executor.executor import Executor
 from model.network.pixtral import Pixtral
 
 GPU_ENCODE_PATCHES = 16384
-"""Patches that keep a GPU busy in the encoder: some five pages of A4."""
+"""Patches that keep a GPU busy in the encoder: some five pages of A4. Ranks encode as many each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,7 @@ def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = 
             patches=GPU_ENCODE_PATCHES,
             graphs=config.graphs,
             overlap=config.overlap,
+            world=world,
         )
     return CudaExecutor(
         fused_model,

@@ -27,8 +27,8 @@ from model.cache.plan import Chunk
 from model.collectives.world import World
 from model.executor.executor import REQUEST_ERRORS
 from model.executor.factory import ExecutorConfig, make_executor
+from model.executor.vision_parallel import ParallelVisionEncoder
 from model.network.pixtral import Pixtral
-from model.parallel.vision_parallel import ParallelVisionEncoder
 
 _STOP, _ENCODE, _COPY, _STEP = range(4)
 # Numbers of a command that fit into its first message. A decoding step of 256 sequences of a page has 15,000.
