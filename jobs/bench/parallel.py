@@ -56,6 +56,13 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="TOKENS",
         help="compute steps of so many tokens in two halves, each while the other's sums are under way (GPU)",
     )
+    parser.add_argument(
+        "--split",
+        type=int,
+        metavar="TOKENS",
+        help="split the residual stream of steps of so many tokens among the GPUs that share the model: each "
+        "computes the norms of its share (GPU)",
+    )
     return parser
 
 
@@ -71,6 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
         share=arguments.share,
         fp8=arguments.fp8,
         overlap=arguments.overlap,
+        split=arguments.split,
     )
     rows: list[dict[str, object]] = []
     first = None
@@ -89,6 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
         share=arguments.share,
         fp8=arguments.fp8,
         overlap=arguments.overlap,
+        split=arguments.split,
     )
 
 
@@ -104,11 +113,13 @@ class Setup:
     """Of the workload's pages, for each copy."""
     fp8: bool
     overlap: int | None
+    split: int | None
 
     @property
     def engine(self) -> EngineConfig:
         return EngineConfig(
-            executor=ExecutorConfig(fp8_weights=self.fp8, overlap=self.overlap), repetition=NO_GUARD
+            executor=ExecutorConfig(fp8_weights=self.fp8, overlap=self.overlap, split=self.split),
+            repetition=NO_GUARD,
         )
 
 

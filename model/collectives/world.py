@@ -28,6 +28,10 @@ from torch import Tensor
 # How long a rank waits for a command. A rank 0 that dies closes the connection, which ends the wait at once.
 _PATIENCE = timedelta(days=365)
 
+# torch 2.13 has new names for them, and warns of the old ones.
+_ALL_GATHER = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)
+_REDUCE_SCATTER = getattr(dist, "reduce_scatter_single", dist.reduce_scatter_tensor)
+
 
 def free_address() -> str:
     """tcp://host:port that rank 0 can listen on, if it is on this machine, and that other machines reach."""
@@ -40,6 +44,19 @@ def free_address() -> str:
     with socket.socket() as taken:
         taken.bind((host, 0))
         return f"tcp://{host}:{taken.getsockname()[1]}"
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A tensor that the ranks are making."""
+
+    tensor: Tensor
+    work: dist.Work
+
+    def wait(self) -> Tensor:
+        """The tensor. Operations that are launched after this call may read it."""
+        self.work.wait()
+        return self.tensor
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,20 @@ class World:
         assert work is not None, "every rank is in the default group"
         work.wait()
         return parts
+
+    def start_gather(self, part: Tensor) -> Pending:
+        """Begins to gather all ranks' parts (S, ...), of one shape, as (size * S, ...) on every rank."""
+        whole = part.new_empty(len(part) * self.size, *part.shape[1:])
+        work: dist.Work | None = _ALL_GATHER(whole, part, async_op=True)
+        assert work is not None, "every rank is in the default group"
+        return Pending(whole, work)
+
+    def start_reduce_scatter(self, whole: Tensor) -> Pending:
+        """Begins to sum the ranks' tensors (size * S, ...): each rank gets its rows (S, ...) of the sum."""
+        rows = whole.new_empty(len(whole) // self.size, *whole.shape[1:])
+        work: dist.Work | None = _REDUCE_SCATTER(rows, whole, async_op=True)
+        assert work is not None, "every rank is in the default group"
+        return Pending(rows, work)
 
     def broadcast(self, numbers: Tensor) -> None:
         """Rank 0's numbers into the other ranks' tensors, on the devices."""

@@ -2,8 +2,8 @@
 
 In: a packed batch, whose shorter chunks come first. Out: logits of the rows that sample. A step is computed
 in one of three ways, the first that applies: as the replay of a CUDA graph; as two micro-batches, if ranks
-share the model and the step is large, so that one's products hide the other's all-reduces; or as it is.
-Nothing here waits for the device.
+share the model and the step is large, so that one's products hide the other's exchanges; or as it is. In both
+of the last, ranks can split a large step's residual stream (`residual`). Nothing here waits for the device.
 
 Shapes: R rows that sample, V vocabulary.
 """
@@ -18,8 +18,9 @@ from model.cache.batch import Batch, share_out
 from model.cache.paged_cache import PagedCache
 from model.executor.attention_inputs import pack, send_inputs
 from model.executor.fused_decoder import FusedDecoder
-from model.executor.fused_layers import FusedModel, Pausing, interleave
+from model.executor.fused_layers import FusedModel
 from model.executor.graphs import DecoderGraphs
+from model.executor.residual import Pausing, interleave
 from model.transfer import send
 
 
@@ -27,17 +28,25 @@ class CudaExecutor:
     """A fused model over one cache."""
 
     def __init__(
-        self, fused: FusedModel, cache: PagedCache, *, max_graph_seqs: int, overlap: int | None = None
+        self,
+        fused: FusedModel,
+        cache: PagedCache,
+        *,
+        max_graph_seqs: int,
+        overlap: int | None = None,
+        split: int | None = None,
     ) -> None:
         """Graphs replay decoding steps of up to `max_graph_seqs` sequences; 0: there are no graphs.
 
-        Steps of at least `overlap` tokens are two micro-batches, if ranks share the model; None: never.
+        If ranks share the model, steps of at least `overlap` tokens are two micro-batches, and those of at
+        least `split` have their residual stream split among the ranks; None: never.
         """
         self.encode = fused.encode
         self.cache = cache
         self.decoder = FusedDecoder(fused, cache)
         self._graphs = DecoderGraphs.record(self.decoder, max_num_seqs=max_graph_seqs)
-        self._overlap = None if fused.reducer is None else overlap
+        self._overlap = overlap if fused.is_shared else None
+        self._split = split if fused.is_shared else None
 
     def copy(self, pairs: Sequence[tuple[int, int]]) -> None:
         self.cache.copy(pairs)
@@ -47,15 +56,16 @@ class CudaExecutor:
         logits_RV = self._graphs.step(batch)
         if logits_RV is not None:
             return logits_RV
+        split = self._split is not None and len(batch.ids_T) >= self._split
         if self._overlap is not None and len(batch.ids_T) >= self._overlap and len(batch.chunks) > 1:
-            return self._step_in_micro_batches(batch)
-        self.decoder.start_step()
+            return self._step_in_micro_batches(batch, split)
+        self.decoder.start_step(split=split)
         [logits_RV] = interleave(self._forward(batch))
         return logits_RV
 
-    def _step_in_micro_batches(self, batch: Batch) -> Tensor:
+    def _step_in_micro_batches(self, batch: Batch, split: bool) -> Tensor:
         halves = share_out([chunk.count for chunk in batch.chunks], 2)
-        self.decoder.start_step(overlapped=True)
+        self.decoder.start_step(overlapped=True, split=split)
         logits = interleave(*(self._forward(batch.part(half)) for half in halves))
         sampling = [index for half in halves for index in half if batch.chunks[index].samples]
         order_R = send(torch.from_numpy(np.argsort(sampling)), self.decoder.device)

@@ -35,6 +35,7 @@ def measure_step(
     patches: int,
     graphs: bool,
     overlap: int | None,
+    split: int | None,
     world: World | None,
 ) -> int:
     """Bytes that the largest steps have taken: of so many tokens and sequences, and of so many patches that
@@ -49,7 +50,7 @@ def measure_step(
     before = free_memory(device)
     allocated = torch.cuda.memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
-    executor = CudaExecutor(fused, cache, max_graph_seqs=0, overlap=overlap)
+    executor = CudaExecutor(fused, cache, max_graph_seqs=0, overlap=overlap, split=split)
     # A batch of images is encoded while the features of one before it are still wanted.
     features = [_encoded(fused, patches, world) for _ in range(2)]
     logits_RV = executor.step(_largest_batch(cache, tokens, seqs))

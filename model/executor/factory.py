@@ -44,10 +44,20 @@ class ExecutorConfig:
     """On a GPU, replay small steps as CUDA graphs."""
     overlap: int | None = None
     """Several GPUs that share the model cut a step of at least so many tokens into two micro-batches, and
-    compute one while they all-reduce the other. None: never. Needs the kernels."""
+    compute one while they sum up the other. None: never. Needs the kernels."""
+    split: int | None = None
+    """Several GPUs that share the model split the residual stream of a step of at least so many tokens among
+    them: each computes the norms of its share. None: never. Needs the kernels."""
 
     def __post_init__(self) -> None:
-        for name in ("max_num_batched_tokens", "max_num_seqs", "block_size", "cache_tokens", "overlap"):
+        for name in (
+            "max_num_batched_tokens",
+            "max_num_seqs",
+            "block_size",
+            "cache_tokens",
+            "overlap",
+            "split",
+        ):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: it must be at least 1")
@@ -76,7 +86,7 @@ def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = 
     reducer = None
     if world is not None:
         reducer = make_reducer(world, max_num_batched_tokens(config, weight), model.norm.weight)
-    fused_model = FusedModel(model, fp8=config.fp8_weights, reducer=reducer)
+    fused_model = FusedModel(model, fp8=config.fp8_weights, reducer=reducer, world=world)
     step = 0
     if weight.is_cuda and config.cache_tokens is None:
         from model.executor.dry_run import measure_step
@@ -89,6 +99,7 @@ def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = 
             patches=GPU_ENCODE_PATCHES,
             graphs=config.graphs,
             overlap=config.overlap,
+            split=config.split,
             world=world,
         )
     return CudaExecutor(
@@ -96,6 +107,7 @@ def make_executor(model: Pixtral, config: ExecutorConfig, world: World | None = 
         _make_cache(model, config, world, like, heads, step),
         max_graph_seqs=config.max_num_seqs if config.graphs and weight.is_cuda else 0,
         overlap=config.overlap,
+        split=config.split,
     )
 
 

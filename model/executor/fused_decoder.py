@@ -19,9 +19,9 @@ from torch import Tensor
 
 from model.cache.batch import Batch
 from model.cache.paged_cache import CacheLayer, PagedCache
-from model.collectives.all_reduce import Addends
 from model.executor.attention_inputs import StepInputs, segments_of
-from model.executor.fused_layers import FusedBlock, FusedModel, Pausing, normalize
+from model.executor.fused_layers import FusedBlock, FusedModel
+from model.executor.residual import Pausing, Residual, WholeResidual
 from model.kernels.elementwise import gather_kv, quantize, rope, rope_and_store
 from model.kernels.split_attention import split_attention
 from model.network.layers import Segments, packed_attention
@@ -35,14 +35,16 @@ class FusedDecoder:
         self.device = cache.k_LCSGH.device
         self.block_size = cache.size
         self.model = fused.model
+        self._fused = fused
         self._layers = fused.layers
         self._cache = [cache.layer(index) for index in range(len(self._layers))]
-        self._reducer = fused.reducer
+        self._split = False
 
-    def start_step(self, *, overlapped: bool = False) -> None:
-        """To be called before the first `forward` of a step. `overlapped`: the step is two micro-batches."""
-        if self._reducer is not None:
-            self._reducer.start_step(overlapped=overlapped)
+    def start_step(self, *, overlapped: bool = False, split: bool = False) -> None:
+        """To be called before the first `forward` of a step. `overlapped`: the step is two micro-batches.
+        `split`: the ranks share out the tokens' residual stream."""
+        self._fused.start_step(overlapped=overlapped)
+        self._split = split
 
     def embed(self, ids_T: Tensor, batch: Batch) -> Tensor:
         """(T, D): embeddings, also of tokens that only the device knows yet, and patches in their places."""
@@ -56,42 +58,43 @@ class FusedDecoder:
         """Logits (R, V) of embedded tokens. The layers compute in place: x_TD is lost."""
         rotation_T2P = self.model.rotation(inputs.positions_T, x_TD)
         parts = [] if inputs.long is None else segments_of(inputs.long)
-        addends: Addends = ()
+        stream = self._fused.residual(x_TD, split=self._split)
         for layer, cache in zip(self._layers[:-1], self._cache[:-1], strict=True):
 
             def attend(qkv_TX: Tensor, layer: FusedBlock = layer, cache: CacheLayer = cache) -> Tensor:
                 rope_and_store(qkv_TX, rotation_T2P, inputs.slots_T, cache, layer.queries)
                 return self._attend(qkv_TX, layer, cache, inputs, parts)
 
-            addends = yield from layer(x_TD, addends, attend)
-        x_RD, addends = yield from self._last_layer(x_TD, addends, rotation_T2P, inputs)
-        logits_RV: Tensor = self.model.output(normalize(self.model.norm, x_RD, addends))
+            yield from layer(stream, attend)
+        sampling = yield from self._last_layer(stream, rotation_T2P, inputs)
+        logits_RV: Tensor = self.model.output((yield from sampling.normed(self.model.norm)))
         return logits_RV
 
     def _last_layer(
-        self, x_TD: Tensor, addends: Addends, rotation_T2P: Tensor, inputs: StepInputs[Tensor]
-    ) -> Pausing[tuple[Tensor, Addends]]:
-        """Keys and values of all tokens; everything else of the rows that sample."""
+        self, stream: Residual, rotation_T2P: Tensor, inputs: StepInputs[Tensor]
+    ) -> Pausing[WholeResidual]:
+        """Keys and values of all tokens; everything else of the rows that sample, whose stream it returns."""
         layer, cache = self._layers[-1], self._cache[-1]
         queries = layer.queries * layer.width
         fp8 = layer.wqkv.fp8
-        h_TD = normalize(layer.attention_norm, x_TD, addends, fp8)
+        h_TD = yield from stream.normed(layer.attention_norm, fp8=fp8)
         kv_TX = layer.wqkv(h_TD, slice(queries, None))
         rope_and_store(kv_TX, rotation_T2P, inputs.slots_T, cache, 0)
-        if inputs.rows_R is None:
-            x_RD, rotation_R2P = x_TD, rotation_T2P
-        else:
-            x_RD, h_TD, rotation_R2P = x_TD[inputs.rows_R], h_TD[inputs.rows_R], rotation_T2P[inputs.rows_R]
+        sampling = stream.whole(inputs.rows_R)
         if inputs.last is None:
-            return x_RD, ()
+            return sampling
+        rotation_R2P = rotation_T2P
+        if inputs.rows_R is not None:
+            h_TD, rotation_R2P = h_TD[inputs.rows_R], rotation_T2P[inputs.rows_R]
         q_RX = layer.wqkv(h_TD, slice(queries))
         rope(q_RX, rotation_R2P, layer.queries)
         out_RNH = torch.zeros_like(q_RX).unflatten(1, (layer.queries, layer.width))
         q_RNH = q_RX.unflatten(1, (layer.queries, -1))
         split_attention(q_RNH, cache, inputs.last, self.block_size, out_RNH)
         out_RX = out_RNH.flatten(1)
-        addends = yield from layer.wo.add_to(x_RD, quantize(out_RX) if fp8 else out_RX)
-        return x_RD, (yield from layer.feed(x_RD, addends))
+        yield from sampling.add(layer.wo, quantize(out_RX) if fp8 else out_RX)
+        yield from layer.feed(sampling)
+        return sampling
 
     def _attend(
         self,

@@ -19,8 +19,8 @@ from model.cache.batch import Batch
 from model.cache.plan import Chunk
 from model.executor.attention_inputs import StepInputs
 from model.executor.fused_decoder import FusedDecoder
-from model.executor.fused_layers import interleave
 from model.executor.graph_inputs import GraphShape, pad
+from model.executor.residual import interleave
 from model.network.layers import is_capturable
 from model.transfer import StaticTensors
 

@@ -60,7 +60,9 @@ FLAGS = {
     "benchmark memory": "--pages",
     "benchmark page": "--model --document --max-side --dtype --engine --questions --tokens --repeats",
     "benchmark pages": "--folder --max-side --repeats",
-    "benchmark parallel": "--model --shape --tensor-parallel --replicas --share --dtype --fp8 --overlap",
+    "benchmark parallel": """
+        --model --shape --tensor-parallel --replicas --share --dtype --fp8 --overlap --split
+    """,
     "benchmark precision": "--model --shape",
     "benchmark reading": "--model --pages --max-side",
     "benchmark serve": "--model --shape --clients --requests --tokens --side --folder",

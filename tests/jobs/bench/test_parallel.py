@@ -46,6 +46,7 @@ def test_random_weights_are_shared_out_like_a_checkpoints(monkeypatch: pytest.Mo
         share=0.004,
         fp8=False,
         overlap=None,
+        split=None,
     )
     row = measure(setup, copies=1, ranks=2)
     assert (row["replicas"], row["tensor_parallel"]) == (1, 2)

@@ -16,8 +16,9 @@ from model.cache.plan import Chunk
 from model.executor import attention_inputs, fused_decoder, graph_inputs
 from model.executor.cuda import CudaExecutor
 from model.executor.eager import EagerExecutor
-from model.executor.fused_layers import FusedModel, interleave
+from model.executor.fused_layers import FusedModel
 from model.executor.graph_inputs import GraphShape, pad
+from model.executor.residual import interleave
 from model.kernels import elementwise
 from model.network.pixtral import Pixtral
 from model.transfer import StaticTensors

@@ -244,10 +244,12 @@ def test_a_step_that_fails_on_one_rank_is_no_requests_error(saved: Path) -> None
 
 @pytest.mark.parametrize("ranks", [2], indirect=True)
 @pytest.mark.parametrize(
-    ("two_shot", "overlap"), [(False, 2), (True, None)], ids=["in two halves", "in the ranks' memory"]
+    ("two_shot", "overlap", "split"),
+    [(False, 2, None), (True, None, None), (False, 2, 2)],
+    ids=["in two halves", "in the ranks' memory", "in two halves, split"],
 )
 def test_the_gpus_network_is_shared_like_the_plain_one(
-    ranks: Ranks, saved: Path, two_shot: bool, overlap: int | None
+    ranks: Ranks, saved: Path, two_shot: bool, overlap: int | None, split: int | None
 ) -> None:
     """And a step of several chunks is computed in two halves; and sums lie in one buffer."""
     pytest.importorskip("triton", reason="torch has brought no Triton; `make test` installs one")
@@ -256,7 +258,13 @@ def test_the_gpus_network_is_shared_like_the_plain_one(
         ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
     )
     config = configured(
-        ROOMY, fused=True, async_scheduling=True, max_num_batched_tokens=20, encode_patches=0, overlap=overlap
+        ROOMY,
+        fused=True,
+        async_scheduling=True,
+        max_num_batched_tokens=20,
+        encode_patches=0,
+        overlap=overlap,
+        split=split,
     )
     [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32, two_shot)
     [(done, _)] = outcomes
@@ -264,12 +272,11 @@ def test_the_gpus_network_is_shared_like_the_plain_one(
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize(
-    ("size", "two_shot", "overlap"),
-    [(2, False, None), (2, False, 2), (2, True, None), (2, True, 2), (4, True, None)],
-)
+@pytest.mark.parametrize("split", [None, 2])
+@pytest.mark.parametrize("overlap", [None, 2])
+@pytest.mark.parametrize(("size", "two_shot"), [(2, False), (2, True), (4, True)])
 def test_gpus_answer_together_as_one_process(
-    saved: Path, size: int, two_shot: bool, overlap: int | None
+    saved: Path, size: int, two_shot: bool, overlap: int | None, split: int | None
 ) -> None:
     """Graphs hold the sums of decode steps."""
     if torch.cuda.device_count() < size:
@@ -278,7 +285,7 @@ def test_gpus_answer_together_as_one_process(
     expected = answers(
         ReferenceEngine(load_model(saved, device="cpu", dtype=torch.float32), eos_id=EOS), groups
     )
-    config = configured(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap)
+    config = configured(block_size=64, cache_tokens=4096, encode_patches=1000, overlap=overlap, split=split)
     ranks = Ranks(size, kind="cuda")
     try:
         [outcomes, *_] = ranks(together, saved, groups, [config], torch.float32, two_shot)
