@@ -62,7 +62,7 @@ def compare(world: World, tokens: int, rows: list[int] | None) -> list[bool]:
         equal.append(same(*[done(stream.normed(norm, fp8=True)) for stream in streams]))
         add(100 * (number + 3), tokens)
     equal.append(same(*[done(stream.normed(norm)) for stream in streams]))
-    rows_R = None if rows is None else torch.tensor(rows)
+    rows_R = None if rows is None else torch.tensor(rows, dtype=torch.int32)
     streams = [stream.whole(rows_R) for stream in streams]
     add(1000, tokens if rows is None else len(rows))
     equal.append(same(*[done(stream.normed(norm)) for stream in streams]))
