@@ -140,18 +140,22 @@ def ask_cells(page: Page, grid: Grid, *, key: int, most: int) -> None:
     ]
     cells = [(row, column) for row in range(len(body)) for column in columns if names.count(names[row]) == 1]
     for row, column in random.sample(cells, min(most, len(cells))):
-        answer, at, head_at = body[row][column], grid.at[row][column], grid.head_at[column]
+        at, head_at = grid.at[row][column], grid.head_at[column]
+        answer, skipped = words.bare(body[row][column])
         if answer == "-":
             continue
         form = pick(_CELL, page.held_out)
         question = form.replace("{c}", other_case(head[column])).replace(
             "{r}", other_case(names[row]) if chance(0.3) else names[row]
         )
-        page.ask(asked(question, "table"), answer, at, (grid.at[row][key], head_at))
-        if chance(0.25) and [line[column] for line in body].count(answer) == 1:
+        page.ask(asked(question, "table"), answer, at + skipped, (grid.at[row][key], head_at))
+        if chance(0.25) and [line[column] for line in body].count(body[row][column]) == 1:
             form = pick(_WHICH, page.held_out).replace("{k}", head[key].lower()).replace("{c}", head[column])
             page.ask(
-                asked(form.replace("{v}", answer), "table"), names[row], grid.at[row][key], (at, head_at)
+                asked(form.replace("{v}", body[row][column]), "table"),
+                names[row],
+                grid.at[row][key],
+                (at, head_at),
             )
     column = random.choice(columns)
     values = [_number(row[column]) for row in body]
