@@ -42,18 +42,12 @@ from model.text.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 EXCERPTS = {
-    "line": 3,
-    "lines": 4,
-    "form": 3,
-    "table": 6,
-    "chart": 1,
-    "receipt": 1,
-    "invoice": 0.3,
+    "line": 3, "lines": 4, "form": 3, "table": 6, "chart": 1, "survey": 1.5, "receipt": 1, "invoice": 0.3,
     "report": 1,
-}
+}  # fmt: skip
 PAGES = {
-    "line": 2, "lines": 2, "form": 4, "table": 7, "chart": 7, "invoice": 4, "receipt": 3, "letter": 1,
-    "contract": 1.2, "report": 2,
+    "line": 2, "lines": 2, "form": 4, "table": 7, "chart": 3, "card": 5, "survey": 3, "invoice": 4,
+    "receipt": 4, "letter": 1, "contract": 1.2, "report": 2,
 }  # fmt: skip
 """Shares by pages; a line costs a hundredth of a page."""
 

@@ -64,7 +64,7 @@ def draw_table_page(page: Page) -> bool:
     for _ in range(random.choice([1, 1, 2])):
         if (grid := draw_grid(page, margin, y, inner, bottom)) is None:
             break
-        ask_cells(page, grid, key=0, most=9 if not drawn else 4)
+        ask_cells(page, grid, key=0, most=14 if not drawn else 7)
         drawn, y = True, grid.bottom + style.pitch
         if chance(0.4):
             y = blocks.paragraph(page, margin, y, inner, bottom, words.prose(1, 4)) + 0.5 * style.pitch
@@ -139,7 +139,11 @@ def ask_cells(page: Page, grid: Grid, *, key: int, most: int) -> None:
         if row[column] and row[key]
     ]
     cells = [(row, column) for row in range(len(body)) for column in columns if names.count(names[row]) == 1]
-    for row, column in random.sample(cells, min(most, len(cells))):
+    chosen = random.sample(cells, min(most, len(cells)))
+    if chance(0.6):  # whole rows: only the column tells their questions apart
+        order = {row: random.random() for row, _ in cells}
+        chosen = sorted(chosen if len(cells) <= most else cells, key=lambda cell: order[cell[0]])[:most]
+    for row, column in chosen:
         at, head_at = grid.at[row][column], grid.head_at[column]
         answer, skipped = words.bare(body[row][column])
         if answer == "-":
