@@ -27,7 +27,7 @@ from model.network.pixtral import Pixtral
 from model.network.preprocess import MEAN, STD
 
 POINTER_WIDTH = 64
-POINTING_WEIGHT = 0.15
+POINTING_WEIGHT = 0.25
 LINKING_WEIGHT = 0.15
 NAMING_WEIGHT = 0.3
 PLACING_WEIGHT = 0.05

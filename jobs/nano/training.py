@@ -70,8 +70,8 @@ FROM_NOTHING = (
 )
 """Reading emerges on single lines, and only then on pages."""
 FROM_WEIGHTS = (
-    Stage(name="excerpt", share=0.18, scene=Scene(pixels=(256, 384), mix=EXCERPTS, max_side=384)),
-    Stage(name="page", share=0.82, scene=Scene(pixels=None, mix=PAGES, max_side=1024)),
+    Stage(name="excerpt", share=0.12, scene=Scene(pixels=(256, 384), mix=EXCERPTS, max_side=384)),
+    Stage(name="page", share=0.88, scene=Scene(pixels=None, mix=PAGES, max_side=1024)),
 )
 """A model that reads learns new faces, and to find cells, on many small pictures first."""
 PEAK_RATE = 1.5e-3

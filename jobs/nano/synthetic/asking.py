@@ -64,12 +64,14 @@ def finish(page: Page) -> None:
 
 
 def task(kind: str, exchange: Exchange) -> str:
-    """What the evaluation counts an exchange under."""
+    """What the evaluation counts an exchange under; of charts apart what is computed or estimated."""
     if exchange.prompt.startswith(SHAPE_REQUEST) or f"\n{SHAPE_REQUEST}" in exchange.prompt:
         return f"{kind}, JSON"
     if exchange.prompt.startswith("Transcribe"):
         return f"{kind}, Markdown"
-    return f"{kind}, yes or no" if exchange.answer in ("Yes", "No") else kind
+    if exchange.answer in ("Yes", "No"):
+        return f"{kind}, yes or no"
+    return f"{kind}, derived" if exchange.at is None and DOCUMENT_OF.get(kind, kind) == "chart" else kind
 
 
 def _short(question: str, answer: str, at: int | None, cues: Cues = ()) -> Exchange:

@@ -46,7 +46,8 @@ _TIMED = (
     "What percentage of {e}'s {n} was {a} in {x}?", "In {x}, how many {n}s were there in {e}?",
     "How much money did {e} {v} in {x}?", "What is the estimated {n} of the {a} {n} in {x}?",
     "What was the {n} for {e} {n}s in {x}?", "How many {a} {n}s did the {n} {v} in {x}?",
-    "What was the {t} between {y} and {x}?", "How many million {n}s were {a} in {e} in {x}?",
+    "How much {n}, in constant {y} dollars, did {e} {v} in {x}?",
+    "How many million {n}s were {a} in {e} in {x}?",
     "What share of the {n} in {e} did {n}s {v} in {x}?", "How large was the {a} {n} in {x}?",
 )  # fmt: skip
 _OF_SERIES = (
@@ -120,6 +121,7 @@ _IN_COLOR = (
     "What does {c} stand for?", "Which {k} is represented by the {c} color?", "What is the {c} one?",
     "What category does the {c} color indicate?", "What's the {c} part?", "Which {k} is drawn in {c}?",
 )  # fmt: skip
+_SPOKEN = {"gray": ("gray", "gray", "grey"), "dark blue": ("dark blue", "dark blue", "navy blue")}
 _PLURALS = {"category": "categories", "country": "countries", "company": "companies", "city": "cities",
             "party": "parties", "activity": "activities"}  # fmt: skip
 MOST_COUNTED = 12
@@ -138,6 +140,8 @@ class _Asking:
         own = {"k": data.key, "ks": _PLURALS.get(data.key, data.key + "s"),
                "t": data.thing if chance(0.7) else thing(), "y": str(random.randint(1990, 2024)),
                "m": random.choice(words.MONTHS), "e": random.choice(_ENTITIES)()}  # fmt: skip
+        if "c" in blanks:
+            blanks["c"] = random.choice(_SPOKEN.get(blanks["c"], (blanks["c"],)))
         for name, text in {**own, **blanks}.items():
             form = form.replace("{" + name + "}", text)
         for name, bank in (("n", words.NOUNS), ("v", words.VERBS), ("a", words.ADJECTIVES)):

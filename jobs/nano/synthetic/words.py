@@ -186,6 +186,14 @@ def town() -> str:
 def address() -> list[str]:
     """Two to four lines of an address."""
     lines = [street()]
+    if random.random() < 0.2:
+        lot, part = random.randint(1, 2900), random.choice(string.ascii_uppercase)
+        lines.insert(0, random.choice([f"Lot {lot}-{part} & {lot + 1}-{part}", f"PT {lot * 7}", f"No. {lot}",
+                                       f"{random.choice(['Ground Floor', 'Lot P.T.'])}, {lot}"]))  # fmt: skip
+    if random.random() < 0.25:
+        lines.append(
+            f"{random.choice(['Taman', 'Bandar', 'Kawasan', 'Seksyen', 'Parc', 'Mall of'])} {city()}"
+        )
     if random.random() < 0.35:
         lines.append(random.choice([f"Suite {random.randint(1, 900)}", f"Unit {random.randint(1, 99)}",
                                     f"P.O. Box {random.randint(10, 9999)}",
