@@ -280,6 +280,8 @@ class Training:
                 prefetch_factor=2 if workers else None,
                 # A fork of this process would hold locks of threads that it lacks: it would abort at its end.
                 multiprocessing_context="forkserver" if workers else None,
+                in_order=source
+                is not None,  # a worker whose page is slow to draw must not hold up the others
                 pin_memory=self.device.type == "cuda",
             )
         )

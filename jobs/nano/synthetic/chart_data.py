@@ -131,6 +131,9 @@ def data(kind: str, *, most: int, plain_spaces: bool) -> Data:
         series = random.choice(_SERIES).split("/")
         if chance(0.35):
             series = unique(words.phrase(1, 3) for _ in range(random.randint(2, 5)))
+        elif chance(0.25):
+            named = random.choice([_NAMES["country"], words.company, words.city])
+            series = unique(named() for _ in range(random.randint(2, 5)))
         series = series if len(series) > 1 else ["Yes", "No"]
     percent = kind == "pie" or "stacked" in kind or chance(0.4)
     decimals = random.choice([0, 0, 0, 1, 2]) if not percent else random.choice([0, 0, 0, 1])

@@ -122,6 +122,12 @@ _IN_COLOR = (
     "What category does the {c} color indicate?", "What's the {c} part?", "Which {k} is drawn in {c}?",
 )  # fmt: skip
 _SPOKEN = {"gray": ("gray", "gray", "grey"), "dark blue": ("dark blue", "dark blue", "navy blue")}
+_LEADER = (
+    "Which is the {m_} in {x}?", "Which {k} has the {m_} value in {x}?", "Which {k} has the {m_} {t} in {x}?",
+    "What is the {m_} {k} of {x}?", "Which {k} had the {m_} number of {n}s in {x}?",
+    "Who had the {m_} {n} in {x}?",
+)  # fmt: skip
+_GROUPS = ("group", "country", "answer", "category", "line", "series", "party", "company")
 _PLURALS = {"category": "categories", "country": "countries", "company": "companies", "city": "cities",
             "party": "parties", "activity": "activities"}  # fmt: skip
 MOST_COUNTED = 12
@@ -159,13 +165,14 @@ class _Asking:
         pairs = [(s, c) for s in range(len(data.series)) for c in range(len(data.categories))]
         shown = [pair for pair in pairs if pair in data.at]
         readable = [(s, c) for s, c in pairs if c in data.names_at and not data.labelled and data.step]
-        for s, c in random.sample(shown or readable, min(6, len(shown or readable))):
+        for s, c in random.sample(shown or readable, min(9, len(shown or readable))):
             question, value = self._of_value(s, c), data.shown[s][c]
             page.ask(
                 question, said(value) if shown else self.estimated(s, c), data.at.get((s, c)), data.cues(s, c)
             )
-            if shown and len(data.series) == 1 and data.shown[s].count(value) == 1 and chance(0.3):
+            if shown and data.shown[s].count(value) == 1 and chance(0.25):
                 number = said(value) if chance(0.5) else value
+                number += f" for {data.series[s]}" if len(data.series) > 1 else ""
                 at, question = data.names_at.get(c), self.fill(_WITH, v_=number)
                 page.ask(question, data.asked[c], at if self.written_out(c) else None, (data.at[s, c],))
 
@@ -226,7 +233,8 @@ class _Asking:
         for index, color in random.sample(list(enumerate(data.colors)), min(2, len(names))):
             at = places.get(index)
             if chance(0.5) and (not data.many_colored or self.written_out(index)):
-                page.ask(self.fill(_IN_COLOR, c=color), names[index], at)
+                key = data.key if data.many_colored else random.choice(_GROUPS)
+                page.ask(self.fill(_IN_COLOR, c=color, k=key), names[index], at)
             elif chance(0.5):
                 page.ask(self.fill(_COLOR_OF, x=names[index]), color.capitalize(), None, (at,))
 
@@ -262,40 +270,56 @@ class _Asking:
                     page.ask(question, plain(answer))
 
     def places(self) -> None:
-        """Bars by where they stand, and how many there are."""
+        """Bars by where they stand, the second of all, and how many there are."""
         page, data = self.page, self.data
-        if len(data.series) == 1 and chance(0.25):
-            word, c = random.choice([("first", 0), ("last", len(data.categories) - 1), ("middle", None)])
-            c = len(data.categories) // 2 if c is None else c
-            if (0, c) in data.at and (word != "middle" or len(data.categories) % 2):
+        count, single = len(data.categories), len(data.series) == 1
+        if single and chance(0.35):
+            ends = ("top", "bottom") if "across" in data.kind else ("leftmost", "rightmost")
+            word, c = random.choice(
+                [("first", 0), (ends[0], 0), ("last", -1), (ends[1], -1), ("middle", count // 2)]
+            )
+            c %= count
+            if (0, c) in data.at and data.kind != "pie" and (word != "middle" or count % 2):
                 page.ask(f"What is the value of the {word} bar?", said(data.shown[0][c]), data.at[0, c])
-        if chance(0.25) and len(data.categories) <= MOST_COUNTED:
-            page.ask(self.fill(_COUNT), str(len(data.categories)))
-        if chance(0.2) and len(data.series) > 1:
+        if single and count > 2 and chance(0.2):
+            order = sorted(range(count), key=lambda c: -data.figures[0][c])
+            c, figures = order[1], [data.figures[0][c] for c in order[:3]]
+            if len(set(figures)) == 3 and (0, c) in data.at and c in data.names_at:
+                most = f"second {random.choice(['highest', 'largest', 'most'])}"
+                at = data.names_at[c] if self.written_out(c) else None
+                page.ask(self.fill(_WHICH, m_=most), data.asked[c], at, (data.at[0, c],))
+        if chance(0.25) and count <= MOST_COUNTED:
+            page.ask(self.fill(_COUNT), str(count))
+        if chance(0.2) and not single:
             what = random.choice(
-                [
-                    "groups are compared",
-                    "colors are used",
-                    "series are there",
-                    "lines or bars are in the legend",
-                ]
+                ["groups are compared", "colors are used", "series are there", "lines are there"]
             )
             page.ask(f"How many {what}?", str(len(data.series)))
-        if len(data.series) > 1 and chance(0.3):
-            c = random.randrange(len(data.categories))
+
+    def leaders(self) -> None:
+        """Of several series, which is the most of a category, and the extremes of all values."""
+        page, data = self.page, self.data
+        if len(data.series) < 2:
+            return
+        for c in random.sample(range(len(data.categories)), min(2, len(data.categories))):
             column = [row[c] for row in data.figures]
-            best = max(column)
-            if sum(value > 0.95 * best for value in column) == 1 and c in data.names_at:
-                s = column.index(best)
-                question = random.choice(
-                    [
-                        "Which is the largest in {}?",
-                        "Which has the highest value in {}?",
-                        "What is the main answer of {}?",
-                    ]
-                )
+            for extreme, kind in ((max, "high"), (min, "low")):
+                best = extreme(column)
+                near = 0.05 * max(column) if not data.labelled else 0.001
+                if c not in data.names_at or sum(abs(v - best) <= near for v in column) > 1 or chance(0.6):
+                    continue
+                s, most = column.index(best), random.choice(_EXTREMES[kind].split(","))
+                question = self.fill(_LEADER, m_=most, x=self.name(c), k=random.choice(_GROUPS))
+                page.ask(question, data.series[s], data.series_at.get(s), (data.names_at[c],))
+        if len(data.at) == len(data.series) * len(data.categories) and chance(0.4):
+            extreme, kind = random.choice([(max, "high"), (min, "low")])
+            best = extreme(value for row in data.figures for value in row)
+            found = [(s, c) for (s, c) in data.at if data.figures[s][c] == best]
+            if len(found) == 1:
+                question = self.fill(_AMOUNT, m_=random.choice(_EXTREMES[kind].split(",")))
+                at = data.at[found[0]]
                 page.ask(
-                    question.format(self.name(c)), data.series[s], data.series_at.get(s), (data.names_at[c],)
+                    f"{question.rstrip('?. ')} among all?", said(data.shown[found[0][0]][found[0][1]]), at
                 )
 
 
@@ -315,5 +339,12 @@ def ask(page: Page, data: Data) -> None:
     if len(set(data.asked)) < len(data.asked):
         return
     asking = _Asking(page, data)
-    for about in (asking.values, asking.extremes, asking.colors, asking.arithmetic, asking.places):
+    for about in (
+        asking.values,
+        asking.extremes,
+        asking.colors,
+        asking.arithmetic,
+        asking.places,
+        asking.leaders,
+    ):
         about()

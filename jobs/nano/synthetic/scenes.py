@@ -75,7 +75,7 @@ class Scene:
     source: Source = field(default_factory=Source)
 
 
-TRIMMED = {"receipt": 0.9, "invoice": 0.3, "form": 0.4, "table": 0.5, "letter": 0.2, "report": 0.2}
+TRIMMED = {"receipt": 0.9, "invoice": 0.3, "form": 0.4, "table": 0.7, "letter": 0.2, "report": 0.2}
 POINTS_PER_PIXEL = 0.82  # A4 at 1024 pixels: excerpts have letters of the size that whole pages have
 
 

@@ -85,7 +85,7 @@ def draw_grid(
     widths = [total * first, *[total * (1 - first) * w / sum(weights) for w in weights]]
     pitch = style.size * random.uniform(1.15, 2.0)
     grouped = columns > 4 and chance(0.15)
-    rows = min(random.choice([4, 8, 14, 30]), int((bottom - y - 4) / pitch) - 1 - grouped)
+    rows = min(random.choice([5, 10, 18, 36]), int((bottom - y - 4) / pitch) - 1 - grouped)
     if rows < 2:
         return None
     head = _fitting(
