@@ -37,7 +37,7 @@ def test_answers_of_charts_have_no_spaces_in_their_numbers(kind: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_are_found_by_their_category_and_legend(kind: str) -> None:
     """The glyphs that a value is linked to are those of names that stand on the page."""
-    linked = [(page, at, cues) for page in drawn(kind, 10) for at, cues in page.links]
+    linked = [(page, at, cues) for page in drawn(kind, 25) for at, cues in page.links]
     assert len(linked) > 40
     assert any(len(cues) > 1 and None not in cues for _, _, cues in linked)
     for page, at, cues in linked:
