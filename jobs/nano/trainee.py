@@ -29,7 +29,7 @@ from model.network.preprocess import MEAN, STD
 POINTER_WIDTH = 64
 POINTING_WEIGHT = 0.25
 LINKING_WEIGHT = 0.15
-NAMING_WEIGHT = 0.3
+NAMING_WEIGHT = 0.2
 PLACING_WEIGHT = 0.05
 NAME_PATCHES = 2  # of a name that its values must know
 PLACES = 64  # rows and columns of patches that a page has at most
