@@ -93,7 +93,7 @@ def draw_receipt(page: Page) -> bool:
     issued = style.value(words.day())
     at_foot = chance(0.25)
     _facts(slip, None if at_foot else issued)
-    lines = positions(1, random.choice([3, 6, 12]), caps=chance(0.5) or style.caps != "")
+    lines = positions(1, random.choice([3, 6, 15]), caps=chance(0.5) or style.caps != "")
     symbol = random.choice([words.symbol(), "", "plain"])
     slip.rule()
     if chance(0.4):

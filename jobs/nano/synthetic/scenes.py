@@ -131,8 +131,10 @@ def _size(kind: str, scene: Scene) -> tuple[float, float, float, float, int]:
         )
     if kind == "receipt":
         slip = random.uniform(150, 300)
-        font = slip / random.uniform(20, 34)
-        return slip, slip * random.uniform(1.2, 3.0), font, font, most
+        font = slip / random.uniform(20, 36)
+        # Real slips have some fifty lines, most of these twenty: at full size their letters are too large.
+        side = most if random.random() < 0.4 else int(most * random.uniform(0.5, 1.0))
+        return slip, slip * random.uniform(1.3, 3.3), font, font, side
     if kind == "chart":
         across, down = map(float, random.choice(SCREEN))
         if random.random() < 0.35:
