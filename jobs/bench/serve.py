@@ -217,7 +217,7 @@ def serving(model: Path, side: int, clients: int) -> Iterator[int]:
     try:
         port = port_of(process)
         # The server must never wait for somebody to read what it says.
-        Thread(target=process.stderr.read, daemon=True).start()  # type: ignore[union-attr]
+        Thread(target=process.stderr.read, daemon=True).start()  # type: ignore[union-attr]  # a pipe
         yield port
     finally:
         process.terminate()
