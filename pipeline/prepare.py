@@ -112,7 +112,7 @@ def list_documents(config: FlowConfig, plan: Plan, feed: Feed, progress: Progres
     )
     check_first(sources, plan.roots, plan.web)
     if not config.messages_column:
-        sources = with_attachments(sources, plan, progress)
+        sources = with_attachments(sources, plan, progress, in_all=config.attachments)
     # A file of a table, or an e-mail: nobody knows what else it holds. Attachments are refused for good.
     unread = pc.and_(pc.is_valid(sources["refused"]), pc.is_null(sources["part"]))
     if pc.any(unread).as_py():
@@ -139,6 +139,7 @@ def _asked(config: FlowConfig, plan: Plan) -> str:
     """What a run asks, and of which columns: 32 hex digits."""
     asks = [[ask.settings_key, [question.model_dump() for question in ask.questions]] for ask in plan.asks]
     columns = [config.column, config.messages_column, config.id_column]
+    columns += ["attachments"] if config.attachments else []
     return hashlib.sha256(json.dumps([asks, plan.pages, columns]).encode()).hexdigest()[:32]
 
 
