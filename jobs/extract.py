@@ -142,8 +142,8 @@ def make_parser() -> Parser:
     add(
         "--attachments",
         action="store_true",
-        help="read what is attached to PDFs (portfolios), and to e-mails in a column of bytes, as documents of "
-        "their own, too; each document is read once more when it is listed",
+        help="read what is attached to PDFs (portfolios), and to e-mails in a column of bytes, as documents "
+        "of their own, too; each document is read once more when it is listed",
     )
     add(
         "--since-last-run",

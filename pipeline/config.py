@@ -93,8 +93,8 @@ class FlowConfig:
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
     attachments: bool = False
-    """Whether what is attached to PDFs, and to e-mails in a column of bytes, is read as well. Each document is
-    then read once more when it is listed. What is attached to files called .eml is read in any case."""
+    """Whether what is attached to PDFs, and to e-mails in a column of bytes, is read as well. Each document
+    is then read once more when it is listed. What is attached to files called .eml is read in any case."""
     since_last_run: bool = False
     """Whether only the rows of tables are read that came since a run into this output asked the same."""
     allow_roots: tuple[str, ...] = ()

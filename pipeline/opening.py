@@ -108,7 +108,7 @@ class Opening:
 
 
 def readings(sources: Sequence[Row], plan: Plan) -> Iterator[tuple[Row, Callable[[], bytes]]]:
-    """Documents, each with what reads its bytes: what several lie in is read once, while they are in order."""
+    """Documents, each with what reads its bytes: what several lie in is read once, if they are in order."""
     reader = _reader(plan)
     for source, following in zip(sources, [*sources[1:], None], strict=True):
         more = bool(following and following["part"]) and container(following) == container(source)

@@ -34,7 +34,7 @@ SOURCES: Final = pa.schema(
         (
             "refused",
             pa.string(),
-        ),  # why this document, or no row of this file of a Parquet dataset, can be read
+        ),  # why this document, or all of this Parquet file, cannot be read
         ("answered", pa.list_(pa.string())),  # keys of its items that have a row already: see `resume`
         ("failed", pa.list_(pa.string())),
     ]

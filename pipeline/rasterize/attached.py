@@ -6,7 +6,7 @@ from typing import Final
 
 MOST_PARTS: Final = 1_000  # attachments of a document, with those of documents in it
 MOST_DEPTH: Final = 5  # documents in one another
-MOST_INNER: Final = 256 * 2**20  # bytes of an attachment that is looked into for what is attached to it
+MOST_INNER: Final = 128 * 2**20  # bytes of an attachment that is looked into for what is attached to it
 
 UNLISTED: Final = "unlisted"  # why a document that can be opened does not tell what is attached to it
 
@@ -24,7 +24,7 @@ class Kind(IntEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """An attachment. `path` is its number, behind that of the attached document that holds it, if one does."""
+    """An attachment. `path` is its number, behind that of the attached document that holds it, if any."""
 
     path: tuple[int, ...]
     kind: Kind

@@ -39,14 +39,16 @@ class Container:
         self._in_pdfs = in_pdfs
         self._pdf = None  # which the files are read from
         self._files: list[File] = []
-        if in_pdfs and _is_pdf(data, name):
+        is_mail = mail.is_mail(data, name)
+        # A PDF may have lines like a header's before its own; and an e-mail a PDF, as it is, near its start.
+        if in_pdfs and _is_pdf(data, name) and not (is_mail and name.lower().endswith(".eml")):
             self._pdf = open_pdf(data, name, passwords).pdf
             assert self._pdf is not None, name
             try:
                 self._files = list(islice(pdf_files.files_of(self._pdf), MOST_PARTS + 1))
             except DAMAGED as error:
                 raise DocumentError(reason(error, UNLISTED), cause(error)) from error
-        elif mail.is_mail(data, name):
+        elif is_mail:
             self._files = list(islice(mail.files_of(data, name), MOST_PARTS + 1))
 
     def parts(self) -> Iterator[Part]:

@@ -13,9 +13,9 @@ import pymupdf
 from pymupdf import mupdf
 
 from pipeline.ingest.file_types import DocumentError
-from pipeline.rasterize.damage import printable
+from pipeline.rasterize.damage import losses, printable, words
 from pipeline.rasterize.files import File
-from pipeline.rasterize.pdf_page import DAMAGED, cause
+from pipeline.rasterize.pdf_page import DAMAGED, cause, reason
 
 MOST_PAGES: Final = 5_000  # that are looked at for files
 READ_BYTES: Final = 2**16  # at first: of most streams nobody knows how many there are
@@ -64,13 +64,19 @@ def _name(spec: mupdf.PdfObj) -> str:
 
 
 def _read(stream: mupdf.PdfObj, name: str, most: int) -> bytes:
-    """At most so many bytes of a file. Raises DocumentError: damaged."""
+    """At most so many bytes of a file. Raises DocumentError: damaged, memory."""
+    pymupdf.TOOLS.reset_mupdf_warnings()
     try:
         bounded = mupdf.fz_open_null_filter(mupdf.pdf_open_stream(stream), most, 0)
-        buffer, is_cut = mupdf.fz_read_best(bounded, min(READ_BYTES, most), most)
+        buffer, _ = mupdf.fz_read_best(bounded, min(READ_BYTES, most), most)
         data: bytes = mupdf.fz_buffer_extract_copy(buffer)
+        said = mupdf.pdf_to_int(mupdf.pdf_dict_getp(stream, "Params/Size"))
     except DAMAGED as error:
-        raise DocumentError("damaged", f"the attached {name} cannot be read: {cause(error)}") from error
-    if is_cut:
-        raise DocumentError("damaged", f"the attached {name} is damaged: it ends after {len(data)} bytes")
+        raise DocumentError(
+            reason(error, "damaged"), f"the attached {name} cannot be read: {cause(error)}"
+        ) from error
+    # MuPDF hands over what it could unpack, and warns.
+    lost = losses(pymupdf.TOOLS.mupdf_warnings())
+    if lost and len(data) != said:
+        raise DocumentError("damaged", f"the attached {name} cannot be read as a whole: {words(lost)}")
     return data

@@ -74,6 +74,9 @@ class Cloud(Server):
         obstore.put(self.store, key, data)
         return f"{self.address}/{key}"
 
+    def get(self, key: str) -> bytes:
+        return bytes(obstore.get(self.store, key).bytes())
+
     def ask_google(self, method: str, key: str, data: bytes = b"") -> None:
         """About a name that the library does not know."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
