@@ -75,6 +75,17 @@ def odd_name(cloud: Cloud) -> Iterator[str]:
         files.delete_file("quire/b\nc.pdf")
 
 
+def test_a_whole_bucket_may_be_a_table_with_versions(cloud: Cloud) -> None:
+    at = cloud.address
+    for number in range(2):
+        rows = pa.table({"id": [str(number)], "page": [b"%d" % number]})
+        write_deltalake(at, rows, mode="append", storage_options=delta.storage_options(at))
+    assert sorted(contents(at, column="page")) == [b"0", b"1"]
+    assert contents(f"{at}@v0", column="page") == contents(f"{at}@v0/") == [b"0"]
+    assert uris(f"{at}@v0", id_column="id", column="page") == [f"{uris(f'{at}@v0')[0].partition('#')[0]}#0"]
+    assert f"the Delta table {at}@v9 cannot be read" in complaint(f"{at}@v9", column="page")
+
+
 def test_an_object_without_a_suffix_is_looked_at(cloud: Cloud) -> None:
     found = cloud.put("0c9f", PNG)
     cloud.put("README", b"text")

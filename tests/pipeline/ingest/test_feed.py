@@ -12,7 +12,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.snapshots import Operation, Summary, update_snapshot_summaries
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
-from pipeline.ingest.catalogs import s3_properties
+from pipeline.ingest.catalogs import file_properties
 from pipeline.ingest.delta import address
 from pipeline.ingest.feed import Feed, Position
 from pipeline.ingest.iceberg import plain_uri
@@ -334,7 +334,7 @@ def test_tables_on_s3_have_a_feed(bucket: str, tmp_path: Path) -> None:
             DeltaTable(address(place), storage_options=options).optimize.compact()
         assert runs.list() == wanted
     catalog = SqlCatalog(
-        "s3", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"{bucket}/feed", **s3_properties()
+        "s3", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"{bucket}/feed", **file_properties()
     )
     catalog.create_namespace("docs")
     scans = made(catalog, "a", "b")

@@ -1,4 +1,4 @@
-"""Outputs and Iceberg tables on Google Cloud Storage and Azure, with the credentials of everything else there."""
+"""Outputs and Iceberg tables on Google Cloud Storage and Azure, by the credentials of all else there."""
 
 from pathlib import Path
 
