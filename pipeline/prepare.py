@@ -113,7 +113,7 @@ def list_documents(config: FlowConfig, plan: Plan, feed: Feed, progress: Progres
     check_first(sources, plan.roots, plan.web)
     if not config.messages_column:
         sources = with_attachments(sources, plan, progress, in_all=config.attachments)
-    # A file of a table, or a document in one: nobody knows what else it holds. Attachments are refused for good.
+    # A file, or a document in it: nobody knows what else it holds. Attachments are refused for good.
     unread = sources.filter(pc.and_(pc.is_valid(sources["refused"]), pc.is_null(sources["part"])))
     feed.left(pc.unique(unread["parquet"].drop_null()).to_pylist())
     warn_of_unasked(sources, config.questions)

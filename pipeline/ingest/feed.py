@@ -14,8 +14,8 @@ from typing import Any, Final
 _log = logging.getLogger(__name__)
 
 Position = Mapping[str, Any]
-"""input, table (its place), id (of the table), version, asked; was_cut: some rows behind it may be done; unread:
-files before it whose rows could not be listed, if there are any."""
+"""input, table (its place), id (of the table), version, asked; was_cut: some rows behind it may be done;
+unread: files before it whose rows could not be listed, if there are any."""
 MOST_UNREAD: Final = 1_000  # files that are noted beside a position
 
 
@@ -29,6 +29,7 @@ class Feed:
         self._asked, self._has_ids = asked, has_ids
         self._new: dict[tuple[str, ...], Position] = {}
         self._listed: set[tuple[str, ...]] = set()
+        self._continued: set[tuple[str, ...]] = set()
 
     def since(self, given: str, table: str, id: str, version: int, *, moves: bool = True) -> Position | None:
         """The position up to which a table was read, if only rows behind it are wanted; None for all of them.
@@ -48,7 +49,13 @@ class Feed:
             why = "nothing was asked of it so" if before is None else "it was made anew since"
             _log.warning("%s: %s: all of its rows are listed", table, why)
             return None
+        self._continued.add(key)
         return before
+
+    @property
+    def continues(self) -> bool:
+        """Whether all tables so far were asked so before: then no column is mistyped."""
+        return bool(self._listed) and self._listed == self._continued
 
     def unclear(self, table: str, why: str) -> None:
         """Says that all rows are listed, where that asks none again. Raises ValueError where it could."""
@@ -61,7 +68,7 @@ class Feed:
         _log.warning("%s: %s: all of its rows are listed, and known by their ids", table, why)
 
     def left(self, files: Iterable[str]) -> None:
-        """Rows of these files could not be listed, or not what is attached to them: they are still to come."""
+        """Rows of these files, or what is attached to them, could not be listed: they are still to come."""
         left = set(files)
         for key, position in self._new.items():
             mine = {file for file in left if file.startswith(f"{position['table']}/")}

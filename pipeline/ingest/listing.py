@@ -122,6 +122,7 @@ def _list(given: str, columns: Columns | None, progress: Progress | None, feed: 
         if may_be_none and not files:
             return SOURCES.empty_table()
         columns = columns or guessed(given, files)
-        return row_sources(given, files, columns, progress, may_be_none=may_be_none)
+        may_fail = feed is not None and feed.continues
+        return row_sources(given, files, columns, progress, may_be_none=may_be_none, may_fail=may_fail)
     except OSError as error:
         raise ValueError(f"input {storage.explain(given, error)}") from error

@@ -164,6 +164,7 @@ def test_a_file_that_cannot_be_listed_is_tried_by_each_run_and_holds_nothing_up(
         assert machine.run(place, **ONE)["counts"]["documents"] == 2  # the new row, and that file
         assert len(machine.opened) == 1
         assert version(machine) == id - 1
+    assert machine.run(place, **ONE)["counts"]["documents"] == 1
     (tmp_path / "kept").rename(new)
     DeltaTable(str(place)).optimize.compact()
     machine.run(place, **ONE)

@@ -182,16 +182,28 @@ def test_a_glob_that_matches_a_part_of_a_table_moves_no_position_of_the_whole(tm
     assert runs.list() == [b"a1", b"b2"]
 
 
-def test_what_could_not_be_listed_holds_the_position(tmp_path: Path) -> None:
+def test_what_could_not_be_listed_is_noted_or_else_holds_the_position(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = table(tmp_path / "t", "a")
     runs = Runs(place)
     runs.list()
     table(tmp_path / "t", "b", mode="append")
-    feed = Feed(runs.read, asked="x", only_new=True, has_ids=False)
-    list_sources([place], column="page", feed=feed)
-    feed.hold()
-    (position,) = feed.finished()
-    assert (position["version"], position["was_cut"]) == (0, True)
+
+    def left(*files: str) -> Position:
+        feed = Feed(runs.read, asked="x", only_new=True, has_ids=False)
+        list_sources([place], column="page", feed=feed)
+        feed.left(files)
+        (position,) = feed.finished()
+        return position
+
+    noted = left(f"{place}/x", f"{place}/y")
+    assert (noted["version"], noted["was_cut"], noted["unread"]) == (1, False, [f"{place}/x", f"{place}/y"])
+    assert "unread" not in left()
+    monkeypatch.setattr("pipeline.ingest.feed.MOST_UNREAD", 1)
+    for files in ((f"{place}/x", f"{place}/y"), (f"{place}2/x",)):
+        held = left(*files)
+        assert (held["version"], held["was_cut"]) == (0, True)
 
 
 def test_a_log_that_is_not_as_delta_has_it_is_one_sentence(tmp_path: Path) -> None:
