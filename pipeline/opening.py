@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from itertools import zip_longest
 
 import numpy as np
 import pyarrow as pa
@@ -110,7 +111,7 @@ class Opening:
 def readings(sources: Sequence[Row], plan: Plan) -> Iterator[tuple[Row, Callable[[], bytes]]]:
     """Documents, each with what reads its bytes: what several lie in is read once, if they are in order."""
     reader = _reader(plan)
-    for source, following in zip(sources, [*sources[1:], None], strict=True):
+    for source, following in zip_longest(sources, sources[1:]):
         more = bool(following and following["part"]) and container(following) == container(source)
         yield source, partial(read_bytes, source, plan, reader, more=more)
 

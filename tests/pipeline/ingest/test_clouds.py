@@ -16,6 +16,7 @@ from pipeline.ingest.listing import list_sources
 from pipeline.ingest.object_stores import native
 from pipeline.ingest.object_uris import place_of
 from tests.pipeline.clouds import KEY, Cloud
+from tests.pipeline.conftest import AZURITE
 from tests.pipeline.ingest.listed import PDF, PNG, complaint, contents, keys, read_reason, uris
 
 
@@ -42,7 +43,7 @@ def test_a_prefix_is_listed_page_by_page(cloud: Cloud, monkeypatch: pytest.Monke
     assert uris(f"{cloud.address}/many") == uris(f"{cloud.address}/many/*.pdf") == found
 
 
-@pytest.mark.parametrize("cloud", ["gs", "azurite"], indirect=True)  # the other one is too little for pyarrow
+@pytest.mark.parametrize("cloud", ["gs", AZURITE], indirect=True)  # the other one is too little for pyarrow
 def test_names_that_the_library_refuses_cost_only_themselves(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
