@@ -110,7 +110,7 @@ def serve_clouds() -> Iterator[int]:
 
 @contextmanager
 def serve_azurite(folder: Path) -> Iterator[int]:
-    """The port of Microsoft's own emulator; it must be installed (npm install -g azurite)."""
+    """The port of Microsoft's own emulator; it must be installed (`.ci/run` says how)."""
     port = _free_ports()[0]
     flags = ["--inMemoryPersistence", "--disableTelemetry", "--silent", "--skipApiVersionCheck"]
     program = [shutil.which("azurite-blob") or "azurite-blob", *flags, "--blobPort", str(port)]
