@@ -1,10 +1,12 @@
 """Outputs and Iceberg tables on Google Cloud Storage and Azure, by the credentials of all else there."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
 
+from jobs.exports.destination import Destination
 from pipeline.ingest.catalogs import file_properties
 from pipeline.ingest.iceberg import plain_uri
 from tests.pipeline.clouds import ACCOUNT, Cloud
@@ -63,3 +65,17 @@ def test_what_a_catalog_hands_over_goes_first(cloud: Cloud, tmp_path: Path) -> N
     filesystem = catalog._load_file_io(location=cloud.address).new_input(f"{cloud.address}/x")._filesystem
     assert filesystem.type_name == "gcs"
     catalog.close()
+
+
+def test_an_export_is_whole_or_not_there(cloud: Cloud) -> None:
+    place = f"{cloud.address}/to #1"
+    destination = Destination(place, force=False)
+    with destination.open("a/b é.csv") as stream:
+        stream.write(b"x" * 1_000)
+    with suppress(KeyError), destination.open("c.csv") as stream:
+        stream.write(b"half")
+        raise KeyError
+    assert cloud.names() == ["to #1/a/b é.csv"]
+    assert len(cloud.get("to #1/a/b é.csv")) == 1_000
+    with pytest.raises(ValueError, match="is not empty: choose another folder, or give --force"):
+        Destination(place, force=False)
