@@ -21,7 +21,7 @@ from tests.pipeline.ingest.listed import parquet
 from tests.pipeline.local import Killed, Machine
 from tests.pipeline.mails import mail, nested
 from tests.pipeline.office_files import docx
-from tests.pipeline.portfolios import portfolio
+from tests.pipeline.portfolios import locked, portfolio
 
 pytestmark = pytest.mark.processes
 PDF = pdf_bytes([(100, 100)] * 3)
@@ -214,7 +214,7 @@ def test_what_is_attached_to_a_pdf_is_a_document_where_that_is_asked_for(
 ) -> None:
     reads = counted(monkeypatch)
     (folder / "a.pdf").write_bytes(portfolio(**many(5), m_eml=bytes(mail(again_pdf=portfolio(b_pdf=PDF)))))
-    (folder / "locked.pdf").write_bytes(portfolio(c_pdf=PDF, password="secret"))
+    (folder / "locked.pdf").write_bytes(locked(portfolio(c_pdf=PDF), "secret"))
     (folder / "plain.png").write_bytes(image_bytes(corner_image(), "PNG"))
     monkeypatch.setattr(flow, "handed_over", nullcontext)  # which is Ray's part
     machine.run(folder, passwords=("secret",))
@@ -238,7 +238,7 @@ def test_e_mails_in_a_column_of_bytes_have_attachments_and_each_value_is_read_on
     reads = counted(monkeypatch)
     mails = [bytes(mail(f"mail {number}", **many(3))) for number in range(5)]
     parquet(folder / "m.parquet", message=[*mails, PDF, None], id=[*"abcdefg"])
-    asked = {"column": "message", "id_column": "id"}
+    asked: dict[str, Any] = {"column": "message", "id_column": "id"}
     machine.run(folder, **asked)
     assert len(documents(machine)) == 7
     reads.clear()
@@ -279,7 +279,7 @@ def test_documents_that_are_done_anew_stay_beside_what_is_attached_to_them(
     for name in "abc":
         (folder / f"{name}.eml").write_bytes(bytes(mail(name, **many(3))))
     machine.run(folder, attachments=True)
-    prepared = machine.prepare(folder, max_side=128)
+    prepared = machine.prepare(folder, max_new_tokens=3)
     sources = prepared.remaining.sources
     machine.carry_out(prepared)
     assert len(sources) == 12

@@ -14,13 +14,13 @@ from pipeline.rasterize.sandbox import Sandbox
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.mails import mail
 from tests.pipeline.office_files import docx
-from tests.pipeline.portfolios import portfolio
+from tests.pipeline.portfolios import locked, portfolio
 
 PDF = pdf_bytes()
 
 
-def kinds(data: bytes, **options: object) -> list[tuple[tuple[int, ...], Kind]]:
-    return [(found.path, found.kind) for found in Container(data, "x", **options).parts()]
+def kinds(data: bytes, *, in_pdfs: bool = True) -> list[tuple[tuple[int, ...], Kind]]:
+    return [(found.path, found.kind) for found in Container(data, "x", in_pdfs=in_pdfs).parts()]
 
 
 def test_files_of_a_portfolio_are_known_by_their_first_bytes() -> None:
@@ -70,7 +70,7 @@ def test_names_in_a_tree_are_found() -> None:
 
 
 def test_an_encrypted_portfolio_opens_with_its_password() -> None:
-    data = portfolio(a_pdf=PDF, password="secret")
+    data = locked(portfolio(a_pdf=PDF), "secret")
     with pytest.raises(DocumentError) as error:
         Container(data, "x")
     assert error.value.reason == "needs_password"
