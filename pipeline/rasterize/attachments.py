@@ -38,9 +38,8 @@ REFUSED: Final = {
 }
 # Of documents that may open all the same: what is attached to them would be lost in silence.
 _UNTOLD: Final = frozenset({UNLISTED, "crash", "killed", "memory", "timeout"})
-_HOLD_NONE: Final = tuple(suffix for kind in IMAGES.values() for suffix in kind.suffixes) + tuple(
-    sorted(OFFICE_SUFFIXES)
-)
+_SUFFIXES: Final = (*(suffix for kind in IMAGES.values() for suffix in kind.suffixes), *OFFICE_SUFFIXES)
+_HOLDS_NONE: Final = rf"\.(?:{'|'.join(suffix[1:] for suffix in _SUFFIXES)})$"
 _log = logging.getLogger(__name__)
 _own = local()
 
@@ -68,15 +67,21 @@ def with_attachments(sources: pa.Table, plan: Plan, progress: Progress, *, in_al
         return sources
     skipped = Counter[str]()
     done: list[pa.Table] = []
+    plain = 0  # where the rows begin behind the last ones with attachments
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as threads:
         # The sandboxes end with the threads that started them.
+        look = partial(_look, plan=plan, in_pdfs=in_all)
         for start in range(0, len(sources), PART_ROWS):
             some = sources.slice(start, PART_ROWS)
             may_hold = _may_hold(some, in_all)
             if pc.any(may_hold).as_py():
-                look = partial(_look, plan=plan, in_pdfs=in_all)
-                some = _joined(some, _found(some, may_hold, plan, threads, look), may_hold, skipped, progress)
-            done.append(some)
+                found = _found(some, may_hold, plan, threads, look)
+                done += [
+                    sources.slice(plain, start - plain),
+                    _joined(some, found, may_hold, skipped, progress),
+                ]
+                plain = start + PART_ROWS
+    done.append(sources.slice(plain))
     for why, count in sorted(skipped.items()):
         _log.warning("skipped %d attachments that are %s", count, why)
     return pa.concat_tables(done)
@@ -126,9 +131,7 @@ def _may_hold(sources: pa.Table, in_all: bool) -> pa.ChunkedArray:
     wanted = pc.fill_null(pc.ends_with(names, ".eml"), False)
     if not in_all:
         return pc.and_not(wanted, in_column)
-    holds_none = pc.fill_null(pc.ends_with(names, _HOLD_NONE[0]), True)
-    for suffix in _HOLD_NONE[1:]:
-        holds_none = pc.or_(holds_none, pc.fill_null(pc.ends_with(names, suffix), True))
+    holds_none = pc.fill_null(pc.match_substring_regex(names, _HOLDS_NONE), True)
     return pc.and_(pc.or_(in_column, pc.invert(holds_none)), pc.is_null(sources["refused"]))
 
 
