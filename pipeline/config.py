@@ -169,6 +169,7 @@ class FlowConfig:
             "--target": self.targets,
             "--column": self.column,
             "--password-column": self.password_column,
+            "--attachments": self.attachments,
             "--scope": self.scope,
             "--pages": self.pages != (1, None),
         }
