@@ -140,6 +140,12 @@ def make_parser() -> Parser:
         help="column that names the rows of a Parquet input (default: file and row number)",
     )
     add(
+        "--attachments",
+        action="store_true",
+        help="read what is attached to PDFs (portfolios), and to e-mails in a column of bytes, as documents "
+        "of their own, too; each document is read once more when it is listed",
+    )
+    add(
         "--since-last-run",
         action="store_true",
         help="of Delta and Iceberg tables, only the rows that came since the last run into OUT that finished "

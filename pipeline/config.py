@@ -92,6 +92,9 @@ class FlowConfig:
     """Tried on documents that need one."""
     password_column: str | None = None
     """Column of a Parquet input that holds each document's password, or null."""
+    attachments: bool = False
+    """Whether what is attached to PDFs, and to e-mails in a column of bytes, is read as well. Each document
+    is then read once more when it is listed. What is attached to files called .eml is read in any case."""
     since_last_run: bool = False
     """Whether only the rows of tables are read that came since a run into this output asked the same."""
     allow_roots: tuple[str, ...] = ()
@@ -166,6 +169,7 @@ class FlowConfig:
             "--target": self.targets,
             "--column": self.column,
             "--password-column": self.password_column,
+            "--attachments": self.attachments,
             "--scope": self.scope,
             "--pages": self.pages != (1, None),
         }

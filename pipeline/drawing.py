@@ -73,7 +73,7 @@ class _AtOnce:
             opening.append(one := Opening(source, self._plan))
             try:
                 if one.every:
-                    one.read(self._plan)
+                    one.read(partial(read_bytes, source, self._plan))
             except DocumentError as error:
                 unreadable[source["source_key"]] = error
             self._facts.open_seconds += time.perf_counter() - started

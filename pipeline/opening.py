@@ -5,10 +5,12 @@ draws. A document that cannot be read or opened is a FAILED row: one failure a q
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
+from itertools import zip_longest
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,13 +18,14 @@ from pipeline.dedup.prompt_keys import share_document
 from pipeline.dedup.registry import Claim
 from pipeline.ingest.file_types import DocumentError
 from pipeline.ingest.reading import content_key, read_conversation, read_password
+from pipeline.ingest.sources import container, is_attached
 from pipeline.passwords import passwords_of
 from pipeline.plan.items import Asked, Window, asked_of, page_ranges, whole_range, windows
 from pipeline.plan.keys import item_keys, without
 from pipeline.plan.limits import Limits
 from pipeline.plan.plan import Plan
 from pipeline.plan.rows import DOCUMENTS, FAILED, RANGE, Row
-from pipeline.rasterize.attachments import read_document
+from pipeline.rasterize.attachments import Reader
 from pipeline.rasterize.office import Office
 from pipeline.rasterize.opening import open_any
 from pipeline.rasterize.sandbox import Document, Sandbox
@@ -54,10 +57,13 @@ def drawn_at_once(sources: pa.Table, plan: Plan) -> pa.ChunkedArray:
     """Of each row of SOURCES, whether the task that opens the document draws it, too.
 
     The bytes in a column of Parquet are read fastest in their order, which the tasks that draw do not keep.
+    A document with attachments is read once for all of them, by one task.
     """
     if plan.is_chat:
         return pa.chunked_array([pa.repeat(False, len(sources))])
+    holds = np.append(is_attached(sources)[1:], False)[: len(sources)]
     small = pc.fill_null(pc.less_equal(sources["size"], AT_ONCE_BYTES), False)
+    small = pc.and_not(small, pa.chunked_array([pa.array(holds)]))
     return pc.and_(small, pc.and_(pc.is_null(sources["column"]), pc.is_null(sources["refused"])))
 
 
@@ -74,9 +80,9 @@ class Opening:
         self.is_converted = False
         """Whether `data` is a PDF that was made of the document."""
 
-    def read(self, plan: Plan) -> None:
+    def read(self, read: Callable[[], bytes]) -> None:
         """Raises DocumentError."""
-        self.data = read_bytes(self.source, plan)
+        self.data = read()
         self.origin["content_key"] = self.document["content_key"] = content_key(self.data)
 
     def fail(self, error: DocumentError) -> list[Row]:
@@ -102,14 +108,22 @@ class Opening:
         return without(self.source["source_key"], asked, self.unasked)
 
 
-def open_source(source: Row, plan: Plan, claim: Claim, facts: Facts) -> list[Row]:
+def readings(sources: Sequence[Row], plan: Plan) -> Iterator[tuple[Row, Callable[[], bytes]]]:
+    """Documents, each with what reads its bytes: what several lie in is read once, if they are in order."""
+    reader = _reader(plan)
+    for source, following in zip_longest(sources, sources[1:]):
+        more = bool(following and following["part"]) and container(following) == container(source)
+        yield source, partial(read_bytes, source, plan, reader, more=more)
+
+
+def open_source(source: Row, plan: Plan, claim: Claim, facts: Facts, read: Callable[[], bytes]) -> list[Row]:
     """A document's page ranges, or a FAILED row."""
     started = time.perf_counter()
     one = Opening(source, plan)
     rows: list[Row] = []
     if one.every:
         try:
-            one.read(plan)
+            one.read(read)
             if plan.is_chat:
                 one.document["page_count"] = 1  # that of a conversation
             else:
@@ -156,20 +170,28 @@ def _counts(source: Row, keys: Iterable[str]) -> Row:
     }
 
 
-def read_bytes(source: Row, plan: Plan) -> bytes:
+def read_bytes(source: Row, plan: Plan, reader: Reader | None = None, *, more: bool = False) -> bytes:
     """A document, or a conversation. Raises DocumentError."""
     if plan.is_chat:
         return read_conversation(source)
-    return read_document(source, plan.roots, plan.web, sandbox_of(plan.limits))
+    return (reader or _reader(plan)).read(source, partial(_passwords, source, plan), more=more)
 
 
 def open_document(data: bytes, source: Row, plan: Plan, seconds: float | None = None) -> Document:
     """The document of a row of SOURCES in this process's sandbox. Raises DocumentError."""
+    sandbox, office = sandbox_of(plan.limits), office_of(plan.limits)
+    return open_any(sandbox, office, data, source["uri"], _passwords(source, plan), seconds=seconds)
+
+
+def _passwords(source: Row, plan: Plan) -> list[str]:
+    """What is tried on a document. Raises DocumentError."""
     password = read_password(source)
     own = [] if password is None else [password]
-    passwords = [*own, *passwords_of(plan)]
-    sandbox, office = sandbox_of(plan.limits), office_of(plan.limits)
-    return open_any(sandbox, office, data, source["uri"], passwords, seconds=seconds)
+    return [*own, *passwords_of(plan)]
+
+
+def _reader(plan: Plan) -> Reader:
+    return Reader(plan.roots, plan.web, sandbox_of(plan.limits))
 
 
 def failed(origin: Row, stage: Stage, error: DocumentError, left: list[str]) -> Row:

@@ -112,11 +112,10 @@ def list_documents(config: FlowConfig, plan: Plan, feed: Feed, progress: Progres
     )
     check_first(sources, plan.roots, plan.web)
     if not config.messages_column:
-        sources = with_attachments(sources, plan, progress)
-    # A file of a table, or an e-mail: nobody knows what else it holds. Attachments are refused for good.
-    unread = pc.and_(pc.is_valid(sources["refused"]), pc.is_null(sources["part"]))
-    if pc.any(unread).as_py():
-        feed.hold()
+        sources = with_attachments(sources, plan, progress, in_all=config.attachments)
+    # A file, or a document in it: nobody knows what else it holds. Attachments are refused for good.
+    unread = sources.filter(pc.and_(pc.is_valid(sources["refused"]), pc.is_null(sources["part"])))
+    feed.left(pc.unique(unread["parquet"].drop_null()).to_pylist())
     warn_of_unasked(sources, config.questions)
     return sources
 
@@ -139,6 +138,7 @@ def _asked(config: FlowConfig, plan: Plan) -> str:
     """What a run asks, and of which columns: 32 hex digits."""
     asks = [[ask.settings_key, [question.model_dump() for question in ask.questions]] for ask in plan.asks]
     columns = [config.column, config.messages_column, config.id_column]
+    columns += ["attachments"] if config.attachments else []
     return hashlib.sha256(json.dumps([asks, plan.pages, columns]).encode()).hexdigest()[:32]
 
 

@@ -19,7 +19,7 @@ from pipeline.cancellation import is_stopping
 from pipeline.dedup.registry import Claim, own
 from pipeline.drawing import draw_range, draw_sources, tokenizer_of
 from pipeline.infer import replica
-from pipeline.opening import Facts, drawn_at_once, open_source
+from pipeline.opening import Facts, drawn_at_once, open_source, readings
 from pipeline.parse.answers import read_completion
 from pipeline.parse.validator import Validator
 from pipeline.plan.items import asked_of
@@ -57,10 +57,10 @@ def open_sources(sources: pa.Table, plan: Plan, claim: Claim = own) -> Iterator[
 
 def _open(sources: list[Row], plan: Plan, claim: Claim) -> Iterator[list[Row]]:
     facts = Facts()
-    for source in sources:
+    for source, read in readings(sources, plan):
         if is_stopping(plan.run_id):
             break  # the documents that were opened count all the same
-        if rows := open_source(source, plan, claim, facts):
+        if rows := open_source(source, plan, claim, facts, read):
             yield rows
     if rows := facts.rows():
         yield rows

@@ -28,7 +28,8 @@ from pipeline.commit.tables import (
     is_of_documents,
     stream_batches,
 )
-from pipeline.commit.work_order import work_order
+from pipeline.commit.work_order import together, work_order
+from pipeline.ingest.sources import is_attached
 from pipeline.plan.items import asked_of
 from pipeline.plan.keys import is_asked
 from pipeline.plan.plan import Ask, Plan
@@ -131,12 +132,13 @@ class StaleRows:
         """Documents in the order in which to do them. Before any of their rows is taken.
 
         Documents in a Parquet file stay as listed: a reader decodes a row group again for each step back.
+        Attachments stay behind the document that holds them, which is read once for all.
         """
         if sources["column"].null_count < len(sources):
             return sources
         items = [index for name, index in self._indices.items() if not is_of_documents(name)]
         order = work_order(sources["uri"], items)
-        return sources if order is None else sources.take(pa.array(order))
+        return sources if order is None else sources.take(pa.array(together(order, is_attached(sources))))
 
     def _kept(
         self, name: str, path: str, uris: set[str], renewed: Mapping[str, Renewed]

@@ -36,3 +36,15 @@ def work_order(uris: pa.ChunkedArray, indices: Collection[FileIndex]) -> NDArray
     firsts[there] = there[first[where]]
     order: NDArray[np.int64] = np.lexsort((rows, firsts))
     return order
+
+
+def together(order: NDArray[np.int64], is_attached: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The same order, in which documents that are attached to the one before them follow it again."""
+    if not is_attached.any():
+        return order
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
+    groups = np.cumsum(~is_attached) - 1
+    firsts = np.minimum.reduceat(places, np.flatnonzero(~is_attached))
+    found: NDArray[np.int64] = np.lexsort((np.arange(len(order)), firsts[groups]))
+    return found

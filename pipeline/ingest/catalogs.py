@@ -12,7 +12,10 @@ import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 from pyiceberg import exceptions
 from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.io import PY_IO_IMPL
 from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.ingest import cloud_file_io
 
 # What pyiceberg lets through, its own and that of the libraries under it; its exceptions have no common base.
 CATALOG_ERRORS: tuple[type[Exception], ...] = (
@@ -45,7 +48,7 @@ def opened(name: str, properties: Mapping[str, str]) -> Iterator[Catalog]:
             f"the catalog {name} cannot be opened: {said(error)}; describe its type, uri, warehouse, ... "
             "in .pyiceberg.yaml (jobs.publish takes them with --property, too)"
         ) from error
-    for name, value in s3_properties().items():
+    for name, value in file_properties().items():
         catalog.properties.setdefault(name, value)
     try:
         yield catalog
@@ -62,12 +65,14 @@ def asking(catalog: Catalog) -> Iterator[None]:
         raise ValueError(f"the catalog {catalog.name} does not answer as it should: {said(error)}") from error
 
 
-def s3_properties() -> dict[str, str]:
-    """How pyiceberg, which does not read AWS_ENDPOINT_URL, reaches the S3 that we do."""
-    if not (endpoint := os.environ.get("AWS_ENDPOINT_URL")):
-        return {}
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    return {"s3.endpoint": endpoint} | ({"s3.region": region} if region else {})  # else pyiceberg asks AWS
+def file_properties() -> dict[str, str]:
+    """How pyiceberg, which does not read the clouds' variables, reaches the files that we do."""
+    properties = {PY_IO_IMPL: cloud_file_io.NAME}
+    if endpoint := os.environ.get("AWS_ENDPOINT_URL"):
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        properties |= {"s3.endpoint": endpoint}
+        properties |= {"s3.region": region} if region else {}  # else pyiceberg asks AWS
+    return properties
 
 
 def said(error: Exception) -> str:

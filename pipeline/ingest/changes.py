@@ -47,13 +47,16 @@ def check_there(files: Iterable[str]) -> None:
             raise UnclearError(f"{file}, which a compaction has merged with others, was removed") from error
 
 
-def new_files(changes: Iterable[Change], *, was_cut: bool = False) -> dict[str, int | None]:
+def new_files(
+    changes: Iterable[Change], *, was_cut: bool = False, unread: Iterable[str] = ()
+) -> dict[str, int | None]:
     """The files with rows that came, and for one that is gone by now the version at which to read it.
 
     With `was_cut`, some of the rows may have been asked, by the files that they came in: they are looked for
-    nowhere else. Raises UnclearError.
+    nowhere else. `unread` are older files whose rows nobody could list: they count as rows that came. Raises
+    UnclearError.
     """
-    fresh: dict[str, int | None] = {}
+    fresh: dict[str, int | None] = dict.fromkeys(unread)
     mixed: set[str] = set()  # files of today that hold new rows which are read elsewhere
     for change in changes:
         current = {file for file, version in fresh.items() if version is None}

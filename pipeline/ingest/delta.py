@@ -156,7 +156,7 @@ def _since(root: str, now: Snapshot, since: Position, feed: Feed) -> Mapping[str
     """The files with rows that came behind a position; all of them where that cannot be told."""
     try:
         behind = changes(root, since["version"], now.version)
-        fresh = new_files(behind, was_cut=since["was_cut"])
+        fresh = new_files(behind, was_cut=since["was_cut"], unread=since.get("unread", ()))
         if lost := [file for file, version in fresh.items() if version is None and file not in now.files]:
             raise UnclearError(f"its log adds {min(lost)}, which it does not hold")
         found = {file: now.files[file] for file, version in fresh.items() if version is None}

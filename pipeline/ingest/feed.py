@@ -2,18 +2,21 @@
 
 In: the positions that OUT/run.json keeps, and a listing that asks. Out: the version that was read last, and
 new positions for the record. A position counts for what was asked: other questions, or other columns, are new
-to all rows. It moves when a run has finished, and not before, nor beyond what could not be listed: until then
-the same rows are listed again, and those that are done are skipped by their keys.
+to all rows. It moves when a run has finished, and not before: until then the same rows are listed again, and
+those that are done are skipped by their keys. A file that could not be read is noted beside it, and listed
+again by each run until it can be.
 """
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 _log = logging.getLogger(__name__)
 
 Position = Mapping[str, Any]
-"""input, table (its place), id (of the table), version, asked; was_cut: some rows behind it may be done."""
+"""input, table (its place), id (of the table), version, asked; was_cut: some rows behind it may be done;
+unread: files before it whose rows could not be listed, if there are any."""
+MOST_UNREAD: Final = 1_000  # files that are noted beside a position
 
 
 class Feed:
@@ -26,6 +29,7 @@ class Feed:
         self._asked, self._has_ids = asked, has_ids
         self._new: dict[tuple[str, ...], Position] = {}
         self._listed: set[tuple[str, ...]] = set()
+        self._continued: set[tuple[str, ...]] = set()
 
     def since(self, given: str, table: str, id: str, version: int, *, moves: bool = True) -> Position | None:
         """The position up to which a table was read, if only rows behind it are wanted; None for all of them.
@@ -45,7 +49,13 @@ class Feed:
             why = "nothing was asked of it so" if before is None else "it was made anew since"
             _log.warning("%s: %s: all of its rows are listed", table, why)
             return None
+        self._continued.add(key)
         return before
+
+    @property
+    def continues(self) -> bool:
+        """Whether all tables so far were asked so before: then no column is mistyped."""
+        return bool(self._listed) and self._listed == self._continued
 
     def unclear(self, table: str, why: str) -> None:
         """Says that all rows are listed, where that asks none again. Raises ValueError where it could."""
@@ -57,14 +67,23 @@ class Feed:
             )
         _log.warning("%s: %s: all of its rows are listed, and known by their ids", table, why)
 
-    def hold(self) -> None:
-        """Some rows could not be listed: no position moves beyond them with this run."""
-        if self._new:
+    def left(self, files: Iterable[str]) -> None:
+        """Rows of these files, or what is attached to them, could not be listed: they are still to come."""
+        left = set(files)
+        for key, position in self._new.items():
+            mine = {file for file in left if file.startswith(f"{position['table']}/")}
+            left -= mine
+            if len(mine) > MOST_UNREAD:
+                left = mine
+                break
+            if mine:
+                self._new[key] = {**position, "unread": sorted(mine)}
+        if left and self._new:  # too many to note, or of nobody knows which table
             _log.warning(
                 "documents could not be read when they were listed: the next run with --since-last-run lists "
                 "these tables from where the last one did"
             )
-        self._new = {}
+            self._new = {}
 
     def check(self) -> None:
         """Raises ValueError if only new rows of tables are wanted, and there was no table."""

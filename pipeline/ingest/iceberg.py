@@ -16,10 +16,7 @@ from numpy.typing import NDArray
 from pyiceberg.catalog.noop import NoopCatalog
 from pyiceberg.exceptions import NoSuchTableError
 from pyiceberg.io import FileIO
-from pyiceberg.io.pyarrow import (
-    PyArrowFileIO,
-    _read_deletes,  # it has no public name
-)
+from pyiceberg.io.pyarrow import _read_deletes  # it has no public name
 from pyiceberg.manifest import DataFile as IcebergFile
 from pyiceberg.manifest import FileFormat, ManifestFile
 from pyiceberg.schema import index_by_name
@@ -29,6 +26,7 @@ from pyiceberg.table.name_mapping import MappedField
 from pyiceberg.table.snapshots import Snapshot
 
 from pipeline.ingest import catalogs, storage
+from pipeline.ingest.cloud_file_io import CloudFileIO
 from pipeline.ingest.columns import FieldIds
 from pipeline.ingest.data_files import DataFile
 from pipeline.ingest.entries import Entries, Entry
@@ -64,7 +62,7 @@ def stored(metadata: str) -> Table:
 
     The table's own properties are left alone: they could name a class to import, or another S3.
     """
-    io = PyArrowFileIO(catalogs.s3_properties())
+    io = CloudFileIO(catalogs.file_properties())
     try:
         return StaticTable(
             identifier=("static-table", metadata),

@@ -23,7 +23,7 @@ def new_files_at(
     """
     try:
         behind = _changes(table, snapshot, since["version"], name, within)
-        fresh = new_files(behind, was_cut=since["was_cut"])
+        fresh = new_files(behind, was_cut=since["was_cut"], unread=since.get("unread", ()))
     except ElsewhereError as error:
         raise ValueError(str(error)) from error
     except catalogs.CATALOG_ERRORS as error:

@@ -25,7 +25,7 @@ from pipeline.ingest.files import ParquetAloneError, file_sources
 from pipeline.ingest.key_index import KeyIndex
 from pipeline.ingest.parquet_rows import guessed, row_sources
 from pipeline.ingest.progress import Progress
-from pipeline.ingest.sources import SOURCES
+from pipeline.ingest.sources import SOURCES, is_attached
 from pipeline.ingest.table_files import catalog_files, is_iceberg, table_files
 from pipeline.ingest.table_versions import ICEBERG, split_version
 
@@ -75,12 +75,13 @@ def list_sources(
 def split(sources: pa.Table, rows: int, weights: Iterable[int] = repeat(1)) -> list[pa.Table]:
     """`sources` in consecutive pieces of about `rows`; the rows of a Parquet row group stay in one piece.
 
-    A row group can only be decoded from its start: cut in n pieces, it would be decoded n times. With
-    `weights`, `rows` is the sum of those in a piece.
+    A row group can only be decoded from its start: cut in n pieces, it would be decoded n times. So would a
+    document be read with its attachments. With `weights`, `rows` is the sum of those in a piece.
     """
     starts, before, weight = [0], None, 0
-    for index, (group, its_weight) in enumerate(zip(_row_groups(sources), weights, strict=False)):
-        if weight >= rows and (group is None or group != before):
+    together = zip(_row_groups(sources), is_attached(sources), weights, strict=False)
+    for index, (group, is_part, its_weight) in enumerate(together):
+        if weight >= rows and not is_part and (group is None or group != before):
             starts.append(index)
             weight = 0
         before = group
@@ -121,6 +122,7 @@ def _list(given: str, columns: Columns | None, progress: Progress | None, feed: 
         if may_be_none and not files:
             return SOURCES.empty_table()
         columns = columns or guessed(given, files)
-        return row_sources(given, files, columns, progress, may_be_none=may_be_none)
+        may_fail = feed is not None and feed.continues
+        return row_sources(given, files, columns, progress, may_be_none=may_be_none, may_fail=may_fail)
     except OSError as error:
         raise ValueError(f"input {storage.explain(given, error)}") from error

@@ -5,6 +5,7 @@ in the environment or as container@account.dfs.core.windows.net, and the URL of 
 it. Out: a `Place`. Nothing but a blob's URL is escaped: a key stands as it is, with spaces, # and %.
 """
 
+import os
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,7 @@ CREDENTIALS: Final = (
     "an address holds credentials, which would end up in tables and logs: leave them out, and set "
     "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or what your cloud has instead"
 )
+VERSION: Final = r"v\d{1,18}|\d{1,19}|\d{4}-\d\d-\d\d(?:[T ][0-9:.]+)?(?:Z|[+-]\d\d:?\d\d)?"  # behind an @
 _PREFIXES: Final = tuple(f"{scheme}://" for scheme in SCHEMES)
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{3,255}|\$web|\$root|\$logs")  # of a bucket, or of a container
 _OF_ACCOUNT: Final = re.compile(r"([^@]*)@([a-z0-9]{3,24})\.(?:dfs|blob)\.core\.windows\.net")
@@ -72,14 +74,34 @@ def place_of(uri: str) -> Place:
     return _place(uri, f"{scheme}://{bucket}", key)
 
 
+def without_version(uri: str) -> str:
+    """The address of a bucket without the version of the table that it is; any other as it stands.
+
+    No bucket has an @ in its name. Example: s3://bucket@v3 is s3://bucket, and s3://key:secret@v3 stays.
+    """
+    bucket, _, version = uri.rstrip("/").rpartition("@")
+    scheme, _, host = bucket.partition("://")
+    is_bucket = scheme in SCHEMES and (_NAME.fullmatch(host) or _OF_ACCOUNT.fullmatch(host))
+    return bucket if is_bucket and re.fullmatch(VERSION, version) else uri
+
+
 def canonical(uri: str) -> str:
     """An address as tables have it, of an object or of anything else."""
     return place_of(uri).uri if is_object(uri) else uri
 
 
+def with_account(uri: str) -> str:
+    """An address in the form that other programs know: of Azure's, which the environment completes, abfss."""
+    account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME")
+    if account is None or not uri.startswith("az://"):
+        return uri
+    place = place_of(uri)
+    return _place(uri, f"abfss://{place.bucket}@{account}.dfs.core.windows.net", place.key).uri
+
+
 def holds_credentials(uri: str) -> bool:
     """Whether an address has a user's name or a password, such as s3://key:secret@bucket."""
-    scheme, separator, rest = uri.partition("://")
+    scheme, separator, rest = without_version(uri).partition("://")
     host = rest.partition("/")[0]
     return bool(separator) and "@" in host and not (scheme.startswith("abfs") and _OF_ACCOUNT.fullmatch(host))
 

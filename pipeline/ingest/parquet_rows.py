@@ -36,8 +36,12 @@ def row_sources(
     progress: Progress | None = None,
     *,
     may_be_none: bool = False,
+    may_fail: bool = False,
 ) -> pa.Table:
-    """The rows of the Parquet files of an input. Raises ValueError: there is none; and OSError."""
+    """The rows of the Parquet files of an input. Raises ValueError: there is none; and OSError.
+
+    With `may_fail`, none of the files has to be readable.
+    """
     tables: list[pa.Table] = []
     refused: dict[Entry, str] = {}
     for file in files:
@@ -49,7 +53,7 @@ def row_sources(
             refused[file.entry] = " ".join(str(error).split())
         else:
             tables += rows
-    if refused and not tables:  # it is none of them in particular: a column may be mistyped
+    if refused and not tables and not may_fail:  # it is none of them in particular: a column may be mistyped
         raise ValueError(next(iter(refused.values())))
     if refused:
         tables.append(_refused_files(given, refused, columns))

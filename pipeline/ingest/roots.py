@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.ingest import storage
 from pipeline.ingest.fetching import WebRules, is_web
-from pipeline.ingest.object_uris import EXAMPLES, Place, is_object, place_of
+from pipeline.ingest.object_uris import EXAMPLES, Place, is_object, place_of, with_account, without_version
 from pipeline.ingest.table_versions import ICEBERG, split_version
 
 CHECKED: Final = 1_000  # URIs that are looked at before the run: a mistake shows in the first one mostly
@@ -38,7 +38,8 @@ def lies_under(location: str, roots: Sequence[str]) -> bool:
         # A key may hold them, but what a server makes of them is its own affair.
         if ".." in parts or "." in parts:
             return False
-        return any(_holds(place_of(root), place.root, parts) for root in roots if is_object(root))
+        bucket = with_account(place.root)
+        return any(_holds(place_of(root), bucket, parts) for root in roots if is_object(root))
     path = PurePosixPath(os.path.realpath(storage.local_path(location)))
     folders = (os.path.realpath(root) for root in roots if not is_object(root))
     return any(path.is_relative_to(folder) for folder in folders)
@@ -54,7 +55,7 @@ def lies_on_web(location: str, roots: Sequence[str]) -> bool:
 
 def _holds(root: Place, bucket: str, parts: Sequence[str]) -> bool:
     prefix = root.key.split("/") if root.key else []
-    return root.root == bucket and list(parts[: len(prefix)]) == prefix
+    return with_account(root.root) == bucket and list(parts[: len(prefix)]) == prefix
 
 
 def check_first(sources: pa.Table, roots: Sequence[str], web: WebRules | None = None) -> None:
@@ -87,7 +88,7 @@ def _named_by_rows(sources: pa.Table) -> Iterator[tuple[str, str]]:
 def _root_of(given: str) -> Iterator[str]:
     """The folder of an input, in a cloud its bucket; none for a glob among the folders of the top."""
     if is_object(given):
-        yield place_of(given).root
+        yield place_of(without_version(given)).root
         return
     given, _ = split_version(given)
     if given.startswith(ICEBERG):  # its rows name files by --allow-root alone

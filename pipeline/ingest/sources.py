@@ -4,11 +4,14 @@ A column that is null, or the same throughout, is made once: all chunks of a lis
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from pipeline.ingest.entries import PART_ROWS, Entry
 from pipeline.ingest.key_index import hex_strings
@@ -27,8 +30,11 @@ SOURCES: Final = pa.schema(
         ("row_group", pa.int64()),
         ("row", pa.int64()),  # in its row group
         ("password_column", pa.string()),  # of `parquet`: the password itself never travels
-        ("part", pa.list_(pa.int32())),  # the numbers of an attachment of the e-mail that this row is else
-        ("refused", pa.string()),  # why no row of this file of a Parquet dataset can be read
+        ("part", pa.list_(pa.int32())),  # the numbers of an attachment of the document that this row is else
+        (
+            "refused",
+            pa.string(),
+        ),  # why this document, or all of this Parquet file, cannot be read
         ("answered", pa.list_(pa.string())),  # keys of its items that have a row already: see `resume`
         ("failed", pa.list_(pa.string())),
     ]
@@ -58,3 +64,21 @@ def file_key(file: Entry) -> str:
     """The source_key of a file."""
     key: str = keys_of([f"{file.uri}|{file.size}|{file.version}".encode()])[0].as_py()
     return key
+
+
+def is_attached(sources: pa.Table) -> NDArray[np.bool_]:
+    """Of each row, whether it is attached to a document that the row before it is, or is attached to, too."""
+    found = np.zeros(len(sources), np.bool_)
+    if len(sources) < 2 or sources["part"].null_count == len(sources):
+        return found
+    same = pc.is_valid(sources["part"][1:])
+    for name, nothing in (("location", ""), ("row_group", -1), ("row", -1)):
+        values = pc.fill_null(sources[name], nothing)
+        same = pc.and_(same, pc.equal(values[1:], values[:-1]))
+    found[1:] = same.to_numpy()
+    return found
+
+
+def container(source: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What tells the file or value in which the bytes of a row lie from all others."""
+    return source["location"], source["row_group"], source["row"]

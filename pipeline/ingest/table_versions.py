@@ -9,21 +9,26 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pipeline.ingest import storage
+from pipeline.ingest.object_uris import VERSION, without_version
 
 ICEBERG: Final = "iceberg://"
 Version = int | str | datetime
 """Of a Delta table a number, of an Iceberg table the id of a snapshot as text, of both a time."""
-_VERSIONED: Final = re.compile(
-    r"(.*[^/])@(v\d{1,18}|\d{1,19}|\d{4}-\d\d-\d\d(?:[T ][0-9:.]+)?(?:Z|[+-]\d\d:?\d\d)?)/?"
-)
+_VERSIONED: Final = re.compile(rf"(.*[^/])@({VERSION})/?")
 
 
 def split_version(given: str) -> tuple[str, Version | None]:
-    """The place of an input, and the version that it names. A file or folder of that very name goes first."""
+    """The place of an input, and the version that it names. A file or folder of that very name goes first.
+
+    No bucket has an @ in its name: s3://bucket@v3 is version 3 of the table that is the whole bucket.
+    """
     found = _VERSIONED.fullmatch(given)
-    if found is None or (not given.startswith(ICEBERG) and storage.is_there(given)):
+    if found is None:
         return given, None
     place, version = found.groups()
+    is_named = given.startswith(ICEBERG) or without_version(given) == place
+    if not is_named and storage.is_there(given):
+        return given, None
     if "-" in version:
         try:
             time = datetime.fromisoformat(version)

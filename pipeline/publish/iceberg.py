@@ -39,6 +39,7 @@ from pipeline.commit.optional_columns import optional
 from pipeline.commit.tables import OutputError, Table, handle_of, paths_of
 from pipeline.ingest.catalogs import CATALOG_ERRORS, asking, said
 from pipeline.ingest.delta import plain
+from pipeline.ingest.object_uris import with_account
 
 NAME_MAPPING = "schema.name-mapping.default"
 RETRIES = "commit.retry.num-retries"
@@ -138,7 +139,7 @@ def _looked_up(catalog: Catalog, namespace: str, table: Table) -> _Step:
         iceberg=iceberg,
         version=delta.version(),
         schema=optional(pa.schema(delta.schema().to_arrow())),
-        files=frozenset(f"{table.uri}/{unquote(path)}" for path in paths),
+        files=frozenset(f"{with_account(table.uri)}/{unquote(path)}" for path in paths),
         summary={VERSION: str(delta.version()), TABLE_ID: str(delta.metadata().id)},
     )
 
@@ -231,7 +232,7 @@ def _create(catalog: Catalog, output: str, step: _Step) -> Transaction:
     transaction = catalog.create_table_transaction(
         step.identifier,
         step.schema,
-        location=None if has_place else f"{output}/{METADATA}/{step.name}",
+        location=None if has_place else f"{with_account(output)}/{METADATA}/{step.name}",
         properties=PROPERTIES | {SOURCE: step.uri},
     )
     _map_names(transaction)

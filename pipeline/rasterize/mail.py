@@ -1,29 +1,28 @@
 """An e-mail (RFC 5322, MIME) in; its own text as a PDF, and its attachments, out.
 
 The text is that of the first plain part, or what an HTML part says, without its form: nothing is fetched for
-it. What is attached, a picture inside a text included, is a document of its own; an e-mail in an e-mail too,
-and so are its attachments, up to MOST_DEPTH. What nobody could read (a calendar, a signature) is counted.
+it. What is attached, a picture inside a text included, is a document of its own; an e-mail in an e-mail too.
 These are hostile bytes: a run gets here in the sandbox alone.
 """
 
 import html
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from email.errors import MessageError
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import EmailPolicy
+from functools import partial
 from html.parser import HTMLParser
 from typing import Any, Final
 
 import pymupdf
 
-from pipeline.ingest.file_types import MAIL, SNIFFED_BYTES, DocumentError, sniff
-from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS, Kind, Part
+from pipeline.ingest.file_types import MAIL, SNIFFED_BYTES, DocumentError
 from pipeline.rasterize.damage import printable
-from pipeline.rasterize.office_types import office_type
+from pipeline.rasterize.files import File
 
 MOST_TEXT: Final = 500_000  # characters of an e-mail's text: some 200 pages
 MOST_LINES: Final = 20_000  # some 350 pages
@@ -89,45 +88,23 @@ def _text_pdf(message: EmailMessage) -> tuple[bytes, str | None]:
     return _printed("".join([*head, "<p>&nbsp;</p>", *body])), "; ".join(notes) or None
 
 
-def parts(data: bytes, name: str) -> Iterator[Part]:
-    """The attachments of an e-mail in their order. Raises DocumentError: damaged."""
+def files_of(data: bytes, name: str) -> Iterator[File]:
+    """What is attached to an e-mail, in its order. Raises DocumentError: damaged."""
     with _explained(name):
-        for number, (path, leaf) in enumerate(_walk(_parsed(data), ())):
-            if number == MOST_PARTS:
-                yield Part(path=path, kind=Kind.TOO_MANY)
-                return
-            yield Part(path=path, kind=_kind_of(_content(leaf)) if len(path) <= MOST_DEPTH else Kind.TOO_DEEP)
+        for leaf in _attached(_parsed(data)):
+            called = _name_of(leaf)
+            is_mail = leaf.get_content_type() == MAIL or called.lower().endswith(".eml")
+            yield File(name=called, is_mail=is_mail, read=partial(_read, leaf, name))
 
 
-def part(data: bytes, name: str, path: Sequence[int]) -> bytes:
-    """The bytes of an attachment. Raises DocumentError: damaged, missing."""
+def _read(leaf: EmailMessage, name: str, most: int) -> bytes:
     with _explained(name):
-        for found, leaf in _walk(_parsed(data), ()):
-            if found == tuple(path):
-                return _content(leaf)
-    raise DocumentError("missing", f"{name} has no attachment {'#'.join(map(str, path))}")
-
-
-def _walk(message: EmailMessage, above: tuple[int, ...]) -> Iterator[tuple[tuple[int, ...], EmailMessage]]:
-    for number, leaf in enumerate(_attached(message), 1):
-        path = (*above, number)
-        yield path, leaf
-        if len(path) <= MOST_DEPTH and (inner := _inner(leaf)) is not None:
-            yield from _walk(inner, path)
-
-
-def _inner(leaf: EmailMessage) -> EmailMessage | None:
-    """The e-mail that is attached, as one or as a file."""
-    if leaf.get_content_type() == MAIL:
-        return next(iter(_inside(leaf)), None)
-    if _name_of(leaf).lower().endswith(".eml"):
-        return _parsed(_content(leaf))
-    return None
+        return _content(leaf)[:most]
 
 
 def _content(leaf: EmailMessage) -> bytes:
-    if leaf.get_content_type() == MAIL and (inner := _inner(leaf)) is not None:
-        return inner.as_bytes()
+    if leaf.get_content_type() == MAIL and (inner := _inside(leaf)):
+        return inner[0].as_bytes()
     payload = leaf.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
 
@@ -164,15 +141,6 @@ def _leaves(message: EmailMessage) -> Iterator[EmailMessage]:
 
 def _is_file(part: EmailMessage) -> bool:
     return part.get_filename() is not None or part.get_content_disposition() == "attachment"
-
-
-def _kind_of(content: bytes) -> Kind:
-    if sniff(content) or is_mail(content, ""):
-        return Kind.DOCUMENT
-    try:
-        return Kind.OFFICE if office_type(content, "an attachment") else Kind.OTHER
-    except DocumentError:
-        return Kind.DOCUMENT  # its opening says what is wrong with it
 
 
 @contextmanager

@@ -96,7 +96,7 @@ def open_document(data: bytes, name: str, *, passwords: Sequence[str] = ()) -> O
         message = f"{name} is {describe(data)}, not a PDF or an image of a supported format"
         raise DocumentError("unsupported_type", message)
     if media_type == PDF:
-        opened = _open_pdf(data, name, passwords)
+        opened = open_pdf(data, name, passwords)
     else:
         places = images.find_pages(data, name, media_type)
         opened = Opened(name=name, media_type=media_type, page_count=len(places), data=data, places=places)
@@ -155,7 +155,8 @@ def _draw_page(
     return pixels, "; ".join(note for note in (loss, opened.note) if note) or None, loss is not None
 
 
-def _open_pdf(data: bytes, name: str, passwords: Sequence[str]) -> Opened:
+def open_pdf(data: bytes, name: str, passwords: Sequence[str]) -> Opened:
+    """Open a PDF, of whatever number of pages. Raises DocumentError: as `open_document`."""
     pymupdf.TOOLS.mupdf_display_errors(False)  # MuPDF would print to stderr the errors that it also raises
     pymupdf.TOOLS.mupdf_display_warnings(False)
     try:
@@ -203,6 +204,7 @@ def _document_note(pdf: pymupdf.Document) -> str | None:
         return None
     attached = [printable(name) for name in pdf.embfile_names()]
     if not attached:
-        return "portfolio: only its cover is drawn, not its files"
+        return "portfolio: only its cover is drawn, and it has no files"
     more = [f"and {len(attached) - MAX_NAMED} more"] if len(attached) > MAX_NAMED else []
-    return f"portfolio: only its cover is drawn, not its files ({', '.join(attached[:MAX_NAMED] + more)})"
+    named = ", ".join(attached[:MAX_NAMED] + more)
+    return f"portfolio: this is its cover, and its files ({named}) are documents with --attachments alone"

@@ -15,7 +15,8 @@ import pi_heif
 from PIL import AvifImagePlugin, Image
 
 from pipeline.ingest.file_types import IMAGES
-from pipeline.rasterize.mail import parts, text_pdf
+from pipeline.rasterize.containers import Container
+from pipeline.rasterize.mail import text_pdf
 
 # Of metadata, passwords and messages; each is a module, which Python loads when it is first named.
 ENCODINGS: Final = (
@@ -73,7 +74,7 @@ def preload() -> None:
     importlib.import_module("numpy.ma")  # for `median`, `unique` and others of NumPy's
     time.tzset()
     text_pdf(MESSAGE, "x.eml")
-    list(parts(MESSAGE, "x.eml"))
+    list(Container(MESSAGE, "x.eml").parts())
     codecs.unregister(encodings.search_function)  # it would look for a module of any name
     codecs.register(_loaded_codec)
     missing = {kind.pillow for kind in IMAGES.values()} - set(Image.OPEN)

@@ -22,6 +22,7 @@ from pipeline.rasterize.replies import DRAWN, OFFICE_FILE, OPENED, PART, PARTS, 
 from pipeline.rasterize.supervisor import Child, Died, SharedBuffer
 
 MAX_TIMEOUTS: Final = 3  # of one document, before its other pages are not tried
+KEPT_SHARE: Final = 8  # of a page's memory one part may go to a document whose attachments are read
 SMALL_BYTES: Final = 2**20  # of a document that the child may hold until the next: a message is a page's work
 
 
@@ -34,6 +35,7 @@ class Sandbox:
         self._buffer = SharedBuffer(3 * MAX_TRAVEL_SIDE**2)
         self._child: Child | None = None
         self._document: Document | None = None  # the one that is open in the child
+        self._kept: tuple[Child, bytes] | None = None  # who has a document whose attachments are asked for
 
     def open(
         self, data: bytes, name: str, passwords: Sequence[str] = (), *, seconds: float | None = None
@@ -46,15 +48,37 @@ class Sandbox:
         left = self.limits.document_seconds if seconds is None else seconds
         return Document(self, data, name, passwords, left)
 
-    def parts(self, data: bytes, name: str) -> list[Part]:
-        """The attachments of an e-mail. Raises DocumentError: damaged, crash, killed, memory, timeout."""
-        reply = self._once({"do": "parts", "name": name}, PARTS, data, name)
+    def parts(
+        self, data: bytes, name: str, passwords: Sequence[str] = (), *, in_pdfs: bool = False
+    ) -> list[Part]:
+        """The attachments of an e-mail, with `in_pdfs` of a PDF, too; of another document there are none.
+
+        Raises DocumentError: damaged, unlisted, crash, killed, memory, timeout; of PDFs as `open`.
+        """
+        request: Message = {"do": "parts", "name": name, "passwords": list(passwords), "in_pdfs": in_pdfs}
+        reply = self._once(request, PARTS, data, name)
         return [Part(path=tuple(path), kind=Kind(kind)) for path, kind in reply["parts"]]
 
-    def part(self, data: bytes, name: str, path: Sequence[int]) -> bytes:
-        """The bytes of an attachment of an e-mail. Raises DocumentError: as `parts`, and missing."""
-        request: Message = {"do": "part", "name": name, "path": list(path)}
-        size = self._once(request, PART, data, name)["size"]
+    def part(
+        self,
+        data: bytes,
+        name: str,
+        path: Sequence[int],
+        passwords: Sequence[str] = (),
+        *,
+        more: bool = False,
+    ) -> bytes:
+        """The bytes of an attachment of `data`. Raises DocumentError: as `parts`, and missing, too_large.
+
+        With `more`, others of the same `data` will be asked for: the child does not read it again for each.
+        """
+        keep = more and len(data) <= self.limits.page_bytes // KEPT_SHARE
+        request: Message = {"do": "part", "name": name, "passwords": list(passwords), "path": list(path)}
+        child, kept = self._started(), self._kept
+        is_there = kept is not None and kept[0] is child and kept[1] is data
+        self._kept = None
+        size = self._once(request | {"keep": keep}, PART, b"" if is_there else data, name)["size"]
+        self._kept = (child, data) if keep else None
         content = bytearray(self._buffer.pixels[:size])
         while len(content) < size:
             if self._once({"do": "more", "at": len(content)}, PART, b"", name)["size"] != size:
@@ -77,7 +101,7 @@ class Sandbox:
         return self._child
 
     def _once(self, request: Message, form: Form, data: bytes, name: str) -> Message:
-        """The reply to a request about an e-mail, which is not tried again. Raises DocumentError."""
+        """The reply to a request about attachments, which is not tried again. Raises DocumentError."""
         try:
             reply = self._started().ask(request, form, data)
         except Died as died:

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from pipeline.ingest.file_types import DocumentError, OfficeFileError
 from pipeline.rasterize.bounds import be_bounded
 from pipeline.rasterize.confinement import confine, lacking
+from pipeline.rasterize.containers import Container
 from pipeline.rasterize.ipc import Closed, Message, receive, send
-from pipeline.rasterize.mail import part as part_of
-from pipeline.rasterize.mail import parts
 from pipeline.rasterize.pdf import Opened, open_document, rasterize
 from pipeline.rasterize.preload import preload
 from pipeline.rasterize.profiles import PARSE
@@ -30,6 +29,7 @@ from pipeline.rasterize.replies import MOST_CHARACTERS, OFFICE_FILE
 def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[np.uint8]) -> None:
     """Answers messages in their order. An unexpected message ends the process: a crash to report."""
     opened: Opened | None = None
+    container: Container | None = None  # whose attachments are read one after the other
     content = memoryview(b"")  # an attachment
     while True:
         try:
@@ -49,10 +49,16 @@ def serve(connection: socket.socket, requests: BufferedReader, buffer: NDArray[n
                     reply = {"height": pixels.shape[0], "width": pixels.shape[1]}
                     reply |= {"note": note and _sentence(note), "damaged": damaged}
                 case "parts":
-                    found = parts(data, **message)
+                    found = Container(data, **message).parts()
                     reply = {"parts": [[part.path, part.kind] for part in found]}
                 case "part":
-                    content = memoryview(part_of(data, **message))
+                    path, is_kept = message.pop("path"), message.pop("keep")
+                    if data:
+                        container = None  # its memory is free before the next one takes more
+                        container = Container(data, **message)
+                    assert container is not None
+                    content = memoryview(container.part(path))
+                    container = container if is_kept else None
                     reply = _put(content, 0, buffer)
                 case "more":
                     reply = _put(content, message["at"], buffer)

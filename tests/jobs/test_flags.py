@@ -13,7 +13,7 @@ FLAGS = {
         --max-side --pages --limit-images --allow-http --allow-host
     """,
     "extract": """
-        --input --column --messages-column --id-column --since-last-run
+        --input --column --messages-column --id-column --attachments --since-last-run
         --allow-root --password --password-column --output --allow-http --allow-host
         --page-timeout --page-memory --document-pages --document-timeout --limit-images --require-sandbox
         --question --questions --target --keep-headers --style --system --stop

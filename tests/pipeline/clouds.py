@@ -74,6 +74,9 @@ class Cloud(Server):
         obstore.put(self.store, key, data)
         return f"{self.address}/{key}"
 
+    def get(self, key: str) -> bytes:
+        return bytes(obstore.get(self.store, key).bytes())
+
     def ask_google(self, method: str, key: str, data: bytes = b"") -> None:
         """About a name that the library does not know."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
@@ -107,7 +110,7 @@ def serve_clouds() -> Iterator[int]:
 
 @contextmanager
 def serve_azurite(folder: Path) -> Iterator[int]:
-    """The port of Microsoft's own emulator; it must be installed (npm install -g azurite)."""
+    """The port of Microsoft's own emulator; it must be installed (`.ci/run` says how)."""
     port = _free_ports()[0]
     flags = ["--inMemoryPersistence", "--disableTelemetry", "--silent", "--skipApiVersionCheck"]
     program = [shutil.which("azurite-blob") or "azurite-blob", *flags, "--blobPort", str(port)]

@@ -1,6 +1,5 @@
 """Servers for the tests that write to a cloud's storage."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +9,8 @@ from tests.pipeline.clouds import Cloud, serve_azurite, serve_clouds
 from tests.pipeline.s3 import Server, serve
 
 FAKES = ["gs", "az"]
-CLOUDS = [*FAKES, "azurite"]  # the last one is Microsoft's own, where somebody has installed it
+AZURITE = pytest.param("azurite", marks=pytest.mark.program("azurite-blob"))  # Microsoft's own
+CLOUDS = [*FAKES, AZURITE]
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +41,6 @@ def running_clouds() -> Iterator[int]:
 
 @pytest.fixture(scope="session")
 def running_azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    if shutil.which("azurite-blob") is None:
-        pytest.skip("azurite is not installed (npm install -g azurite)")
     with serve_azurite(tmp_path_factory.mktemp("azurite")) as port:
         yield port
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import obstore
 import pytest
 
-from jobs import extract
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
 from pipeline.commit.maintenance import Upkeep, find_tables, maintain, size_of
@@ -18,6 +17,7 @@ from tests.pipeline.commit.at_once import assert_one_gets_it
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
+from tests.pipeline.refused import assert_refused_in_a_sentence
 from tests.pipeline.s3 import RESET
 from tests.pipeline.stored import answers_file, failures_file, visible
 
@@ -110,15 +110,7 @@ def test_refused_credentials_are_one_sentence_before_ray_starts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("jobs.run.runner.connected", lambda: pytest.fail("Ray was started"))
-    filled.fail(403, 1_000, "", at)
-    places = f"--input {filled.address}/in --output {filled.address}/out"
-    assert extract.main(f"{places} --model {tiny_checkpoint} --question What?".split()) == 2
-    said = capsys.readouterr().err
-    assert "refused the credentials" in said
-    assert said.count("\n") == 1
-    assert KEY not in said
-    filled.struck()
+    assert_refused_in_a_sentence(filled, filled.address, at, tiny_checkpoint, KEY, monkeypatch, capsys)
 
 
 def test_of_runs_that_start_at_once_one_gets_the_output(

@@ -145,7 +145,7 @@ def test_a_run_that_ends_at_any_write_asks_each_row_once_all_the_same(
     assert number >= 4, "the writes that were cut"
 
 
-def test_a_file_that_cannot_be_listed_holds_the_position(
+def test_a_file_that_cannot_be_listed_is_tried_by_each_run_and_holds_nothing_up(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, machine = tmp_path / "t", Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
@@ -158,8 +158,36 @@ def test_a_file_that_cannot_be_listed_holds_the_position(
     new.rename(tmp_path / "kept")
     new.write_bytes(b"PAR1 of which the rest did not come")
     assert machine.run(place, **ONE)["counts"]["failed"] == 1
-    assert version(machine) == 0
-    (tmp_path / "kept").rename(new)
-    machine.run(place, **ONE)
-    assert len(machine.rows("answers/text")) == 3
     assert version(machine) == 2
+    for id in (4, 5):
+        add(place, id)
+        assert machine.run(place, **ONE)["counts"]["documents"] == 2  # the new row, and that file
+        assert len(machine.opened) == 1
+        assert version(machine) == id - 1
+    assert machine.run(place, **ONE)["counts"]["documents"] == 1
+    (tmp_path / "kept").rename(new)
+    DeltaTable(str(place)).optimize.compact()
+    machine.run(place, **ONE)
+    assert len(machine.rows("answers/text")) == 5
+    assert len(machine.opened) == 1
+    assert machine.run(place, **ONE)["counts"]["documents"] == 0
+    add(place, 6)
+    assert machine.run(place, **ONE)["counts"]["documents"] == 1
+
+
+def test_a_file_that_cannot_be_listed_and_is_deleted_is_forgotten(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, machine = tmp_path / "t", Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+    add(place, 1)
+    machine.run(place, **ONE)
+    (old,) = place.glob("*.parquet")
+    add(place, 2)
+    (new,) = (file for file in place.glob("*.parquet") if file != old)
+    kept = new.read_bytes()
+    new.write_bytes(b"PAR1 of which the rest did not come")
+    machine.run(place, **ONE)
+    new.write_bytes(kept)
+    DeltaTable(str(place)).delete("id = 2")
+    assert machine.run(place, **ONE)["counts"]["documents"] == 0
+    assert "unread" not in json.loads(Path(machine.output, "run.json").read_text())["tables_read"][0]

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs import extract
 from pipeline.commit import writer
 from pipeline.ingest import object_stores
 from pipeline.ingest.reading import content_key
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
+from tests.pipeline.refused import assert_refused_in_a_sentence
 from tests.pipeline.s3 import RESET, SECRET, SLOW, Server
 
 pytestmark = pytest.mark.processes
@@ -124,14 +124,7 @@ def test_refused_credentials_are_one_sentence_before_ray_starts(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("jobs.run.runner.connected", lambda: pytest.fail("Ray was started"))
-    s3.fail(403, 1_000, "", at)
-    flags = f"--input {INPUT} --output s3://quire/out --model {tiny_checkpoint} --question What?"
-    assert extract.main(flags.split()) == 2
-    said = capsys.readouterr().err
-    assert "S3 refused the credentials" in said
-    assert said.count("\n") == 1
-    assert SECRET not in said
+    assert_refused_in_a_sentence(s3, "s3://quire", at, tiny_checkpoint, SECRET, monkeypatch, capsys)
 
 
 def test_credentials_stand_in_nothing_that_a_run_writes(machine: Machine, s3: Server) -> None:

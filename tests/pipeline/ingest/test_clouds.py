@@ -16,6 +16,7 @@ from pipeline.ingest.listing import list_sources
 from pipeline.ingest.object_stores import native
 from pipeline.ingest.object_uris import place_of
 from tests.pipeline.clouds import KEY, Cloud
+from tests.pipeline.conftest import AZURITE
 from tests.pipeline.ingest.listed import PDF, PNG, complaint, contents, keys, read_reason, uris
 
 
@@ -42,7 +43,7 @@ def test_a_prefix_is_listed_page_by_page(cloud: Cloud, monkeypatch: pytest.Monke
     assert uris(f"{cloud.address}/many") == uris(f"{cloud.address}/many/*.pdf") == found
 
 
-@pytest.mark.parametrize("cloud", ["gs", "azurite"], indirect=True)  # the other one is too little for pyarrow
+@pytest.mark.parametrize("cloud", ["gs", AZURITE], indirect=True)  # the other one is too little for pyarrow
 def test_names_that_the_library_refuses_cost_only_themselves(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +74,17 @@ def odd_name(cloud: Cloud) -> Iterator[str]:
         yield f"{cloud.address}/b\nc.pdf"
     finally:
         files.delete_file("quire/b\nc.pdf")
+
+
+def test_a_whole_bucket_may_be_a_table_with_versions(cloud: Cloud) -> None:
+    at = cloud.address
+    for number in range(2):
+        rows = pa.table({"id": [str(number)], "page": [b"%d" % number]})
+        write_deltalake(at, rows, mode="append", storage_options=delta.storage_options(at))
+    assert sorted(contents(at, column="page")) == [b"0", b"1"]
+    assert contents(f"{at}@v0", column="page") == contents(f"{at}@v0/") == [b"0"]
+    assert uris(f"{at}@v0", id_column="id", column="page") == [f"{uris(f'{at}@v0')[0].partition('#')[0]}#0"]
+    assert f"the Delta table {at}@v9 cannot be read" in complaint(f"{at}@v9", column="page")
 
 
 def test_an_object_without_a_suffix_is_looked_at(cloud: Cloud) -> None:

@@ -12,7 +12,7 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.snapshots import Operation, Summary, update_snapshot_summaries
 from pyiceberg.table.update.snapshot import ExpireSnapshots
 
-from pipeline.ingest.catalogs import s3_properties
+from pipeline.ingest.catalogs import file_properties
 from pipeline.ingest.delta import address
 from pipeline.ingest.feed import Feed, Position
 from pipeline.ingest.iceberg import plain_uri
@@ -182,16 +182,28 @@ def test_a_glob_that_matches_a_part_of_a_table_moves_no_position_of_the_whole(tm
     assert runs.list() == [b"a1", b"b2"]
 
 
-def test_what_could_not_be_listed_holds_the_position(tmp_path: Path) -> None:
+def test_what_could_not_be_listed_is_noted_or_else_holds_the_position(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = table(tmp_path / "t", "a")
     runs = Runs(place)
     runs.list()
     table(tmp_path / "t", "b", mode="append")
-    feed = Feed(runs.read, asked="x", only_new=True, has_ids=False)
-    list_sources([place], column="page", feed=feed)
-    feed.hold()
-    (position,) = feed.finished()
-    assert (position["version"], position["was_cut"]) == (0, True)
+
+    def left(*files: str) -> Position:
+        feed = Feed(runs.read, asked="x", only_new=True, has_ids=False)
+        list_sources([place], column="page", feed=feed)
+        feed.left(files)
+        (position,) = feed.finished()
+        return position
+
+    noted = left(f"{place}/x", f"{place}/y")
+    assert (noted["version"], noted["was_cut"], noted["unread"]) == (1, False, [f"{place}/x", f"{place}/y"])
+    assert "unread" not in left()
+    monkeypatch.setattr("pipeline.ingest.feed.MOST_UNREAD", 1)
+    for files in ((f"{place}/x", f"{place}/y"), (f"{place}2/x",)):
+        held = left(*files)
+        assert (held["version"], held["was_cut"]) == (0, True)
 
 
 def test_a_log_that_is_not_as_delta_has_it_is_one_sentence(tmp_path: Path) -> None:
@@ -334,7 +346,7 @@ def test_tables_on_s3_have_a_feed(bucket: str, tmp_path: Path) -> None:
             DeltaTable(address(place), storage_options=options).optimize.compact()
         assert runs.list() == wanted
     catalog = SqlCatalog(
-        "s3", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"{bucket}/feed", **s3_properties()
+        "s3", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"{bucket}/feed", **file_properties()
     )
     catalog.create_namespace("docs")
     scans = made(catalog, "a", "b")

@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.config import FlowConfig
-from pipeline.ingest.object_uris import canonical, holds_credentials, is_object, place_of
+from pipeline.ingest.object_uris import canonical, holds_credentials, is_object, place_of, without_version
 from pipeline.ingest.roots import find_roots, lies_under
 from schemas.targets import Question
 
@@ -50,6 +50,26 @@ def test_other_addresses_are_none_of_objects(given: str) -> None:
 def test_an_address_without_a_bucket_is_refused(given: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         place_of(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "bucket"),
+    [
+        ("s3://bucket@v3", "s3://bucket"),
+        ("gs://bucket@2026-11-29T12:00:00Z", "gs://bucket"),
+        (f"abfss://scans@{ACCOUNT}@8310298447101/", f"abfss://scans@{ACCOUNT}"),
+    ],
+)
+def test_a_bucket_may_have_a_version_and_that_is_no_password(given: str, bucket: str) -> None:
+    assert without_version(given) == bucket
+    assert not holds_credentials(given)
+    assert find_roots([given], []) == (bucket,)
+
+
+@pytest.mark.parametrize("given", ["s3://key:secret@v3", "s3://key@bucket", "s3://bucket/key@v3", "/a@v3"])
+def test_what_is_no_bucket_has_no_version_of_one(given: str) -> None:
+    assert without_version(given) == given
+    assert holds_credentials(given) == given.startswith("s3://key")
 
 
 def test_what_is_signed_is_refused_and_not_repeated() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.ingest.file_types import MAIL, DocumentError
 from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS, Kind
-from pipeline.rasterize.mail import MOST_LINES, is_mail, part, parts, text_pdf
+from pipeline.rasterize.containers import Container
+from pipeline.rasterize.mail import MOST_LINES, is_mail, text_pdf
 from pipeline.rasterize.pdf import open_document, rasterize
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
 from tests.pipeline.mails import mail, nested
@@ -23,7 +24,11 @@ def said(data: bytes) -> str:
 
 
 def kinds(data: bytes) -> list[tuple[tuple[int, ...], Kind]]:
-    return [(found.path, found.kind) for found in parts(data, "x")]
+    return [(found.path, found.kind) for found in Container(data, "x.eml", in_pdfs=False).parts()]
+
+
+def part(data: bytes, path: tuple[int, ...]) -> bytes:
+    return Container(data, "x.eml").part(path)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ def test_an_attached_e_mail_is_handed_over_as_it_was_and_a_name_that_cannot_be_r
         b"--x\nContent-Disposition: attachment; filename*=utf-7''%2b2AA-\n\n" + PDF + b"\n--x--"
     )
     assert kinds(data) == [((1,), Kind.DOCUMENT), ((2,), Kind.DOCUMENT)]
-    assert part(data, "x", (1,)) == inner
+    assert part(data, (1,)) == inner
     assert text_pdf(data, "x")[1] == "attached: message/rfc822, text/plain"
 
 
@@ -109,10 +114,10 @@ def test_a_long_text_is_cut_and_the_note_says_so() -> None:
 def test_what_is_attached_is_found_and_named() -> None:
     data = bytes(mail(scan_pdf=PDF, list_docx=docx("a"), when_ics=ICS))
     assert kinds(data) == [((1,), Kind.DOCUMENT), ((2,), Kind.OFFICE), ((3,), Kind.OTHER)]
-    assert part(data, "x", (1,)) == PDF
+    assert part(data, (1,)) == PDF
     assert text_pdf(data, "x")[1] == "attached: scan.pdf, list.docx, when.ics"
-    with pytest.raises(DocumentError, match="x has no attachment 4#1"):
-        part(data, "x", (4, 1))
+    with pytest.raises(DocumentError, match=r"x\.eml has no attachment 4"):
+        part(data, (4, 1))
 
 
 def test_a_picture_within_the_text_is_attached_and_another_form_of_the_text_is_not() -> None:
@@ -128,8 +133,8 @@ def test_a_picture_within_the_text_is_attached_and_another_form_of_the_text_is_n
 def test_an_e_mail_in_an_e_mail_is_a_document_and_so_is_what_it_holds() -> None:
     data = bytes(nested(1, scan_pdf=PDF))
     assert kinds(data) == [((1,), Kind.DOCUMENT), ((1, 1), Kind.DOCUMENT)]
-    assert "the innermost" in said(part(data, "x", (1,)))
-    assert part(data, "x", (1, 1)) == PDF
+    assert "the innermost" in said(part(data, (1,)))
+    assert part(data, (1, 1)) == PDF
     as_file = bytes(mail(inner_eml=bytes(mail(scan_pdf=PDF))))
     assert kinds(as_file) == [((1,), Kind.DOCUMENT), ((1, 1), Kind.DOCUMENT)]
 

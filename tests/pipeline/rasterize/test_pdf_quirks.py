@@ -125,17 +125,15 @@ def portfolio(*names: str) -> bytes:
 
 
 def test_a_portfolio_s_note_names_what_is_attached() -> None:
-    assert draw(portfolio("receipt.pdf", "Bild 2.png"))[1] == (
-        "portfolio: only its cover is drawn, not its files (receipt.pdf, Bild 2.png)"
-    )
+    end = ") are documents with --attachments alone"
+    start = "portfolio: this is its cover, and its files ("
+    assert draw(portfolio("receipt.pdf", "Bild 2.png"))[1] == f"{start}receipt.pdf, Bild 2.png{end}"
     note = draw(portfolio(*(f"{number}.pdf" for number in range(9))))[1]
-    assert note == (
-        "portfolio: only its cover is drawn, not its files (0.pdf, 1.pdf, 2.pdf, 3.pdf, 4.pdf, and 4 more)"
-    )
+    assert note == f"{start}0.pdf, 1.pdf, 2.pdf, 3.pdf, 4.pdf, and 4 more{end}"
     note = draw(portfolio("a\x1b[31m\n.pdf"))[1]
     assert note is not None
     assert note.isprintable()
-    assert draw(portfolio())[1] == "portfolio: only its cover is drawn, not its files"
+    assert draw(portfolio())[1] == "portfolio: only its cover is drawn, and it has no files"
 
 
 def test_a_pdf_with_attachments_that_is_no_portfolio_has_no_note() -> None:
