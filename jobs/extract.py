@@ -16,8 +16,10 @@ from jobs.run.dry_run import add_dry_run, dry_run, is_wanted
 from jobs.run.model_flags import add_model_flags
 from jobs.run.parser import Parser
 from jobs.run.run_rules import RunRules, add_run_rules, rules_of, run_job
+from jobs.run.signals import sigterm_stops
 from jobs.run.terminal import say
 from jobs.run.web_flags import add_web_flags
+from pipeline.ingest.outages import is_outage
 from pipeline.plan.limits import CONVERSATION_IMAGES, MIB, Limits
 
 if TYPE_CHECKING:
@@ -330,11 +332,18 @@ def extract(input: object, /, **flags: object) -> "Result":
         raise ValueError("--dry-run prints an estimate and answers nothing: run it as a command")
     from pipeline.prepare import prepare
 
-    with prepare(config_of(given), say=say) as prepared:
-        from jobs.run.result import Result
-        from jobs.run.runner import run_told
+    try:
+        with sigterm_stops(), prepare(config_of(given), say=say) as prepared:
+            from jobs.run.result import Result
+            from jobs.run.runner import run_told
 
-        return Result(given.output, run_told(prepared, "the same call", rules))
+            return Result(given.output, run_told(prepared, "the same call", rules))
+    except ValueError as error:
+        if not is_outage(error):
+            raise
+        from jobs.run.runner import BrokenOffError
+
+        raise BrokenOffError(f"broken off: {error}; the same call continues") from error
 
 
 if __name__ == "__main__":
