@@ -13,6 +13,7 @@ from pipeline.commit.lease import Lease
 from pipeline.commit.maintenance import Upkeep, find_tables, maintain, size_of
 from pipeline.commit.manifest import check_reachable, read_record
 from pipeline.commit.tables import create_tables
+from pipeline.ingest import object_stores, outages
 from tests.pipeline.clouds import KEY, Cloud
 from tests.pipeline.commit.at_once import assert_one_gets_it
 from tests.pipeline.commit.test_resume import dead
@@ -118,6 +119,26 @@ def test_refused_credentials_are_one_sentence_before_ray_starts(
     assert "refused the credentials" in said
     assert said.count("\n") == 1
     assert KEY not in said
+    filled.struck()
+
+
+@FAKES
+def test_an_outage_before_a_run_is_no_mistake(
+    filled: Cloud,
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(outages, "WAITS", (0.0,))
+    monkeypatch.setattr(object_stores, "MAX_RETRIES", 1)
+    monkeypatch.setattr(object_stores, "FIRST_WAIT", 0.01)
+    filled.fail(503, 1_000, "", "")
+    places = f"--input {filled.address}/in --output {filled.address}/out"
+    assert extract.main(f"{places} --model {tiny_checkpoint} --question What?".split()) == 1
+    again, last = capsys.readouterr().err.splitlines()
+    assert "answered 503; trying again in 0 s" in again
+    assert last.startswith("broken off: ")
+    assert KEY not in again + last
     filled.struck()
 
 

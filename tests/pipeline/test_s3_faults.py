@@ -7,8 +7,9 @@ import pytest
 
 from jobs import extract
 from pipeline.commit import writer
-from pipeline.ingest import object_stores
+from pipeline.ingest import object_stores, outages
 from pipeline.ingest.reading import content_key
+from pipeline.prepare import Prepared
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
@@ -132,6 +133,33 @@ def test_refused_credentials_are_one_sentence_before_ray_starts(
     assert "S3 refused the credentials" in said
     assert said.count("\n") == 1
     assert SECRET not in said
+
+
+@pytest.mark.parametrize("at", ["in", "out"])
+@pytest.mark.parametrize("is_over", [True, False])
+def test_an_outage_before_a_run_is_waited_for_and_no_mistake(
+    s3: Server,
+    tiny_checkpoint: Path,
+    at: str,
+    is_over: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It was exit code 2, which no scheduler gives a second try."""
+    monkeypatch.setattr(outages, "WAITS", (0.0, 0.0))
+    carried = list[Prepared]()
+    monkeypatch.setattr("jobs.run.runner.carry_out", lambda prepared, _: carried.append(prepared) or 0)
+    s3.fail(503, 4 if is_over else 1_000, "", at)
+    flags = f"--input {INPUT} --output s3://quire/out --model {tiny_checkpoint} --question What?"
+    assert extract.main(flags.split()) == (0 if is_over else 1)
+    assert s3.struck() >= 4
+    *tries, last = capsys.readouterr().err.splitlines()
+    assert len(carried) == is_over
+    assert all(line.endswith("; trying again in 0 s") for line in tries)
+    if not is_over:
+        assert len(tries) == 2
+        assert last.startswith("broken off: ")
+        assert last.endswith("; the same command continues")
 
 
 def test_credentials_stand_in_nothing_that_a_run_writes(machine: Machine, s3: Server) -> None:

@@ -19,6 +19,7 @@ from jobs.bench.serve import port_of
 
 ROOT = Path(__file__).parents[3]
 END_SECONDS = 60
+START_SECONDS = 300
 
 
 @dataclass
@@ -84,6 +85,19 @@ def error_of(reply: bytes) -> dict[str, Any]:
     assert set(error) == {"message", "type", "param", "code"}, error
     assert error["message"], error
     return error
+
+
+def run_serve(*flags: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """The exit code of a server that ends by itself, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.serve", "--port", "0", *flags],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+    )
+    return done.returncode, done.stderr
 
 
 @contextmanager
