@@ -27,6 +27,9 @@ def bound(host: str, port: int, *, shared: bool = False) -> Iterator[socket.sock
             raise ValueError(
                 f"--host {host} --port {port} cannot be listened on: {error.strerror}"
             ) from error
+        # By that it was bound where connections of a server before have not gone yet. While it lasts, another
+        # process may bind it as well, and the first to listen has it: a model takes minutes to load.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         yield listener
