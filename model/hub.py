@@ -141,6 +141,7 @@ def _files(name: str, commit: str, there: Sequence[str]) -> tuple[str, ...]:
 def _cached(name: str, commit: str, error: Exception) -> HubModel:
     """The model as far as the cache of this machine holds it, for lack of a connection."""
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import OfflineModeIsEnabled
     from huggingface_hub.file_download import repo_folder_name
 
     folder = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "snapshots" / commit
@@ -150,7 +151,8 @@ def _cached(name: str, commit: str, error: Exception) -> HubModel:
     except HubError:
         raise HubError(
             f"model {name}: the hub cannot be reached ({_said(error)}), and the cache in {HF_HUB_CACHE} "
-            f"does not hold all of commit {commit}"
+            f"does not hold all of commit {commit}",
+            is_outage=not isinstance(error, OfflineModeIsEnabled),
         ) from error
     _log.warning("the hub cannot be reached: %s is the model in the cache of this machine", model)
     return model
