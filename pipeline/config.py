@@ -123,6 +123,7 @@ class FlowConfig:
         places = (*self.inputs, self.output, *self.allow_roots)
         if any(map(holds_credentials, places)):
             raise ValueError(CREDENTIALS)
+        self._check_words()
         if self.messages_column:
             self._check_messages()
         elif not self.questions and not self.targets:
@@ -159,6 +160,14 @@ class FlowConfig:
         texts = {question.id: question.text for question in self.questions}
         if len(texts) < len(self.questions):
             raise ValueError("two of the questions are the same or have the same id: leave one out")
+
+    def _check_words(self) -> None:
+        """Raises ValueError for bytes of a command line that are no text. No password is repeated."""
+        words = {"--password": self.passwords, "--stop": self.stop, "--output": (self.output,)}
+        words |= {"--question": [one.text for one in self.questions], "--system": (self.system or "",)}
+        for flag, texts in words.items():
+            if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+                raise ValueError(f"{flag} holds bytes that are no text in UTF-8: write it in another way")
 
     def _check_messages(self) -> None:
         others = {

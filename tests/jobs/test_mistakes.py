@@ -129,6 +129,14 @@ def test_a_wrong_flag(refused: Run, changes: dict[str, object], message: str) ->
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize("flag", ["password", "stop", "system", "output"])
+def test_bytes_that_are_no_text(refused: Run, flag: str) -> None:
+    """Python has bytes of a command line that are no UTF-8 as halves of characters."""
+    said = refused(**{flag: "secret\udcff"})
+    assert f"--{flag} holds bytes that are no text in UTF-8" in said
+    assert "secret" not in said
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
