@@ -375,8 +375,9 @@ def test_a_jpeg_of_12_bits_is_unsupported_not_damaged() -> None:
     assert open_reason(bytes(data)) == "unsupported_type"
 
 
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+def chunk(name: bytes, body: bytes, *, checksum: int | None = None) -> bytes:
+    found = zlib.crc32(name + body) if checksum is None else checksum
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", found)
 
 
 def png(
@@ -420,11 +421,6 @@ def test_an_image_cut_in_half_is_a_page_or_a_document_that_failed(kind: str) -> 
     with pytest.raises(DocumentError) as caught:
         draw(data[: len(data) // 2])
     assert caught.value.reason in {"damaged", "damaged_page"}
-
-
-def chunk(name: bytes, body: bytes, *, checksum: int | None = None) -> bytes:
-    found = zlib.crc32(name + body) if checksum is None else checksum
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", found)
 
 
 @pytest.mark.parametrize("behind", [False, True], ids=["before the picture", "behind it"])
