@@ -25,6 +25,7 @@ from jobs.serving.app import make_app
 from jobs.serving.service import Service, ServiceConfig, start_service
 from pipeline.infer.ranks import EngineBrokenError
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.ray_internals import be_quiet
 
 NAME: Final = "quire"
 HEAD: Final = "node:__internal_head__"  # among the resources of the head alone
@@ -133,6 +134,7 @@ def _ended_with_us() -> Iterator[None]:
     try:
         yield
     finally:
+        be_quiet(quiet=True)  # Ray would say that what it ends is tried again
         serve.shutdown()
 
 

@@ -116,6 +116,7 @@ def serving(*flags: str, environment: Mapping[str, str] | None = None) -> Iterat
         _, rest = process.communicate(timeout=END_SECONDS)
         assert process.returncode == 0, rest
         assert "Traceback" not in rest, rest
+        assert "retries remaining" not in rest, rest
     finally:
         process.kill()
         process.communicate()
