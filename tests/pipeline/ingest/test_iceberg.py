@@ -11,7 +11,7 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.types import BinaryType
 
-from pipeline.ingest import iceberg
+from pipeline.ingest import catalogs, iceberg
 from pipeline.ingest.listing import list_sources
 from pipeline.ingest.outages import is_outage
 from pipeline.ingest.reading import read_source
@@ -179,9 +179,7 @@ def test_versions_stand_behind_an_at_unless_a_file_is_called_so(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("status", "passes"), [(503, True), (500, True), (401, False), (404, False)])
-def test_a_catalog_that_fails_is_no_mistake(
-    status: int, passes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_catalog_that_fails_is_no_mistake(status: int, passes: bool) -> None:
     class Sick(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
@@ -192,14 +190,18 @@ def test_a_catalog_that_fails_is_no_mistake(
             pass
 
     with running(ThreadingHTTPServer(("127.0.0.1", 0), Sick)) as server:
-        monkeypatch.setenv("PYICEBERG_CATALOG__SICK__URI", f"http://127.0.0.1:{server.server_address[1]}")
-        with pytest.raises(ValueError, match="the catalog sick cannot be opened") as raised:
-            list_sources(["iceberg://sick/docs.scans"])
-    assert is_outage(raised.value) is passes
+        assert is_outage(not_opened(f"http://127.0.0.1:{server.server_address[1]}")) is passes
 
 
-def test_a_catalog_that_is_not_there_may_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYICEBERG_CATALOG__SICK__URI", "http://127.0.0.1:1")
-    with pytest.raises(ValueError, match="the catalog sick cannot be opened") as raised:
-        list_sources(["iceberg://sick/docs.scans"])
-    assert is_outage(raised.value)
+def test_a_catalog_that_is_not_there_may_come_back() -> None:
+    assert is_outage(not_opened("http://127.0.0.1:1"))
+
+
+def not_opened(address: str) -> ValueError:
+    """Why a catalog at this address cannot be opened."""
+    with (
+        pytest.raises(ValueError, match="the catalog sick cannot be opened") as raised,
+        catalogs.opened("sick", {"type": "rest", "uri": address}),
+    ):
+        pass
+    return raised.value
