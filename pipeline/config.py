@@ -163,9 +163,9 @@ class FlowConfig:
 
     def _check_words(self) -> None:
         """Raises ValueError for bytes of a command line that are no text. No password is repeated."""
-        words = {"--password": self.passwords, "--stop": self.stop, "--output": (self.output,)}
-        words |= {"--question": [one.text for one in self.questions], "--system": (self.system or "",)}
-        for flag, texts in words.items():
+        questions = tuple(question.text for question in self.questions)
+        words = {"--password": self.passwords, "--stop": self.stop, "--question": questions}
+        for flag, texts in (words | {"--system": (self.system or "",), "--output": (self.output,)}).items():
             if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
                 raise ValueError(f"{flag} holds bytes that are no text in UTF-8: write it in another way")
 

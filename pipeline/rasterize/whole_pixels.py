@@ -17,9 +17,8 @@ _ANCILLARY: Final = 0x20  # in the first letter of a chunk's name: pictures are 
 # Those of them that say something about how the picture is shown.
 _SHOWN: Final = frozenset({b"tRNS", b"pHYs", b"eXIf"})
 _END: Final = b"\xff\xd9"
-# Behind a picture that lacks something, these bytes are decoded as a part of it; behind a whole one they are
-# skipped.
-_MORE: Final = bytes(range(1, 128))
+_SOME: Final = bytes(range(1, 128))
+_RESTARTS: Final = range(0xD0, 0xD8)  # the marks between the parts of a JPEG, which follow each other in turn
 
 
 def png_without_texts(data: bytes) -> bytes:
@@ -48,7 +47,14 @@ def jpeg_without_end(data: bytes, open_image: Callable[[io.BytesIO], Image.Image
     Raises Pillow's errors.
     """
     rest = data.rstrip(b"\xff")
-    first, second = (open_image(io.BytesIO(rest + more + _END)) for more in (b"", _MORE))
+    first, second = (open_image(io.BytesIO(rest + more + _END)) for more in (b"", _more_of(rest)))
     for image in (first, second):
         image.load()
     return first if first.tobytes() == second.tobytes() else None
+
+
+def _more_of(data: bytes) -> bytes:
+    """Bytes that are decoded as a part of a JPEG that lacks some, and are skipped behind a whole one."""
+    _, last = max((data.rfind(bytes([0xFF, mark])), mark) for mark in _RESTARTS)
+    parts = (bytes([0xFF, _RESTARTS[(last + number) % len(_RESTARTS)]]) + _SOME for number in range(1, 9))
+    return _SOME + b"".join(parts)

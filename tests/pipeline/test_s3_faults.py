@@ -152,7 +152,12 @@ def test_an_outage_before_a_run_is_waited_for_and_no_mistake(
     clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: is_over and s3.struck())
     monkeypatch.setattr(outages, "time", clock)
     carried = list[Prepared]()
-    monkeypatch.setattr("jobs.run.runner.carry_out", lambda prepared, _: carried.append(prepared) or 0)
+
+    def carry_out(prepared: Prepared, _: object) -> int:
+        carried.append(prepared)
+        return 0
+
+    monkeypatch.setattr("jobs.run.runner.carry_out", carry_out)
     s3.fail(503, 1_000, "", at)
     flags = f"--input {INPUT} --output s3://quire/out --model {tiny_checkpoint} --question What?"
     assert extract.main(flags.split()) == (0 if is_over else 1)

@@ -44,7 +44,7 @@ OUTAGES = [
     answered(503),
     answered(429),
     urllib.error.HTTPError("http://a", 500, "no", http.client.HTTPMessage(), None),
-    ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}}, "GetTable"),  # type: ignore[typeddict-item] # the part that is read
+    ClientError({"ResponseMetadata": {"HTTPStatusCode": 503}}, "GetTable"),
     EndpointConnectionError(endpoint_url="http://127.0.0.1:1"),
     StoreError("Azure answered 503", is_outage=True),
 ]
