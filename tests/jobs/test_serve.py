@@ -235,6 +235,9 @@ def test_mistrals_client(mistral: Any, server: Server) -> None:
         {"role": "assistant", "content": expected},
         {"role": "user", "content": "Sure?"},
     ]
+    (model,) = mistral.models.list().data
+    assert (model.id, model.max_context_length, model.capabilities.vision) == ("nano", 128_000, True)
+    assert mistral.models.retrieve(model_id="nano").id == "nano"
     parts = mistral.chat.stream(**asked | {"messages": dialogue})
     assert "".join(part.data.choices[0].delta.content or "" for part in parts)
     with pytest.raises(SDKError, match="this server has 'nano'"):
