@@ -95,7 +95,8 @@ the same output again:
 
 exit code:
   0  the run is complete, though single items may have failed: see OUT/failures; or --max-hours are over
-  1  the run broke off; the same command continues it (130: by Ctrl-C or SIGTERM)
+  1  the run broke off, or a bucket, a catalog or the hub failed when it began; the same command continues it
+     (130: by Ctrl-C or SIGTERM)
   2  a mistake in the command, or in an input or a model that it names; nothing was started
   3  the run has ended, and more documents failed than --fail-above allows
 """

@@ -7,6 +7,7 @@ import urllib.error
 import pytest
 import requests
 from botocore.exceptions import ClientError, EndpointConnectionError
+from deltalake.exceptions import DeltaError
 
 from pipeline.ingest import outages
 from pipeline.ingest.object_stores import StoreError
@@ -54,6 +55,7 @@ MISTAKES = [
     OSError("AWS Error NETWORK_CONNECTION: curlCode: 6, Couldn't resolve host name"),
     OSError("Generic S3 error: Server returned non-2xx status code: 404 Not Found: timed out"),
     OSError("error sending request: dns error: failed to lookup: Name or service not known"),
+    DeltaError("s3://bucket/timeout: Schema error: Invalid data found"),
     OSError(errno.EACCES, "Permission denied", "/mnt/timed out"),
     FileNotFoundError("s3://bucket/timed out"),
     answered(403),
