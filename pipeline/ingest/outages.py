@@ -36,8 +36,8 @@ _CODE: Final = re.compile(r"AWS Error ([A-Z_]+)")
 _STATUS: Final = re.compile(r"status(?: code)?:? (\d{3})\b", re.IGNORECASE)
 _UNKNOWN_HOST: Final = re.compile("resolve host|name or service not known|no such host", re.IGNORECASE)
 _BROKEN: Final = re.compile(
-    "timed out|(?:read|connect) timeout|timeout (?:expired|was reached)|could(?: not|n't) connect|connection (?:refused|reset|aborted|closed)"
-    "|error sending request|temporary failure in name resolution",
+    "timed out|(?:read|connect) timeout|timeout (?:expired|was reached)|could(?: not|n't) connect"
+    "|connection (?:refused|reset|aborted|closed)|error sending request|temporary failure in name resolution",
     re.IGNORECASE,
 )
 
