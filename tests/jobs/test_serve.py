@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from jobs import chat, serve
 from jobs.run.model_flags import NANO
+from jobs.serving import server as serving_module
 from tests.docs.markdown import blocks
 from tests.docs.parsers import body_of
 from tests.docs.shell import commands, make_root
@@ -479,6 +480,18 @@ def test_flags_of_a_server_may_stand_in_a_file(tmp_path: Path, capsys: pytest.Ca
     text = capsys.readouterr().out
     assert "hunter2" not in text
     assert "model: a/b\n" in text
+
+
+def test_a_server_that_is_told_to_end_before_it_serves_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray, in this process, has one
+    monkeypatch.setattr(serving_module, "run", lambda _: signal.raise_signal(signal.SIGTERM))
+    try:
+        assert serve.main([]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "stopped before it was done\n"
 
 
 def test_a_port_that_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
