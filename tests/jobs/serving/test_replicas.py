@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import psutil
 import pytest
+from ray import serve
 
 from jobs.serving import replicas
 from tests.jobs.serving.served import Server, serving
@@ -66,7 +67,7 @@ def test_what_runs_has_more_than_a_minute_if_the_grace_is_longer(monkeypatch: py
         if waits:
             raise waits.pop()
 
-    monkeypatch.setattr(replicas.serve, "delete", delete)
+    monkeypatch.setattr(serve, "delete", delete)
     replicas._finish(60)
     assert waits == []
     waits = [TimeoutError(), TimeoutError()]
@@ -78,6 +79,6 @@ def test_a_port_that_the_head_of_ray_lacks_is_a_sentence(monkeypatch: pytest.Mon
     def start(**_: object) -> None:
         raise RuntimeError("Failed to bind to address")
 
-    monkeypatch.setattr(replicas.serve, "start", start)
+    monkeypatch.setattr(serve, "start", start)
     with pytest.raises(ValueError, match="--port 80 cannot be listened on by the head of Ray"):
         replicas._listen("0.0.0.0", 80)
