@@ -140,19 +140,20 @@ def _serve_several(
     config: ServerConfig, service_config: ServiceConfig, plan: Plan, shape: PixtralConfig
 ) -> int:
     """Serves with Replicas on Ray; the exit code. Raises ValueError, EngineBrokenError."""
-    is_private = cluster_address() is None
+    port = config.port
     with ExitStack() as stack:
-        if is_private:  # a port that is taken is said before Ray starts
-            held = stack.enter_context(bound(config.host, config.port, shared=True))
+        if is_private := cluster_address() is None:  # a port that is taken is said before Ray starts
+            listener = stack.enter_context(bound(config.host, port, shared=True))
+            port = listener.getsockname()[1]
         stack.enter_context(connected())
         from jobs.serving.replicas import head, serve_replicas  # brings Ray
 
         is_here, host = head(config.host)
         if not is_private and is_here:
-            held = stack.enter_context(bound(config.host, config.port, shared=True))
-        if not is_here and not config.port:
+            with bound(config.host, port) as listener:  # not held: the head may be another user's
+                port = listener.getsockname()[1]
+        if not port:
             raise ValueError("--port 0: the head of the Ray cluster listens, on another machine: name a port")
-        port = held.getsockname()[1] if is_here else config.port
         replica_config = make_replica_config(config, plan, shape)
         _load(config, service_config, plan)
         serve_replicas(
