@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jobs.run.endings import code_of, sentence_of
 from jobs.run.model_flags import add_drawing, add_model_or_argument
 from jobs.run.parser import Parser
 from jobs.run.terminal import say_error, start_output
@@ -95,8 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _chat(make_parser().parse_args(arguments))
     except ValueError as error:
-        say_error(f"error: {error}")
-        return 2
+        say_error(sentence_of(error))
+        return code_of(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # nobody reads the answer any more, as behind `| head -1`

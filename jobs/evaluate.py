@@ -12,9 +12,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jobs.run.endings import INTERRUPTED, MISTAKE
+from jobs.run.endings import INTERRUPTED, code_of, sentence_of
 from jobs.run.model_flags import NANO, count_or_auto
 from jobs.run.parser import Parser
+from jobs.run.signals import sigterm_stops
 from jobs.run.terminal import say, say_error, start_output
 
 EPILOG = """\
@@ -129,10 +130,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["compare"]:
             given = make_compare_parser().parse_args(words[1:])
             return _compare(given.first, given.second)
-        return _evaluate(make_parser().parse_args(words))
+        with sigterm_stops():
+            return _evaluate(make_parser().parse_args(words))
     except ValueError as error:
-        say_error(f"error: {error}")
-        return MISTAKE
+        say_error(sentence_of(error))
+        return code_of(error)
     except KeyboardInterrupt:  # while questions are read, or answers scored
         say_error("stopped: the same command continues")
         return INTERRUPTED

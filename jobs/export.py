@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from jobs.exports.destination import Destination
 from jobs.exports.documents import MISSING_COLUMNS, PAGE_COLUMNS, write_documents
 from jobs.exports.flat import FORMATS, flattened, write_spreadsheet
+from jobs.run.endings import code_of, sentence_of
 from jobs.run.parser import Parser
 from jobs.run.terminal import say, say_error, start_output
 from pipeline.commit.manifest import read_record
@@ -131,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         say("\n".join(written), sys.stdout)
     except ValueError as error:
-        say_error(f"error: {error}")
-        return 2
+        say_error(sentence_of(error))
+        return code_of(error)
     return 0
 
 

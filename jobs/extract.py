@@ -16,8 +16,10 @@ from jobs.run.dry_run import add_dry_run, dry_run, is_wanted
 from jobs.run.model_flags import add_model_flags
 from jobs.run.parser import Parser
 from jobs.run.run_rules import RunRules, add_run_rules, rules_of, run_job
+from jobs.run.signals import sigterm_stops
 from jobs.run.terminal import say
 from jobs.run.web_flags import add_web_flags
+from pipeline.ingest.outages import is_outage
 from pipeline.plan.limits import CONVERSATION_IMAGES, MIB, Limits
 
 if TYPE_CHECKING:
@@ -93,7 +95,8 @@ the same output again:
 
 exit code:
   0  the run is complete, though single items may have failed: see OUT/failures; or --max-hours are over
-  1  the run broke off; the same command continues it (130: by Ctrl-C or SIGTERM)
+  1  the run broke off, or a bucket, a catalog or the hub failed when it began; the same command continues it
+     (130: by Ctrl-C or SIGTERM)
   2  a mistake in the command, or in an input or a model that it names; nothing was started
   3  the run has ended, and more documents failed than --fail-above allows
 """
@@ -336,11 +339,18 @@ def extract(input: object, /, **flags: object) -> "Result":
         raise ValueError("--dry-run prints an estimate and answers nothing: run it as a command")
     from pipeline.prepare import prepare
 
-    with prepare(config_of(given), say=say) as prepared:
-        from jobs.run.result import Result
-        from jobs.run.runner import run_told
+    try:
+        with sigterm_stops(), prepare(config_of(given), say=say) as prepared:
+            from jobs.run.result import Result
+            from jobs.run.runner import run_told
 
-        return Result(given.output, run_told(prepared, "the same call", rules))
+            return Result(given.output, run_told(prepared, "the same call", rules))
+    except ValueError as error:
+        if not is_outage(error):
+            raise
+        from jobs.run.runner import BrokenOffError
+
+        raise BrokenOffError(f"broken off: {error}; the same call continues") from error
 
 
 if __name__ == "__main__":

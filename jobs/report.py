@@ -25,6 +25,7 @@ from rich.text import Text
 from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
 from jobs.quality.drift import Comparison, compare, drifts_of
 from jobs.quality.measures import read_measures
+from jobs.run.endings import code_of, sentence_of
 from jobs.run.parser import Parser
 from jobs.run.runner import summary
 from jobs.run.terminal import say, say_error, shown, start_output
@@ -209,8 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             print_report(console, given.output, expected)
     except ValueError as error:
-        say_error(f"error: {error}")
-        return 2
+        say_error(sentence_of(error))
+        return code_of(error)
     return 0
 
 

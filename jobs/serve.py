@@ -9,8 +9,10 @@ import os
 import sys
 from collections.abc import Sequence
 
+from jobs.run.endings import INTERRUPTED, MISTAKE, code_of, sentence_of
 from jobs.run.model_flags import add_engine, add_model_or_argument
 from jobs.run.parser import Parser
+from jobs.run.signals import sigterm_stops
 from jobs.run.terminal import say_error, start_output
 from jobs.run.web_flags import add_web_flags
 from pipeline.extras import missing
@@ -37,9 +39,10 @@ paths:
 SIGTERM or Ctrl-C: what runs is finished within --grace seconds; a second Ctrl-C ends at once.
 
 exit code:
-  0  it was told to end
-  1  the engine cannot go on
-  2  a mistake in the command, or in the model that it names; nothing was started
+  0    it was told to end
+  1    the engine cannot go on
+  2    a mistake in the command, or in the model that it names; nothing was started
+  130  by SIGTERM or Ctrl-C while the model was loaded, or by a second one
 """
 
 
@@ -105,15 +108,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from jobs.serving.flags import config_of
         from jobs.serving.server import run
 
-        return run(config_of(given, os.environ.get(KEY)))
+        with sigterm_stops():  # until it serves
+            return run(config_of(given, os.environ.get(KEY)))
     except ModuleNotFoundError as error:
         say_error(f"error: {missing(error, 'serve')}")
-        return 2
+        return MISTAKE
     except ValueError as error:
-        say_error(f"error: {error}")
-        return 2
+        say_error(sentence_of(error))
+        return code_of(error)
     except KeyboardInterrupt:
-        return 130
+        say_error("stopped before it was done")
+        return INTERRUPTED
 
 
 def check(given: argparse.Namespace) -> None:

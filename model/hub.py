@@ -32,6 +32,11 @@ _log = logging.getLogger(__name__)
 class HubError(ValueError):
     """A model that cannot be had by its name. One sentence."""
 
+    def __init__(self, message: str, *, is_outage: bool = False) -> None:
+        super().__init__(message)
+        self.is_outage = is_outage
+        """Whether the hub, or the way to it, is at fault; not so where the name may be a folder's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HubModel:
@@ -136,6 +141,7 @@ def _files(name: str, commit: str, there: Sequence[str]) -> tuple[str, ...]:
 def _cached(name: str, commit: str, error: Exception) -> HubModel:
     """The model as far as the cache of this machine holds it, for lack of a connection."""
     from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.errors import OfflineModeIsEnabled
     from huggingface_hub.file_download import repo_folder_name
 
     folder = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "snapshots" / commit
@@ -145,7 +151,8 @@ def _cached(name: str, commit: str, error: Exception) -> HubModel:
     except HubError:
         raise HubError(
             f"model {name}: the hub cannot be reached ({_said(error)}), and the cache in {HF_HUB_CACHE} "
-            f"does not hold all of commit {commit}"
+            f"does not hold all of commit {commit}",
+            is_outage=not isinstance(error, OfflineModeIsEnabled),
         ) from error
     _log.warning("the hub cannot be reached: %s is the model in the cache of this machine", model)
     return model
@@ -198,14 +205,32 @@ def _explained(given: str) -> Iterator[None]:
     except errors.RevisionResolutionError as error:
         raise HubError(
             f"model {given}: there is no such folder here, and the hub cannot be reached "
-            f"({_said(error.__cause__ or error)}): give the folder of a checkpoint, or connect"
+            f"({_said(error.__cause__ or error)}): give the folder of a checkpoint, or connect",
+            is_outage=_has_failed(error.__cause__),
         ) from error
     except (errors.HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        sentence = f"model {given}: it cannot be downloaded ({_said(error)})"
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            remedy = "free some space, or set HF_HOME to a folder on another disk"
-        else:
-            remedy = "the same command tries again"
-        raise HubError(f"model {given}: it cannot be downloaded ({_said(error)}): {remedy}") from error
+            sentence += ": free some space, or set HF_HOME to a folder on another disk"
+            raise HubError(sentence) from error
+        raise HubError(sentence, is_outage=_is_outage(error)) from error
+
+
+def _is_outage(error: BaseException) -> bool:
+    """Whether the hub answered that it cannot, or a file broke off, which is an OSError without a number."""
+    import httpx2
+
+    is_cut = isinstance(error, OSError) and error.errno is None and not hasattr(error, "response")
+    return isinstance(error, httpx2.TransportError) or is_cut or _has_failed(error)
+
+
+def _has_failed(error: BaseException | None) -> bool:
+    """Whether it is the hub's own fault that it does not answer."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if not isinstance(error, HfHubHTTPError):
+        return False
+    return error.response.status_code >= 500 or error.response.status_code == 429
 
 
 def _said(error: BaseException) -> str:

@@ -126,6 +126,7 @@ class FlowConfig:
         places = (*self.inputs, self.output, *self.allow_roots)
         if any(map(holds_credentials, places)):
             raise ValueError(CREDENTIALS)
+        self._check_words()
         if self.messages_column:
             self._check_messages()
         elif not self.questions and not self.targets:
@@ -162,6 +163,14 @@ class FlowConfig:
         texts = {question.id: question.text for question in self.questions}
         if len(texts) < len(self.questions):
             raise ValueError("two of the questions are the same or have the same id: leave one out")
+
+    def _check_words(self) -> None:
+        """Raises ValueError for bytes of a command line that are no text. No password is repeated."""
+        questions = tuple(question.text for question in self.questions)
+        words = {"--password": self.passwords, "--stop": self.stop, "--question": questions}
+        for flag, texts in (words | {"--system": (self.system or "",), "--output": (self.output,)}).items():
+            if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+                raise ValueError(f"{flag} holds bytes that are no text in UTF-8: write it in another way")
 
     def _check_messages(self) -> None:
         others = {

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from glob import has_magic
 from itertools import chain
@@ -27,6 +27,7 @@ from pipeline.config import FlowConfig, make_plan
 from pipeline.ingest.entries import PART_ROWS
 from pipeline.ingest.feed import Feed, Position
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.outages import patiently
 from pipeline.ingest.progress import Progress
 from pipeline.ingest.roots import check_first
 from pipeline.ingest.storage import absolute
@@ -61,19 +62,25 @@ def prepare(
     """Checks all of it, and holds the output as long as the `with` block lasts. Raises ValueError.
 
     With `again`, the run only asks items again that failed for one of these reasons. `say` is given a
-    sentence every few seconds while documents are listed and looked for in the output.
+    sentence every few seconds while documents are listed and looked for in the output. A store that is at
+    fault is asked again for a while: see `outages`.
     """
-    plan = check(config)
+    plan = patiently(lambda: check(config), say)
     started = time.perf_counter()
     progress = Progress(say)
-    feed = feed_of(config, plan, is_retry=again is not None)
-    sources = list_documents(config, plan, feed, progress)
-    tables = create_tables(config.output, *plan.answered, merged=plan.merged)
-    with Lease(tables, plan.run_id) as lease:
+
+    def listed() -> tuple[Feed, pa.Table]:
+        feed = feed_of(config, plan, is_retry=again is not None)
+        return feed, list_documents(config, plan, feed, progress)
+
+    feed, sources = patiently(listed, say)
+    tables = patiently(lambda: create_tables(config.output, *plan.answered, merged=plan.merged), say)
+    with ExitStack() as stack:
+        lease = patiently(lambda: stack.enter_context(Lease(tables, plan.run_id)), say)
         yield Prepared(
             config=config,
             plan=plan,
-            remaining=what_is_left(sources, tables, plan, progress, again),
+            remaining=patiently(lambda: what_is_left(sources, tables, plan, progress, again), say),
             tables=tables,
             lease=lease,
             list_seconds=time.perf_counter() - started,

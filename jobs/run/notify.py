@@ -18,7 +18,7 @@ from threading import Thread
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from jobs.run.endings import FAILED, INTERRUPTED, MISTAKE
+from jobs.run.endings import FAILED, INTERRUPTED, code_of, sentence_of
 from jobs.run.terminal import is_json, say, say_error, say_event
 from jobs.run.web_posts import open_alone, why
 from pipeline.ingest.object_uris import is_private
@@ -72,9 +72,10 @@ def tell(
 
 def tell_unstarted(error: ValueError | KeyboardInterrupt, output: str | None, url: str | None) -> int:
     """Says why a run did not begin; returns the exit code. `output` is None where no flag could be read."""
-    sentence, code = f"error: {error}", MISTAKE
     if isinstance(error, KeyboardInterrupt):
         sentence, code = "stopped: the same command continues", INTERRUPTED
+    else:
+        sentence, code = sentence_of(error), code_of(error)
     if output is None:
         say_error(sentence)
     else:

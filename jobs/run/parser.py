@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,9 +32,11 @@ class Parser(argparse.ArgumentParser):
         add = self.add_argument_group("these flags in a file").add_argument
         add(
             "--config",
+            action="append",
             metavar="FILE",
             help="YAML with flags, such as max-pages: 2, or question: [What is the total?]; ${NAME} is "
-            "replaced from the environment, and flags of the command line replace those of the file",
+            "replaced from the environment, and flags of the command line replace those of the file. Of "
+            "several files, one behind replaces the flags of those before it",
         )
         add(
             "--print-config",
@@ -51,7 +54,7 @@ class Parser(argparse.ArgumentParser):
         write_json("--log-json" in words and "--log-json" in self._option_string_actions)
         if not self._takes_file:
             return super().parse_args(words, namespace)
-        settings, more = self._of_file(words)
+        settings, more = self._of_files(words)
         given = super().parse_args([*more, *words], namespace)
         if given.print_config:
             from jobs.run.config_file import config_text
@@ -61,33 +64,58 @@ class Parser(argparse.ArgumentParser):
         del given.config, given.print_config
         return given
 
-    def _of_file(self, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-        """What a file says that the command line does not say otherwise, as it stands there and in words."""
+    def _of_files(self, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+        """What files say that the command line does not say otherwise, as it stands there and in words.
+
+        Of two files that say the same, the one behind wins.
+        """
         look = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        look.add_argument("--config", nargs="?")
-        name = look.parse_known_args(words)[0].config
-        if name is None:
+        look.add_argument("--config", action="append", nargs="?")
+        names = look.parse_known_args(words)[0].config or []
+        if None in names or not names:
             return {}, []  # not given, or without a value, which the parser says
         from jobs.run.config_file import ConfigFileError, read_settings, words_of
 
-        path = Path(name).expanduser()
-        settings = read_settings(path, self)
         flags = self._option_string_actions
-        given = {id(flags[flag]) for word in words if (flag := word.partition("=")[0]) in flags}
-        left = {name: value for name, value in settings.items() if id(flags[f"--{name}"]) not in given}
-        more = words_of(left, path, self)
-        self._check_alone(more, f"--config {path}", ConfigFileError)
-        return left, more
+        given = {flags[flag].dest for word in words if (flag := word.partition("=")[0]) in flags}
+        given |= self._given_places(words)
+        settings: dict[str, Any] = {}
+        more: list[str] = []
+        for name in reversed(names):
+            path = Path(name).expanduser()
+            found = read_settings(path, self)
+            left = {key: value for key, value in found.items() if flags[f"--{key}"].dest not in given}
+            some = words_of(left, path, self)
+            self._check_alone(some, f"--config {path}", ConfigFileError)
+            given |= {flags[f"--{key}"].dest for key in left}
+            settings |= left
+            more += some
+        return settings, more
+
+    def _given_places(self, words: Sequence[str]) -> set[str]:
+        """What stands among the words without a flag, such as MODEL, by the names that the values have."""
+        names = {action.dest for action in self._actions if not action.option_strings}
+        nothing = object()
+        found = argparse.Namespace(**dict.fromkeys(names, nothing))
+        with self._nothing_required():
+            self.parse_known_args(list(words), found)
+        return {name for name in names if getattr(found, name) is not nothing}
 
     def _check_alone(self, words: list[str], where: str, mistake: type[ValueError]) -> None:
         """Raises a mistake that says where it is, if the words are wrong by themselves."""
+        try:
+            with self._nothing_required():
+                self.parse_known_args(words)
+        except ValueError as error:
+            raise mistake(f"{where}: {error}") from error
+
+    @contextmanager
+    def _nothing_required(self) -> Iterator[None]:
         needed = [action for action in self._actions if action.required]
         for action in needed:
             action.required = False
         try:
-            self.parse_known_args(words)
-        except ValueError as error:
-            raise mistake(f"{where}: {error}") from error
+            yield
         finally:
             for action in needed:
                 action.required = True

@@ -4,11 +4,13 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from jobs.run.ray_address import CONNECT_SECONDS, check_head, cluster_address
 from jobs.run.ray_watchdog import RayLostError, standby, watch_connecting
@@ -59,7 +61,8 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
         check_head(address)
     with standby() as waiting:
         try:
-            _connect(address, num_cpus)
+            with _own_sigterm():
+                _connect(address, num_cpus)
         except Exception as error:  # Ray has no name for it: a raylet that does not come up is an Exception
             if address == "auto" and isinstance(error, ConnectionError):
                 raise ValueError(
@@ -84,6 +87,15 @@ def connected(num_cpus: int | None = None) -> Iterator[str]:
             ray_internals.be_quiet(quiet=False)
             if folder is not None:
                 _remove(folder)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """A job's own answer to SIGTERM stays: Ray's exits on the spot."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if before not in (signal.SIG_DFL, None) and current_thread() is main_thread():
+        signal.signal(signal.SIGTERM, before)
 
 
 def _connect(address: str | None, num_cpus: int | None) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 
 from jobs.run.metrics import parse_place
 from jobs.run.notify import check_address, faults_told, tell_unstarted
+from jobs.run.signals import sigterm_stops
 from jobs.run.terminal import start_output, write_json
 
 # Their names among the parsed flags: none of them is a setting of the flow.
@@ -104,7 +105,7 @@ def run_job(
         given = parser.parse_args(arguments)
         rules = rules_of(given, tells_drift=tells_drift)
         output, url = given.output, rules.notify
-        with faults_told(output, url):
+        with sigterm_stops(), faults_told(output, url):
             return work(given, rules)
     except (ValueError, KeyboardInterrupt) as error:
         return tell_unstarted(error, output, url)

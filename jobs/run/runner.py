@@ -12,7 +12,7 @@ from rich.console import Console
 
 from jobs.quality.drift import LEAST, compare, drifts_of
 from jobs.quality.measures import read_measures
-from jobs.run.endings import FAILED, INTERRUPTED, MANY_FAILURES, MISTAKE
+from jobs.run.endings import FAILED, INTERRUPTED, MANY_FAILURES, code_of, sentence_of
 from jobs.run.engine_errors import named_engine_errors
 from jobs.run.metrics import RunMetrics, served
 from jobs.run.model_fetch import fetch
@@ -86,7 +86,7 @@ def _ending(error: BaseException) -> tuple[dict[str, Any] | None, int, str]:
     if isinstance(error, ManyFailuresError):
         return error.record, MANY_FAILURES, str(error)
     if isinstance(error, ValueError):
-        return None, MISTAKE, f"error: {error}"
+        return None, code_of(error), sentence_of(error)
     return None, INTERRUPTED if isinstance(error, KeyboardInterrupt) else FAILED, str(error)
 
 

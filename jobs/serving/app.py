@@ -141,6 +141,10 @@ def _model(service: Service) -> dict[str, Any]:
         "created": service.created,
         "owned_by": "quire",
         "max_model_len": config.context,
+        # The form of Mistral's, whose client refuses a list without it.
+        "type": "base",
+        "capabilities": {"completion_chat": True, "vision": True},
+        "max_context_length": config.context,
     }
 
 

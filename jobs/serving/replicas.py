@@ -2,27 +2,33 @@
 
 In: the configs that a server of one Replica has, and Ray, which is connected. Out: nothing, once it was told
 to end. Each Replica is the whole application with an engine of its own, and the one with less to do is asked.
-One that dies is started again; what it was answering is lost, and is a 500 to its clients.
+One that dies is started again; what it was answering is lost, and is a 500 to its clients. The head of Ray
+listens. Ray Serve is one for a cluster: where it runs already, this is refused, and it ends with us.
 """
 
 import logging
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event
 from types import FrameType
 from typing import Any, Final
 
+import ray
 from fastapi import FastAPI
 from ray import serve
+from ray.exceptions import RayError
 
 from jobs.run.terminal import say
 from jobs.serving.app import make_app
 from jobs.serving.service import Service, ServiceConfig, start_service
 from pipeline.infer.ranks import EngineBrokenError
 from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.ray_internals import be_quiet
 
 NAME: Final = "quire"
+HEAD: Final = "node:__internal_head__"  # among the resources of the head alone
 QUIET: Final = {"log_level": "ERROR", "enable_access_log": False}
 
 
@@ -53,7 +59,11 @@ def serve_replicas(
     grace_seconds: int,
     ready: str,
 ) -> None:
-    """Serves until SIGTERM or Ctrl-C; says `ready` once all are loaded. Raises EngineBrokenError."""
+    """Serves until SIGTERM or Ctrl-C; says `ready` once all are loaded.
+
+    Raises ValueError: the head cannot listen there; EngineBrokenError; and KeyboardInterrupt: by then they
+    are not loaded, or it was a second signal.
+    """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)  # it tells each step of its own
     deployment: Any = serve.deployment(
         Application,
@@ -68,18 +78,64 @@ def serve_replicas(
             "num_gpus": replica.gpus if replica.tensor_parallel == 1 else 0,  # several ranks have theirs
         },
     )
-    with _told_to_end() as ended:
-        serve.start(
-            proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=QUIET
+    if serve.status().proxies:
+        raise ValueError(
+            "Ray Serve runs on this cluster already, and has one address for all that it serves: end it by "
+            "`serve shutdown`, or serve on another cluster"
         )
+    with _ended_with_us():
+        _listen(host, port)
         try:
             serve.run(deployment.bind(service, replica), name=NAME, logging_config=QUIET)
         except RuntimeError as error:
             words = str(error).partition("\n")[0]
             raise EngineBrokenError(f"the Replicas do not start: {words}") from error
-        say(ready)
-        ended.wait()
-        serve.delete(NAME)
+        with _told_to_end() as ended:
+            say(ready)
+            ended.wait()
+            _finish(grace_seconds)
+
+
+def head(host: str) -> tuple[bool, str]:
+    """Whether Ray's head is this machine; and the host at which it is reached if it listens at `host`."""
+    alive: list[dict[str, Any]] = [node for node in ray.nodes() if node["Alive"]]
+    (found,) = (node for node in alive if HEAD in node["Resources"])
+    is_here: bool = found["NodeID"] == ray.get_runtime_context().get_node_id()
+    return is_here, host if is_here or host not in ("0.0.0.0", "::") else found["NodeManagerAddress"]
+
+
+def _listen(host: str, port: int) -> None:
+    """Has Ray's head listen. Raises ValueError."""
+    try:
+        serve.start(
+            proxy_location="HeadOnly", http_options={"host": host, "port": port}, logging_config=QUIET
+        )
+    except (RuntimeError, TimeoutError, RayError) as error:
+        raise ValueError(
+            f"--host {host} --port {port} cannot be listened on by the head of Ray: choose another one"
+        ) from error
+
+
+def _finish(grace_seconds: int) -> None:
+    """Waits until what runs is finished, or the time for that is over."""
+    deadline = time.monotonic() + grace_seconds
+    while True:
+        try:
+            serve.delete(NAME)
+            return
+        except TimeoutError:  # it waits a minute
+            if time.monotonic() > deadline:
+                return
+
+
+@contextmanager
+def _ended_with_us() -> Iterator[None]:
+    """Nothing stays on the cluster."""
+    try:
+        yield
+    finally:
+        be_quiet(quiet=True)  # Ray would say that what it ends is tried again
+        serve.shutdown()
 
 
 @contextmanager

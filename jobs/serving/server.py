@@ -6,19 +6,21 @@ that. SIGTERM or Ctrl-C: nothing new is taken in, what runs is finished within a
 
 import os
 import signal
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from socket import socket
 from typing import Final
 from uuid import uuid4
 
 import uvicorn
 
 from jobs.run.model_fetch import fetch
+from jobs.run.ray_address import cluster_address
 from jobs.run.ray_session import connected
 from jobs.run.terminal import say, say_error
 from jobs.serving.app import make_app
+from jobs.serving.listening import base_url, bound
 from jobs.serving.service import ServiceConfig, start_service
 from model.config import PixtralConfig, check_fp8_widths, check_tensor_parallel_size
 from pipeline.config import check_fp8_gpus, context_of, side_of
@@ -89,69 +91,93 @@ def run(config: ServerConfig) -> int:
     check_tensor_parallel_size(shape, config.tensor_parallel)
     service_config = make_service_config(config, shape)
     plan = make_plan(config, place, shape)
-    with _bound(config.host, config.port) as listener, connected() if config.on_ray else nullcontext():
+    serve = _serve_one if config.replicas == 1 else _serve_several
+    try:
+        return serve(config, service_config, plan, shape)
+    except EngineBrokenError as error:
+        say_error(f"error: {error}")
+        return 1
+
+
+def _serve_one(config: ServerConfig, service_config: ServiceConfig, plan: Plan, shape: PixtralConfig) -> int:
+    """Serves with one Replica, in this process; the exit code. Raises ValueError, EngineBrokenError."""
+    with (
+        bound(config.host, config.port) as listener,
+        connected() if config.on_ray else nullcontext(),
+    ):
         replica_config = make_replica_config(config, plan, shape)
-        address = f"{_shown(config.host)}:{listener.getsockname()[1]}"
-        ready = f"serving {service_config.name} at http://{address}/v1"
-        warn_of_strangers(config.host, service_config)
-        fetch(place)
-        say(f"loading {config.model}")
-        try:
-            if config.replicas == 1:
-                return _serve_one(config, service_config, replica_config, listener, ready)
-            port = listener.getsockname()[1]
-            listener.close()  # Ray Serve binds it anew
-            from jobs.serving.replicas import serve_replicas
+        _load(config, service_config, plan)
+        url = base_url(config.host, listener.getsockname()[1])
+        server: _Server
 
-            serve_replicas(
-                service_config,
-                replica_config,
-                replicas=config.replicas,
-                host=config.host,
-                port=port,
-                grace_seconds=config.grace_seconds,
-                ready=ready,
-            )
-        except EngineBrokenError as error:
-            say_error(f"error: {error}")
-            return 1
+        def stop() -> None:
+            server.should_exit = True
+
+        service = start_service(service_config, replica_config, stop)
+        server = _Server(
+            uvicorn.Config(
+                make_app(service),
+                http="h11",
+                ws="none",
+                loop="asyncio",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=config.grace_seconds,
+            ),
+            _ready(service_config, url),
+        )
+        with _signals_end_it():
+            server.run(sockets=[listener])
+        if service.replica.broken is not None:
+            raise EngineBrokenError(service.replica.broken)
     return 0
 
 
-def _serve_one(
-    config: ServerConfig,
-    service_config: ServiceConfig,
-    replica_config: ReplicaConfig,
-    listener: socket.socket,
-    ready: str,
+def _serve_several(
+    config: ServerConfig, service_config: ServiceConfig, plan: Plan, shape: PixtralConfig
 ) -> int:
-    """Serves with one Replica, in this process; the exit code. Raises EngineBrokenError."""
-    server: _Server
+    """Serves with Replicas on Ray; the exit code. Raises ValueError, EngineBrokenError."""
+    port = config.port
+    with ExitStack() as stack:
+        if is_private := cluster_address() is None:  # a port that is taken is said before Ray starts
+            listener = stack.enter_context(bound(config.host, port, shared=True))
+            port = listener.getsockname()[1]
+        stack.enter_context(connected())
+        from jobs.serving.replicas import head, serve_replicas  # brings Ray
 
-    def stop() -> None:
-        server.should_exit = True
-
-    service = start_service(service_config, replica_config, stop)
-    server = _Server(
-        uvicorn.Config(
-            make_app(service),
-            http="h11",
-            ws="none",
-            loop="asyncio",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=config.grace_seconds,
-        ),
-        ready,
-    )
-    with _signals_end_it():
-        server.run(sockets=[listener])
-    if service.replica.broken is not None:
-        raise EngineBrokenError(service.replica.broken)
+        is_here, host = head(config.host)
+        if not is_private and is_here:
+            with bound(config.host, port) as listener:  # not held: the head may be another user's
+                port = listener.getsockname()[1]
+        if not port:
+            raise ValueError("--port 0: the head of the Ray cluster listens, on another machine: name a port")
+        replica_config = make_replica_config(config, plan, shape)
+        _load(config, service_config, plan)
+        serve_replicas(
+            service_config,
+            replica_config,
+            replicas=config.replicas,
+            host=config.host,
+            port=port,
+            grace_seconds=config.grace_seconds,
+            ready=_ready(service_config, base_url(host, port)),
+        )
     return 0
+
+
+def _load(config: ServerConfig, service_config: ServiceConfig, plan: Plan) -> None:
+    """Fetches the model, and says what comes. Raises ValueError."""
+    warn_of_strangers(config.host, service_config)
+    if not config.on_ray or cluster_address() is None:
+        fetch(plan.model)  # on a cluster, each machine does that when it needs the model
+    say(f"loading {config.model}")
+
+
+def _ready(config: ServiceConfig, url: str) -> str:
+    return f"serving {config.name} at {url}"
 
 
 class _Server(uvicorn.Server):
@@ -161,7 +187,7 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._ready = ready
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+    async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         say(self._ready)
 
@@ -230,27 +256,6 @@ def warn_of_strangers(host: str, config: ServiceConfig) -> None:
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that nobody can connect to yet. Raises ValueError."""
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind)
-    except OSError as error:
-        raise ValueError(f"--host {host}: {error.strerror or error}") from error
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            raise ValueError(
-                f"--host {host} --port {port} cannot be listened on: {error.strerror}"
-            ) from error
-        yield listener
-
-
-@contextmanager
 def _signals_end_it() -> Iterator[None]:
     """uvicorn ends at SIGINT and SIGTERM, and raises them again once it has: by then they mean nothing."""
 
@@ -262,7 +267,3 @@ def _signals_end_it() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

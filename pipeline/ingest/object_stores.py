@@ -22,6 +22,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from obstore.store import AzureStore, GCSStore
 
 from pipeline.ingest.object_uris import Place
+from pipeline.ingest.outages import is_outage
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -56,6 +57,11 @@ Store = GCSStore | AzureStore
 
 class StoreError(OSError):
     """A cloud's storage does not do what it was asked for: part of a sentence, without the address."""
+
+    def __init__(self, message: str, *, is_outage: bool = False) -> None:
+        super().__init__(message)
+        self.is_outage = is_outage
+        """Whether that passes: see `outages`."""
 
 
 class OddNameError(StoreError):
@@ -95,7 +101,8 @@ def explained(place: Place, path: str) -> Iterator[None]:
             raise FileNotFoundError(path) from None
         if _ODD_NAME in str(error):
             raise OddNameError(_cause(place, error)) from None
-        raise StoreError(_cause(place, error)) from None  # its own text holds what was signed
+        passes = is_outage(error) and not _lacks_credentials(error)
+        raise StoreError(_cause(place, error), is_outage=passes) from None  # its text holds what was signed
 
 
 def plain_http(scheme: str) -> bool:

@@ -19,6 +19,7 @@ from PIL import Image
 from pipeline.ingest.file_types import IMAGES, MAX_TRAVEL_SIDE, DocumentError, PageError
 from pipeline.rasterize import tiff_frames
 from pipeline.rasterize.colours import to_rgb
+from pipeline.rasterize.whole_pixels import jpeg_without_end, png_without_texts
 
 MAX_PIXELS: Final = 2**27  # 134 megapixels, 512 MiB as RGBA; an A3 page at 800 dpi has 123
 SQUARE: Final = 1.05  # the sides of a pixel that is drawn as it is: a fine fax has 204 x 196 dpi
@@ -56,6 +57,8 @@ UNSUPPORTED: Final = re.compile(
     r"unknown pixel mode|unknown compression|not yet supported|Unsupported BMP|cannot handle \d+-(bit|layer)"
 )
 
+CUT: Final = re.compile("image file is truncated")  # Pillow's words
+
 
 def find_pages(data: bytes, name: str, media_type: str) -> list[int]:
     """The places of an image file's pages in it: those of a TIFF's directories, for others 0.
@@ -83,13 +86,13 @@ def decode_page(
             raise PageError("too_many_pixels", f"page {page} of {name} has {size}")
         orientation, turn_note = _orientation(image)
         stretch = _stretch(image)
-        image.load()
+        image, mend_note = _loaded(image, data, media_type)
         rgb, colour_note = to_rgb(image, data)
         # Pillow turns a TIFF when it decodes it, and others never.
         if orientation in TURNS and media_type != "image/tiff":
             rgb = rgb.transpose(TURNS[orientation])
         rgb, size_note = _sized(rgb, 1 / stretch if orientation in SIDEWAYS else stretch)
-        notes = (_animation_note(image, media_type), colour_note, size_note, turn_note)
+        notes = (_animation_note(image, media_type), colour_note, size_note, turn_note, mend_note)
     return rgb, "; ".join(note for note in notes if note) or None
 
 
@@ -124,11 +127,31 @@ def _open(data: bytes, media_type: str, place: int) -> Image.Image:
     factory, _ = Image.OPEN[decoder]
     try:
         return factory(io.BytesIO(data), "")
-    except ValueError as error:
+    except (SyntaxError, ValueError) as error:
+        if media_type == "image/png":
+            return factory(io.BytesIO(png_without_texts(data)), "")
         if media_type != "image/avif" or "Exif" not in str(error):
             raise
         # libavif gives up an image whose EXIF data is damaged, though AVIF says elsewhere how it is turned.
         return factory(io.BytesIO(data.replace(b"Exif", b"none")), "")
+
+
+def _loaded(image: Image.Image, data: bytes, media_type: str) -> tuple[Image.Image, str | None]:
+    """The image, decoded, and a note if its file lacks something that is no part of the picture."""
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        if media_type == "image/png":
+            image = _open(png_without_texts(data), media_type, 0)
+            image.load()
+            return image, None
+        whole = None
+        if media_type == "image/jpeg" and CUT.search(str(error)):
+            whole = jpeg_without_end(data, lambda file: Image.OPEN["JPEG"][0](file, ""))
+        if whole is None:
+            raise
+        return whole, "the mark of its end is missing"
+    return image, None
 
 
 def _orientation(image: Image.Image) -> tuple[int, str | None]:

@@ -69,6 +69,7 @@ def preload() -> None:
     pi_heif.options.DECODE_THREADS = 1
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     Image.init()
+    Image.new("LAB", (1, 1)).convert("RGB")  # brings a library of its own
     for name in ENCODINGS.split():
         codecs.lookup(name)
     importlib.import_module("numpy.ma")  # for `median`, `unique` and others of NumPy's

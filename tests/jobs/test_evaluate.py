@@ -217,6 +217,12 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
     assert "of 3 questions" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_judge_that_does_not_answer_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    judge = "http://127.0.0.1:9/v1"
+    assert evaluate.main(["mt-bench", "--judge", judge, "--judge-model", "x"]) == 1
+    assert capsys.readouterr().err.startswith(f"broken off: --judge {judge} does not answer: ")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -228,7 +234,6 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
         ([CHARTQA, "--style", "short"], "--style is for questions of your own, and chartqa has its own"),
         (["mt-bench-fastchat"], "is not on the hub: give the path"),
         (["mt-bench", "--judge", "http://127.0.0.1:9/v1"], "--judge URL and --judge-model NAME go together"),
-        (["mt-bench", "--judge", "http://127.0.0.1:9/v1", "--judge-model", "x"], "does not answer"),
         (["compare", "a"], "required: B"),
         (["compare", "./a", "./b"], "holds no evaluation"),
     ],

@@ -44,7 +44,6 @@ def test_it_prints_a_line_a_table(command: list[str], capsys: Captured) -> None:
         (["--property", "uri"], r"--property uri: it should read KEY=VALUE"),
         (["--table", "answers"], r"--table answers: .*/out has answers/text, documents, failures"),
         (["--property", "uri=sqlite:////nowhere/at/all.db"], r"the catalog here cannot be opened: .*unable"),
-        (["--property", "type=rest", "--property", "uri=http://127.0.0.1:1"], r"the catalog here cannot be"),
         (["--property", "type=none"], r"the catalog here cannot be opened: .*describe its type"),
         (["--property", "uri=postgresql://host/db"], r"the catalog here cannot be opened: .*sql-postgres"),
     ],
@@ -57,6 +56,14 @@ def test_a_mistake_is_one_sentence(
     assert printed.out == ""
     assert printed.err.count("\n") == 1
     assert re.match(f"error: {message}", printed.err)
+
+
+def test_a_catalog_that_does_not_answer_may_come_back(command: list[str], capsys: Captured) -> None:
+    flags = ["--property", "type=rest", "--property", "uri=http://127.0.0.1:1"]
+    assert publish.main([*command, *flags]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("broken off: the catalog here cannot be opened: ")
+    assert said.endswith("; the same command continues\n")
 
 
 def test_a_catalog_that_nobody_describes_is_one_sentence(command: list[str], capsys: Captured) -> None:

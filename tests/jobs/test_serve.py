@@ -21,6 +21,7 @@ from pydantic import BaseModel
 
 from jobs import chat, serve
 from jobs.run.model_flags import NANO
+from jobs.serving import server as serving_module
 from tests.docs.markdown import blocks
 from tests.docs.parsers import body_of
 from tests.docs.shell import commands, make_root
@@ -235,6 +236,9 @@ def test_mistrals_client(mistral: Any, server: Server) -> None:
         {"role": "assistant", "content": expected},
         {"role": "user", "content": "Sure?"},
     ]
+    (model,) = mistral.models.list().data
+    assert (model.id, model.max_context_length, model.capabilities.vision) == ("nano", 128_000, True)
+    assert mistral.models.retrieve(model_id="nano").id == "nano"
     parts = mistral.chat.stream(**asked | {"messages": dialogue})
     assert "".join(part.data.choices[0].delta.content or "" for part in parts)
     with pytest.raises(SDKError, match="this server has 'nano'"):
@@ -476,6 +480,18 @@ def test_flags_of_a_server_may_stand_in_a_file(tmp_path: Path, capsys: pytest.Ca
     text = capsys.readouterr().out
     assert "hunter2" not in text
     assert "model: a/b\n" in text
+
+
+def test_a_server_that_is_told_to_end_before_it_serves_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray, in this process, has one
+    monkeypatch.setattr(serving_module, "run", lambda _: signal.raise_signal(signal.SIGTERM))
+    try:
+        assert serve.main([]) == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "stopped before it was done\n"
 
 
 def test_a_port_that_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

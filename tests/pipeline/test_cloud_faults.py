@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import obstore
 import pytest
@@ -12,6 +13,7 @@ from pipeline.commit.lease import Lease
 from pipeline.commit.maintenance import Upkeep, find_tables, maintain, size_of
 from pipeline.commit.manifest import check_reachable, read_record
 from pipeline.commit.tables import create_tables
+from pipeline.ingest import object_stores, outages
 from tests.pipeline.clouds import KEY, Cloud
 from tests.pipeline.commit.at_once import assert_one_gets_it
 from tests.pipeline.commit.test_resume import dead
@@ -111,6 +113,33 @@ def test_refused_credentials_are_one_sentence_before_ray_starts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert_refused_in_a_sentence(filled, filled.address, at, tiny_checkpoint, KEY, monkeypatch, capsys)
+
+
+@FAKES
+@pytest.mark.parametrize("is_over", [True, False])
+def test_an_outage_before_a_run_is_waited_for_and_no_mistake(
+    filled: Cloud,
+    tiny_checkpoint: Path,
+    is_over: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(outages, "WAITS", (0.0,))
+    clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: is_over and filled.struck())
+    monkeypatch.setattr(outages, "time", clock)
+    monkeypatch.setattr(object_stores, "MAX_RETRIES", 1)
+    monkeypatch.setattr(object_stores, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("jobs.run.runner.carry_out", lambda prepared, _: 0)
+    filled.fail(503, 1_000, "", "")
+    places = f"--input {filled.address}/in --output {filled.address}/out"
+    code = extract.main(f"{places} --model {tiny_checkpoint} --question What?".split())
+    again, *last = capsys.readouterr().err.splitlines()
+    assert code == (0 if is_over else 1)
+    assert "answered 503; trying again in 0 s" in again
+    assert KEY not in again
+    if not is_over:
+        assert last[0].startswith("broken off: ")
+        filled.struck()
 
 
 def test_of_runs_that_start_at_once_one_gets_the_output(

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.commit import writer
-from pipeline.ingest import object_stores
+from pipeline.ingest import object_stores, outages
 from pipeline.ingest.reading import content_key
+from pipeline.prepare import Prepared
 from tests.pipeline.commit.test_resume import dead
 from tests.pipeline.drawn import pdf_bytes
 from tests.pipeline.local import Killed, Machine
@@ -125,6 +127,42 @@ def test_refused_credentials_are_one_sentence_before_ray_starts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert_refused_in_a_sentence(s3, "s3://quire", at, tiny_checkpoint, SECRET, monkeypatch, capsys)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("at", ["in", "out"])
+@pytest.mark.parametrize("is_over", [True, False])
+def test_an_outage_before_a_run_is_waited_for_and_no_mistake(
+    s3: Server,
+    tiny_checkpoint: Path,
+    at: str,
+    is_over: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It was exit code 2, which no scheduler gives a second try. pyarrow tries for six seconds by itself."""
+    monkeypatch.setattr(outages, "WAITS", (0.0, 0.0))
+    clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: is_over and s3.struck())
+    monkeypatch.setattr(outages, "time", clock)
+    carried = list[Prepared]()
+
+    def carry_out(prepared: Prepared, _: object) -> int:
+        carried.append(prepared)
+        return 0
+
+    monkeypatch.setattr("jobs.run.runner.carry_out", carry_out)
+    s3.fail(503, 1_000, "", at)
+    flags = f"--input {INPUT} --output s3://quire/out --model {tiny_checkpoint} --question What?"
+    assert extract.main(flags.split()) == (0 if is_over else 1)
+    said = capsys.readouterr().err.splitlines()
+    tries = [line for line in said if not line.startswith("listing: ")]
+    assert len(carried) == is_over
+    if not is_over:
+        last = tries.pop()
+        assert last.startswith("broken off: ")
+        assert last.endswith("; the same command continues")
+    assert len(tries) == (1 if is_over else 2)
+    assert all(line.endswith("; trying again in 0 s") for line in tries)
 
 
 def test_credentials_stand_in_nothing_that_a_run_writes(machine: Machine, s3: Server) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
-from jobs import evaluate, extract, retry
+from jobs import evaluate, extract, retry, serve
 from jobs.run.config_file import flags_of
 
 # Thirty lines that stand for a thousand million texts.
@@ -59,6 +59,33 @@ def test_flags_of_the_command_line_win(written: Any) -> None:
     assert (found["max_pages"], found["texts"], found["merge"]) == (7, ["Why?"], False)
     assert (found["inputs"], found["output"]) == (["a", "b"], "out")
     assert parsed(written("system: ${NOT_SET_HERE}\noutput: out"), "--system", "Be brief.", "--input", "in")
+
+
+def test_of_several_files_one_behind_wins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, night = tmp_path / "base.yaml", tmp_path / "night.yaml"
+    base.write_text("input: in\nmax-pages: 2\nquestion: ['Who?', 'When?']\nseed: 1\nmerge: true")
+    night.write_text("max-pages: 3\nquestion: ['Why?']\noutput: out\nmerge: false")
+    files = [f"--config={base}", "--config", str(night)]
+    found = parsed(*files, "--seed", "9")
+    assert (found["inputs"], found["output"], found["max_pages"]) == (["in"], "out", 3)
+    assert (found["texts"], found["merge"], found["seed"]) == (["Why?"], False, 9)
+    with pytest.raises(SystemExit):
+        extract.main([*files, "--print-config"])
+    text = capsys.readouterr().out
+    assert "max-pages: 3\n" in text
+    assert "- Who?" not in text
+    night.write_text("max-pages: three")
+    assert extract.main([*files, "--output", "out"]) == 2
+    assert f"--config {night}: argument --max-pages" in capsys.readouterr().err
+
+
+def test_a_model_of_the_command_line_wins_in_either_form(written: Any) -> None:
+    config = written("model: a/b\nport: 80")
+    for words in (["c/d"], ["--model", "c/d"], ["--model=c/d"]):
+        for all_words in ([*words, config], [config, *words]):
+            found = serve.make_parser().parse_args(all_words)
+            assert (found.model, found.port) == ("c/d", 80)
+    assert serve.make_parser().parse_args([config]).model == "a/b"
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from jobs.run.ray_session import connected
 from jobs.run.ray_watchdog import RayLostError
 from pipeline import ray_internals
 from tests.environment import without_ray
+from tests.jobs.ray_head import free_ports
 from tests.jobs.started import left_of
-from tests.jobs.test_submit import free_ports
 
 pytestmark = pytest.mark.processes
 

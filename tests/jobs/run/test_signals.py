@@ -6,6 +6,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from jobs import extract
+from jobs.run import notify
+from jobs.run.signals import sigterm_stops
+from pipeline import prepare
 from pipeline.commit.manifest import read_begun, read_record
 from pipeline.commit.tables import read_table
 from tests.environment import without_ray
@@ -61,3 +65,39 @@ def test_a_job_stops_with_its_rows_and_goes_on(
     ]
     assert len({row["item_key"] for row in rows}) == len(rows) == DOCUMENTS * PAGES
     assert len({row["run_id"] for row in rows}) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_job_that_is_stopped_while_it_lists_documents_says_so(
+    tmp_path: Path,
+    tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+) -> None:
+    """SIGTERM ended the process without a word, with 143."""
+    told: list[dict[str, object]] = []
+    monkeypatch.setattr(notify, "notify", lambda url, message: told.append(message))
+    monkeypatch.setattr(prepare, "list_sources", lambda *_, **__: signal.raise_signal(number))
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray, in this process, has one
+    output = tmp_path / "out"
+    words = ["--input", str(tmp_path), "--output", str(output), "--model", str(tiny_checkpoint)]
+    words += ["--question", "What?", "--notify", "http://127.0.0.1:1"]
+    try:
+        assert extract.main(words) == 130
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "stopped: the same command continues\n"
+    assert told[0]["exit_code"] == 130
+
+
+def test_a_program_that_listens_to_sigterm_itself_still_does() -> None:
+    came: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    try:
+        with sigterm_stops():
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert came == [signal.SIGTERM]

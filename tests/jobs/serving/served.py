@@ -19,6 +19,7 @@ from jobs.bench.serve import port_of
 
 ROOT = Path(__file__).parents[3]
 END_SECONDS = 60
+START_SECONDS = 300
 
 
 @dataclass
@@ -86,6 +87,19 @@ def error_of(reply: bytes) -> dict[str, Any]:
     return error
 
 
+def run_serve(*flags: str, environment: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """The exit code of a server that ends by itself, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.serve", "--port", "0", *flags],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+    )
+    return done.returncode, done.stderr
+
+
 @contextmanager
 def serving(*flags: str, environment: Mapping[str, str] | None = None) -> Iterator[Server]:
     """A server with these flags, which is told to end and must do so in order."""
@@ -102,6 +116,7 @@ def serving(*flags: str, environment: Mapping[str, str] | None = None) -> Iterat
         _, rest = process.communicate(timeout=END_SECONDS)
         assert process.returncode == 0, rest
         assert "Traceback" not in rest, rest
+        assert "retries remaining" not in rest, rest
     finally:
         process.kill()
         process.communicate()

@@ -8,7 +8,9 @@ from typing import Any
 import openai
 import psutil
 import pytest
+from ray import serve
 
+from jobs.serving import replicas
 from tests.jobs.serving.served import Server, serving
 
 pytestmark = pytest.mark.processes
@@ -20,7 +22,7 @@ ASKED: dict[str, Any] = {
 }
 
 
-def replicas(server: Server) -> list[psutil.Process]:
+def processes(server: Server) -> list[psutil.Process]:
     """The processes of those that have an engine."""
     return [
         one.parent()
@@ -33,7 +35,7 @@ def test_two_replicas_answer_and_one_that_is_killed_is_replaced(tiny_checkpoint:
     flags = ("--model", str(tiny_checkpoint), "--served-model-name", "tiny", "--max-queue", "64")
     with serving(*flags, "--dtype", "float32", "--replicas", "2") as server, ThreadPoolExecutor(8) as threads:
         assert server.send("GET", "/health")[0] == 200
-        before = replicas(server)
+        before = processes(server)
         assert len(before) == 2
         expected = server.ask(ASKED)["choices"]
         assert all(one["choices"] == expected for one in threads.map(server.ask, [ASKED] * 24))
@@ -49,9 +51,34 @@ def test_two_replicas_answer_and_one_that_is_killed_is_replaced(tiny_checkpoint:
 
         before[0].kill()
         deadline = time.monotonic() + 120
-        while len(now := replicas(server)) < 2 or before[0] in now:
+        while len(now := processes(server)) < 2 or before[0] in now:
             assert time.monotonic() < deadline
             time.sleep(0.2)
         assert before[1] in now
         answered = list(threads.map(lambda _: server.send("POST", "/v1/chat/completions", ASKED), range(24)))
         assert {status for status, _, _ in answered} == {200}
+
+
+def test_what_runs_has_more_than_a_minute_if_the_grace_is_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Serve itself waits a minute, and raises."""
+    waits = [TimeoutError(), TimeoutError()]
+
+    def delete(name: str) -> None:
+        if waits:
+            raise waits.pop()
+
+    monkeypatch.setattr(serve, "delete", delete)
+    replicas._finish(60)
+    assert waits == []
+    waits = [TimeoutError(), TimeoutError()]
+    replicas._finish(0)
+    assert len(waits) == 1
+
+
+def test_a_port_that_the_head_of_ray_lacks_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(**_: object) -> None:
+        raise RuntimeError("Failed to bind to address")
+
+    monkeypatch.setattr(serve, "start", start)
+    with pytest.raises(ValueError, match="--port 80 cannot be listened on by the head of Ray"):
+        replicas._listen("0.0.0.0", 80)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,15 @@ from pyiceberg.catalog import Catalog
 from pyiceberg.manifest import DataFileContent
 from pyiceberg.types import BinaryType
 
-from pipeline.ingest import iceberg
+from pipeline.ingest import catalogs, iceberg
 from pipeline.ingest.listing import list_sources
+from pipeline.ingest.outages import is_outage
 from pipeline.ingest.reading import read_source
 from pipeline.ingest.table_versions import split_version
 from tests.pipeline.iceberg_deletes import delete_by_position
 from tests.pipeline.ingest.listed import complaint, contents, keys, parquet, uris, write
 from tests.pipeline.ingest.tables import made, place, rows
+from tests.web import running
 
 
 def test_a_table_is_named_by_its_catalog_its_folder_or_its_metadata(lake: Catalog) -> None:
@@ -173,3 +176,32 @@ def test_versions_stand_behind_an_at_unless_a_file_is_called_so(tmp_path: Path) 
         assert split_version(plain) == (plain, None)
     there = parquet(tmp_path / "t@v12", page=[b"a"])
     assert split_version(there) == (there, None)
+
+
+@pytest.mark.parametrize(("status", "passes"), [(503, True), (500, True), (401, False), (404, False)])
+def test_a_catalog_that_fails_is_no_mistake(status: int, passes: bool) -> None:
+    class Sick(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Sick)) as server:
+        assert is_outage(not_opened(f"http://127.0.0.1:{server.server_address[1]}")) is passes
+
+
+def test_a_catalog_that_is_not_there_may_come_back() -> None:
+    assert is_outage(not_opened("http://127.0.0.1:1"))
+
+
+def not_opened(address: str) -> ValueError:
+    """Why a catalog at this address cannot be opened."""
+    with (
+        pytest.raises(ValueError, match="the catalog sick cannot be opened") as raised,
+        catalogs.opened("sick", {"type": "rest", "uri": address}),
+    ):
+        pass
+    return raised.value

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pillow_heif
@@ -374,8 +375,9 @@ def test_a_jpeg_of_12_bits_is_unsupported_not_damaged() -> None:
     assert open_reason(bytes(data)) == "unsupported_type"
 
 
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+def chunk(name: bytes, body: bytes, *, checksum: int | None = None) -> bytes:
+    found = zlib.crc32(name + body) if checksum is None else checksum
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", found)
 
 
 def png(
@@ -419,6 +421,52 @@ def test_an_image_cut_in_half_is_a_page_or_a_document_that_failed(kind: str) -> 
     with pytest.raises(DocumentError) as caught:
         draw(data[: len(data) // 2])
     assert caught.value.reason in {"damaged", "damaged_page"}
+
+
+@pytest.mark.parametrize("behind", [False, True], ids=["before the picture", "behind it"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        chunk(b"tEXt", b"Title\0A page", checksum=1),
+        chunk(b"zTXt", b"Title\0\0" + zlib.compress(b" " * 5_000_000)),
+        chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(b" " * 5_000_000)),
+        chunk(b"eXIf", b"II*\0", checksum=1),
+        chunk(b"pHYs", b"\0" * 9, checksum=1),
+    ],
+    ids=["checksum", "long", "long XMP", "EXIF", "resolution"],
+)
+def test_a_text_in_a_png_that_is_damaged_or_long_costs_no_page(text: bytes, behind: bool) -> None:
+    """The file was "damaged"; a browser shows it."""
+    data = image_bytes(corner_image(), "PNG")
+    at = data.index(b"IEND") - 4 if behind else data.index(b"IDAT") - 4
+    pixels, _ = draw(data[:at] + text + data[at:])
+    assert np.array_equal(pixels, draw(data)[0])
+
+
+def test_a_transparent_colour_and_a_turn_outlive_a_damaged_text() -> None:
+    image = Image.new("P", (20, 10), 1)
+    image.putpalette([0, 0, 0, 255, 0, 0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = image_bytes(image, "PNG", transparency=1, exif=exif)
+    at = data.index(b"IDAT") - 4
+    damaged = data[:at] + chunk(b"tEXt", b"a\0b", checksum=1) + data[at:]
+    assert np.array_equal(draw(damaged)[0], draw(data)[0])
+    assert draw(damaged)[0].shape[0] > draw(damaged)[0].shape[1]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}], ids=str)
+def test_a_jpeg_that_lacks_its_end_alone_is_whole(options: dict[str, Any]) -> None:
+    """In a PDF it was drawn, as a file it was a damaged page."""
+    whole = image_bytes(Image.effect_noise((200, 200), 60).convert("RGB"), "JPEG", **options)
+    pixels, note = draw(whole)
+    assert note is None
+    for cut in (2, 1):
+        mended, note = draw(whole[:-cut])
+        assert np.array_equal(mended, pixels)
+        assert note == "the mark of its end is missing"
+    for cut in (6, 40, 500):
+        assert page_reason(whole[:-cut]) == "damaged_page"
 
 
 # Images only: damaged PDFs can abort MuPDF (free(): double free), so they need a process of their own.

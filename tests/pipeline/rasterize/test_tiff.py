@@ -5,8 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
+from pipeline.plan.limits import Limits
 from pipeline.rasterize.pdf import DocumentError, open_document
+from pipeline.rasterize.sandbox import Sandbox
+from tests.pipeline.drawn import image_bytes
 from tests.pipeline.rasterize.drawing import draw, open_reason, page_reason
 from tests.pipeline.rasterize.tiffs import BYTE, LONG, RATIONAL, SHORT, Frame, tiff
 
@@ -54,6 +58,19 @@ def test_grey_that_counts_from_white_and_uses_12_of_16_bits_is_scaled_first() ->
     pixels, note = draw(tiff(Frame(grey([0, 2048, 4095], "u2"), photometric=0)))
     assert pixels[0, :, 0].tolist() == [255, 127, 0]
     assert note == "16-bit image that uses 12 bits"
+
+
+def test_colours_of_lab_are_drawn_in_the_sandbox() -> None:
+    """Pillow loads a library for them, a call at which the sandbox is killed."""
+    lab = Image.frombytes("LAB", (40, 40), bytes([200, 0, 0]) * 1_600)
+    sandbox = Sandbox(Limits())
+    try:
+        with sandbox.open(image_bytes(lab, "TIFF"), "x") as opened:
+            pixels, _, _ = opened.draw(1, max_side=64, patch_size=16)
+    finally:
+        sandbox.close()
+    assert np.ptp(pixels, axis=2).max() <= 2
+    assert 180 < pixels.mean() < 210
 
 
 def test_a_note_names_the_bits_that_are_stretched() -> None:
