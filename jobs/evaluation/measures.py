@@ -205,13 +205,9 @@ def weight(name: str, asked: Asked) -> int:
     return len(asked.facts["instructions"]) if name.startswith("ifeval_instruction") else 1
 
 
-def _nearest(score: Callable[[str, str], float], package: str, **options: Any) -> Measure:
+def _nearest(score: Callable[[str, str], float], **options: Any) -> Measure:
     """A similarity with the nearest accepted answer."""
-    return Measure(
-        lambda text, asked, guess: max(score(text, answer) for answer in asked.answers),
-        machine=partial(need, package),
-        **options,
-    )
+    return Measure(lambda text, asked, guess: max(score(text, answer) for answer in asked.answers), **options)
 
 
 def _best(rate: Callable[[str, str], float]) -> Measure:
@@ -250,9 +246,9 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "docubench": Measure(_docubench, needs={"schema": dict}, is_tried=True),
     "field_f1": _json(lambda said, wanted: field_f1(said, wanted).f1),
     "value_f1": _json(lambda said, wanted: value_f1(said, wanted).f1),
-    "teds": _nearest(teds, "apted", is_tried=True),
-    "omnidocbench_teds": _nearest(table_similarity, "apted", is_tried=True),
-    "omnidocbench_text": _nearest(text_similarity, "pylatexenc"),
+    "teds": _nearest(teds, is_tried=True),
+    "omnidocbench_teds": _nearest(table_similarity, is_tried=True),
+    "omnidocbench_text": _nearest(text_similarity, machine=partial(need, "pylatexenc")),
     "ifeval_prompt_strict": _share(loose=False, whole=True),
     "ifeval_prompt_loose": _share(loose=True, whole=True),
     "ifeval_instruction_strict": _share(loose=False, whole=False),

@@ -334,6 +334,31 @@ def test_a_wrong_or_partial_download_is_a_sentence(tmp_path: Path) -> None:
         find("docqva")
 
 
+def test_mt_bench_on_the_hub_lacks_references_of_four_questions(tmp_path: Path) -> None:
+    place = published.save(tmp_path, "mt-bench") / published.FILES["mt-bench"]
+    both = ["Why does he go there?", "Why is that funny?"]
+    lacking = [
+        {
+            "prompt": both,
+            "prompt_id": 15896981,
+            "category": "reasoning",
+            "reference": ["He works there.", ""],
+        },
+        {"prompt": both, "prompt_id": 51654912, "category": "coding", "reference": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(published.ROWS["mt-bench"] + lacking), place)
+    questions = loading.questions(find(str(tmp_path)), style="short", measures=(), limit=None, judged=True)
+    assert [one.facts["references"] for one in questions] == [[], ["2", "4"], [], []]
+
+
+def mt_bench(folder: Path) -> Path:
+    """As its repository is: the rows as Parquet, and in raw/ the file that they were made of."""
+    published.save(folder, "mt-bench")
+    rows = [{"question_id": 81, **row, "prompt_id": None} for row in published.ROWS["mt-bench"]]
+    (folder / "raw").mkdir()
+    return jsonl(folder / "raw", *rows).parent.parent
+
+
 SCRIPT = """
 import sys
 from jobs.evaluation import loading
@@ -341,7 +366,8 @@ from jobs.evaluation.datasets.finding import find
 for name in sys.argv[1:]:
     try:
         found = find(name)
-        print(found.name, len(list(loading.questions(found, style="short", measures=("anls",), limit=None))))
+        some = loading.questions(found, style="short", measures=("anls",), limit=None, judged=True)
+        print(found.name, len(list(some)))
     except ValueError as error:
         print("error:", error)
 """
@@ -352,9 +378,11 @@ def test_a_name_is_downloaded_from_the_hub(tmp_path: Path) -> None:
     folder = published.save(tmp_path / "hub", "chartqa")
     (folder / "README.md").write_text("not asked for")
     command = [sys.executable, "-c", SCRIPT, "chartqa", "lmms-lab/ChartQA", "nobody/nothing", "omnidocbench"]
+    command += ["mt-bench"]
     served_sets = {
         "datasets/lmms-lab/ChartQA": Repository({COMMIT: folder}),
         "datasets/opendatalab/OmniDocBench": Repository({COMMIT: omnidocbench(tmp_path / "omni")}),
+        "datasets/HuggingFaceH4/mt_bench_prompts": Repository({COMMIT: mt_bench(tmp_path / "mt")}),
     }
     with served(served_sets) as hub:
         environment = hub.environment(tmp_path / "cache")
@@ -363,4 +391,5 @@ def test_a_name_is_downloaded_from_the_hub(tmp_path: Path) -> None:
     assert lines[:2] == ["chartqa 2", "chartqa 2"], done.stderr
     assert lines[2].startswith("error: the hub has no data set nobody/nothing")
     assert lines[3] == "omnidocbench 2"  # with the images that its rows name
+    assert lines[4] == "mt-bench 2"  # without those of raw/
     assert not list((tmp_path / "cache").rglob("README.md"))  # only the split's files
