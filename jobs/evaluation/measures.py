@@ -15,6 +15,7 @@ from jobs.evaluation.asked import Asked
 from jobs.evaluation.programs.running import check_machine
 from jobs.evaluation.scorers.anls import anls, anls_without_threshold, nested_anls
 from jobs.evaluation.scorers.docubench import docubench
+from jobs.evaluation.scorers.extractbench import extractbench
 from jobs.evaluation.scorers.extras import need
 from jobs.evaluation.scorers.facts import holds
 from jobs.evaluation.scorers.fields import field_f1, is_same, leaf_accuracy, value_f1
@@ -60,6 +61,8 @@ class Measure:
     """The facts that a question must have, and their types."""
     is_tried: bool = False
     """Whether there are questions with all facts that it cannot score: each is tried with some answer."""
+    is_judged: bool = False
+    """Whether a judge's ratings are needed; the fact `ratings` has them by their names."""
     machine: Callable[[], object] | None = None
     """Raises ValueError where it cannot be computed: a package, or a part of the kernel, is missing."""
 
@@ -181,6 +184,17 @@ def _docubench(text: str, asked: Asked, guess: random.Random) -> float:
     return max(docubench(said, schema, _accepted(answer)) for answer in asked.answers)
 
 
+def _extractbench(figure: str, *, is_judged: bool = True) -> Measure:
+    """Before a judge was asked, all measures of an empty extraction can be tried: it has nothing to judge."""
+
+    def score(text: str, asked: Asked, guess: random.Random) -> float:
+        ratings = asked.facts.get("ratings", {}) if is_judged else None
+        found = extractbench(parsed(text), asked.facts["schema"], _accepted(asked.answers[0]), ratings)
+        return float(getattr(found, figure))
+
+    return Measure(score, needs={"schema": dict}, is_tried=True, is_judged=is_judged)
+
+
 def _share(*, loose: bool, whole: bool) -> Measure:
     """Of IF-Eval's instructions, the share that is followed; or 1.0 only if all of them are."""
 
@@ -254,12 +268,18 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "ifeval_instruction_strict": _share(loose=False, whole=False),
     "ifeval_instruction_loose": _share(loose=True, whole=False),
     "pass_at_1": Measure(_passes, needs=_PROBLEM, machine=check_machine),
-    JUDGE: Measure(lambda text, asked, guess: float(asked.facts["rating"]) / HIGHEST_RATING),
+    JUDGE: Measure(lambda text, asked, guess: asked.facts["ratings"][""] / HIGHEST_RATING, is_judged=True),
+    "extractbench_f1": _extractbench("f1"),
+    "extractbench_pass_rate": _extractbench("pass_rate"),
+    "extractbench_score": _extractbench("mean_score"),
+    "extractbench_unjudged_f1": _extractbench("f1", is_judged=False),
     "fact": Measure(
         lambda text, asked, guess: float(holds(asked.facts["fact"], text)),
         needs={"fact": dict},
         is_tried=True,
     ),
 }
+JUDGED: Final = frozenset(name for name, measure in MEASURES.items() if measure.is_judged)
+"""The measures for which a judge is asked."""
 NEEDED: Final = frozenset(name for measure in MEASURES.values() for name in measure.needs)
 """The names of all facts that some measure must have."""

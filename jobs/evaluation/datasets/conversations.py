@@ -105,6 +105,7 @@ FAMILIES = (
         max_new_tokens=4_096,
         rows=92,
         judge="gpt-4o-2024-05-13",
+        unjudged="the similarity with the reference answer is no grade",
     ),
     Family(
         name="mt-bench",

@@ -1,0 +1,110 @@
+"""What ExtractBench's judge is asked about a field, and the score in what it says.
+
+In: a field that a judge scores. Out: the messages of a chat completion, as the benchmark's repository
+(88bc6ac) sends them. What the judge says must be JSON of the form that it was told; a list's score is the
+share of the right items that were found.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jobs.evaluation.judging import extractbench_prompts as prompts
+from jobs.evaluation.scorers.extractbench import of_lists
+from jobs.evaluation.scorers.extractbench_fields import (
+    Field,
+    Metric,
+    children_of,
+    kind_of,
+    metrics_of,
+    resolved,
+)
+
+_FENCE = "```"
+_TEMPLATES = {"array_llm": prompts.LIST, "string_semantic": prompts.STRING, "string_llm": prompts.VALUE}
+
+
+def messages_of(field: Field) -> list[dict[str, str]]:
+    """The system's message, and the question."""
+    is_list = field.metric.name == "array_llm"
+    said = _TEMPLATES[field.metric.name].format(
+        metadata=_written(_about(field)),
+        gold=_written(field.gold),
+        predicted=_written(field.said),
+        structured_output_schema=_written(prompts.COUNTS if is_list else prompts.ONE_SCORE),
+    )
+    if more := field.metric.params.get("additional_instructions"):
+        said += f"\n\nAdditional Instructions:\n{more}"
+    if is_list:
+        said += f"\n\nMetric definitions (JSON):\n{_written(_definitions(field))}"
+    return [{"role": "system", "content": prompts.SYSTEM}, {"role": "user", "content": said}]
+
+
+def score_in(said: str, field: Field) -> float | None:
+    """The judge's score from 0.0 to 1.0; None where what it says is not as it was told."""
+    try:
+        found = json.loads(_fenced(said))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("reasoning"), str):
+        return None
+    if field.metric.name != "array_llm":
+        score = found.get("score")
+        return float(score) if _is_number(score) and 0.0 <= score <= 1.0 else None
+    for name in ("matched_items", "missed_gold_items", "spurious_pred_items"):
+        items = found.get(name, [])
+        if not (isinstance(items, list) and all(isinstance(item, str) for item in items)):
+            return None
+    counts = found.get("matches_summary")
+    if not isinstance(counts, dict):
+        return None
+    numbers = [counts.get(name) for name in ("matched", "missed_gold", "spurious_pred")]
+    if not all(_is_number(number) and number >= 0 and number == int(number) for number in numbers):
+        return None
+    return of_lists(numbers[0], numbers[1])
+
+
+def _about(field: Field) -> dict[str, Any]:
+    """What the schema says of it."""
+    node = field.node
+    values = {
+        "schema_type": kind_of(node),
+        "description": node.get("description") or None,
+        "example": node.get("examples", node.get("example")),
+        "nullable": node.get("nullable"),
+        "title": node.get("title") or None,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _definitions(field: Field) -> dict[str, Any]:
+    """The metrics at and below a list, each with the parameters under which it stands there."""
+    params: dict[str, list[Mapping[str, Any]]] = {}
+    for metric in _below(field.node, field.root):
+        some = params.setdefault(metric.name, [])
+        if metric.params not in some:
+            some.append(metric.params)
+    return {name: {**prompts.METRICS[name], "params_examples": params[name]} for name in sorted(params)}
+
+
+def _below(node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Metric]:
+    yield from metrics_of(node)
+    for child in children_of(node):
+        yield from _below(resolved(child, root), root)
+
+
+def _fenced(said: str) -> str:
+    """The first block between fences that holds something, without its mark; all where there is none."""
+    for block in said.strip().split(_FENCE)[1::2]:
+        if inside := block.lstrip().removeprefix("json").strip():
+            return inside
+    return said.strip()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _written(value: Any) -> str:
+    return json.dumps(value, indent=2)
