@@ -18,6 +18,7 @@ from jobs.evaluation.scorers.extractbench_fields import (
     children_of,
     kind_of,
     metrics_of,
+    metrics_of_type,
     resolved,
 )
 
@@ -89,7 +90,8 @@ def _definitions(field: Field) -> dict[str, Any]:
 
 
 def _below(node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Metric]:
-    yield from metrics_of(node)
+    """Of what is to be skipped, too: there the benchmark tells the judge of the type's."""
+    yield from metrics_of(node) or metrics_of_type(node)
     for child in children_of(node):
         yield from _below(resolved(child, root), root)
 

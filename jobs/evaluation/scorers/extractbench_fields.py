@@ -5,7 +5,7 @@ for each value and metric, in the schema's order. A list is one value. So is wha
 (anyOf); without a metric of its own, it is not scored. All as in the benchmark's repository (88bc6ac).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -124,23 +124,34 @@ def children_of(node: Schema) -> list[Schema]:
     ]
 
 
-def metrics_of(node: Schema) -> Sequence[Metric]:
+def metrics_of(node: Schema) -> list[Metric]:
     """The metrics of a resolved node: those that it names, or that of its type. Raises ValueError."""
-    config = node.get("evaluation_config", _DEFAULTS.get(kind_of(node) or ""))
-    if config is None or config == "skip":
-        return ()
+    config = node.get("evaluation_config")
+    if config is None:
+        return metrics_of_type(node)
+    if config == "skip":
+        return []
     if isinstance(config, str):
-        found = [Metric(name=config, params=_PRESETS.get(config, {}))]
-    else:
-        found = [
-            Metric(name=one["metric_id"], params=one.get("params") or {}) for one in config.get("metrics", ())
-        ]
-        if not found:
-            return ()
-    for metric in found:
-        if metric.name not in METRICS:
-            raise ValueError(f"its schema wants the metric {metric.name!r}; known are {', '.join(METRICS)}")
-    return found
+        return [_metric(config, _PRESETS.get(config, {}))]
+    return [_metric(one["metric_id"], one.get("params") or {}) for one in config.get("metrics", ())]
+
+
+def metrics_of_type(node: Schema) -> list[Metric]:
+    """That of the node's type, whatever it names."""
+    name = _DEFAULTS.get(kind_of(node) or "")
+    return [_metric(name, _PRESETS.get(name, {}))] if name else []
+
+
+def _counted(metrics: list[Metric]) -> list[Metric]:
+    """Of several on one node those up to a judge's, and the last one of each name."""
+    judged = [place for place, metric in enumerate(metrics) if metric.name in JUDGED]
+    return list({metric.name: metric for metric in metrics[: judged[0] + 1 if judged else None]}.values())
+
+
+def _metric(name: str, params: Mapping[str, Any]) -> Metric:
+    if name not in METRICS:
+        raise ValueError(f"its schema wants the metric {name!r}; known are {', '.join(METRICS)}")
+    return Metric(name=name, params=params)
 
 
 def _fields(
@@ -161,7 +172,7 @@ def _fields(
     is_set = is_set and not (node.get("nullable") and (gold is None or said is None))
     if is_set:
         _check(node, gold, said, path)
-    metrics = metrics_of(node) if is_scored else ()
+    metrics = _counted(metrics_of(node)) if is_scored else []
     for metric in metrics:
         yield Field(path=path, metric=metric, node=node, root=root, gold=gold, said=said)
     is_scored = is_scored and not any(metric.name in JUDGED for metric in metrics)

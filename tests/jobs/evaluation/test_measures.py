@@ -20,6 +20,7 @@ WHOLE: dict[str, dict[str, Any]] = {
     "mmmu": {"options": ["x", "y"], "answers": ["B"]},
     "mathvista": {"form": {"answer_type": "integer"}, "answers": ["7"]},
     "docubench": {"schema": SCHEMA, "answers": [{"total": 1}]},
+    "extractbench_unjudged_f1": {"schema": SCHEMA, "answers": [{"total": 1}]},
     "pass_at_1": {"prompt": "", "test": "def check(f): assert f() == 1\n", "entry_point": "one"},
     "fact": {"fact": {"type": "present", "text": "Total"}},
     "ifeval_prompt_strict": {"instructions": ["punctuation:no_comma"], "arguments": [{}]},
@@ -29,6 +30,7 @@ RIGHT = {
     "mmmu": "(B)",
     "mathvista": "7.0",
     "docubench": '{"total": 1}',
+    "extractbench_unjudged_f1": '{"total": 1}',
     "pass_at_1": "def one():\n    return 1\n",
     "fact": "Total: 1",
     "ifeval_prompt_strict": "None here.",
@@ -39,7 +41,8 @@ NEEDS = [(name, need) for name, measure in MEASURES.items() for need in measure.
 
 def row(measure: str) -> dict[str, Any]:
     """A row of one's own with all that the measure needs."""
-    family = "ifeval_prompt_strict" if measure.startswith("ifeval") else measure
+    families = {"ifeval": "ifeval_prompt_strict", "extractbench": "extractbench_unjudged_f1"}
+    family = families.get(measure.partition("_")[0], measure)
     return {"question": "Q?", "answers": ["1"], "metric": measure} | WHOLE.get(family, {})
 
 
