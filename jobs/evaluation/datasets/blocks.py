@@ -43,6 +43,33 @@ def _blocks(row: Row, name: str) -> Iterator[Asked]:
             )
 
 
+def page_blocks(row: Row) -> list[dict[str, Any]]:
+    """A page's blocks in their order; texts that run on in another block are one."""
+    joined: list[set[Any]] = []
+    for relation in row["extra"]["relation"]:
+        if relation["relation_type"] == "truncated":
+            both = {relation["source_anno_id"], relation["target_anno_id"]}
+            touching = [some for some in joined if some & both]
+            joined = [some for some in joined if not some & both] + [both.union(*touching)]
+    found = []
+    for block in row["layout_dets"]:
+        group = next((some for some in joined if block.get("anno_id") in some), None)
+        if group is None:
+            found.append(_annotated(block, block.get("text")))
+            continue
+        parts = sorted(
+            (one for one in row["layout_dets"] if one["anno_id"] in group), key=lambda one: one["order"]
+        )
+        if parts[0] is block:
+            found.append(_annotated(block, "".join(part["text"] for part in parts)))
+    return sorted(found, key=lambda block: block["order"] or 0)
+
+
+def _annotated(block: Mapping[str, Any], text: str | None) -> dict[str, Any]:
+    keys = ("category_type", "order", "html", "latex")
+    return {key: block.get(key) for key in keys} | {"text": text}
+
+
 def _box(poly: list[float]) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of four corners, of which the first and the third count."""
     left, top, right, bottom = poly[0], poly[1], poly[2], poly[5]
