@@ -15,6 +15,11 @@ from jobs.evaluation.datasets.prompts import OMNIDOCBENCH_TABLE, OMNIDOCBENCH_TE
 from jobs.evaluation.datasets.rasterizing import cut_picture
 from pipeline.config import MARKDOWN_TOKENS
 
+KINDS = (
+    "text_block title code_txt code_txt_caption reference equation_caption figure_caption figure_footnote "
+    "table_caption table_footnote code_algorithm code_algorithm_caption header footer page_footnote page_number "
+    "equation_isolated"
+).split()  # blocks at the same place are in this order
 _FORMS = (
     ("text", OMNIDOCBENCH_TEXT, "omnidocbench_text"),
     ("html", OMNIDOCBENCH_TABLE, "omnidocbench_teds"),
@@ -62,7 +67,8 @@ def page_blocks(row: Row) -> list[dict[str, Any]]:
         )
         if parts[0] is block:
             found.append(_annotated(block, "".join(part["text"] for part in parts)))
-    return sorted(found, key=lambda block: block["order"] or 0)
+    rank = {kind: place for place, kind in enumerate(KINDS)}
+    return sorted(found, key=lambda block: (block["order"] or 0, rank.get(block["category_type"], 0)))
 
 
 def _annotated(block: Mapping[str, Any], text: str | None) -> dict[str, Any]:

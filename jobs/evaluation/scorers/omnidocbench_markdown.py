@@ -1,28 +1,33 @@
-"""A page's Markdown as OmniDocBench's end-to-end task reads it: texts, formulas and tables in their order.
+"""A page's Markdown as OmniDocBench's end-to-end task reads it: texts, formulas and tables.
 
-In: what a model wrote. Out: its blocks. Tables are HTML, also those with pipes; a table in LaTeX is counted as
-one, and no more is made of it. Texts are what stands between blank lines.
+In: what a model wrote. Out: its blocks, with the places at which its scorer (523fd1d) sees them. Tables are
+HTML, also those with pipes, which it reads in a way of its own: it drops rows with a colon. A table in LaTeX
+is counted as one, and no more is made of it. Texts are what stands between blank lines.
 """
 
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 _IMAGE: Final = re.compile(r"!\[.*?\]\(.*?\)")
-_FENCE: Final = re.compile(r"^```(?:markdown|html|latex)\n?|```\n?$", re.MULTILINE)
+_FENCES: Final = (r"^```markdown\n?", r"^```html\n?", r"^```latex\n?", r"```\n?$")
 _PAGE_TAG: Final = re.compile("</?(?:html|body)>")
 _TABLE_TAG: Final = re.compile(r"<table[^>]*>|</table>")
 _LATEX_TABLE: Final = re.compile(r"\\begin{(table|tabular)}.*?\\end{\1}", re.DOTALL)
-_FORMULA: Final = re.compile(r"\$\$(.*?)\$\$|\\\[(.*?)\\\]", re.DOTALL)
+_FORMULA: Final = re.compile(r"\$\$(.*?)\$\$|\\\[(.*?)\\\]|\$(.*?)\$|\\\((.*?)\\\)", re.DOTALL)
+_DELIMITED: Final = re.compile(r"\$\$(.*?)\$\$|\$(.*?)\$|\\\((.*?)\\\)", re.DOTALL)
 _PIPES: Final = re.compile(r"(?:^[ \t]*\|.*\|[ \t]*(?:\n|\Z)){2,}", re.MULTILINE)
 _RULE: Final = re.compile(r":?-+:?")
+_COMMAND: Final = re.compile(r"\\(?:title|text|section\*?)\s*\{\s*(.*?)\s*\}", re.DOTALL)
+_ARRAY: Final = re.compile(r"\\begin\{array\}\{([^}]*)\}(.*?)\\end\{array\}", re.DOTALL)
+_ORNAMENT: Final = re.compile(r"\s+|\||[@!]{[^}]*}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """A piece of a page: "text", "formula", "table" (HTML) or "latex table"."""
+    """A piece of a page: "text", "formula", "inline" (one in a text), "table" (HTML) or "latex table"."""
 
     kind: str
     text: str
@@ -31,8 +36,8 @@ class Block:
 
 def blocks_of(markdown: str) -> list[Block]:
     """The blocks, in their order."""
-    text = _PAGE_TAG.sub("", re.sub(" {4,}", "    ", re.sub("_{4,}", "____", _IMAGE.sub("", markdown))))
-    text = _FENCE.sub("", text)
+    text = re.sub(" {4,}", "    ", re.sub("_{4,}", "____", _without_fences(_IMAGE.sub("", markdown))))
+    text = _PAGE_TAG.sub("", text)
     found: list[Block] = []
 
     def take(kind: str, start: int, end: int, said: str) -> None:
@@ -45,17 +50,62 @@ def blocks_of(markdown: str) -> list[Block]:
     for start, end in list(_tables(text)):
         take("table", start, end, text[start:end])
     for match in list(_FORMULA.finditer(text)):
-        if match[0].strip("$\\[] \n"):
-            take("formula", *match.span(), match[1] or match[2])
+        line = " ".join(match[0].strip().split("\n"))
+        inner = _DELIMITED.search(line)
+        if inner is None:
+            take("formula", *match.span(), line)
+        elif inner[1]:
+            take("formula", *match.span(), _DELIMITED.sub(r"\\[\1\\]", line))
+        else:
+            said = _DELIMITED.sub(r"\\[\2\3\\]", line)
+            found.append(Block(kind="inline", text=said, start=match.start()))
     for match in list(_PIPES.finditer(text)):
         take("table", *match.span(), _html(match[0]))
+    return sorted([*found, *_texts(_COMMAND.sub(r"\1", text))], key=lambda block: block.start)
+
+
+def rows_of_array(block: Block) -> list[Block]:
+    """A formula that is an array of one column is a formula for each of its rows."""
+    lines, start = array_lines(block.text), 0
+    if block.kind not in ("formula", "inline") or lines is None:
+        return [block]
+    match = _ARRAY.search(block.text)
+    assert match is not None
+    rows = []
+    for line in lines:
+        at = match[2].find(line, start)
+        start = at + len(line)
+        rows.append(replace(block, text=f"\\[{line}\\]", start=block.start + match.start(2) + at))
+    return rows
+
+
+def array_lines(formula: str) -> list[str] | None:
+    """The rows of the first array in a formula; None if there is none, or it has several columns."""
+    match = _ARRAY.search(formula)
+    if match is None or _ORNAMENT.sub("", match[1]) not in ("l", "c", "r"):
+        return None
+    return [line.strip() for line in match[2].split("\\\\") if line.strip()]
+
+
+def _without_fences(text: str) -> str:
+    for fence in _FENCES:
+        text = re.sub(fence, "", text, flags=re.MULTILINE)
+    return text
+
+
+def _texts(text: str) -> Iterator[Block]:
+    """What stands between blank lines, or on lines where there are none. Places do not count what parts them."""
     place = 0
-    for part in re.split(r"(\n\n)" if "\n\n" in text else r"(\n)", text):
-        lines = [line.strip() for line in part.split("\n") if line.strip()]
-        if lines:
-            found.append(Block(kind="text", text="\n".join(lines), start=place))
+    for part in text.split("\n\n") if "\n\n" in text else text.split("\n"):
+        said = "\n".join(line.strip() for line in part.split("\n") if line.strip())
+        if said.startswith("<table") and said.endswith("</table>"):
+            yield Block(kind="table", text=said, start=place)
+        elif said.startswith("$") and said.endswith("$"):
+            if said.replace("$", "").strip():
+                yield Block(kind="formula", text=said, start=place)
+        elif said:
+            yield Block(kind="text", text=said, start=place)
         place += len(part)
-    return sorted(found, key=lambda block: block.start)
 
 
 def _tables(text: str) -> Iterator[tuple[int, int]]:

@@ -1,22 +1,22 @@
 """OmniDocBench's figures of a page's whole Markdown: tables, texts, the order of reading.
 
-In: what a model wrote of a page, and the page's annotated blocks. Out: a score from 0.0 to 1.0 each. Tables are
-paired with those of the page as by its repository (523fd1d), and scored by TEDS. Texts are paired one to one, so
-that their edits are the fewest; its `quick_match` also joins and cuts texts before it pairs them, so figures of
-texts and of their order are not comparable. Captions, headers, footers and formulas take part in the pairing
-alone.
+In: what a model wrote of a page, and the page's annotated blocks. Out: a score from 0.0 to 1.0 each, as by the
+end-to-end task of its repository (523fd1d) with `quick_match`. Formulas, which it draws with TeX, take part in
+the matching alone, as captions, headers and footers do.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 from rapidfuzz.distance import Levenshtein
-from rapidfuzz.process import cdist
 
-from jobs.evaluation.scorers.lists import assigned
-from jobs.evaluation.scorers.omnidocbench import plain, table_similarity
-from jobs.evaluation.scorers.omnidocbench_markdown import Block, blocks_of
+from jobs.evaluation.scorers.omnidocbench import plain, table_similarity, unicode_of
+from jobs.evaluation.scorers.omnidocbench_formulas import plain_formula
+from jobs.evaluation.scorers.omnidocbench_markdown import Block, array_lines, blocks_of, rows_of_array
+from jobs.evaluation.scorers.omnidocbench_matching import SURE, distances, groups, pairs
 
 TEXTS: Final = ("text_block", "title", "code_txt", "code_txt_caption", "reference")
 BESIDE: Final = (
@@ -31,74 +31,149 @@ BESIDE: Final = (
     "footer",
     "page_footnote",
     "page_number",
-    "equation_isolated",
 )
-FARTHEST: Final = 0.7  # edits over length: a pair beyond is none, as in quick_match
+FORMULA: Final = "equation_isolated"
+_CELL: Final = re.compile(r"<td[^>]*>([^<]*)</td>")
 
 Annotated = Mapping[str, Any]
 """A block of a page: category_type; text, latex or html; order, or null."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """Texts of a page, and what a model wrote of them."""
+
+    category: str
+    wanted: str
+    said: str
+    orders: tuple[float, ...]
+    start: int | None
+    """Where the model wrote it; None: nowhere."""
+
+
 def page_tables(markdown: str, page: Sequence[Annotated]) -> list[float]:
-    """TEDS of each table of the page. Without one in HTML, or with more in LaTeX, all are 0.0."""
-    wanted = [str(block["html"]) for block in page if block["category_type"] == "table"]
+    """TEDS of each table of the page, in their order. Without one in HTML, or with more in LaTeX, all are 0.0."""
+    wanted = _tables(page)
     blocks = blocks_of(markdown)
-    said = [block.text for block in blocks if block.kind == "table"]
-    if sum(block.kind == "latex table" for block in blocks) > len(said):
-        said = []
-    pairs = _pairs(wanted, said)
+    said = _said_tables(blocks)
+    column_of = pairs(distances(wanted, said))
     return [
-        table_similarity(said[pairs[place]], one) if place in pairs else 0.0
-        for place, one in enumerate(wanted)
+        table_similarity(said[column_of[row]], one) if row in column_of else 0.0
+        for row, one in enumerate(wanted)
     ]
 
 
 def page_text(markdown: str, page: Sequence[Annotated]) -> float:
     """1 - edits / length, over all texts of the page; one that is paired with nothing is missed as a whole."""
     edits = length = 0
-    for block, said in _read(markdown, page):
-        if block["category_type"] in TEXTS:
-            wanted, found = _letters(block), _plain(said) if said else ""
-            edits += Levenshtein.distance(wanted, found)
-            length += max(len(wanted), len(found))
+    for one in paired(markdown, page):
+        edits += Levenshtein.distance(one.wanted, one.said)
+        length += max(len(one.wanted), len(one.said))
     return 1.0 - edits / length if length else 1.0
 
 
 def page_order(markdown: str, page: Sequence[Annotated]) -> float:
-    """1 - edits / length, between the texts of the page in their order, and those found in the model's."""
-    texts = [(block, said) for block, said in _read(markdown, page) if block["category_type"] in TEXTS]
-    wanted = sorted(block["order"] for block, _ in texts if block["order"])
-    found = [(said.start, block["order"]) for block, said in texts if said and block["order"]]
-    said = [order for _, order in sorted(found)]
+    """1 - edits / length, between the texts of the page in their order, and in that of the model."""
+    texts = [one for one in paired(markdown, page) if one.category != FORMULA]
+    wanted = sorted(order for one in texts for order in one.orders)
+    placed = sorted((one for one in texts if one.start is not None), key=lambda one: one.start or 0)
+    said = [order for one in placed for order in one.orders]
     longest = max(len(wanted), len(said))
     return 1.0 - Levenshtein.distance(wanted, said) / longest if longest else 1.0
 
 
-def _read(markdown: str, page: Sequence[Annotated]) -> list[tuple[Annotated, Block | None]]:
-    """The page's blocks but for tables, each with what was written of it."""
-    wanted = [block for block in page if block["category_type"] in TEXTS + BESIDE and _letters(block)]
-    said = [block for block in blocks_of(markdown) if block.kind in ("text", "formula") and _plain(block)]
-    pairs = _pairs([_letters(block) for block in wanted], [_plain(block) for block in said], FARTHEST)
-    return [(block, said[pairs[place]] if place in pairs else None) for place, block in enumerate(wanted)]
+def paired(markdown: str, page: Sequence[Annotated]) -> list[Paired]:
+    """The texts of the page with what was written of them; and formulas that were written as text."""
+    blocks = blocks_of(markdown)
+    annotated = [one for block in page for one in _split(block) if block["category_type"] != "table"]
+    said = _said(blocks, _tables(page))
+    # As there: what has no letters is left out of the texts alone, and shifts the blocks behind it.
+    written = [letters for block in said if (letters := _letters_of(block))]
+    wanted = [(block, letters) for block in annotated if (letters := _letters(block))]
+    beside = [letters for block, letters in wanted if block["category_type"] in BESIDE]
+    texts = [
+        (place, letters)
+        for place, (block, letters) in enumerate(wanted)
+        if block["category_type"] not in BESIDE
+    ]
+    if len(wanted) == 1 and len(written) == 1:
+        open_ = [0]
+    else:
+        taken = (distances(beside, written) < SURE).any(axis=0)
+        open_ = [place for place in range(len(written)) if not taken[place]]
+    found = []
+    lines = [written[place] for place in open_]
+    for rows, columns in groups([letters for _, letters in texts], lines):
+        parts = [annotated[texts[row][0]] for row in rows]
+        category = Counter(wanted[texts[row][0]][0]["category_type"] for row in rows).most_common(1)[0][0]
+        first = said[open_[columns[0]]] if columns else None
+        one = Paired(
+            category=category,
+            wanted="".join(texts[row][1] for row in rows),
+            said="".join(lines[column] for column in columns),
+            orders=tuple(part["order"] for part in parts if part["order"]),
+            start=first.start if first else None,
+        )
+        if category != FORMULA:
+            found.append(one)
+        elif first is not None and first.kind not in ("formula", "inline"):
+            formulas = [str(wanted[texts[row][0]][0]["latex"]) for row in rows]
+            found.append(_as_text(one, formulas))
+    return found
+
+
+def _as_text(one: Paired, formulas: Sequence[str]) -> Paired:
+    """A formula that was written as text is compared as such."""
+    latex = formulas[0]
+    if len(formulas) > 1:
+        rows = " \\\\ ".join("{" + formula.strip("$").strip("\n") + "}" for formula in formulas)
+        latex = f"\\begin{{array}}{{l}} {rows} \\end{{array}}"
+    text = unicode_of(latex) or ""
+    return Paired(category=FORMULA, wanted=plain(text) or text, said=one.said, orders=(), start=None)
+
+
+def _tables(page: Sequence[Annotated]) -> list[str]:
+    return [str(block["html"]) for block in page if block["category_type"] == "table" and block.get("html")]
+
+
+def _said_tables(blocks: Sequence[Block]) -> list[str]:
+    said = [block.text for block in blocks if block.kind == "table"]
+    return said if sum(block.kind == "latex table" for block in blocks) <= len(said) else []
+
+
+def _said(blocks: Sequence[Block], tables: Sequence[str]) -> list[Block]:
+    """Texts and formulas in the order of the matching: formulas within texts last.
+
+    The cells of tables that the page does not have are texts.
+    """
+    some = [block for block in blocks if block.kind == "text"]
+    some += [block for block in blocks if block.kind in ("formula", "inline")]
+    if tables and (said := _said_tables(blocks)):
+        known = set(pairs(distances(tables, said)).values())
+        boxes = [block for block in blocks if block.kind == "table"]
+        for number, box in enumerate(boxes):
+            if number not in known:
+                some += [
+                    Block(kind="text", text=cell.strip(), start=box.start) for cell in _CELL.findall(box.text)
+                ]
+    ordered = sorted(some, key=lambda block: (block.kind == "inline", block.start))
+    return [row for block in ordered for row in rows_of_array(block)]
+
+
+def _split(block: Annotated) -> Iterator[Annotated]:
+    lines = array_lines(str(block.get("latex") or "")) if block["category_type"] == FORMULA else None
+    if lines is None:
+        yield block
+        return
+    for number, line in enumerate(lines, 1):
+        yield {**block, "latex": f"\\[{line}\\]", "order": round(float(block["order"]) + number / 10, 1)}
 
 
 def _letters(block: Annotated) -> str:
-    return plain(str(block.get("text") or block.get("latex") or ""))
+    if block["category_type"] == FORMULA:
+        return plain_formula(str(block["latex"]))
+    return plain(str(block["text"])) if block["category_type"] in TEXTS + BESIDE else ""
 
 
-def _plain(block: Block) -> str:
-    return plain(block.text)
-
-
-def _pairs(wanted: Sequence[str], said: Sequence[str], farthest: float = 1.0) -> dict[int, int]:
-    """One to one, so that the sum of the distances is least: the places of what was said, by what is wanted."""
-    if not wanted or not said:
-        return {}
-    edits = cdist(wanted, said, scorer=Levenshtein.distance, dtype=np.int32)
-    lengths = np.maximum(np.array([len(one) for one in wanted])[:, None], [len(one) for one in said])
-    distances = edits / np.maximum(1, lengths)
-    if len(wanted) <= len(said):
-        found = dict(enumerate(assigned(distances).tolist()))
-    else:
-        found = {row: column for column, row in enumerate(assigned(distances.T).tolist())}
-    return {row: column for row, column in found.items() if distances[row, column] <= farthest}
+def _letters_of(block: Block) -> str:
+    return plain(block.text) if block.kind == "text" else plain_formula(block.text)
