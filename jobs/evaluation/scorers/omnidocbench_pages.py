@@ -85,7 +85,8 @@ def page_order(markdown: str, page: Sequence[Annotated]) -> float:
 def paired(markdown: str, page: Sequence[Annotated]) -> list[Paired]:
     """The texts of the page with what was written of them; and formulas that were written as text."""
     blocks = blocks_of(markdown)
-    annotated = [one for block in page for one in _split(block) if block["category_type"] != "table"]
+    kinds = (*TEXTS, *BESIDE, FORMULA)
+    annotated = [one for block in page if block["category_type"] in kinds for one in _split(block)]
     said = _said(blocks, _tables(page))
     # As there: what has no letters is left out of the texts alone, and shifts the blocks behind it.
     written = [letters for block in said if (letters := _letters_of(block))]
