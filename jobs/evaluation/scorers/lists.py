@@ -61,11 +61,11 @@ def best_sum(scores: Sequence[Sequence[float]] | Matrix) -> float:
     values = np.asarray(scores, dtype=np.float64)
     if values.shape[0] > values.shape[1]:
         values = values.T
-    column_of = assigned(-values)
+    column_of = _assigned(-values)
     return float(sum(values[np.arange(len(values)), column_of].tolist()))
 
 
-def assigned(costs: Matrix) -> Places:
+def _assigned(costs: Matrix) -> Places:
     """The column of each row, so that the sum of the costs is least; no more rows than columns are given."""
     rows, columns = costs.shape
     of_row, of_column = costs.min(axis=1), np.zeros(columns)  # potentials: costs less them are never negative

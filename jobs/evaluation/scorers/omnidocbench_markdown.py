@@ -20,7 +20,13 @@ _FORMULA: Final = re.compile(r"\$\$(.*?)\$\$|\\\[(.*?)\\\]|\$(.*?)\$|\\\((.*?)\\
 _DELIMITED: Final = re.compile(r"\$\$(.*?)\$\$|\$(.*?)\$|\\\((.*?)\\\)", re.DOTALL)
 _PIPES: Final = re.compile(r"(?:^[ \t]*\|.*\|[ \t]*(?:\n|\Z)){2,}", re.MULTILINE)
 _RULE: Final = re.compile(r":?-+:?")
-_COMMAND: Final = re.compile(r"\\(?:title|text|section\*?)\s*\{\s*(.*?)\s*\}", re.DOTALL)
+_COMMANDS: Final = (
+    r"\\title\{(.*?)\}",
+    r"(?s)\\title\s*\{\s*(.*?)\s*\}",
+    r"(?s)\\text\s*\{\s*(.*?)\s*\}",
+    r"\\section\*?\{(.*?)\}",
+    r"(?s)\\section\*?\{\s*(.*?)\s*\}",
+)
 _ARRAY: Final = re.compile(r"\\begin\{array\}\{([^}]*)\}(.*?)\\end\{array\}", re.DOTALL)
 _ORNAMENT: Final = re.compile(r"\s+|\||[@!]{[^}]*}")
 
@@ -61,7 +67,9 @@ def blocks_of(markdown: str) -> list[Block]:
             found.append(Block(kind="inline", text=said, start=match.start()))
     for match in list(_PIPES.finditer(text)):
         take("table", *match.span(), _html(match[0]))
-    return sorted([*found, *_texts(_COMMAND.sub(r"\1", text))], key=lambda block: block.start)
+    for command in _COMMANDS:
+        text = re.sub(command, r"\1", text)
+    return sorted([*found, *_texts(text)], key=lambda block: block.start)
 
 
 def rows_of_array(block: Block) -> list[Block]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rapidfuzz.distance import Levenshtein
 from rapidfuzz.process import cdist
 
-from jobs.evaluation.scorers.lists import assigned
+from jobs.evaluation.scorers.assignment import assigned
 
 Distances = npt.NDArray[np.float64]
 Group = tuple[list[int], list[int]]
@@ -61,8 +61,8 @@ def pairs(between: Distances) -> dict[int, int]:
     if not rows or not columns:
         return {}
     if rows <= columns:
-        return dict(enumerate(assigned(between).tolist()))
-    return {row: column for column, row in enumerate(assigned(between.T).tolist())}
+        return dict(enumerate(assigned(between)))
+    return {row: column for column, row in enumerate(assigned(between.T))}
 
 
 def _with_the_rest(
@@ -70,8 +70,9 @@ def _with_the_rest(
 ) -> list[Group]:
     """The groups so far; what is left of both sides, in pairs; what is left of the page's, alone."""
     whole = [(sorted(rows), list(places)) for places, rows in found.items() if rows]
-    rows = sorted(set(range(len(wanted))) - {row for group in found.values() for row in group})
-    places = sorted(set(range(len(said))) - {place for places in found for place in places})
+    # In the order of a set, as there: it decides between pairs that are equally far apart.
+    rows = list(set(range(len(wanted))) - {row for group in found.values() for row in group})
+    places = list(set(range(len(said))) - {place for places in found for place in places})
     column_of = pairs(distances([wanted[row] for row in rows], [said[place] for place in places]))
     whole += [([rows[row]], [places[column]]) for row, column in sorted(column_of.items())]
     return whole + [([row], []) for number, row in enumerate(rows) if number not in column_of]
