@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from statistics import fmean
 from typing import Any, Final
 
 from jobs.evaluation.asked import Asked
@@ -25,6 +26,7 @@ from jobs.evaluation.scorers.maths import math_equal
 from jobs.evaluation.scorers.mathvista import mathvista
 from jobs.evaluation.scorers.mmmu import GUESSING_SEED, mmmu_choice, mmmu_open
 from jobs.evaluation.scorers.omnidocbench import table_similarity, text_similarity
+from jobs.evaluation.scorers.omnidocbench_pages import page_order, page_tables, page_text, tables_of
 from jobs.evaluation.scorers.programs import pass_at_1
 from jobs.evaluation.scorers.relaxed import (
     anywhere_relaxed_accuracy,
@@ -215,8 +217,19 @@ def _passes(text: str, asked: Asked, guess: random.Random) -> float:
 
 
 def weight(name: str, asked: Asked) -> int:
-    """How often a question counts in an average: IF-Eval's measures of instructions count each of them."""
+    """How often a question counts in an average: for each of its instructions, for each table of its page."""
+    if name == "omnidocbench_page_teds":
+        return len(tables_of(asked.facts["page"]))
     return len(asked.facts["instructions"]) if name.startswith("ifeval_instruction") else 1
+
+
+def _page(score: Callable[[str, Any], float]) -> Measure:
+    return Measure(
+        lambda text, asked, guess: max(0.0, score(text, asked.facts["page"])),
+        needs={"page": list},
+        is_tried=True,
+        machine=partial(need, "pylatexenc"),
+    )
 
 
 def _nearest(score: Callable[[str, str], float], **options: Any) -> Measure:
@@ -262,6 +275,9 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "value_f1": _json(lambda said, wanted: value_f1(said, wanted).f1),
     "teds": _nearest(teds, is_tried=True),
     "omnidocbench_teds": _nearest(table_similarity, is_tried=True),
+    "omnidocbench_page_text": _page(page_text),
+    "omnidocbench_page_order": _page(page_order),
+    "omnidocbench_page_teds": _page(lambda text, page: fmean(page_tables(text, page))),
     "omnidocbench_text": _nearest(text_similarity, machine=partial(need, "pylatexenc")),
     "ifeval_prompt_strict": _share(loose=False, whole=True),
     "ifeval_prompt_loose": _share(loose=True, whole=True),

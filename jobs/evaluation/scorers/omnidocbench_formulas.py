@@ -1,4 +1,4 @@
-"""Formulas as OmniDocBench (523fd1d) compares them before it pairs them with others: without fonts and spaces."""
+"""Formulas as OmniDocBench (523fd1d) compares them to pair them with others: without fonts and spaces."""
 
 import re
 from typing import Final
@@ -13,9 +13,9 @@ _DROPPED: Final = (
 )
 # In this order: "\text" leaves the end of "\textbf" behind where it comes first.
 _COMMANDS: Final = (
-    "mathbf mathrm mathnormal mathit mathbb mathcal mathscr mathfrak mathsf mathtt textbf text boldmath boldsymbol "
-    "operatorname bm symbfit mathbfcal symbf scriptscriptstyle notag setlength coloneqq space thickspace thinspace "
-    "medspace nobreakspace negmedspace quad qquad enspace substackw"
+    "mathbf mathrm mathnormal mathit mathbb mathcal mathscr mathfrak mathsf mathtt textbf text boldmath "
+    "boldsymbol operatorname bm symbfit mathbfcal symbf scriptscriptstyle notag setlength coloneqq space "
+    "thickspace thinspace medspace nobreakspace negmedspace quad qquad enspace substackw"
 ).split()
 _LATER: Final = ("left", "right", "displaystyle")
 

@@ -15,7 +15,8 @@ _IMAGE: Final = re.compile(r"!\[.*?\]\(.*?\)")
 _FENCES: Final = (r"^```markdown\n?", r"^```html\n?", r"^```latex\n?", r"```\n?$")
 _PAGE_TAG: Final = re.compile("</?(?:html|body)>")
 _TABLE_TAG: Final = re.compile(r"<table[^>]*>|</table>")
-_LATEX_TABLE: Final = re.compile(r"\\begin{(table|tabular)}.*?\\end{\1}", re.DOTALL)
+_LATEX_TABLE: Final = re.compile(r"\\begin{table}.*?\\end{table}", re.DOTALL)
+_TABULAR_TAG: Final = re.compile(r"\\begin{tabular}|\\end{tabular}")
 _FORMULA: Final = re.compile(r"\$\$(.*?)\$\$|\\\[(.*?)\\\]|\$(.*?)\$|\\\((.*?)\\\)", re.DOTALL)
 _DELIMITED: Final = re.compile(r"\$\$(.*?)\$\$|\$(.*?)\$|\\\((.*?)\\\)", re.DOTALL)
 _PIPES: Final = re.compile(r"(?:^[ \t]*\|.*\|[ \t]*(?:\n|\Z)){2,}", re.MULTILINE)
@@ -53,7 +54,11 @@ def blocks_of(markdown: str) -> list[Block]:
 
     for match in list(_LATEX_TABLE.finditer(text)):
         take("latex table", *match.span(), match[0])
-    for start, end in list(_tables(text)):
+    for start, end in list(_outermost(text, _TABULAR_TAG)):
+        take(
+            "latex table", start, min(end + 1, len(text)), text[start:end]
+        )  # with a character behind it, as there
+    for start, end in list(_outermost(text, _TABLE_TAG)):
         take("table", start, end, text[start:end])
     for match in list(_FORMULA.finditer(text)):
         line = " ".join(match[0].strip().split("\n"))
@@ -102,7 +107,7 @@ def _without_fences(text: str) -> str:
 
 
 def _texts(text: str) -> Iterator[Block]:
-    """What stands between blank lines, or on lines where there are none. Places do not count what parts them."""
+    """What stands between blank lines, or on lines without any. Places do not count what parts them."""
     place = 0
     for part in text.split("\n\n") if "\n\n" in text else text.split("\n"):
         said = "\n".join(line.strip() for line in part.split("\n") if line.strip())
@@ -116,13 +121,13 @@ def _texts(text: str) -> Iterator[Block]:
         place += len(part)
 
 
-def _tables(text: str) -> Iterator[tuple[int, int]]:
-    """Where the outermost tables stand. Behind one that is not closed, those within it are outermost."""
+def _outermost(text: str, tag: re.Pattern[str]) -> Iterator[tuple[int, int]]:
+    """Where tables stand that are in no other: in one that is not closed, those within it."""
     begin = 0
     while True:
         open_: list[int] = []
-        for mark in _TABLE_TAG.finditer(text, begin):
-            if mark[0] != "</table>":
+        for mark in tag.finditer(text, begin):
+            if not mark[0].startswith(("</", "\\end")):
                 open_.append(mark.start())
             elif open_:
                 start = open_.pop()

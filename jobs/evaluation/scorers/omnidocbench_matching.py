@@ -151,7 +151,7 @@ def _distance(one: str, other: str) -> float:
 
 
 def _part_distance(text: str, part: str, limit: float) -> float:
-    """The least distance of a part from as long a piece of a text; infinite where it is longer, or from `limit`."""
+    """The least distance of a part from a piece of a text; above `limit`, some value above it."""
     if not part or len(part) > len(text):
         return float("inf")
     least = int(limit * len(part)) + 1

@@ -1,10 +1,11 @@
 """OmniDocBench's figures of a page's whole Markdown: tables, texts, the order of reading.
 
-In: what a model wrote of a page, and the page's annotated blocks. Out: a score from 0.0 to 1.0 each, as by the
-end-to-end task of its repository (523fd1d) with `quick_match`. Formulas, which it draws with TeX, take part in
-the matching alone, as captions, headers and footers do.
+In: what a model wrote of a page, and the page's annotated blocks. Out: a score from 0.0 to 1.0 each, as by
+the end-to-end task of its repository (523fd1d) with `quick_match`. Formulas, which it draws with TeX, take
+part in the matching alone, as captions, headers and footers do.
 """
 
+import html
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ BESIDE: Final = (
     "page_number",
 )
 FORMULA: Final = "equation_isolated"
-_CELL: Final = re.compile(r"<td[^>]*>([^<]*)</td>")
+_CELL: Final = re.compile(r"<td[^>]*>(?:<[^/>]+>)*([^<]+)(?:</[^>]+>)*</td>")
 
 Annotated = Mapping[str, Any]
 """A block of a page: category_type; text, latex or html; order, or null."""
@@ -52,8 +53,8 @@ class Paired:
 
 
 def page_tables(markdown: str, page: Sequence[Annotated]) -> list[float]:
-    """TEDS of each table of the page, in their order. Without one in HTML, or with more in LaTeX, all are 0.0."""
-    wanted = _tables(page)
+    """TEDS of each table of the page. Where none was written in HTML, or more in LaTeX, all are 0.0."""
+    wanted = tables_of(page)
     blocks = blocks_of(markdown)
     said = _said_tables(blocks)
     column_of = pairs(distances(wanted, said))
@@ -64,7 +65,7 @@ def page_tables(markdown: str, page: Sequence[Annotated]) -> list[float]:
 
 
 def page_text(markdown: str, page: Sequence[Annotated]) -> float:
-    """1 - edits / length, over all texts of the page; one that is paired with nothing is missed as a whole."""
+    """1 - edits / length, over all texts of the page; one with nothing beside it is missed as a whole."""
     edits = length = 0
     for one in paired(markdown, page):
         edits += Levenshtein.distance(one.wanted, one.said)
@@ -87,7 +88,7 @@ def paired(markdown: str, page: Sequence[Annotated]) -> list[Paired]:
     blocks = blocks_of(markdown)
     kinds = (*TEXTS, *BESIDE, FORMULA)
     annotated = [one for block in page if block["category_type"] in kinds for one in _split(block)]
-    said = _said(blocks, _tables(page))
+    said = _said(blocks, tables_of(page))
     # As there: what has no letters is left out of the texts alone, and shifts the blocks behind it.
     written = [letters for block in said if (letters := _letters_of(block))]
     wanted = [(block, letters) for block in annotated if (letters := _letters(block))]
@@ -133,7 +134,8 @@ def _as_text(one: Paired, formulas: Sequence[str]) -> Paired:
     return Paired(category=FORMULA, wanted=plain(text) or text, said=one.said, orders=(), start=None)
 
 
-def _tables(page: Sequence[Annotated]) -> list[str]:
+def tables_of(page: Sequence[Annotated]) -> list[str]:
+    """The page's tables in HTML."""
     return [str(block["html"]) for block in page if block["category_type"] == "table" and block.get("html")]
 
 
@@ -147,15 +149,20 @@ def _said(blocks: Sequence[Block], tables: Sequence[str]) -> list[Block]:
 
     The cells of tables that the page does not have are texts.
     """
-    some = [block for block in blocks if block.kind == "text"]
-    some += [block for block in blocks if block.kind in ("formula", "inline")]
+    some = [block for block in blocks if block.kind in ("text", "formula", "inline")]
+    # Of two at the same place, as there: the kind first that comes first on the page.
+    text_is_first = bool(some) and some[0].kind == "text"
+    some.sort(key=lambda block: (block.kind == "text") != text_is_first)
     if tables and (said := _said_tables(blocks)):
         known = set(pairs(distances(tables, said)).values())
         boxes = [block for block in blocks if block.kind == "table"]
         for number, box in enumerate(boxes):
             if number not in known:
                 some += [
-                    Block(kind="text", text=cell.strip(), start=box.start) for cell in _CELL.findall(box.text)
+                    Block(
+                        kind="text", text=html.unescape(cell).replace(r"$\cdot$", "").strip(), start=box.start
+                    )
+                    for cell in _CELL.findall(box.text)
                 ]
     ordered = sorted(some, key=lambda block: (block.kind == "inline", block.start))
     return [row for block in ordered for row in rows_of_array(block)]
