@@ -219,14 +219,20 @@ def _passes(text: str, asked: Asked, guess: random.Random) -> float:
 def weight(name: str, asked: Asked) -> int:
     """How often a question counts in an average: for each of its instructions, for each table of its page."""
     if name == "omnidocbench_page_teds":
-        return len(tables_of(asked.facts["page"]))
+        return len(tables_of(asked.facts["blocks"]))
     return len(asked.facts["instructions"]) if name.startswith("ifeval_instruction") else 1
+
+
+def _mean_teds(text: str, page: Any) -> float:
+    if not tables_of(page):
+        raise ValueError("there is no table on its page")
+    return fmean(page_tables(text, page))
 
 
 def _page(score: Callable[[str, Any], float]) -> Measure:
     return Measure(
-        lambda text, asked, guess: max(0.0, score(text, asked.facts["page"])),
-        needs={"page": list},
+        lambda text, asked, guess: max(0.0, score(text, asked.facts["blocks"])),
+        needs={"blocks": list},
         is_tried=True,
         machine=partial(need, "pylatexenc"),
     )
@@ -277,7 +283,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "omnidocbench_teds": _nearest(table_similarity, is_tried=True),
     "omnidocbench_page_text": _page(page_text),
     "omnidocbench_page_order": _page(page_order),
-    "omnidocbench_page_teds": _page(lambda text, page: fmean(page_tables(text, page))),
+    "omnidocbench_page_teds": _page(_mean_teds),
     "omnidocbench_text": _nearest(text_similarity, machine=partial(need, "pylatexenc")),
     "ifeval_prompt_strict": _share(loose=False, whole=True),
     "ifeval_prompt_loose": _share(loose=True, whole=True),

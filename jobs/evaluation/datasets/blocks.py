@@ -66,7 +66,7 @@ def _page(row: Row, image: str, about: Mapping[str, str]) -> Iterator[Asked]:
             question="the whole page",
             answers=("\n\n".join(text for text in said if text),),
             measures=tuple(measures),
-            facts={"page": blocks},
+            facts={"blocks": blocks},
             slices={"block": "page", **about},
             document=image,
         )

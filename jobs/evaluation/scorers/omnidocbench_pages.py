@@ -113,22 +113,21 @@ def paired(markdown: str, page: Sequence[Annotated]) -> list[Paired]:
             category=category,
             wanted="".join(texts[row][1] for row in rows),
             said="".join(lines[column] for column in columns),
-            orders=tuple(part["order"] for part in parts if part["order"]),
+            orders=tuple(part["order"] for part in parts if part.get("order")),
             start=first.start if first else None,
         )
         if category != FORMULA:
             found.append(one)
         elif first is not None and first.kind not in ("formula", "inline"):
-            formulas = [str(wanted[texts[row][0]][0]["latex"]) for row in rows]
-            found.append(_as_text(one, formulas))
+            found.append(_as_text(one, [_written(wanted[texts[row][0]][0]) for row in rows]))
     return found
 
 
-def _as_text(one: Paired, formulas: Sequence[str]) -> Paired:
+def _as_text(one: Paired, parts: Sequence[str]) -> Paired:
     """A formula that was written as text is compared as such."""
-    latex = formulas[0]
-    if len(formulas) > 1:
-        rows = " \\\\ ".join("{" + formula.strip("$").strip("\n") + "}" for formula in formulas)
+    latex = parts[0]
+    if len(parts) > 1:
+        rows = " \\\\ ".join("{" + part.strip("$").strip("\n") + "}" for part in parts)
         latex = f"\\begin{{array}}{{l}} {rows} \\end{{array}}"
     text = unicode_of(latex) or ""
     return Paired(category=FORMULA, wanted=plain(text) or text, said=one.said, orders=(), start=None)
@@ -177,10 +176,12 @@ def _split(block: Annotated) -> Iterator[Annotated]:
         yield {**block, "latex": f"\\[{line}\\]", "order": round(float(block["order"]) + number / 10, 1)}
 
 
+def _written(block: Annotated) -> str:
+    return str(block["latex"] if block["category_type"] == FORMULA else block["text"])
+
+
 def _letters(block: Annotated) -> str:
-    if block["category_type"] == FORMULA:
-        return plain_formula(str(block["latex"]))
-    return plain(str(block["text"])) if block["category_type"] in TEXTS + BESIDE else ""
+    return plain_formula(_written(block)) if block["category_type"] == FORMULA else plain(_written(block))
 
 
 def _letters_of(block: Block) -> str:

@@ -15,7 +15,7 @@ from PIL import Image
 from jobs.evaluation import loading
 from jobs.evaluation.asked import Asked, Picture
 from jobs.evaluation.datasets.finding import FAMILIES, find
-from jobs.evaluation.measures import score_all
+from jobs.evaluation.measures import score_all, weight
 from tests.hub import COMMIT, Repository, served
 from tests.jobs.evaluation import kept, published
 from tests.pipeline.drawn import pdf_bytes
@@ -209,9 +209,30 @@ def omnidocbench(folder: Path, **changed: Any) -> Path:
     return folder
 
 
+def test_omnidocbench_is_asked_page_by_page(tmp_path: Path) -> None:
+    page, *_ = asked(omnidocbench(tmp_path / "a"))
+    assert page.id == "page_1"
+    picture, prompt = page.turns[0].parts
+    assert isinstance(picture, Picture)
+    assert str(picture.path).endswith("images/page_1.png")
+    assert "tables as HTML" in str(prompt)
+    assert page.measures == ("omnidocbench_page_text", "omnidocbench_page_order", "omnidocbench_page_teds")
+    assert weight("omnidocbench_page_teds", page) == 1
+    assert page.slices["block"] == "page"
+    written = "Total\n\n<table><tr><td>1</td></tr></table>\n\n$$x$$"
+    assert next(score_all([(page, written)])) == dict.fromkeys(page.measures, 1.0)
+    assert next(score_all([(page, "Tot")])) == {
+        "omnidocbench_page_text": 3 / 5,
+        "omnidocbench_page_order": 1.0,
+        "omnidocbench_page_teds": 0.0,
+    }
+    alone = {"category_type": "figure", "poly": [0] * 8, "anno_id": 1}
+    assert asked(omnidocbench(tmp_path / "b", layout_dets=[alone])) == []
+
+
 def test_omnidocbench_is_asked_block_by_block(tmp_path: Path) -> None:
     folder = omnidocbench(tmp_path / "a")
-    title, table = asked(folder)
+    _, title, table = asked(folder)
     assert [one.id for one in (title, table)] == ["page_1-0-text", "page_1-3-html"]
     assert parts(title)[0] == [40, 20]
     picture = title.turns[0].parts[0]
@@ -227,8 +248,13 @@ def test_omnidocbench_is_asked_block_by_block(tmp_path: Path) -> None:
     scores = score_all([(title, "TOTAL"), (table, table.answers[0])])
     assert list(scores) == [{"omnidocbench_text": pytest.approx(1 / 5)}, {"omnidocbench_teds": 1.0}]
     found = find(str(folder))
-    assert "without formulas and reading order" in str(loading.note(found, 10**6))
-    outside = {"category_type": "title", "text": "x", "poly": [900, 900, 950, 900, 950, 950, 900, 950]}
+    assert "in our words; without formulas" in str(loading.note(found, 10**6))
+    outside = {
+        "category_type": "title",
+        "text": "x",
+        "order": 1,
+        "poly": [900, 900, 950, 900, 950, 950, 900, 950],
+    }
     with pytest.raises(
         ValueError, match=r"row OmniDocBench-0 .*block lies outside the image images/page_1.png"
     ):
@@ -390,6 +416,6 @@ def test_a_name_is_downloaded_from_the_hub(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[:2] == ["chartqa 2", "chartqa 2"], done.stderr
     assert lines[2].startswith("error: the hub has no data set nobody/nothing")
-    assert lines[3] == "omnidocbench 2"  # with the images that its rows name
+    assert lines[3] == "omnidocbench 3"  # with the images that its rows name
     assert lines[4] == "mt-bench 2"  # without those of raw/
     assert not list((tmp_path / "cache").rglob("README.md"))  # only the split's files
