@@ -51,8 +51,8 @@ def score_in(said: str, field: Field) -> float | None:
     if not isinstance(found, dict) or not isinstance(found.get("reasoning"), str):
         return None
     if field.metric.name != "array_llm":
-        score = found.get("score")
-        return float(score) if _is_number(score) and 0.0 <= score <= 1.0 else None
+        score = _number(found.get("score"))
+        return score if score is not None and 0.0 <= score <= 1.0 else None
     for name in ("matched_items", "missed_gold_items", "spurious_pred_items"):
         items = found.get(name, [])
         if not (isinstance(items, list) and all(isinstance(item, str) for item in items)):
@@ -60,10 +60,9 @@ def score_in(said: str, field: Field) -> float | None:
     counts = found.get("matches_summary")
     if not isinstance(counts, dict):
         return None
-    numbers = [counts.get(name) for name in ("matched", "missed_gold", "spurious_pred")]
-    if not all(_is_number(number) and number >= 0 and number == int(number) for number in numbers):
-        return None
-    return of_lists(numbers[0], numbers[1])
+    numbers = [_number(counts.get(name)) for name in ("matched", "missed_gold", "spurious_pred")]
+    whole = [int(one) for one in numbers if one is not None and one >= 0 and one.is_integer()]
+    return of_lists(whole[0], whole[1]) if len(whole) == len(numbers) else None
 
 
 def _about(field: Field) -> dict[str, Any]:
@@ -104,8 +103,14 @@ def _fenced(said: str) -> str:
     return said.strip()
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float | None:
+    """What JSON Schema takes for a number, in the bounds of one."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _written(value: Any) -> str:

@@ -112,8 +112,8 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 
 def _ratio(gold: Any, said: Any, case_sensitive: bool) -> float:
-    texts = [str(value) if case_sensitive else str(value).lower() for value in (gold, said)]
-    return SequenceMatcher(None, *texts).ratio()
+    a, b = str(gold), str(said)
+    return SequenceMatcher(None, *((a, b) if case_sensitive else (a.lower(), b.lower()))).ratio()
 
 
 def _near(gold: Any, said: Any, tolerance: float) -> tuple[float, bool]:

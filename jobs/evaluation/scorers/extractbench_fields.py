@@ -184,11 +184,11 @@ def _fields(
     if isinstance(node.get("additionalProperties"), Mapping):
         raise ValueError(f"its schema has further properties with a schema at {path}: these are not scored")
     for key, part in node.get("properties", {}).items():
-        values = [_value(side, key) if is_set else None for side in (gold, said)]
+        right, given = (_value(gold, key), _value(said, key)) if is_set else (None, None)
         if key in node.get("required", ()):
-            _check_required(key, *values, path)
+            _check_required(key, right, given, path)
         part, below = resolved(part, root), f"{path}.{key}"
-        yield from _fields(part, root, *values, below, is_set=is_set, is_scored=is_scored)
+        yield from _fields(part, root, right, given, below, is_set=is_set, is_scored=is_scored)
 
 
 def _check(node: Schema, gold: Any, said: Any, path: str) -> None:

@@ -82,7 +82,7 @@ def _joined(wanted: Sequence[str], said: Sequence[str]) -> list[list[int]]:
     """The model's texts as runs of neighbours that are parts of one text of the page."""
     sure = distances(wanted, said) < SURE
     rows = np.flatnonzero(~sure.any(axis=1)).tolist()
-    is_open = ~sure.any(axis=0)
+    is_open: npt.NDArray[np.bool_] = np.asarray(~sure.any(axis=0))
     chosen = []
     for row in rows:
         runs = [_run(wanted[row], said, place, is_open) for place in np.flatnonzero(is_open).tolist()]

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import numpy as np
 from rapidfuzz.distance import Levenshtein
 
 from jobs.evaluation.scorers.omnidocbench import plain, table_similarity, unicode_of
@@ -101,8 +102,8 @@ def paired(markdown: str, page: Sequence[Annotated]) -> list[Paired]:
     if len(wanted) == 1 and len(written) == 1:
         open_ = [0]
     else:
-        taken = (distances(beside, written) < SURE).any(axis=0)
-        open_ = [place for place in range(len(written)) if not taken[place]]
+        taken = set(np.flatnonzero((distances(beside, written) < SURE).any(axis=0)).tolist())
+        open_ = [place for place in range(len(written)) if place not in taken]
     found = []
     lines = [written[place] for place in open_]
     for rows, columns in groups([letters for _, letters in texts], lines):

@@ -113,7 +113,7 @@ def _renames(said: Sequence[Node], wanted: Sequence[Node], *, structure_only: bo
         np.array([kinds.setdefault((node.tag, node.colspan, node.rowspan), len(kinds)) for node in nodes])
         for nodes in (said, wanted)
     ]
-    costs = (numbers[0][:, None] != numbers[1]).astype(np.float64)
+    costs: Floats = (numbers[0][:, None] != numbers[1]).astype(np.float64)
     cells = [[place for place, node in enumerate(nodes) if node.tag == "td"] for nodes in (said, wanted)]
     if structure_only or not all(cells):
         return costs
