@@ -122,20 +122,19 @@ def _texts(text: str) -> Iterator[Block]:
 
 
 def _outermost(text: str, tag: re.Pattern[str]) -> Iterator[tuple[int, int]]:
-    """Where tables stand that are in no other: in one that is not closed, those within it."""
-    begin = 0
-    while True:
-        open_: list[int] = []
-        for mark in tag.finditer(text, begin):
-            if not mark[0].startswith(("</", "\\end")):
-                open_.append(mark.start())
-            elif open_:
-                start = open_.pop()
-                if not open_:
-                    yield start, mark.end()
-        if not open_:
-            return
-        begin = open_[0] + 1
+    """Where tables stand that are in no other. One that is not closed is none."""
+    open_: list[int] = []
+    closed = []
+    for mark in tag.finditer(text):
+        if not mark[0].startswith(("</", "\\end")):
+            open_.append(mark.start())
+        elif open_:
+            closed.append((open_.pop(), mark.end()))
+    last = 0
+    for start, end in sorted(closed):
+        if start >= last:
+            yield start, end
+            last = end
 
 
 def _html(lines: str) -> str:

@@ -6,6 +6,7 @@ rule and number is its own: a distance is a number of edits over a length.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -99,11 +100,10 @@ def _joined(wanted: Sequence[str], said: Sequence[str]) -> list[list[int]]:
 def _run(wanted: str, said: Sequence[str], start: int, is_open: npt.NDArray[np.bool_]) -> list[int]:
     """From `start` on, the texts that a longer one of the page is made of."""
     end = start + 1
-    while end < len(said) and is_open[end]:
+    is_part = _part_distance(wanted, said[start], _PART) <= _PART
+    while is_part and end < len(said) and is_open[end]:
         before, joined = " ".join(said[start:end]), " ".join(said[start : end + 1])
         if _distance(wanted, joined) > _distance(wanted, before):
-            break
-        if any(_part_distance(wanted, part, _PART) > _PART for part in said[start:end]):
             break
         if _part_distance(wanted, said[end], _PART) >= _PART:
             break
@@ -150,6 +150,7 @@ def _distance(one: str, other: str) -> float:
     return Levenshtein.distance(one, other) / max(len(one), len(other))
 
 
+@lru_cache(2**16)  # a model in a loop writes the same over and over
 def _part_distance(text: str, part: str, limit: float) -> float:
     """The least distance of a part from a piece of a text; above `limit`, some value above it."""
     if not part or len(part) > len(text):

@@ -35,6 +35,9 @@ BESIDE: Final = (
     "page_number",
 )
 FORMULA: Final = "equation_isolated"
+MAX_BLOCKS: Final = (
+    500  # that are read of a page: a model in a loop writes more, its scorer gives up after 30 s
+)
 _CELL: Final = re.compile(r"<td[^>]*>(?:<[^/>]+>)*([^<]+)(?:</[^>]+>)*</td>")
 
 Annotated = Mapping[str, Any]
@@ -89,7 +92,7 @@ def paired(markdown: str, page: Sequence[Annotated]) -> list[Paired]:
     blocks = blocks_of(markdown)
     kinds = (*TEXTS, *BESIDE, FORMULA)
     annotated = [one for block in page if block["category_type"] in kinds for one in _split(block)]
-    said = _said(blocks, tables_of(page))
+    said = _said(blocks, tables_of(page))[:MAX_BLOCKS]
     # As there: what has no letters is left out of the texts alone, and shifts the blocks behind it.
     written = [letters for block in said if (letters := _letters_of(block))]
     wanted = [(block, letters) for block in annotated if (letters := _letters(block))]
