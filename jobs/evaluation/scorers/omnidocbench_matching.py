@@ -146,11 +146,12 @@ def _share(run: list[int], other: list[int]) -> bool:
     return not set(run).isdisjoint(other)
 
 
+@lru_cache(2**16)  # a model in a loop writes the same over and over
 def _distance(one: str, other: str) -> float:
     return Levenshtein.distance(one, other) / max(len(one), len(other))
 
 
-@lru_cache(2**16)  # a model in a loop writes the same over and over
+@lru_cache(2**16)
 def _part_distance(text: str, part: str, limit: float) -> float:
     """The least distance of a part from a piece of a text; above `limit`, some value above it."""
     if not part or len(part) > len(text):

@@ -1,5 +1,6 @@
 """Whole pages of OmniDocBench, against the output of its own end-to-end task and by hand."""
 
+import time
 from statistics import fmean
 from typing import Any
 
@@ -90,6 +91,14 @@ def test_a_page_is_read_as_blocks() -> None:
         ("table", "<table><tr><td>p</td></tr><tr><td>q</td></tr></table>"),
     ]
     assert blocks_of("<table>" * 3_000)[0].kind == "text"  # of a model in a loop
+
+
+@pytest.mark.parametrize("said", ["$" * 16_000, "a b c\n\n" * 2_000, "<table><tr><td>" * 1_000])
+def test_what_a_model_in_a_loop_writes_takes_seconds(said: str) -> None:
+    blocks = page(*(text(f"{ONE} {place} {TWO}") for place in range(20)))
+    start = time.process_time()
+    assert page_text(said, blocks) < 0.3
+    assert time.process_time() - start < 10
 
 
 def test_texts_that_run_on_are_one() -> None:
