@@ -5,8 +5,10 @@ import os
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ import torch
 from jobs import benchmark, extract
 from jobs.bench import documents as bench_documents
 from jobs.bench import job as bench_job
-from jobs.bench import keys
+from jobs.bench import keys, shapes
 from jobs.bench import memory as bench_memory
 from jobs.bench.job import write_checkpoint_apart
 from jobs.bench.memory import MEASURES
@@ -205,6 +207,27 @@ def test_a_shape_without_memory_for_it_is_one_sentence(
     assert "the weights need 23 GiB and 3 GiB are free" in capsys.readouterr().err
 
 
+def test_the_price_of_keys_has_a_row_for_each_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def measure(part: str, folder: str, documents: int, environment: dict[str, str]) -> dict[str, float]:
+        assert bool(environment) == (part == "list_objects")
+        asked.append((part, documents))
+        return {"seconds": len(asked) / 10, "peak_MiB": 60.0}
+
+    monkeypatch.setattr(keys, "measure", measure)
+    monkeypatch.setattr(keys, "COMMITTED", 50)
+    assert benchmark.main(["keys", "--documents", "200"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [row["part"] for row in rows] == [title for title in keys.PARTS.values() if title]
+    assert asked == [(part, 50 if part == "commit" else 200) for part in keys.PARTS]
+    assert {row["documents"] for row in rows} == {200, 50}
+    assert (rows[0]["ms_a_document"], rows[0]["peak_MiB"]) == (0.5, 60.0)
+
+
+@pytest.mark.soak
 def test_the_price_of_keys_counts_every_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["keys", "--documents", "200"]) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
@@ -345,6 +368,28 @@ def test_a_run_over_no_page_is_one_sentence(capsys: pytest.CaptureFixture[str]) 
     assert "--pages 0: it must be at least 1" in capsys.readouterr().err
 
 
+def test_the_memory_over_shapes_is_compared_with_that_over_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(model: Path, pages: Sequence[shapes.Shape], bound: int, *_: Any) -> dict[str, Any]:
+        assert len(pages) == 3
+        return {"mib": 100 + (bound if len(set(pages)) == 3 else 0)}
+
+    monkeypatch.setattr(shapes, "measure", measure)
+    flags = ["--pages", "3", "--dtype", "float32", "--primitives", "10", "100"]
+    assert benchmark.main(["shapes", *flags]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [(row["primitives"], row["shapes"], row["mib"], row["times_one_shape"]) for row in rows] == [
+        (10, "one", 100, 1.0),
+        (10, "many", 110, 1.1),
+        (100, "one", 100, 1.0),
+        (100, "many", 200, 2.0),
+    ]
+    assert benchmark.main(["shapes", "--pages", "0"]) == 2
+    assert "--pages 0: it must be 1 to 2401" in capsys.readouterr().err
+
+
+@pytest.mark.soak
 def test_the_memory_over_shapes_is_told_for_each_bound(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--pages", "2", "--tokens", "1", "--dtype", "float32", "--primitives", "16"]
     assert benchmark.main(["shapes", *flags]) == 0
@@ -352,8 +397,6 @@ def test_the_memory_over_shapes_is_told_for_each_bound(capsys: pytest.CaptureFix
     assert [(row["primitives"], row["shapes"]) for row in rows] == [(16, "one"), (16, "many")]
     assert all(row["mib"] > 100 for row in rows)
     assert rows[0]["times_one_shape"] == 1
-    assert benchmark.main(["shapes", "--pages", "0"]) == 2
-    assert "--pages 0: it must be 1 to 2401" in capsys.readouterr().err
 
 
 @pytest.mark.processes

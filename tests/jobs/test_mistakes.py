@@ -219,6 +219,7 @@ def test_an_output_that_cannot_be_written(refused: Run, folder: Path) -> None:
     assert str(folder / "file") in refused(output=folder / "file" / "out")
 
 
+@pytest.mark.processes  # it waits: seconds, in which the client tries again
 def test_an_output_on_an_s3_that_is_not_there(refused: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "any")

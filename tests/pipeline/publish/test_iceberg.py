@@ -266,16 +266,16 @@ def cut(place: Place, number: int, namespace: str) -> bool:
     return False
 
 
-def test_a_first_publish_that_is_cut_anywhere_is_all_or_nothing(place: Place) -> None:
-    place.add("a")
-    place.add("b")
+def test_a_first_publish_that_is_cut_anywhere_is_all_or_nothing(often: Place) -> None:
+    often.add("a")
+    often.add("b")
     number = 1
     seen: set[int | None] = set()
-    while cut(place, number, f"lake{number}"):
-        seen.add(found := place.check(f"lake{number}"))
-        again = place.publish(f"lake{number}")
+    while cut(often, number, f"lake{number}"):
+        seen.add(found := often.check(f"lake{number}"))
+        again = often.publish(f"lake{number}")
         assert again.is_new == (found is None)
-        assert place.check(f"lake{number}") == again.version
+        assert often.check(f"lake{number}") == again.version
         number += 1
     assert seen == {None, again.version}
 
