@@ -390,6 +390,7 @@ def test_an_engine_that_is_killed_is_replaced_and_its_answers_are_written_again(
     assert server.engine().pid != engine.pid
 
 
+@pytest.mark.soak
 def test_two_ranks_answer_as_one(server: Server) -> None:
     asked = (card(), said("Write some words.", n=2, temperature=1, seed=3, max_tokens=12))
     flags = ("--max-side", str(SIDE), "--dtype", "float32", "--tensor-parallel", "2")

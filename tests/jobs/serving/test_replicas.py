@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,13 +13,16 @@ import openai
 import psutil
 import pytest
 
-from jobs.serving import replicas as module
 from jobs.serving.server import ServerConfig, make_plan, make_replica_config
 from jobs.serving.service import ServiceConfig
 from model.checkpoint_files import check_checkpoint
 from pipeline.infer.ranks import EngineBrokenError
 from pipeline.ingest.fetching import WebRules
 from tests.jobs.serving.served import Server, serving
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Ray Serve uses what pydantic has deprecated
+    from jobs.serving import replicas as module
 
 ASKED: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Go on."}],
