@@ -71,10 +71,11 @@ class FakeServe:
 def serve_two(fake: FakeServe, checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, ...]:
     """Serves until the fake says so; the two configs that it was given."""
     monkeypatch.setattr(module, "serve", fake)
-    config = ServerConfig(model=str(checkpoint), host="", port=0, name="tiny", places=4)
+    limits: dict[str, Any] = {"images": 2, "body_bytes": 10_000, "places": 4}
+    config = ServerConfig(model=str(checkpoint), host="", port=0, name="tiny", **limits)
     shape = check_checkpoint(checkpoint)
     replica = make_replica_config(config, make_plan(config, str(checkpoint), shape), shape)
-    service = ServiceConfig(name="tiny", context=200, images=2, body_bytes=10_000, places=4, web=WebRules())
+    service = ServiceConfig(name="tiny", context=200, web=WebRules(), **limits)
     module.serve_replicas(
         service, replica, replicas=2, host="127.0.0.1", port=1234, grace_seconds=7, ready="ready"
     )
