@@ -52,17 +52,31 @@ LONG = (  # what takes seconds of computing
 CHECK = (*STATIC, (*tests(COMPUTING, "check"), "-n", "2", *(f"--ignore={path}" for path in LONG)))
 
 
+IN_TURN = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")  # a file is one worker's
+
+
+LONGEST = (  # minutes each: begun last, one of them would keep a worker while the other has nothing to do
+    "tests/docs/test_commands.py",
+    "tests/pipeline/infer/test_recovery.py",
+    "tests/jobs/test_submit.py",
+)
+
+
 def starters() -> list[str]:
-    """The files in which a test starts processes: its lane need not import the others, once a worker."""
+    """The files in which a test starts processes, in the order in which they are begun.
+
+    Its lane need not import the others, once a worker.
+    """
     files = sorted((ROOT / "tests").rglob("test_*.py"))
-    return [str(path.relative_to(ROOT)) for path in files if "pytest.mark.processes" in path.read_text()]
+    found = [str(path.relative_to(ROOT)) for path in files if "pytest.mark.processes" in path.read_text()]
+    return [*LONGEST, *(path for path in found if path not in LONGEST)]
 
 
 def lanes() -> dict[str, tuple[Sequence[str], ...]]:
     """The commands of each lane."""
     return {
         "computing": (*STATIC, tests(COMPUTING, "computing")),
-        "processes": ((*tests(PROCESSES, "processes"), "-n", "2", "--dist", "loadfile", *starters()),),
+        "processes": ((*tests(PROCESSES, "processes"), *IN_TURN, *starters()),),
     }
 
 

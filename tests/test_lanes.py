@@ -7,7 +7,7 @@ import pytest
 from _pytest.mark.expression import Expression  # nothing public says what -m would choose
 
 from tests.conftest import COLLECTED
-from tests.lanes import COMPUTING, LONG, PROCESSES, starters
+from tests.lanes import COMPUTING, LONG, LONGEST, PROCESSES, starters
 
 ROOT = Path(__file__).parents[1]
 STARTERS = {"one_cpu_ray", "head", "running_s3"}  # fixtures that start Ray, or a server
@@ -40,8 +40,8 @@ def test_the_lane_of_processes_is_given_each_file_that_has_one_of_its_tests(
         assert not chosen(item, PROCESSES) or item.path in given, item.nodeid
 
 
-def test_what_the_quick_check_leaves_out_is_there() -> None:
-    assert [path for path in LONG if not (ROOT / path).exists()] == []
+def test_files_that_are_named_are_there() -> None:
+    assert [path for path in (*LONG, *LONGEST) if not (ROOT / path).exists()] == []
 
 
 def test_ci_installs_every_program_that_a_test_needs(pytestconfig: pytest.Config) -> None:
