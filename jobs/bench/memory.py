@@ -1,8 +1,8 @@
 """Measures the memory of whole runs over more and more pages, by kind of process, at each tenth of the run.
 
-A run is the real one (Ray, sandboxes, Replica, tables), in a process of its own, over tiny pages and with a
-tiny random model. The documents are written before it starts. This process looks from outside, at /proc; the
-run's driver tells how far it is, and how much Ray's object store holds.
+A run is the real one (Ray, sandboxes, Replica, tables), in a process of its own, over small pages of many
+shapes and with a tiny random model. The documents are written before it starts. This process looks from
+outside, at /proc; the run's driver tells how far it is, and how much Ray's object store holds.
 """
 
 import argparse
@@ -26,10 +26,11 @@ from jobs.bench.flags import new_parser
 from jobs.bench.models import NANO, TINY, write_checkpoint
 from jobs.bench.printing import print_json, print_table
 from jobs.bench.process_memory import DRIVER, KINDS, WORKER, Footprint, footprint, log_bytes
-from jobs.bench.synthetic_corpus import write_corpus
+from jobs.bench.synthetic_corpus import LONG, SHAPES, write_corpus
 from pipeline.plan.limits import MIB
 
-SIDE = 64  # pixels of a page
+SIDE = LONG  # pixels of a page: a point each
+MODEL = replace(TINY, vision=replace(TINY.vision, image_size=SIDE))
 TOKENS = 2  # of an answer
 QUESTION = "Which number?"
 LOOK_SECONDS = 1.0  # between two samples
@@ -41,7 +42,11 @@ MEASURES = (*KINDS, "all", "store", "spilled", "logs")
 def make_parser() -> argparse.ArgumentParser:
     parser = new_parser("memory", __doc__)
     parser.add_argument(
-        "--pages", nargs="+", type=int, default=[1_000, 10_000, 100_000], help="of each run, of 64 pixels"
+        "--pages",
+        nargs="+",
+        type=int,
+        default=[1_000, 10_000, 100_000],
+        help=f"of each run, of {len(SHAPES)} shapes, {SIDE} pixels long",
     )
     return parser
 
@@ -96,7 +101,7 @@ def measure(pages: int, tokenizer: Path, report: Callable[[str], None]) -> dict[
     with tempfile.TemporaryDirectory(prefix="quire-memory-") as name:
         folder = Path(name)
         documents = write_corpus(folder / "documents", pages)
-        write_checkpoint(TINY, tokenizer, folder / "model", device=torch.device("cpu"), dtype=torch.float32)
+        write_checkpoint(MODEL, tokenizer, folder / "model", device=torch.device("cpu"), dtype=torch.float32)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         driver = context.Process(target=_drive, args=(folder, theirs))

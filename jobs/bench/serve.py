@@ -17,11 +17,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
+from threading import Thread
 from typing import Any
 
 from jobs.bench.flags import add_model, new_parser
@@ -79,6 +82,7 @@ def run(arguments: argparse.Namespace) -> None:
         model = arguments.model
         if arguments.shape:
             model = Path(folder) / "model"
+            _say("writing the checkpoint")
             write_checkpoint_apart(
                 SHAPES[arguments.shape], tokenizer_file(arguments.model, arguments.shape), model
             )
@@ -92,19 +96,33 @@ def run(arguments: argparse.Namespace) -> None:
 
 def compare(model: Path, arguments: argparse.Namespace) -> list[Row]:
     """The rows; each has pages of its own, so that none finds what was computed for another."""
+    _say("drawing the pages")
+    counts = {"engine": arguments.requests, "warm engine": WARM, "warm": WARM}
+    counts |= {f"{count} clients": arguments.requests for count in arguments.clients}
+    seeds = [f"{name}/{number}" for name, most in counts.items() for number in range(most)]
+    draw = partial(_body, side=arguments.side, tokens=arguments.tokens)
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as processes:
+        drawn = iter(list(processes.map(draw, seeds, chunksize=8)))
+    bodies = {name: list(islice(drawn, most)) for name, most in counts.items()}
 
-    def bodies(name: str, count: int = arguments.requests) -> list[bytes]:
-        return [_body(f"{name}/{number}", arguments.side, arguments.tokens) for number in range(count)]
-
-    seconds = offline(model, arguments.side, bodies("warm engine", WARM), bodies("engine"))
+    _say("starting the engine alone")
+    seconds = offline(model, arguments.side, bodies["warm engine"], bodies["engine"])
     alone = arguments.requests / seconds
     rows = [_row("engine alone", arguments, seconds, alone, [])]
+    _say(rows[-1])
+    _say("starting the server")
     with serving(model, arguments.side, max(arguments.clients)) as port:
-        clients(port, bodies("warm", WARM), WARM)
+        clients(port, bodies["warm"], WARM)
         for count in arguments.clients:
-            seconds, firsts = clients(port, bodies(f"{count} clients"), count)
+            seconds, firsts = clients(port, bodies[f"{count} clients"], count)
             rows.append(_row(f"{count} clients", arguments, seconds, alone, firsts))
+            _say(rows[-1])
     return rows
+
+
+def _say(what: str | Row) -> None:
+    """Progress, on stderr: with a large model each step takes a minute or more."""
+    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 def _row(
@@ -197,10 +215,13 @@ def serving(model: Path, side: int, clients: int) -> Iterator[int]:
         text=True,
     )
     try:
-        yield port_of(process)
+        port = port_of(process)
+        # The server must never wait for somebody to read what it says.
+        Thread(target=process.stderr.read, daemon=True).start()  # type: ignore[union-attr]
+        yield port
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
 
 
 def port_of(server: subprocess.Popen[str]) -> int:

@@ -45,7 +45,7 @@ def write(folder: Path, pages: int, fonts: Path | None = None) -> int:
 
     Raises ValueError if `fonts` holds no faces.
     """
-    from jobs.nano.synthetic.layout import Source  # needs packages of the [train] extra, as does
+    from jobs.nano.synthetic.layout import Exchange, Source  # needs packages of the [train] extra, as does
     from jobs.nano.synthetic.scenes import KINDS, Scene, draw
 
     ending = question_prompt("")
@@ -54,10 +54,12 @@ def write(folder: Path, pages: int, fonts: Path | None = None) -> int:
     for kind in KINDS:
         random.seed(f"held out: {kind}")
         for page in range(pages):
-            drawn = draw(Scene(pixels=None, mix={kind: 1}, max_side=1024, source=unseen)).page
+            free: list[Exchange] = []
+            while not free:  # some pages are only to be transcribed
+                drawn = draw(Scene(pixels=None, mix={kind: 1}, max_side=1024, source=unseen)).page
+                free = [one for one in drawn.exchanges if one.prompt.endswith(ending)]
             name = f"{kind}-{page}.pdf"
             (folder / name).write_bytes(drawn.sheet.pdf())
-            free = [one for one in drawn.exchanges if one.prompt.endswith(ending)]
             rows += [
                 {
                     "id": f"{kind}-{page}-{number}",

@@ -2,7 +2,8 @@
 
 In: packed batches of synthetic examples. On the vision encoder one head says what stands in each patch, and
 others link the patch of a value to those by which a reader finds it, as the name of its row and the head of
-its column. Inside the decoder one says at which row and column of the page each patch lies, and others point
+its column, and say what is written there: a question can only pick a cell by its names if the cell's patch
+knows them. Inside the decoder one says at which row and column of the page each patch lies, and others point
 from the end of a question: early to the name of a row and the head of a column, later to the patch in which
 the answer begins. No checkpoint holds them.
 """
@@ -26,20 +27,27 @@ from model.network.pixtral import Pixtral
 from model.network.preprocess import MEAN, STD
 
 POINTER_WIDTH = 64
-POINTING_WEIGHT = 0.15
+POINTING_WEIGHT = 0.25
 LINKING_WEIGHT = 0.15
+NAMING_WEIGHT = 0.2
 PLACING_WEIGHT = 0.05
+NAME_PATCHES = 2  # of a name that its values must know
 PLACES = 64  # rows and columns of patches that a page has at most
 
 
 class Found(NamedTuple):
-    """What a batch gave: logits (answer positions, vocabulary), (patches, SLOTS, CLASSES) and (patches, 2,
-    PLACES), and the scores (points, patches) and (links, patches), -inf for a patch of another example."""
+    """What a batch gave.
+
+    Logits (answer positions, vocabulary), (patches, SLOTS, CLASSES), (links, NAME_PATCHES * SLOTS, CLASSES)
+    and (patches, 2, PLACES); the scores (points, patches) and (links, patches), -inf for a patch of another
+    example.
+    """
 
     answers: Tensor
     characters: Tensor
     pointed: Tensor
     linked: Tensor
+    named: Tensor
     placed: Tensor
 
 
@@ -50,11 +58,13 @@ class Losses(NamedTuple):
     characters: Tensor
     pointing: Tensor
     linking: Tensor
+    naming: Tensor
     placing: Tensor
 
     def weighed(self) -> Tensor:
         pointing, linking = POINTING_WEIGHT * self.pointing, LINKING_WEIGHT * self.linking
-        return self.answers + self.characters + pointing + linking + PLACING_WEIGHT * self.placing
+        naming, placing = NAMING_WEIGHT * self.naming, PLACING_WEIGHT * self.placing
+        return self.answers + self.characters + pointing + linking + naming + placing
 
 
 class Trainee(nn.Module):
@@ -78,6 +88,9 @@ class Trainee(nn.Module):
             )
             for _ in range(2)
         )
+        self.names = nn.ModuleList(
+            nn.Linear(config.vision.hidden_size, NAME_PATCHES * SLOTS * CLASSES) for _ in range(CUES)
+        )
         self.places = nn.Linear(config.dim, 2 * PLACES)
         depth = config.n_layers + config.vision.num_hidden_layers
         for name, parameter in self.named_parameters():
@@ -87,7 +100,7 @@ class Trainee(nn.Module):
             nn.init.normal_(parameter, std=0.02 if embedding else parameter[0].numel() ** -0.5)
             if name.endswith(("wo.weight", "w2.weight")):
                 parameter.data.mul_((2 * depth) ** -0.5)
-        for head in (self.characters, self.places, *self.queries, *self.link_queries):
+        for head in (self.characters, self.places, *self.queries, *self.link_queries, *self.names):
             nn.init.zeros_(head.weight)  # random ones would first spoil what given weights can read
         middle = config.n_layers // 2
         self._pointing_layers = (middle, *[max(0, middle - 2)] * CUES)
@@ -107,6 +120,11 @@ class Trainee(nn.Module):
             x_PD = self._finish(block, x_PD, attend(*self._project(block, x_PD, turns_P2H)))
         characters = self.characters(x_PD).view(-1, SLOTS, CLASSES)
         linked = torch.cat([self._link(x_PD, batch, what) for what in range(CUES)])
+        values = batch.linked.split_with_sizes(batch.linking)
+        named = torch.cat(
+            [head(x_PD.index_select(0, at)) for head, at in zip(self.names, values, strict=True)]
+        )
+        named = named.view(-1, NAME_PATCHES * SLOTS, CLASSES)
 
         images_PD = pixtral.vision_language_adapter(x_PD)
         text_D = pixtral.tok_embeddings(batch.text)
@@ -123,11 +141,11 @@ class Trainee(nn.Module):
                 placed = self.places(x_TD.index_select(0, batch.patch_rows)).view(-1, 2, PLACES)
         logits = pixtral.output(pixtral.norm(x_TD.index_select(0, batch.rows)))
         points = torch.cat([pointed[what] for what in range(1 + CUES)])
-        return Found(logits, characters, points, linked, placed)
+        return Found(logits, characters, points, linked, named, placed)
 
     def losses(self, found: Found, batch: Batch) -> Losses:
         """Of the batch; the many empty slots of patches count less than those that hold a character."""
-        wanted = (batch.answers, batch.characters, batch.points, batch.links, batch.grid)
+        wanted = (batch.answers, batch.characters, batch.points, batch.links, names(batch), batch.grid)
         return Losses(*self._losses(found, wanted))
 
     @staticmethod
@@ -193,28 +211,42 @@ def _finish(block: TransformerBlock, x_TD: Tensor, attended_TNH: Tensor) -> Tens
     return out_TD
 
 
-def _losses(
-    found: Found, wanted: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    logits, characters, pointed, linked, placed = found
-    ids, glyphs, points, links, grid_P2 = wanted
-    answers = F.cross_entropy(logits.float(), ids)
+def names(batch: Batch) -> Tensor:
+    """(links, NAME_PATCHES * SLOTS): the characters with which the name of each value begins."""
+    last = len(batch.characters) - 1
+    patches = [(batch.links + step).clamp(max=last) for step in range(NAME_PATCHES)]
+    return torch.cat([batch.characters.index_select(0, patch) for patch in patches], dim=1)
+
+
+def _reading(characters: Tensor, glyphs: Tensor) -> Tensor:
+    """The cross-entropy of slots' characters; empty slots count less than those that hold one."""
     classes = glyphs.long().flatten()
     each = F.cross_entropy(characters.float().flatten(0, 1), classes, reduction="none")
     filled = (classes > 0).float()
     empty = 1 - filled
-    seen = (each * filled).sum() / filled.sum().clamp(min=1) + 0.3 * (each * empty).sum() / empty.sum()
+    full: Tensor = (each * filled).sum() / filled.sum().clamp(min=1)
+    return full + 0.3 * (each * empty).sum() / empty.sum().clamp(min=1)
+
+
+def _losses(
+    found: Found, wanted: tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    logits, characters, pointed, linked, named, placed = found
+    ids, glyphs, points, links, known, grid_P2 = wanted
+    answers = F.cross_entropy(logits.float(), ids)
+    seen, naming = _reading(characters, glyphs), _reading(named, known)
     pointing = F.cross_entropy(pointed, points, reduction="sum") / max(1, len(points))
     linking = F.cross_entropy(linked, links, reduction="sum") / max(1, len(links))
     places = grid_P2.clamp(max=PLACES - 1).flatten()
     placing = F.cross_entropy(placed.float().flatten(0, 1), places)
-    return answers, seen, pointing, linking, placing
+    return answers, seen, pointing, linking, naming, placing
 
 
 class Counts:
     """What an evaluation counts: by kind, first answers that are exactly right and tokens that are.
 
-    And the characters found in patches, the answers pointed at, and the values linked to what names them.
+    And the characters found in patches, the answers pointed at, the values linked to what names them, and the
+    characters of those names that they know.
     """
 
     def __init__(self) -> None:
@@ -223,6 +255,7 @@ class Counts:
         self.characters = [0, 0]
         self.points = [0, 0]
         self.links = [0, 0]
+        self.names = [0, 0]
 
     def count(self, trainee: Trainee, batch: Batch, eos: int) -> None:
         """Teacher forcing: if every token of an answer is the likeliest, greedy decoding gives that answer.
@@ -235,6 +268,8 @@ class Counts:
         self._add(self.characters, hit[wanted > 0])
         self._add(self.points, (found.pointed.argmax(-1) == batch.points)[: batch.pointing[0]])
         self._add(self.links, found.linked.argmax(-1) == batch.links)
+        known = names(batch)
+        self._add(self.names, (found.named.argmax(-1) == known)[known > 0])
         targets = torch.full_like(batch.places, IGNORE).index_copy(0, batch.rows, batch.answers).cpu()
         right = torch.ones_like(batch.places, dtype=torch.bool)
         right = right.index_copy(0, batch.rows, found.answers.argmax(-1) == batch.answers).cpu()
@@ -260,6 +295,7 @@ class Counts:
             "characters": _share(self.characters),
             "pointed": _share(self.points),
             "linked": _share(self.links),
+            "named": _share(self.names),
             **shares,
         }
 
@@ -273,7 +309,7 @@ class Counts:
         yield f"{'all':<22} {right:>4} of {asked:>4} {right / asked:4.0%} {tokens / all_tokens:8.1%}"
         yield (
             f"characters found {_share(self.characters)}, answers pointed at {_share(self.points)}, "
-            f"values linked {_share(self.links)}"
+            f"values linked {_share(self.links)}, their names {_share(self.names)}"
         )
 
 

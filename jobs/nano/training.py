@@ -42,18 +42,12 @@ from model.text.tokenizer import Tokenizer
 log = logging.getLogger(__name__)
 
 EXCERPTS = {
-    "line": 3,
-    "lines": 4,
-    "form": 3,
-    "table": 6,
-    "chart": 1,
-    "receipt": 1,
-    "invoice": 0.3,
+    "line": 3, "lines": 4, "form": 3, "table": 6, "chart": 1, "survey": 1.5, "receipt": 1, "invoice": 0.3,
     "report": 1,
-}
+}  # fmt: skip
 PAGES = {
-    "line": 2, "lines": 2, "form": 4, "table": 7, "chart": 7, "invoice": 4, "receipt": 3, "letter": 1,
-    "contract": 1.2, "report": 2,
+    "line": 2, "lines": 2, "form": 4, "table": 7, "chart": 3, "card": 5, "survey": 3, "invoice": 4,
+    "receipt": 4, "letter": 1, "contract": 1.2, "report": 2,
 }  # fmt: skip
 """Shares by pages; a line costs a hundredth of a page."""
 
@@ -76,8 +70,8 @@ FROM_NOTHING = (
 )
 """Reading emerges on single lines, and only then on pages."""
 FROM_WEIGHTS = (
-    Stage(name="excerpt", share=0.18, scene=Scene(pixels=(256, 384), mix=EXCERPTS, max_side=384)),
-    Stage(name="page", share=0.82, scene=Scene(pixels=None, mix=PAGES, max_side=1024)),
+    Stage(name="excerpt", share=0.12, scene=Scene(pixels=(256, 384), mix=EXCERPTS, max_side=384)),
+    Stage(name="page", share=0.88, scene=Scene(pixels=None, mix=PAGES, max_side=1024)),
 )
 """A model that reads learns new faces, and to find cells, on many small pictures first."""
 PEAK_RATE = 1.5e-3
@@ -286,6 +280,8 @@ class Training:
                 prefetch_factor=2 if workers else None,
                 # A fork of this process would hold locks of threads that it lacks: it would abort at its end.
                 multiprocessing_context="forkserver" if workers else None,
+                in_order=source
+                is not None,  # a worker whose page is slow to draw must not hold up the others
                 pin_memory=self.device.type == "cuda",
             )
         )

@@ -19,9 +19,9 @@ from torch.multiprocessing.spawn import start_processes
 
 from jobs import train
 from jobs.nano import training
-from jobs.nano.synthetic.examples import IGNORE, batches, examples, pack
+from jobs.nano.synthetic.examples import IGNORE, SLOTS, batches, examples, pack
 from jobs.nano.synthetic.scenes import Scene
-from jobs.nano.trainee import Counts, Trainee
+from jobs.nano.trainee import Counts, Trainee, names
 from model.checkpoint import load_model
 from model.config import PixtralConfig
 from model.network.preprocess import MEAN, STD
@@ -187,8 +187,21 @@ def test_all_losses_fall(shape: Path) -> None:
         assert late < early
     counts = Counts()
     counts.count(trainee, batch, tokenizer.eos)
-    assert set(counts.line()) == {"characters", "pointed", "linked", "table"}
+    assert set(counts.line()) == {"characters", "pointed", "linked", "named", "table"}
     assert len(list(counts.table())) == 4
+
+
+def test_values_must_know_the_names_that_they_are_linked_to(shape: Path) -> None:
+    """Of a cell, what stands where the name of its row or the head of its column begins."""
+    tokenizer = Tokenizer.from_file(shape / "tekken.json")
+    table = Scene(pixels=(256, 384), mix={"table": 1}, max_side=384)
+    batch = next(batches(table, tokenizer, patch_size=16, tokens=800, seed=1))
+    known = names(batch)
+    assert torch.equal(known[:, :SLOTS], batch.characters[batch.links])
+    assert torch.equal(known[:-1, SLOTS:], batch.characters[(batch.links + 1)[:-1]])
+    assert known[:, :SLOTS].any(1).all()
+    found = Trainee(PixtralConfig.from_file(shape / "params.json"))(batch)
+    assert found.named.shape[:2] == known.shape
 
 
 def test_training_goes_on_from_the_weights_of_a_checkpoint(shape: Path, tmp_path: Path) -> None:

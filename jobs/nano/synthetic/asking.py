@@ -14,9 +14,10 @@ from pydantic import BaseModel
 from jobs.nano.synthetic.layout import Cues, Exchange, Fact, Page, chance
 from jobs.nano.synthetic.trade import json_value, target_json, to_json
 from jobs.nano.synthetic.wording import about_label, about_role, asked, noisy, pick
+from jobs.nano.synthetic.words import bare
 from pipeline.plan.prompts import SHAPE_REQUEST, markdown_prompt, question_prompt, shape_prompt, target_prompt
 
-DOCUMENT_OF = {"lines": "report", "line": "report"}
+DOCUMENT_OF = {"lines": "report", "line": "report", "card": "chart", "survey": "chart"}
 ABSENT = "Not on the page"
 MOST = 32  # questions of a page
 MARKDOWN_CHARACTERS = 2400  # of the longest page that is transcribed
@@ -47,7 +48,7 @@ def finish(page: Page) -> None:
     document = DOCUMENT_OF.get(page.kind, page.kind)
     found = [*_look_ups(page, document), *[_short(*ask) for ask in page.asks], *_yes_no(page, document)]
     # Only where names stand beside values: of a chart's unfamiliar question the model would say it, too.
-    if sum(bool(fact.label) for fact in page.facts) >= 3 and chance(0.12):
+    if sum(bool(fact.label) for fact in page.facts) >= 3 and chance(0.07):
         found += _absent(page, document)
     random.shuffle(found)
     found = found[:MOST]
@@ -63,12 +64,14 @@ def finish(page: Page) -> None:
 
 
 def task(kind: str, exchange: Exchange) -> str:
-    """What the evaluation counts an exchange under."""
+    """What the evaluation counts an exchange under; of charts apart what is computed or estimated."""
     if exchange.prompt.startswith(SHAPE_REQUEST) or f"\n{SHAPE_REQUEST}" in exchange.prompt:
         return f"{kind}, JSON"
     if exchange.prompt.startswith("Transcribe"):
         return f"{kind}, Markdown"
-    return f"{kind}, yes or no" if exchange.answer in ("Yes", "No") else kind
+    if exchange.answer in ("Yes", "No"):
+        return f"{kind}, yes or no"
+    return f"{kind}, derived" if exchange.at is None and DOCUMENT_OF.get(kind, kind) == "chart" else kind
 
 
 def _short(question: str, answer: str, at: int | None, cues: Cues = ()) -> Exchange:
@@ -82,7 +85,7 @@ def _look_ups(page: Page, document: str) -> list[Exchange]:
     text = _text(page)
     found = []
     for fact in page.facts:
-        shown = fact.value.shown
+        shown, skipped = bare(fact.value.shown)
         if fact.role == "price":
             question = noisy(pick(_PRICES, page.held_out).replace("{x}", fact.label))
         elif fact.role and roles[fact.role] == 1 and (chance(0.75) or not fact.label):
@@ -91,7 +94,7 @@ def _look_ups(page: Page, document: str) -> list[Exchange]:
             question = about_label(fact.label, document, page.held_out)
         else:
             continue
-        found.append(_short(question, shown, fact.at, (_label_at(fact, text),)))
+        found.append(_short(question, shown, fact.at + skipped, (_label_at(fact, text),)))
     return found
 
 

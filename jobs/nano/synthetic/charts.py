@@ -1,161 +1,166 @@
-"""Charts with titles, sources and legends, and questions of values, extremes, differences and counts."""
+"""Charts as they are published: a browser's card, a survey's column, or with titles and sources."""
 
 from __future__ import annotations
 
 import random
 
-from jobs.nano.synthetic import plots, words
-from jobs.nano.synthetic.layout import Page, chance, text_value, unique
-from jobs.nano.synthetic.plots import Data
-from jobs.nano.synthetic.wording import asked, other_case, pick
+from jobs.nano.synthetic import chart_data, chart_questions, plots, words
+from jobs.nano.synthetic.chart_data import Data
+from jobs.nano.synthetic.layout import Page, chance, text_value
+from jobs.nano.synthetic.sheet import Color
 
-_VALUE = (
-    "What is the value of {x}?", "What is the value for {x}?", "What was the value in {x}?",
-    "How much is {x}?", "What is the figure for {x}?", "What value does {x} have?",
-    "How high is the bar of {x}?", "What does the {d} show for {x}?", "How many are there in {x}?",
-    "What number is given for {x}?", "What was the {t} in {x}?", "What is the {t} of {x}?",
-    "How much was the {t} of {x}?", "What percentage is given for {x}?", "What share does {x} have?",
-    "What is the {t} for {x}?", "How many did {x} have?", "What was the {t} of {x}?",
-    "What is the {t} in {x}?", "{x}?", "What is {x}'s value?", "Give the value of {x}.",
-    "What is shown for {x}?", "According to the {d}, what is the {t} in {x}?", "What was {x}'s {t}?",
-    "How large was the {t} in {x}?",
-)  # fmt: skip
-_OF_SERIES = (
-    "What is the value of {s} for {x}?", "What is the value of {s} in {x}?", "What is {s} in {x}?",
-    "What is the {s} value of {x}?", "How much is {s} for {x}?", "What was the {s} in {x}?",
-    "What does the {d} show for {s} in {x}?", "In {x}, what is the value of {s}?",
-    "For {x}, how high is {s}?", "What percentage of {x} is {s}?", "How many {s} are there in {x}?",
-    "What is the {t} of {s} in {x}?", "What share of {x} said {s}?",
-    "What is the value of the {s} bar in {x}?", "What number is given for {s} and {x}?",
-)  # fmt: skip
-_HIGH = (
-    "Which {k} has the highest value?", "Which {k} is the highest?", "Which bar is the tallest?",
-    "Which {k} has the largest value?", "Which {k} leads?", "Which {k} has the most?",
-    "What {k} has the highest {t}?", "Which {k} had the largest {t}?", "Where is the {t} highest?",
-    "Which {k} comes first?", "Which {k} has the maximum value?",
-    "What is the {k} with the greatest value?", "Which {k} had the highest {t}?",
-    "Which {k} shows the biggest {t}?", "What is the largest {k} in this {d}?",
-    "In which {k} was the {t} the highest?",
-)  # fmt: skip
-_LOW = (
-    "Which {k} has the lowest value?", "Which {k} is the lowest?", "Which bar is the shortest?",
-    "Which {k} has the smallest value?", "Which {k} has the least?", "What {k} has the lowest {t}?",
-    "Which {k} had the smallest {t}?", "Where is the {t} lowest?", "Which {k} comes last?",
-    "Which {k} has the minimum value?", "What is the {k} with the smallest value?",
-    "In which {k} was the {t} the lowest?",
-)  # fmt: skip
-_TOP = (
-    "What is the highest value?", "What is the largest value in the {d}?", "What is the maximum?",
-    "What is the value of the tallest bar?", "What's the value of the highest bar?",
-    "How high is the highest {k}?", "What is the peak value?",
-)  # fmt: skip
-_BOTTOM = (
-    "What is the lowest value?", "What is the smallest value in the {d}?", "What is the minimum?",
-    "What is the value of the shortest bar?", "What's the value of the lowest bar?",
-    "How low is the lowest {k}?",
-)  # fmt: skip
-_DIFFERENCE = (
-    "What is the difference between {a} and {b}?", "By how much does {a} differ from {b}?",
-    "What is the gap between {a} and {b}?", "How much more is {a} than {b}?",
-    "What's the difference in value between {a} and {b}?", "How far apart are {a} and {b}?",
-)  # fmt: skip
-_SUM = (
-    "What is the sum of {a} and {b}?", "What is the total of {a} and {b}?",
-    "How much are {a} and {b} together?", "Add {a} and {b}.", "What do {a} and {b} add up to?",
-    "What is the combined value of {a} and {b}?",
-)  # fmt: skip
-_MORE = (
-    "Is {a} larger than {b}?", "Is the value of {a} more than that of {b}?", "Does {a} exceed {b}?",
-    "Is {a} greater than {b}?", "Is {a} higher than {b}?",
-)  # fmt: skip
-_COUNT = (
-    "How many {ks} are there?", "How many {ks} are shown in the {d}?", "How many {ks} does the {d} have?",
-    "How many {ks} are included?", "What is the number of {ks}?", "How many {ks} are represented?",
-    "How many different {ks} are there?",
-)  # fmt: skip
-_THINGS = (
-    "revenue,number of users,unemployment rate,share of respondents,population,net sales,market share,"
-    "production,exports,GDP growth,average price,number of deaths,life expectancy,spending,inflation rate,"
-    "attendance,number of stores,emissions,rainfall,number of employees,net income,turnout,"
-    "approval rating,consumption,birth rate,literacy rate,number of visitors"
-).split(",")
-_SERIES = (
-    "Male/Female,Yes/No,Favorable/Unfavorable,Urban/Rural,2019/2020,2010/2020,Agree/Disagree/Don't know,"
-    "Imports/Exports,Online/Offline,Very important/Somewhat important/Not important,Approve/Disapprove,"
-    "Better/Worse/Same,Men/Women,Domestic/Foreign,Positive/Neutral/Negative,Dem-Lean Dem/Rep-Lean Rep,"
-    "18-29/30-49/50-64/65+,Good/Bad,Increase/Decrease/No change,Excellent/Good/Fair/Poor"
-).split(",")
+_GREY: Color = (0.4, 0.4, 0.4)
+_LINK: Color = (0.1, 0.4, 0.8)
+_MOST = {"bars": 30, "lines": 30, "across": 32, "stacked": 12, "stacked across": 10, "pie": 8}
+_UNITS = ("percent", "million U.S. dollars", "thousands", "billion euros", "millions", "metric tons")
 
 
 def draw_chart(page: Page) -> bool:
-    """A chart, its furniture and its questions."""
-    style = page.style
+    """A chart with a title, a subtitle and a source, its legend above or below, or where its lines end."""
     margin = random.uniform(0.015, 0.05) * page.width
-    y, bottom, inner = margin, page.height - margin, page.width - 2 * margin
-    thing, key = (
-        random.choice(_THINGS),
-        random.choice(["country", "category", "group", "company", "item", "answer", "product", "region"]),
+    inner = page.width - 2 * margin
+    data = _data(
+        page, {"bars": 5, "across": 5, "lines": 6, "stacked": 1.5, "stacked across": 2, "pie": 2}, 0.3
     )
-    if chance(0.75):
-        title = random.choice([f"{thing.capitalize()} in {random.choice(words.COUNTRIES)} "
-                               f"from {random.randint(1980, 2005)} "
-                               f"to {random.randint(2006, 2024)}",
-                               words.phrase(3, 8), f"{thing.capitalize()}, {random.randint(1990, 2024)}",
-                               words.sentence().rstrip(".")])  # fmt: skip
-        large = style.size * random.uniform(1.0, 1.6)
-        first = None
-        for line in page.wrap(title, inner, size=large, bold=True)[:3]:
-            at = page.put(margin, y, line, bold=True, size=large)
-            first, y = (at if first is None else first), y + 1.2 * large
-        if len(page.wrap(title, inner, size=large, bold=True)) <= 3:
-            page.fact("", text_value(title), first or 0, "title")
-        if chance(0.4):
-            for line in page.wrap(
-                random.choice(
-                    [
-                        words.sentence(),
-                        f"in {random.choice(['percent', 'million U.S. dollars', 'thousands'])}",
-                        f"% of adults who say {words.phrase(2, 6).lower()}",
-                    ]
-                ),
-                inner,
-            )[:2]:
-                page.put(margin, y, line, color=(0.35, 0.35, 0.35))
-                y += 1.2 * style.size
-        y += 0.5 * style.size
-    if chance(0.6):
-        source = random.choice(
-            [
-                f"{words.company()}",
-                f"{random.choice(['OECD', 'World Bank', 'UN', 'IMF'])} ({random.randint(2000, 2024)})",
-                f"Survey conducted {words.day(1).shown}",
-            ]
+    y = _title(page, margin, margin, inner, 0.75) + 0.5 * page.style.size
+    bottom = _source(page, margin, page.height - margin, inner)
+    return _plot(page, data, margin, y, inner, bottom, random.choice(["above", "below", "ends"]))
+
+
+def draw_card(page: Page) -> bool:
+    """A chart of a statistics portal: no title, a turned name of the axis, small buttons and links around."""
+    style, sheet = page.style, page.sheet
+    data = _data(
+        page, {"bars": 7, "across": 5, "lines": 4, "stacked": 1, "stacked across": 1, "pie": 1}, 0.85
+    )
+    edge = 0.01 * page.width
+    grey = random.uniform(0.9, 1.0)
+    sheet.box(edge, edge, page.width - 2 * edge, page.height - 2 * edge, stroke=(grey, grey, grey))
+    right = page.width - 0.07 * page.width
+    for index in range(random.choice([0, 5, 6, 7])):
+        top = 2 * edge + index * 0.045 * page.width
+        sheet.box(
+            right + 0.012 * page.width, top, 0.04 * page.width, 0.04 * page.width, fill=(0.96, 0.97, 0.98)
         )
-        small = style.size * random.uniform(0.65, 0.9)
-        text = page.wrap(
-            random.choice(["Source: ", "Source: ", "Note: ", "SOURCE: "]) + source, inner, size=small
-        )[0]
-        page.put(margin, bottom - 1.2 * small, text, size=small, color=(0.4, 0.4, 0.4))
-        if text.lower().startswith("source") and text.endswith(source):
-            page.fact("", text_value(source), len(page.sheet.glyphs) - len("".join(source.split())), "source")
-        bottom -= 1.8 * small
-    kind = random.choices(
-        ["bars", "across", "lines", "stacked", "stacked across", "pie"], [5, 5, 4, 1.5, 2, 2]
-    )[0]
-    data = _data(kind, key)
-    data.colors = [plots.color_of(index, style.accent) for index in range(len(data.series))]
-    below = chance(0.4)
-    if len(data.series) > 1 and not below:
-        y = plots.legend(page, data, margin, y, inner)
-    elif len(data.series) > 1:
-        bottom -= 2 * style.size
-        plots.legend(page, data, margin, bottom, inner)
-    if chance(0.25) and kind in ("bars", "lines", "stacked"):
-        page.put(margin, (y + bottom) / 2, thing.capitalize(), align="center", turn=90)
-        box = (margin + 1.4 * style.size, y, inner - 1.4 * style.size, bottom - y)
-    else:
-        box = (margin, y, inner, bottom - y)
-    if box[3] < 8 * style.size:
+        sheet.dot(right + 0.032 * page.width, top + 0.02 * page.width, 4, fill=(0.55, 0.6, 0.68))
+    foot = page.height - 2.6 * edge
+    links = [random.choice(["Additional Information", "More details", words.phrase(1, 2), "About"]),
+             random.choice(["Show source", "Sources", words.phrase(1, 2), words.website()])]  # fmt: skip
+    page.put(2.5 * edge, foot - style.size, links[0], color=_LINK)
+    page.put(page.width - 2.5 * edge, foot - style.size, links[1], color=_LINK, align="right")
+    owner = f"© {words.company()} {random.randint(2008, 2024)}"
+    page.put(page.width - 2.5 * edge, foot - 2.8 * style.size, owner, color=_GREY, align="right")
+    axis = data.thing[:1].upper() + data.thing[1:]
+    axis += random.choice(["", f" in {random.choice(_UNITS)}", f" in {random.choice(_UNITS)}*"])
+    turned = data.kind != "pie" and chance(0.85)
+    bottom = foot - 4 * style.size
+    left = 2.5 * edge
+    if turned:
+        small = 0.85 * style.size
+        if page.measure(axis, size=small) < 0.7 * page.height:
+            page.put(left, bottom / 2, axis, size=small, align="center", turn=90, color=_GREY)
+        left += 1.6 * style.size
+    return _plot(page, data, left, 3 * edge, right - left, bottom, "below")
+
+
+def draw_survey(page: Page) -> bool:
+    """A survey's column: rules, a title in bold, "% who say" in italics or grey, a note, a source."""
+    style, sheet = page.style, page.sheet
+    margin, inner = 0.02 * page.width, 0.96 * page.width
+    data = _data(page, {"across": 6, "stacked across": 6, "lines": 1.5, "bars": 1.5, "pie": 1.5}, 0.05)
+    if chance(0.7):
+        sheet.line(margin, 3, page.width - margin, 3)
+        sheet.line(margin, page.height - 3, page.width - margin, page.height - 3)
+    y = _title(page, margin, 0.6 * style.size, inner, 1.0) + 0.4 * style.size
+    bottom = page.height - 0.8 * style.size
+    if chance(0.7):
+        bottom -= 1.3 * style.size
+        page.put(margin, bottom, words.company().upper(), bold=True, size=0.85 * style.size)
+    for text in (f"Source: Survey conducted {words.day(random.choice([1, 4])).shown}.",
+                 f"Note: {words.sentence()}"):  # fmt: skip
+        if chance(0.7):
+            lines = page.wrap(text, inner, size=0.9 * style.size)
+            bottom -= (1.15 * len(lines) + 0.2) * style.size
+            for index, line in enumerate(lines):
+                page.put(margin, bottom + 1.1 * style.size * index, line, size=0.9 * style.size, color=_GREY)
+    return _plot(page, data, margin, y, inner, bottom, random.choice(["above", "ends", "ends"]))
+
+
+def _data(page: Page, kinds: dict[str, float], spaces: float) -> Data:
+    kind = random.choices(list(kinds), list(kinds.values()))[0]
+    room = page.height if "across" in kind else page.width * 1.6
+    most = max(2, min(_MOST[kind], int(room / (2.2 * page.style.size))))
+    return chart_data.data(kind, most=most, plain_spaces=chance(spaces))
+
+
+def _title(page: Page, x: float, y: float, width: float, probability: float) -> float:
+    """A title and perhaps a subtitle; the y below."""
+    style = page.style
+    if not chance(probability):
+        return y
+    title = random.choice(
+        [f"{chart_data.thing().capitalize()} in {random.choice(words.COUNTRIES)}, "
+         f"{random.randint(1980, 2005)} to {random.randint(2006, 2024)}",
+         words.phrase(3, 8), f"{chart_data.thing().capitalize()}, {random.randint(1990, 2024)}",
+         words.sentence().rstrip("."), words.sentence().rstrip(".")]
+    )  # fmt: skip
+    large = style.size * random.uniform(1.0, 1.5)
+    lines = page.wrap(title, width, bold=True, size=large)[:4]
+    places = [
+        page.put(x, y + 1.2 * large * index, line, bold=True, size=large) for index, line in enumerate(lines)
+    ]
+    y += 1.2 * large * len(lines) + 0.2 * style.size
+    page.fact("", text_value(" ".join(lines)), places[0], "title")
+    if chance(0.6):
+        subtitle = random.choice(
+            [words.sentence(), f"in {random.choice(_UNITS)}",
+             f"% of adults who say {words.phrase(2, 6).lower()}",
+             f"% who say {words.phrase(1, 5).lower()} …",
+             f"{chart_data.thing().capitalize()} by {words.word()}"]
+        )  # fmt: skip
+        for line in page.wrap(subtitle, width)[:3]:
+            page.put(x, y, line, color=_GREY)
+            y += 1.2 * style.size
+    return y
+
+
+def _source(page: Page, x: float, bottom: float, width: float) -> float:
+    """Perhaps where the figures come from; the y above."""
+    if not chance(0.6):
+        return bottom
+    source = random.choice(
+        [words.company(),
+         f"{random.choice(['OECD', 'World Bank', 'UN', 'IMF'])} ({random.randint(2000, 2024)})",
+         f"Survey conducted {words.day(1).shown}"]
+    )  # fmt: skip
+    small = page.style.size * random.uniform(0.7, 0.95)
+    head = random.choice(["Source:", "Source:", "Note:", "SOURCE:"])
+    if not page.fits(f"{head} {source}", width, size=small):
+        return bottom
+    at = page.put(x, bottom - 1.2 * small, f"{head} {source}", size=small, color=_GREY)
+    if head.lower() == "source:":
+        page.fact("", text_value(source), at + len(head), "source")
+    if chance(0.3) and page.fits(f"{head} {source}     CC BY", width, size=small):
+        page.put(x + width, bottom - 1.2 * small, "CC BY", size=small, color=_GREY, align="right")
+    return bottom - 1.8 * small
+
+
+def _plot(page: Page, data: Data, x: float, y: float, width: float, bottom: float, names: str) -> bool:
+    """The chart itself between y and bottom; `names` says where those of its series stand."""
+    size, kind = page.style.size, data.kind
+    if len(data.series) > 1:
+        if kind not in ("lines", "stacked across") and names == "ends":
+            names = "above"
+        if names == "above":
+            y = plots.legend(page, data, x, y, width, middle=chance(0.3))
+        elif names == "below":
+            rows = 1 + int(sum(page.measure(name) + 2.6 * size for name in data.series) / width)
+            bottom -= 1.5 * size * rows + 0.3 * size
+            plots.legend(page, data, x, bottom, width, middle=chance(0.8))
+        elif kind == "stacked across":
+            y += 1.6 * size
+    box = (x, y, width, bottom - y)
+    if box[3] < 8 * size:
         return False
     fits = (
         plots.pie(page, data, box)
@@ -167,162 +172,5 @@ def draw_chart(page: Page) -> bool:
     if not fits:
         return False
     page.readable = False
-    _ask(page, data, key if data.categories[0] not in _years(data) else "year", thing)
+    chart_questions.ask(page, data)
     return bool(page.asks)
-
-
-def _years(data: Data) -> list[str]:
-    return [name for name in data.categories if name.strip("*").isdigit() and len(name.strip("*")) == 4]
-
-
-def _data(kind: str, key: str) -> Data:
-    """Random series over two to forty categories; a pie has one series whose parts make a whole."""
-    years = chance(0.5) if kind in ("bars", "lines", "stacked") else chance(0.15)
-    most = {"bars": 30, "lines": 20, "across": 25, "stacked": 12, "stacked across": 12, "pie": 8}[kind]
-    count = min(most, random.choice([2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40]))
-    if years:
-        start, step = random.randint(1960, 2022), random.choice([1, 1, 1, 2, 5])
-        mark = random.choice(["", "", "", "*"])
-        names = [f"{start + index * step}{mark if index >= count - 2 else ''}" for index in range(count)]
-    else:
-        make = {"country": lambda: random.choice(words.COUNTRIES), "company": words.company}.get(
-            key, lambda: random.choice([words.phrase(1, 2), words.phrase(1, 4), words.person(), words.city()])
-        )
-        names = unique(make() for _ in range(count))
-    series = [""]
-    if kind.startswith("stacked") or (
-        kind in ("bars", "across", "lines") and len(names) <= 12 and chance(0.4)
-    ):
-        series = random.choice(_SERIES).split("/")
-        if chance(0.3):
-            series = unique(words.phrase(1, 2) for _ in range(random.randint(2, 4)))
-    percent = kind == "pie" or kind.startswith("stacked") or chance(0.35)
-    decimals = random.choice([0, 0, 1, 2])
-    high = 100 if percent else random.choice([10, 100, 1000, 10_000, 1_000_000])
-    unit = random.choice(["", "%"]) if percent else random.choice(["", "", "", "", "M", "k"])
-    grouped = random.choice([",", ",", "", " "])
-    figures, shown = [], []
-    for _ in series:
-        row = [random.uniform(0.04, 1) * high for _ in names]
-        if kind == "lines" and chance(0.6):
-            level = random.uniform(0.2, 0.8)
-            row = [max(0.03, min(1.0, level := level + random.gauss(0, 0.08))) * high for _ in names]
-        if percent and (kind == "pie" or kind.startswith("stacked")):
-            row = [value / (sum(row) if kind == "pie" else 100 * len(series)) * 100 for value in row]
-        row = [round(value, decimals) for value in row]
-        row = [value if value > 0 else round(0.04 * high, 2) + 1 for value in row]
-        figures.append(row)
-        shown.append([f"{value:,.{decimals}f}".replace(",", grouped) + unit for value in row])
-    labelled = kind == "pie" or chance(0.85)
-    return Data(
-        series=series,
-        categories=names,
-        figures=figures,
-        shown=shown,
-        labelled=labelled,
-        ticks=not labelled or chance(0.5),
-    )
-
-
-def plain(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def _ask(page: Page, data: Data, key: str, thing: str) -> None:
-    names, many = data.categories, len(data.series) > 1
-
-    def fill(forms: tuple[str, ...], **blanks: str) -> str:
-        form = pick(forms, page.held_out)
-        plural = {"category": "categories", "country": "countries", "company": "companies"}.get(
-            key, key + "s"
-        )
-        for name, text in {"k": key, "ks": plural, "t": thing, **blanks}.items():
-            form = form.replace("{" + name + "}", text)
-        return asked(form, "chart")
-
-    page.links += [(at, (data.names_at.get(c),)) for (_, c), at in data.at.items()]
-    written = list(data.at)
-    for s, c in random.sample(written, min(5, len(written))):
-        if names.count(names[c]) > 1:
-            continue
-        name = other_case(names[c]) if chance(0.3) else names[c].rstrip("*")
-        question = fill(_OF_SERIES, s=data.series[s], x=name) if many else fill(_VALUE, x=name)
-        page.ask(question, data.shown[s][c], data.at[s, c], (data.names_at.get(c),))
-        if not many and data.shown[s].count(data.shown[s][c]) == 1 and chance(0.3):
-            asks = (
-                "Which {k} has a value of {v}?",
-                "Which {k} has {v}?",
-                "In which {k} was it {v}?",
-                "For which {k} is {v} given?",
-                "What {k} has the value {v}?",
-            )
-            question = fill(asks, v=data.shown[s][c])
-            page.ask(question, names[c].rstrip("*"), data.names_at.get(c), (data.at[s, c],))
-    s = random.randrange(len(data.series))
-    row = data.figures[s]
-    suffix = f" of {data.series[s]}" if many else ""
-    for extreme, which, how_much in ((max, _HIGH, _TOP), (min, _LOW, _BOTTOM)):
-        c = row.index(extreme(row))
-        if row.count(row[c]) > 1:
-            continue
-        clear = (
-            abs(row[c] - sorted(row, reverse=extreme is max)[1 if len(row) > 1 else 0]) > 0.03 * max(row)
-            or data.labelled
-        )
-        if clear and chance(0.7):
-            page.ask(
-                fill(which)
-                if not many
-                else f"Which {key} has the {'highest' if extreme is max else 'lowest'} value{suffix}?",
-                names[c].rstrip("*"),
-                data.names_at.get(c),
-                (data.at.get((s, c)),),
-            )
-        if (s, c) in data.at and chance(0.4):
-            ends = "highest" if extreme is max else "lowest"
-            page.ask(
-                fill(how_much) if not many else f"What is the {ends} value{suffix}?",
-                data.shown[s][c],
-                data.at[s, c],
-                (data.names_at.get(c),),
-            )
-    if len(names) > 1 and data.labelled:
-        a, b = random.sample(range(len(names)), 2)
-        if (s, a) in data.at and (s, b) in data.at:
-            first, second = names[a].rstrip("*"), names[b].rstrip("*")
-            if chance(0.35):
-                page.ask(
-                    fill(_DIFFERENCE, a=first, b=second)
-                    if not many
-                    else f"What is the difference{suffix} between {first} and {second}?",
-                    plain(abs(row[a] - row[b])),
-                )
-            if chance(0.2):
-                page.ask(
-                    fill(_SUM, a=first, b=second)
-                    if not many
-                    else f"What is the sum{suffix} in {first} and {second}?",
-                    plain(row[a] + row[b]),
-                )
-            if chance(0.3) and not many:
-                page.ask(fill(_MORE, a=first, b=second), "Yes" if row[a] > row[b] else "No")
-    if chance(0.25) and len(names) <= 20:
-        page.ask(fill(_COUNT), str(len(names)))
-    if many and chance(0.25):
-        c = random.randrange(len(names))
-        column = [row[c] for row in data.figures]
-        if column.count(max(column)) == 1:
-            page.ask(
-                f"Which is the largest in {names[c].rstrip('*')}?", data.series[column.index(max(column))]
-            )
-    if data.labelled and len(names) <= 6 and not many and chance(0.15):
-        page.ask(
-            random.choice(
-                [
-                    "What is the average of all values?",
-                    "What is the mean value?",
-                    "What is the average value?",
-                ]
-            ),
-            plain(sum(row) / len(row)),
-        )

@@ -42,7 +42,7 @@ for _character, _number in CHARACTERS.items():
     _CODES[ord(_character)] = _number
 TEXT_TOKENS = 1000  # of all questions and answers of one example, but for its first
 WAITING = 6  # pages that wait for their second use
-LINKS = 64  # of a page
+LINKS = 96  # of a page
 LARGE = 300_000  # pixels of a page that is used twice, with other questions and other ink
 
 

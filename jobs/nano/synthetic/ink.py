@@ -12,19 +12,20 @@ from PIL import Image, ImageChops, ImageFilter
 
 Pixels = NDArray[np.uint8]
 SIGMAS = (2, 4, 6, 9, 13)
+SCREENS = ("chart", "card", "survey")  # what is no paper
 BANK_SIDE = 2048  # more than the largest page that is drawn
 
 
 def spoil(pixels: Pixels, kind: str) -> Pixels:
     """The page after its fate: four in ten stay clean, more of those from a screen. Its shape stays."""
-    if random.random() < (0.7 if kind == "chart" else 0.4):
+    if random.random() < (0.8 if kind in SCREENS else 0.25 if kind == "receipt" else 0.4):
         return pixels
     fate = random.random()
-    if kind != "chart" and fate < 0.16:
+    if kind not in SCREENS and fate < 0.16:
         return _fax(pixels)
-    if kind != "chart" and fate < (0.42 if kind == "receipt" else 0.24):
+    if kind not in SCREENS and fate < (0.6 if kind == "receipt" else 0.24):
         return _thermal(pixels)
-    if kind != "chart" and fate < 0.34 and min(pixels.shape[:2]) > 200:
+    if kind not in SCREENS and fate < (0.7 if kind == "receipt" else 0.34) and min(pixels.shape[:2]) > 200:
         return _border(pixels)
     image = Image.fromarray(pixels)
     if random.random() < 0.35:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.nano.synthetic import blocks, words
+from jobs.nano.synthetic import abroad, blocks, letterhead, words
 from jobs.nano.synthetic.asking import target
 from jobs.nano.synthetic.layout import Page, chance, text_value
 from jobs.nano.synthetic.sheet import Align
@@ -30,6 +30,8 @@ class _Content:
     due: Value | None
     symbol: str
     lines: list[Line]
+    language: str = ""
+    """Of its labels, if not English."""
     amounts_alone: bool = False
     """The positions have neither quantity nor price."""
     subtotal: float | None = None
@@ -47,11 +49,15 @@ def draw_invoice(page: Page) -> bool:
         issued=style.value(words.day()),
         due=style.value(words.day()) if chance(0.6) else None,
         symbol=words.symbol(),
+        language=random.choice(list(abroad.LABELS)) if chance(0.25) else "",
         lines=positions(1, random.choice([2, 6, 14]), caps=style.caps in ("values", "all")),
     )
+    if content.language:
+        content.symbol = random.choice(["eu€", "eu€", "eu", "€ ", "€"])
     margin = random.uniform(0.04, 0.1) * page.width
     y, bottom = blocks.furniture(page, margin)
-    y = _letterhead(page, margin, y, content)
+    at_foot = chance(0.15)
+    y = letterhead.head(page, margin, y, "" if at_foot else content.vendor, content.language)
     facts = _facts(page, content)
     if (below := _parties(page, margin, y, content, facts)) is None:
         return False
@@ -70,6 +76,8 @@ def draw_invoice(page: Page) -> bool:
     ) is None:
         return False
     y = _payment(page, margin, below + style.pitch, bottom)
+    if at_foot:
+        y = letterhead.foot(page, margin, y + style.pitch, content.vendor)
     if y > page.height - 3:
         return False
     if chance(0.15):
@@ -77,62 +85,6 @@ def draw_invoice(page: Page) -> bool:
     if chance(0.9):
         page.targets.append(target(Invoice, _values(content)))
     return True
-
-
-def _letterhead(page: Page, margin: float, y: float, content: _Content) -> float:
-    """The vendor and the word invoice, either of them first or stacked; returns the y below."""
-    style = page.style
-    large = style.size * random.uniform(1.1, 2.3)
-    word = random.choice(
-        ["INVOICE", "Invoice", "TAX INVOICE", "Invoice / Receipt", "Rechnung / Invoice", "BILL", ""]
-    )
-    both = page.measure(f"{content.vendor}   {word}", bold=True, size=large)
-    right = page.width - margin
-    color = style.accent if chance(0.4) else style.ink
-    if both > right - margin or chance(0.3):
-        at = page.put(margin, y, content.vendor, bold=True, size=min(large, style.size * 1.3), color=color)
-        y += large * 1.3
-        if word:
-            page.put(margin, y, word, bold=True, size=large)
-            y += large * 1.3
-    elif chance(0.7):
-        at = page.put(margin, y, content.vendor, bold=True, size=large, color=color)
-        page.put(right, y, word, bold=True, size=large, align="right")
-        y += large * 1.4
-    else:
-        page.put(margin, y, word, bold=True, size=large)
-        at = page.put(right, y, content.vendor, bold=True, size=large, align="right", color=color)
-        y += large * 1.4
-    page.fact("", text_value(content.vendor), at, "vendor")
-    page.say(f"# {content.vendor}")
-    lines = [style.cased(line) for line in words.address()]
-    small: float = style.size * random.choice([1.0, 0.8])
-    if chance(0.75):
-        first = page.put(margin, y, lines[0], size=small)
-        for line in lines[1:]:
-            y += small * style.loose
-            page.put(margin, y, line, size=small)
-        y += small * style.loose
-        if chance(0.6):
-            page.fact("", text_value(" ".join(lines)), first, "address")
-        page.say("  \n".join(lines))
-    for role, names, make in _CONTACTS:
-        if chance(0.25):
-            name, value = style.label(random.choice(names)), make()
-            at = page.put(margin, y, f"{name}: {value}", size=small)
-            page.fact(name, text_value(value), at + len("".join(name.split())) + 1, role)
-            page.say(f"{name}: {value}")
-            y += small * style.loose
-    return y + style.pitch * random.uniform(0.3, 1.3)
-
-
-_CONTACTS: tuple[tuple[str, list[str], Callable[[], str]], ...] = (
-    ("phone", ["Tel", "Phone", "Telephone"], words.phone),
-    ("fax", ["Fax"], words.phone),
-    ("email", ["Email", "E-mail"], words.email),
-    ("website", ["Web", "Internet"], words.website),
-    ("taxid", ["VAT No", "VAT ID", "Tax No", "GST Reg No", "USt-IdNr."], words.code),
-)
 
 
 def _facts(page: Page, content: _Content) -> list[Row]:
@@ -158,16 +110,17 @@ def _facts(page: Page, content: _Content) -> list[Row]:
     ):  # fmt: skip
         if chance(chance_of):
             rows.append((random.choice(names), style.value(text_value(make())), role))
-    rows = [(style.label(name), value, role) for name, value, role in rows]
+    rows = [
+        (style.label(abroad.label(content.language, role, name)), value, role) for name, value, role in rows
+    ]
     return random.sample(rows, len(rows)) if chance(0.4) else rows
 
 
 def _parties(page: Page, margin: float, y: float, content: _Content, facts: list[Row]) -> float | None:
     """The customer and the facts: side by side, stacked, or the facts as a table; the y below."""
     style = page.style
-    bill = style.label(
-        random.choice(["Bill To", "Customer", "Sold To", "Billed to", "Invoice to", "Client", "To", ""])
-    )
+    bill = random.choice(["Bill To", "Customer", "Sold To", "Billed to", "Invoice to", "Client", "To", ""])
+    bill = style.label(abroad.label(content.language, "customer", bill))
     party = [content.customer, *[style.cased(line) for line in words.address()]]
     side_by_side = chance(0.65)
     room = page.width * (0.48 if side_by_side else 0.9) - margin
@@ -259,7 +212,7 @@ def _positions(page: Page, margin: float, y: float, content: _Content) -> float:
         columns.remove("quantity")
         columns.remove("price")
     body = [[amount[name](index, line) for name in columns] for index, line in enumerate(content.lines)]
-    head = [style.label(random.choice(heads[name])) for name in columns]
+    head = [style.label(abroad.label(content.language, name, random.choice(heads[name]))) for name in columns]
     wide = [
         max(page.measure(row[i], bold=not k) for k, row in enumerate([head, *body])) + 8
         for i in range(len(columns))
@@ -323,7 +276,10 @@ def _sums(content: _Content) -> list[Row]:
                 "",
             )
         )
-    return rows
+    return [
+        (abroad.label(content.language, role, name) if role else name, value, role)
+        for name, value, role in rows
+    ]
 
 
 def _column(page: Page, rows: list[Row], right: float, y: float) -> float | None:

@@ -9,6 +9,7 @@ from jobs.nano.synthetic.asking import target
 from jobs.nano.synthetic.layout import Page, chance, text_value
 from jobs.nano.synthetic.sheet import Align
 from jobs.nano.synthetic.trade import Line, figure, positions, price, sum_of
+from jobs.nano.synthetic.words import Value
 from schemas.targets import Receipt
 
 _THANKS = (
@@ -23,8 +24,8 @@ class _Slip:
 
     def __init__(self, page: Page) -> None:
         self.page = page
-        self.margin = random.uniform(0.02, 0.09) * page.width
-        self.y = random.uniform(0.01, 0.05) * page.height
+        self.margin = random.uniform(0.02, random.choice([0.09, 0.16])) * page.width
+        self.y = random.uniform(0.01, 0.08) * page.height
         self.inner = page.width - 2 * self.margin
         self.said: list[str] = []
 
@@ -79,11 +80,20 @@ def draw_receipt(page: Page) -> bool:
     shop = style.cased(words.company())
     shop = shop.upper() if chance(0.4) else shop
     side: Align = "center" if chance(0.8) else "left"
-    at = slip.line(shop, side, bold=chance(0.7), size=style.size * random.uniform(1.0, 1.5))
+    for _ in range(random.choice([0, 0, 0, 0, 1, 2, 4])):  # what may stand above the name
+        slip.line(style.cased(random.choice([random.choice(_THANKS), words.phone(), words.code()])), "center")
+    size, bold = style.size * random.uniform(1.0, 1.5), chance(0.5)
+    parts = shop.split()
+    cut = random.randint(1, len(parts) - 1) if len(parts) > 2 and chance(0.3) else len(parts)
+    at = slip.line(" ".join(parts[:cut]), side, bold=bold, size=size)
+    if cut < len(parts):
+        slip.line(" ".join(parts[cut:]), side, bold=bold, size=size)
     page.fact("", text_value(shop), at or 0, "shop")
     _head(slip, side)
-    issued = _facts(slip)
-    lines = positions(1, random.choice([3, 6, 12]), caps=chance(0.5) or style.caps != "")
+    issued = style.value(words.day())
+    at_foot = chance(0.25)
+    _facts(slip, None if at_foot else issued)
+    lines = positions(1, random.choice([3, 6, 15]), caps=chance(0.5) or style.caps != "")
     symbol = random.choice([words.symbol(), "", "plain"])
     slip.rule()
     if chance(0.4):
@@ -98,7 +108,9 @@ def draw_receipt(page: Page) -> bool:
     total = _sums(slip, lines, symbol)
     if total is None or slip.full():
         return False
-    for _ in range(random.randint(0, 3)):
+    if at_foot:
+        _foot(slip, issued)
+    for _ in range(random.randint(0, 5)):
         if slip.y + 2 * style.pitch < page.height:
             slip.line(style.cased(random.choice(_THANKS) if chance(0.7) else words.sentence()), "center")
     if slip.full():
@@ -107,7 +119,7 @@ def draw_receipt(page: Page) -> bool:
     if chance(0.9):
         items = [{"name": line.name, "amount": figure(line.amount)} for line in lines]
         page.targets.append(
-            target(Receipt, {"merchant": shop, "date": issued, "items": items, "total": figure(total)})
+            target(Receipt, {"merchant": shop, "date": issued.json, "items": items, "total": figure(total)})
         )
     return True
 
@@ -157,11 +169,25 @@ def _head(slip: _Slip, side: Align) -> None:
     slip.rule()
 
 
-def _facts(slip: _Slip) -> object:
-    """Date, number and others in any order, one or two a line; the date as JSON."""
+def _foot(slip: _Slip, issued: Value) -> None:
+    """The date at the end, without a label, among a till's codes."""
+    page, codes = slip.page, [words.clock(), *[words.code() for _ in range(random.randint(0, 3))]]
+    before = [codes.pop(0)] if codes and chance(0.3) else []
+    text = " ".join([*before, issued.shown, *codes])
+    if not page.fits(text, slip.inner):
+        before, text = [], issued.shown
+    slip.rule()
+    at = slip.line(text, random.choice(["left", "center"]))
+    page.fact("", issued, (at or 0) + len("".join("".join(before).split())), "date")
+
+
+def _facts(slip: _Slip, issued: Value | None) -> None:
+    """Date, number and others in any order, one or two a line."""
     page, style = slip.page, slip.page.style
-    issued, clock = style.value(words.day()), words.clock()
-    rows = [(random.choice(["Date", "Date", "DATE", "Invoice Date", ""]), issued, "date")]
+    clock = words.clock()
+    rows = []
+    if issued:
+        rows.append((random.choice(["Date", "Date", "DATE", "Invoice Date", "Bizdate", ""]), issued, "date"))
     for chance_of, names, make, role in (
         (0.6, ["Receipt No", "Receipt #", "Invoice No", "Bill No", "Doc No"], words.code, "number"),
         (0.4, ["Cashier", "Served by", "Operator"], lambda: random.choice(words.FIRST_NAMES), "cashier"),
@@ -184,7 +210,6 @@ def _facts(slip: _Slip) -> object:
             at = slip.line(head + value.shown + tail)
             at = (at or 0) + len("".join(head.split()))
         page.fact(name, value, at or 0, role)
-    return issued.json
 
 
 def _position(slip: _Slip, line: Line, symbol: str) -> bool:
@@ -233,7 +258,7 @@ def _sums(slip: _Slip, lines: list[Line], symbol: str) -> float | None:
             )
         )
     if chance(0.15):
-        rows.append(("Discount", 0.0, ""))
+        rows.append((random.choice(["Discount", "Total Discount"]), 0.0, ""))
     if rounding:
         rows += [("Total Incl. Tax", total, ""), (random.choice(["Rounding", "Rounding Adj"]), rounding, "")]
         total = round(total + rounding, 2)
@@ -248,6 +273,12 @@ def _sums(slip: _Slip, lines: list[Line], symbol: str) -> float | None:
             "NET TOTAL",
             "Total Due",
             "Balance Due",
+            "Total Rounded",
+            "Total Payable",
+            f"Total Incl. GST {rate}%",
+            "Total RM Incl. of GST",
+            "Total Sales (Inclusive of GST)",
+            "Total (Incl. Tax)",
         ]
     )
     rows.append((name, total, "total"))
@@ -257,6 +288,8 @@ def _sums(slip: _Slip, lines: list[Line], symbol: str) -> float | None:
             (random.choice(["Cash", "CASH", "Cash Tendered", "VISA", "Card", "Amount Paid"]), given, "cash")
         )
         rows.append((random.choice(["Change", "CHANGE", "Change Due"]), round(given - total, 2), "change"))
+    if chance(0.15):
+        rows.append((random.choice(["Total Savings", "You Saved", "Points"]), words.amount(0.1, 20), ""))
     if chance(0.2):
         rows.insert(
             0,

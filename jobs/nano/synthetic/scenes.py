@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jobs.nano.synthetic.asking import finish
-from jobs.nano.synthetic.charts import draw_chart
+from jobs.nano.synthetic.charts import draw_card, draw_chart, draw_survey
 from jobs.nano.synthetic.forms import draw_form
 from jobs.nano.synthetic.invoices import draw_invoice
 from jobs.nano.synthetic.layout import Page, Source, look
@@ -26,6 +26,8 @@ KINDS: Mapping[str, Callable[[Page], bool]] = {
     "form": draw_form,
     "table": draw_table_page,
     "chart": draw_chart,
+    "card": draw_card,
+    "survey": draw_survey,
     "invoice": draw_invoice,
     "receipt": draw_receipt,
     "letter": draw_letter,
@@ -52,6 +54,8 @@ FACES: Mapping[str, Mapping[str, float]] = {
     "lines": {"sans": 3, "serif": 2.5, "mono": 2, "typewriter": 2.5, "pixel": 0.4, "display": 1},
     "form": {"sans": 4, "serif": 3, "mono": 1, "typewriter": 2.5, "display": 0.3},
     "chart": {"sans": 9, "serif": 0.7, "mono": 0.1, "display": 0.2},
+    "card": {"sans": 1},
+    "survey": {"sans": 6, "serif": 1, "display": 0.1},
     "receipt": {"sans": 2.5, "serif": 0.4, "mono": 4, "typewriter": 2, "pixel": 2, "display": 0.5},
     "letter": {"sans": 3, "serif": 4, "typewriter": 3, "mono": 0.5, "display": 0.3},
     "contract": {"serif": 6, "sans": 2.5, "typewriter": 1},
@@ -71,7 +75,7 @@ class Scene:
     source: Source = field(default_factory=Source)
 
 
-TRIMMED = {"receipt": 0.9, "invoice": 0.3, "form": 0.4, "table": 0.5, "letter": 0.2, "report": 0.2}
+TRIMMED = {"receipt": 0.9, "invoice": 0.3, "form": 0.4, "table": 0.7, "letter": 0.2, "report": 0.2}
 POINTS_PER_PIXEL = 0.82  # A4 at 1024 pixels: excerpts have letters of the size that whole pages have
 
 
@@ -127,8 +131,10 @@ def _size(kind: str, scene: Scene) -> tuple[float, float, float, float, int]:
         )
     if kind == "receipt":
         slip = random.uniform(150, 300)
-        font = slip / random.uniform(20, 34)
-        return slip, slip * random.uniform(1.2, 3.0), font, font, most
+        font = slip / random.uniform(20, 36)
+        # Real slips have some fifty lines, most of these twenty: at full size their letters are too large.
+        side = most if random.random() < 0.4 else int(most * random.uniform(0.5, 1.0))
+        return slip, slip * random.uniform(1.3, 3.3), font, font, side
     if kind == "chart":
         across, down = map(float, random.choice(SCREEN))
         if random.random() < 0.35:
@@ -136,6 +142,15 @@ def _size(kind: str, scene: Scene) -> tuple[float, float, float, float, int]:
         side = int(max(across, down)) if random.random() < 0.75 else random.randint(480, 1024)
         low = across / 72
         return across, down, max(8.0, low), max(10.0, low * 1.7), min(most, side)
+    if kind == "card":  # in a browser's own small type; long ones are shrunk
+        across = 800.0 if random.random() < 0.8 else random.uniform(600, 900)
+        down = across * (0.696 if random.random() < 0.75 else random.uniform(0.6, 1.6))
+        return across, down, 9.5, 12.5, min(most, int(max(across, down)))
+    if kind == "survey":
+        across = random.uniform(230, 440) if random.random() < 0.75 else random.uniform(440, 840)
+        down = across * random.uniform(0.55, 1.7)
+        side = int(max(across, down)) if random.random() < 0.7 else random.randint(480, 1024)
+        return across, down, across / 38 if across < 440 else 11.0, min(18.0, across / 24), min(most, side)
     if kind == "table" and random.random() < 0.4:
         across, down = random.choice(SCREEN)
         return across, down, 8.0, 16.0, min(most, random.choice([1024, 1024, 800]))

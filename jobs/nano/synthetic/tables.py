@@ -64,7 +64,7 @@ def draw_table_page(page: Page) -> bool:
     for _ in range(random.choice([1, 1, 2])):
         if (grid := draw_grid(page, margin, y, inner, bottom)) is None:
             break
-        ask_cells(page, grid, key=0, most=9 if not drawn else 4)
+        ask_cells(page, grid, key=0, most=14 if not drawn else 7)
         drawn, y = True, grid.bottom + style.pitch
         if chance(0.4):
             y = blocks.paragraph(page, margin, y, inner, bottom, words.prose(1, 4)) + 0.5 * style.pitch
@@ -85,7 +85,7 @@ def draw_grid(
     widths = [total * first, *[total * (1 - first) * w / sum(weights) for w in weights]]
     pitch = style.size * random.uniform(1.15, 2.0)
     grouped = columns > 4 and chance(0.15)
-    rows = min(random.choice([4, 8, 14, 30]), int((bottom - y - 4) / pitch) - 1 - grouped)
+    rows = min(random.choice([5, 10, 18, 36]), int((bottom - y - 4) / pitch) - 1 - grouped)
     if rows < 2:
         return None
     head = _fitting(
@@ -139,19 +139,27 @@ def ask_cells(page: Page, grid: Grid, *, key: int, most: int) -> None:
         if row[column] and row[key]
     ]
     cells = [(row, column) for row in range(len(body)) for column in columns if names.count(names[row]) == 1]
-    for row, column in random.sample(cells, min(most, len(cells))):
-        answer, at, head_at = body[row][column], grid.at[row][column], grid.head_at[column]
+    chosen = random.sample(cells, min(most, len(cells)))
+    if chance(0.6):  # whole rows: only the column tells their questions apart
+        order = {row: random.random() for row, _ in cells}
+        chosen = sorted(chosen if len(cells) <= most else cells, key=lambda cell: order[cell[0]])[:most]
+    for row, column in chosen:
+        at, head_at = grid.at[row][column], grid.head_at[column]
+        answer, skipped = words.bare(body[row][column])
         if answer == "-":
             continue
         form = pick(_CELL, page.held_out)
         question = form.replace("{c}", other_case(head[column])).replace(
             "{r}", other_case(names[row]) if chance(0.3) else names[row]
         )
-        page.ask(asked(question, "table"), answer, at, (grid.at[row][key], head_at))
-        if chance(0.25) and [line[column] for line in body].count(answer) == 1:
+        page.ask(asked(question, "table"), answer, at + skipped, (grid.at[row][key], head_at))
+        if chance(0.25) and [line[column] for line in body].count(body[row][column]) == 1:
             form = pick(_WHICH, page.held_out).replace("{k}", head[key].lower()).replace("{c}", head[column])
             page.ask(
-                asked(form.replace("{v}", answer), "table"), names[row], grid.at[row][key], (at, head_at)
+                asked(form.replace("{v}", body[row][column]), "table"),
+                names[row],
+                grid.at[row][key],
+                (at, head_at),
             )
     column = random.choice(columns)
     values = [_number(row[column]) for row in body]

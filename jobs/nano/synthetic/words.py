@@ -186,6 +186,14 @@ def town() -> str:
 def address() -> list[str]:
     """Two to four lines of an address."""
     lines = [street()]
+    if random.random() < 0.2:
+        lot, part = random.randint(1, 2900), random.choice(string.ascii_uppercase)
+        lines.insert(0, random.choice([f"Lot {lot}-{part} & {lot + 1}-{part}", f"PT {lot * 7}", f"No. {lot}",
+                                       f"{random.choice(['Ground Floor', 'Lot P.T.'])}, {lot}"]))  # fmt: skip
+    if random.random() < 0.25:
+        lines.append(
+            f"{random.choice(['Taman', 'Bandar', 'Kawasan', 'Seksyen', 'Parc', 'Mall of'])} {city()}"
+        )
     if random.random() < 0.35:
         lines.append(random.choice([f"Suite {random.randint(1, 900)}", f"Unit {random.randint(1, 99)}",
                                     f"P.O. Box {random.randint(10, 9999)}",
@@ -253,8 +261,11 @@ SYMBOLS = {
     "£": 2,
     "€": 2,
     "RM": 1,
-    "RM ": 1,
+    "RM ": 1.5,
     "USD ": 1,
+    "EUR ": 0.5,
+    "Rs ": 0.7,
+    "€ ": 1,
     "eu": 2,
     "eu ": 0.5,
     "eu€": 2,
@@ -266,10 +277,26 @@ CURRENCIES = {
     "USD ": "USD",
     "£": "GBP",
     "€": "EUR",
+    "€ ": "EUR",
+    "EUR ": "EUR",
+    "Rs ": "INR",
     "eu€": "EUR",
     "RM": "MYR",
     "RM ": "MYR",
 }
+
+_APART = re.compile(r"(RM ?|USD |EUR |Rs |[$€£] )?(-?\d[\d.,]*(?: \d{3}\b[\d.,]*)*)( €)?")
+
+
+def bare(shown: str) -> tuple[str, int]:
+    """An amount as an answer, without a currency of letters or apart from it, and the glyphs before it.
+
+    Example: "RM 85.54" is ("85.54", 2); "$4.11", and what is no amount, stay as they are.
+    """
+    found = _APART.fullmatch(shown)
+    if found is None or not (found[1] or found[3]):
+        return shown, 0
+    return found[2], len((found[1] or "").strip())
 
 
 def symbol() -> str:

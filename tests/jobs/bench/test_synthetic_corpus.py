@@ -4,16 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from jobs.bench.synthetic_corpus import LONGEST, pdf, write_corpus
+from jobs.bench.synthetic_corpus import LONG, LONGEST, SHAPES, SQUARE, pdf, write_corpus
 from pipeline.rasterize.pdf import open_document, rasterize
 
 
-def test_the_pages_of_a_corpus_differ_at_64_pixels() -> None:
+@pytest.mark.parametrize(("shapes", "side"), [(SQUARE, 64), (SHAPES, LONG)], ids=["square", "many shapes"])
+def test_the_pages_of_a_corpus_differ(shapes: tuple[tuple[int, int], ...], side: int) -> None:
     numbers = range(99_950, 100_050)
-    with open_document(pdf(numbers), "x.pdf") as opened:
+    with open_document(pdf(numbers, shapes), "x.pdf") as opened:
         assert opened.page_count == len(numbers)
-        drawn = {rasterize(opened, page, max_side=64, patch_size=16)[0].tobytes() for page in range(1, 101)}
-    assert len(drawn) == len(numbers)
+        drawn = [rasterize(opened, page, max_side=side, patch_size=16)[0] for page in range(1, 101)]
+    assert len({pixels.tobytes() for pixels in drawn}) == len(numbers)
+    assert len({pixels.shape for pixels in drawn}) == len(shapes)
 
 
 @pytest.mark.parametrize(("pages", "longest"), [(1, 1), (25, 13), (3 * LONGEST, LONGEST)])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.nano.synthetic import words
+from jobs.nano.synthetic import abroad, words
 from jobs.nano.synthetic.asking import links
 from jobs.nano.synthetic.examples import CHARACTERS, IGNORE, Example, alone, batches, example, picture
 from jobs.nano.synthetic.ink import spoil
@@ -303,3 +303,37 @@ def test_a_page_serves_twice_with_other_questions() -> None:
     ends = np.cumsum(batch.lengths)
     assert np.searchsorted(ends, batch.turns.numpy(), side="right").tolist() == batch.turn_examples.tolist()
     assert set(batch.text[batch.order[batch.turns]].tolist()) == {TOKENIZER.inst_end}
+
+
+@pytest.mark.parametrize(
+    ("shown", "answer", "skipped"),
+    [
+        ("RM 85.54", "85.54", 2), ("RM8.10", "8.10", 2), ("56,02 €", "56,02", 0), ("€ 717.97", "717.97", 1),
+        ("1 234,50 €", "1 234,50", 0), ("$4.11", "$4.11", 0), ("AB 1234", "AB 1234", 0), ("12", "12", 0),
+    ],
+)  # fmt: skip
+def test_an_amount_is_answered_without_a_currency_that_stands_apart(
+    shown: str, answer: str, skipped: int
+) -> None:
+    assert words.bare(shown) == (answer, skipped)
+
+
+def test_invoices_from_abroad_name_their_fields_in_their_language() -> None:
+    random.seed(7)
+    labels = {fact.label.lower() for _ in range(60) for fact in draw(
+        Scene(pixels=None, mix={"invoice": 1}, max_side=256)).page.facts}  # fmt: skip
+    for roles in abroad.LABELS.values():
+        assert labels & {name.lower() for name in roles["number"].split(",")}
+    assert abroad.label("", "total", "Total") == abroad.label("Dutch", "terms", "Total") == "Total"
+
+
+def test_the_date_of_a_receipt_may_stand_at_its_foot() -> None:
+    random.seed(8)
+    pages = [draw(Scene(pixels=None, mix={"receipt": 1}, max_side=256)).page for _ in range(30)]
+    dates = [(page, fact) for page in pages for fact in page.facts if fact.role == "date"]
+    assert len(dates) == len(pages)
+    for page, fact in dates:
+        inked = "".join(glyph.character for glyph in page.sheet.glyphs[fact.at : fact.at + 40])
+        assert inked.startswith("".join(fact.value.shown.split())[:6])
+    total = {id(page): fact.at for page in pages for fact in page.facts if fact.role == "total"}
+    assert any(fact.at > total[id(page)] for page, fact in dates)
