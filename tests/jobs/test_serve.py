@@ -415,7 +415,7 @@ def test_a_server_with_a_key_finishes_what_runs_and_ends(tiny_checkpoint: Path) 
             status, _, reply = server.send("GET", path)
             assert (status, error_of(reply)["code"]) == (401, "invalid_api_key")
         with openai.OpenAI(base_url=server.url, api_key="secret", max_retries=0) as client:
-            asked = said("Go on.", model="org/tiny", max_tokens=1500, temperature=1, extra_body=ENDLESS, n=3)
+            asked = said("Go on.", model="org/tiny", max_tokens=800, temperature=1, extra_body=ENDLESS, n=3)
             with pytest.raises(openai.BadRequestError, match="4 answers, and the limit is 3"):
                 client.chat.completions.create(**asked | {"n": 4})
             with pytest.raises(openai.BadRequestError, match="context holds 2,000"):
