@@ -157,7 +157,7 @@ def has_a_run(block: Block) -> bool:
     """
     if block.needs is not None or block.page == "README.md":
         return False
-    return not SHORT.issuperset(re.findall(r"\bout/(\w+)", block.code))
+    return not SHORT.issuperset(re.findall(r"\bout/(\w+)(?!\w|\.png)", block.code))
 
 
 @for_a_reader
