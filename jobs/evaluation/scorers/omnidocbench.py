@@ -12,7 +12,7 @@ from typing import Final
 
 from jobs.evaluation.scorers.extras import need
 from jobs.evaluation.scorers.omnidocbench_tables import table_of
-from jobs.evaluation.scorers.teds import similar_trees
+from jobs.evaluation.scorers.teds import MAX_LETTERS, similar_trees
 from jobs.evaluation.scorers.texts import similarity
 
 _INLINE: Final = re.compile(r"\$(.*?)\$|\\\((.*?)\\\)")
@@ -53,4 +53,4 @@ def table_similarity(prediction: str, answer: str) -> float:
     wanted = table_of(answer)
     if wanted is None:
         raise ValueError(f"the right answer holds no table in HTML: {answer[:80]!r}")
-    return similar_trees(table_of(prediction), wanted)
+    return similar_trees(table_of(prediction[:MAX_LETTERS]), wanted)

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-_IMAGE: Final = re.compile(r"!\[.*?\]\(.*?\)")
+from jobs.evaluation.scorers.teds import MAX_LETTERS
+
 _FENCES: Final = (r"^```markdown\n?", r"^```html\n?", r"^```latex\n?", r"```\n?$")
 _PAGE_TAG: Final = re.compile("</?(?:html|body)>")
 _TABLE_TAG: Final = re.compile(r"<table[^>]*>|</table>")
 _LATEX_TABLE: Final = re.compile(r"\\begin{table}.*?\\end{table}", re.DOTALL)
 _TABULAR_TAG: Final = re.compile(r"\\begin{tabular}|\\end{tabular}")
-_FORMULA: Final = re.compile(r"\$\$(.*?)\$\$|\\\[(.*?)\\\]|\$(.*?)\$|\\\((.*?)\\\)", re.DOTALL)
+_DELIMITERS: Final = (("$$", "$$"), ("\\[", "\\]"), ("$", "$"), ("\\(", "\\)"))
+_OPENING: Final = re.compile(r"\$|\\\[|\\\(")
 _DELIMITED: Final = re.compile(r"\$\$(.*?)\$\$|\$(.*?)\$|\\\((.*?)\\\)", re.DOTALL)
 _PIPES: Final = re.compile(r"(?:^[ \t]*\|.*\|[ \t]*(?:\n|\Z)){2,}", re.MULTILINE)
 _RULE: Final = re.compile(r":?-+:?")
@@ -43,7 +45,8 @@ class Block:
 
 def blocks_of(markdown: str) -> list[Block]:
     """The blocks, in their order."""
-    text = re.sub(" {4,}", "    ", re.sub("_{4,}", "____", _without_fences(_IMAGE.sub("", markdown))))
+    text = "\n".join(map(_without_images, markdown[:MAX_LETTERS].split("\n")))
+    text = re.sub(" {4,}", "    ", re.sub("_{4,}", "____", _without_fences(text)))
     text = _PAGE_TAG.sub("", text)
     found: list[Block] = []
 
@@ -60,16 +63,16 @@ def blocks_of(markdown: str) -> list[Block]:
         )  # with a character behind it, as there
     for start, end in list(_outermost(text, _TABLE_TAG)):
         take("table", start, end, text[start:end])
-    for match in list(_FORMULA.finditer(text)):
-        line = " ".join(match[0].strip().split("\n"))
+    for start, end in list(_formulas(text)):
+        line = " ".join(text[start:end].strip().split("\n"))
         inner = _DELIMITED.search(line)
         if inner is None:
-            take("formula", *match.span(), line)
+            take("formula", start, end, line)
         elif inner[1]:
-            take("formula", *match.span(), _DELIMITED.sub(r"\\[\1\\]", line))
+            take("formula", start, end, _DELIMITED.sub(r"\\[\1\\]", line))
         else:
             said = _DELIMITED.sub(r"\\[\2\3\\]", line)
-            found.append(Block(kind="inline", text=said, start=match.start()))
+            found.append(Block(kind="inline", text=said, start=start))
     for match in list(_PIPES.finditer(text)):
         take("table", *match.span(), _html(match[0]))
     for command in _COMMANDS:
@@ -98,6 +101,36 @@ def array_lines(formula: str) -> list[str] | None:
     if match is None or _ORNAMENT.sub("", match[1]) not in ("l", "c", "r"):
         return None
     return [line.strip() for line in match[2].split("\\\\") if line.strip()]
+
+
+def _without_images(line: str) -> str:
+    """A line without `![...](...)`; a regular expression would try each `![` with each `](`."""
+    kept, end = [], 0
+    while (start := line.find("![", end)) >= 0:
+        middle = line.find("](", start + 2)
+        close = line.find(")", middle + 2) if middle >= 0 else -1
+        if close < 0:
+            break
+        kept.append(line[end:start])
+        end = close + 1
+    return "".join([*kept, line[end:]])
+
+
+def _formulas(text: str) -> Iterator[tuple[int, int]]:
+    """Where formulas stand. What is nowhere closed is looked for once."""
+    absent: set[str] = set()
+    end = 0
+    while match := _OPENING.search(text, end):
+        start = match.start()
+        end = start + 1
+        for opening, closing in _DELIMITERS:
+            if text.startswith(opening, start) and closing not in absent:
+                close = text.find(closing, start + len(opening))
+                if close >= 0:
+                    end = close + len(closing)
+                    yield start, end
+                    break
+                absent.add(closing)
 
 
 def _without_fences(text: str) -> str:

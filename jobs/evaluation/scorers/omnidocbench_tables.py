@@ -48,13 +48,14 @@ class _Writer(HTMLParser):
         self._written: list[str] = []
         self._open: list[str] = []
         self._text = ""
+        self._maths = 0  # open ones
 
     def whole(self) -> str:
         """All of it, at the end."""
         self.close()
         self._end_text()
         while self._open:
-            self._write_end(self._open.pop())
+            self._write_end(self._close_last())
         return "".join(self._written)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -66,11 +67,12 @@ class _Writer(HTMLParser):
             self._put(f"<{'td' if tag == 'th' else tag}{values}{'/' if tag in _VOID else ''}>")
         if tag not in _VOID:
             self._open.append(tag)
+            self._maths += tag == "math"
 
     def handle_endtag(self, tag: str) -> None:
         self._end_text()
         if tag in self._open:
-            while (open_ := self._open.pop()) != tag:
+            while (open_ := self._close_last()) != tag:
                 self._write_end(open_)
             self._write_end(tag)
 
@@ -83,12 +85,17 @@ class _Writer(HTMLParser):
             text = "\n" if "\n" in text else " "
         self._put(html.escape(text, quote=False))
 
+    def _close_last(self) -> str:
+        tag = self._open.pop()
+        self._maths -= tag == "math"
+        return tag
+
     def _write_end(self, tag: str) -> None:
         if tag not in ("math", *_UNWRAPPED):
             self._put(f"</{'td' if tag == 'th' else tag}>")
 
     def _put(self, text: str) -> None:
-        if "math" not in self._open:
+        if not self._maths:
             self._written.append(text)
 
 
