@@ -78,7 +78,8 @@ def counts_of(matches: Iterable[tuple[Expected, Sequence[Line]]]) -> Counts:
     for entry, lines in matches:
         if entry.field is not None:
             given = [line.answer for line in lines if line.answer != NULL]
-            found.wanted += entry.answers != [NULL]
+            # One that may be there or not is wanted where something is given.
+            found.wanted += (bool(given) and entry.answers != [NULL]) or NULL not in entry.answers
             found.given += bool(given)
             found.right += any(map(entry.accepts, given))
     return found

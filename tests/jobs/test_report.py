@@ -75,6 +75,11 @@ def test_fields_have_precision_and_recall() -> None:
     question = Expected(document="x.pdf", question="When?", answers=["1 May 2024"])
     assert counts_of([*matches, (question, [])]) == Counts(right=2, given=3, wanted=3)
     assert not question.accepts("2024-05-01")  # what was asked for as text
+    # What may be there or not: no value is missed, and none that is right is left out.
+    either = Expected(document="x.pdf", field="name", answers=["null", "Ann"])
+    given = [Line(uri="x.pdf", page_first=1, page_last=1, what="name", answer="Ann", confidence=1.0)]
+    assert counts_of([(either, matches[2][1])]) == Counts()
+    assert counts_of([(either, given)]) == Counts(right=1, given=1, wanted=1)
 
 
 def test_a_targets_answer_is_a_line_for_each_field() -> None:

@@ -26,6 +26,7 @@ from pipeline.ingest import storage
 
 NAME: Final = "judgements.jsonl"
 AT_ONCE: Final = 8  # requests
+KEPT_EVERY: Final = 100  # requests: what a process that is killed asks about once more
 NO_RATING: Final = "no rating in what the judge said"
 
 
@@ -49,21 +50,22 @@ class Grader:
         for id, requests in self._requests(answers):
             found[id] = {}
             asked += [(self._key(one), one) for one in requests]
-        open_ = [(key, one) for key, one in asked if key not in known]
+        open_ = list({key: (key, one) for key, one in asked if key not in known}.values())
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
-                for (key, one), said in zip(
-                    open_, pool.map(self._grade, [one for _, one in open_]), strict=True
+                for number, ((key, one), said) in enumerate(
+                    zip(open_, pool.map(self._grade, [one for _, one in open_]), strict=True), 1
                 ):
                     if isinstance(said, JudgeError):
                         self.failures[str(said)] += 1
                     else:
                         about = {"id": one.id, "key": key, "judge": self._endpoint.model}
                         known[key] = about | ({"value": one.name} if one.name else {}) | said
+                    if number % KEPT_EVERY == 0:
+                        self._keep(known)
             finally:
                 pool.shutdown(cancel_futures=True)
-                lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in known.values()]
-                self._folder.write(NAME, "".join(lines).encode())
+                self._keep(known)
         for key, one in asked:
             if key not in known:
                 found.pop(one.id, None)
@@ -125,6 +127,11 @@ class Grader:
         """Of a judge and of what it is asked."""
         asked = json.dumps([self._endpoint.model, request.messages], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()
+
+    def _keep(self, known: Mapping[str, Mapping[str, Any]]) -> None:
+        # A judge may say half a character, which no file holds as it is.
+        lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in known.values()]
+        self._folder.write(NAME, "".join(lines).encode(errors="replace"))
 
     def _known(self) -> dict[str, dict[str, Any]]:
         lines = (self._folder.read(NAME) or b"").decode().split("\n")

@@ -45,7 +45,7 @@ class Block:
 
 def blocks_of(markdown: str) -> list[Block]:
     """The blocks, in their order."""
-    text = "\n".join(map(_without_images, markdown[:MAX_LETTERS].split("\n")))
+    text = "\n".join(map(without_images, markdown[:MAX_LETTERS].split("\n")))
     text = re.sub(" {4,}", "    ", re.sub("_{4,}", "____", _without_fences(text)))
     text = _PAGE_TAG.sub("", text)
     found: list[Block] = []
@@ -63,7 +63,7 @@ def blocks_of(markdown: str) -> list[Block]:
         )  # with a character behind it, as there
     for start, end in list(_outermost(text, _TABLE_TAG)):
         take("table", start, end, text[start:end])
-    for start, end in list(_formulas(text)):
+    for start, end in list(formulas_in(text)):
         line = " ".join(text[start:end].strip().split("\n"))
         inner = _DELIMITED.search(line)
         if inner is None:
@@ -103,7 +103,7 @@ def array_lines(formula: str) -> list[str] | None:
     return [line.strip() for line in match[2].split("\\\\") if line.strip()]
 
 
-def _without_images(line: str) -> str:
+def without_images(line: str) -> str:
     """A line without `![...](...)`; a regular expression would try each `![` with each `](`."""
     kept, end = [], 0
     while (start := line.find("![", end)) >= 0:
@@ -116,7 +116,7 @@ def _without_images(line: str) -> str:
     return "".join([*kept, line[end:]])
 
 
-def _formulas(text: str) -> Iterator[tuple[int, int]]:
+def formulas_in(text: str) -> Iterator[tuple[int, int]]:
     """Where formulas stand. What is nowhere closed is looked for once."""
     absent: set[str] = set()
     end = 0

@@ -119,6 +119,29 @@ def test_each_answer_is_graded_once_and_failures_are_asked_again(tmp_path: Path)
     assert {id for id, one in again.items() if one[""] == 9.0} == {"0", "3", "4", "5"}
 
 
+def test_what_a_judge_said_is_kept_while_it_grades(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also half a character, which no file holds; the same request of two answers is made once."""
+    monkeypatch.setattr("jobs.evaluation.judging.grading.KEPT_EVERY", 1)
+    kept_at: list[int] = []
+    output = tmp_path / "out"
+
+    def reply(body: dict[str, Any]) -> str:
+        file = output / "judgements.jsonl"
+        kept_at.append(len(file.read_text().splitlines()) if file.exists() else 0)
+        return "Good \ud800. [[7]]"
+
+    rows = [{"id": str(n), "question": f"Q{n}?", "answer": "A", "metric": "judge"} for n in range(30)]
+    rows.append({**rows[0], "id": "twin"})
+    answers = dict.fromkeys(write(jsonl(tmp_path, *rows), output), "the same")
+    with judging(reply) as judge:
+        assert len(Grader(str(output), endpoint(judge.url))(answers)) == 31
+        assert len(judge.bodies) == 30
+        assert max(kept_at) > 0
+        judge.bodies.clear()
+        assert len(Grader(str(output), endpoint(judge.url))(answers)) == 31
+        assert judge.bodies == []
+
+
 def test_each_value_of_an_extraction_is_judged(tmp_path: Path) -> None:
     properties = {"name": {"type": "string"}, "city": {"type": "string"}, "year": {"type": "integer"}}
     row = {

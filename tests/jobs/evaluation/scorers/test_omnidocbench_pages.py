@@ -1,5 +1,7 @@
 """Whole pages of OmniDocBench, against the output of its own end-to-end task and by hand."""
 
+import random
+import re
 import time
 from statistics import fmean
 from typing import Any
@@ -9,7 +11,7 @@ import pytest
 
 from jobs.evaluation.datasets.blocks import page_blocks
 from jobs.evaluation.scorers.assignment import assigned
-from jobs.evaluation.scorers.omnidocbench_markdown import blocks_of
+from jobs.evaluation.scorers.omnidocbench_markdown import blocks_of, formulas_in, without_images
 from jobs.evaluation.scorers.omnidocbench_matching import groups
 from jobs.evaluation.scorers.omnidocbench_pages import page_order, page_tables, page_text
 from tests.jobs.evaluation import kept
@@ -93,12 +95,33 @@ def test_a_page_is_read_as_blocks() -> None:
     assert blocks_of("<table>" * 3_000)[0].kind == "text"  # of a model in a loop
 
 
-@pytest.mark.parametrize("said", ["$" * 16_000, "a b c\n\n" * 2_000, "<table><tr><td>" * 1_000])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "$" * 16_000,
+        "a b c\n\n" * 2_000,
+        "<table><tr><td>" * 1_000,
+        "![a](" * 3_000,
+        "\\[" * 1_000_000,
+        "\n" * 10_000_000,
+    ],
+)
 def test_what_a_model_in_a_loop_writes_takes_seconds(said: str) -> None:
     blocks = page(*(text(f"{ONE} {place} {TWO}") for place in range(20)))
     start = time.process_time()
     assert page_text(said, blocks) < 0.3
     assert time.process_time() - start < 10
+
+
+def test_images_and_formulas_are_found_as_by_its_patterns() -> None:
+    images = re.compile(r"!\[.*?\]\(.*?\)")
+    formulas = re.compile(r"\$\$(.*?)\$\$|\\\[(.*?)\\\]|\$(.*?)\$|\\\((.*?)\\\)", re.DOTALL)
+    draw = random.Random(1)
+    pieces = ("$", "$$", "\\", "\\[", "\\]", "\\(", "\\)", "a", "\n", "![", "](", ")", "!", "[", "]", "(")
+    for _ in range(5_000):
+        said = "".join(draw.choices(pieces, k=draw.randint(0, 25)))
+        assert list(formulas_in(said)) == [match.span() for match in formulas.finditer(said)], said
+        assert "\n".join(map(without_images, said.split("\n"))) == images.sub("", said), said
 
 
 def test_texts_that_run_on_are_one() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.evaluation.scorers.omnidocbench import table_similarity
 from jobs.evaluation.scorers.teds import teds
 from jobs.evaluation.scorers.tree_edits import edit_cost
 
@@ -96,3 +97,15 @@ def test_a_crooked_tree_takes_seconds() -> None:
     ):
         assert 0.0 <= teds(said, _table(10, 10, "x")) < 0.3
     assert time.process_time() - start < 10
+
+
+def test_tables_of_many_rows_or_torn_tags_take_seconds() -> None:
+    start = time.process_time()
+    assert 0.3 < teds(_table(600, 1, "about"), _table(590, 1, "above")) < 1.0  # row by row: 15 s
+    assert table_similarity("<table>" + "<div>" * 300_000 + "</p>" * 300_000, _table(2, 2, "x")) == 0.0
+    assert time.process_time() - start < 5
+
+
+def test_a_right_table_of_a_thousand_tags_in_one_another_is_refused() -> None:
+    with pytest.raises(ValueError, match="each in the one before"):
+        teds("<table><tr><td>x</table>", "<table>" + "<tfoot>" * 1_500)
