@@ -199,6 +199,16 @@ def test_a_report_shows_the_pages_as_markdown(tmp_path: Path, capsys: pytest.Cap
     assert "... and 2 more pages" in printed
 
 
+def test_the_report_of_an_evaluation_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("summary.json", "report.html"):
+        (tmp_path / name).write_text("{}")
+    assert report.main([str(tmp_path), "--html"]) == 2
+    assert "is an evaluation" in capsys.readouterr().err
+    assert (tmp_path / "report.html").read_text() == "{}"
+
+
 def test_the_html_report_of_a_run_shows_pages_and_says_which_it_cannot(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
