@@ -176,10 +176,10 @@ def test_a_submitted_job_that_is_stopped_leaves_its_rows_and_nothing_else(
 ) -> None:
     documents, output = tmp_path / "documents", tmp_path / "out"
     documents.mkdir()
-    for number in range(800):  # `ray job stop` needs seconds to start: the run must not be over before
+    for number in range(200):  # `ray job stop` needs seconds to start: the run must not be over before
         (documents / f"{number}.pdf").write_bytes(pdf_bytes([(200 + number % 30, 200)] * 2))
     job = f"python -m jobs.extract --model {tiny_checkpoint} --input {documents} --output {output}"
-    job += " --question Total? --max-new-tokens 16 --tensor-parallel 2 --dtype float32"
+    job += " --question Total? --max-new-tokens 256 --tensor-parallel 2 --dtype float32"
 
     def ray(words: str, timeout: int = 300) -> str:
         command = ["ray", "job", *words.split()]
@@ -200,8 +200,8 @@ def test_a_submitted_job_that_is_stopped_leaves_its_rows_and_nothing_else(
     assert wait_until_none(lambda: groups_of_jobs(head)) == []
     assert read_begun(str(output))["finished_at"] is None
     there = read_table(str(output / "answers" / "text")).num_rows
-    assert 0 < there < 1_600
+    assert 0 < there < 400
     ray(f"submit {at} --working-dir . -- {job}")
-    assert read_record(str(output))["counts"]["answered"] == 1_600
+    assert read_record(str(output))["counts"]["answered"] == 400
     keys = read_table(str(output / "answers" / "text"))["item_key"].to_pylist()
     assert len(keys) == len(set(keys)) == 60

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jobs.evaluation import summary
 from jobs.evaluation.files import Folder
 from jobs.evaluation.gold import Expected, Line, lines_of
 from jobs.evaluation.report.items import Item
@@ -15,11 +16,11 @@ _FAILURES = ("item_key", "uri", "page_first", "page_last", "question", "reason",
 
 
 def write_html(output: str, expected: Sequence[Expected]) -> str:
-    """Writes OUT/report.html; returns its path. Raises ValueError if `output` holds no finished run, or an evaluation.
+    """Writes OUT/report.html; returns its path. Raises ValueError if `output` holds no finished run.
 
-    The report of an evaluation has scores, and would be overwritten by one without.
+    Also if it holds an evaluation: its report has scores, and would be overwritten by one without.
     """
-    if Folder(output).has("summary.json"):
+    if Folder(output).has(summary.NAME):
         raise ValueError(f"{output} is an evaluation: its report.html is written by jobs.evaluate")
     record = read_record(output)
     root = output.rstrip("/")
