@@ -204,4 +204,4 @@ def test_a_submitted_job_that_is_stopped_leaves_its_rows_and_nothing_else(
     ray(f"submit {at} --working-dir . -- {job}")
     assert read_record(str(output))["counts"]["answered"] == 400
     keys = read_table(str(output / "answers" / "text"))["item_key"].to_pylist()
-    assert len(keys) == len(set(keys)) == 60
+    assert len(keys) == len(set(keys)) == 400
