@@ -50,8 +50,9 @@ def test_a_pdf_attached_to_an_e_mail_holds_others_where_that_is_asked_for() -> N
 def test_an_attached_e_mail_that_shows_a_pdf_near_its_start_keeps_what_is_attached_to_it() -> None:
     data = bytes(around(mail("%PDF-1.7\n1 0 obj", a_pdf=PDF)))
     for in_pdfs in (False, True):
-        assert [path for path, _ in kinds(data, in_pdfs=in_pdfs)] == [(1,), (1, 1)]
-    assert Container(data, "x").part((1, 1)) == PDF
+        one = Container(data, "x.eml", in_pdfs=in_pdfs)
+        assert [found.path for found in one.parts()] == [(1,), (1, 1)]
+        assert one.part((1, 1)) == PDF
 
 
 def test_a_file_pinned_to_a_page_is_attached_and_one_that_two_places_name_is_one() -> None:
