@@ -30,9 +30,11 @@ measures of your own questions:
                   character_accuracy, word_accuracy, omnidocbench_text, math, judge
   numbers         number, date, relaxed_accuracy, explicit_relaxed_accuracy, anywhere_relaxed_accuracy
   several people  vqa_accuracy, vqa_match, textvqa_accuracy
-  JSON, tables    field_f1, value_f1, leaf_accuracy, nested_anls, docubench, teds, omnidocbench_teds
+  JSON, tables    field_f1, value_f1, leaf_accuracy, nested_anls, docubench, teds, omnidocbench_teds,
+                  extractbench_f1, extractbench_pass_rate, extractbench_score, extractbench_unjudged_f1
   benchmarks      dude_anls, mp_docvqa_anls, mmmu, mathvista, fact, pass_at_1, ifeval_prompt_strict,
-                  ifeval_prompt_loose, ifeval_instruction_strict, ifeval_instruction_loose
+                  ifeval_prompt_loose, ifeval_instruction_strict, ifeval_instruction_loose,
+                  omnidocbench_page_text, omnidocbench_page_order, omnidocbench_page_teds
   docs/evaluation.md says what each is, and which columns some of them need.
 
 examples:
@@ -58,7 +60,8 @@ An item without an answer counts as wrong. The same command continues an evaluat
 
 judge:
   --judge URL is an endpoint in OpenAI's form, such as http://host:8000/v1, and gets questions, images and
-  answers of mm-mt-bench, mt-bench, and rows whose metric is judge. JUDGE_API_KEY is its key, if it wants one.
+  answers of mm-mt-bench, mt-bench, ExtractBench, and rows whose metric is judge or one of ExtractBench's.
+  JUDGE_API_KEY is its key, if it wants one.
   OUT/judgements.jsonl holds what it said.
 
 exit code:

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
+from jobs.evaluation.gold import Expected, Line, conflicts_of, counts_of, lines_of, load_expected
 from jobs.quality.drift import Comparison, compare, drifts_of
 from jobs.quality.measures import read_measures
 from jobs.run.endings import code_of, sentence_of
@@ -60,9 +60,8 @@ def answers_table(lines: Sequence[Line], expected: Sequence[Expected]) -> Table:
         marks = [entry for entry in expected if row.is_about(entry)]
         mark = Text()
         if marks:
-            accepted = [text for entry in marks for text in entry.answers]
-            right = is_right(row.answer, accepted)
-            mark = Text("right", "green") if right else _cell(f"wrong: {accepted[0]}", "red")
+            right = any(entry.accepts(row.answer) for entry in marks)
+            mark = Text("right", "green") if right else _cell(f"wrong: {marks[0].answers[0]}", "red")
         table.add_row(*map(_cell, cells), *([mark] if expected else []))
     return table
 
@@ -122,13 +121,17 @@ def print_report(console: Console, output: str, expected: Sequence[Expected]) ->
         # Of a merged answer, an entry may mean the value of another window: on its own page it is looked up.
         beside = list(lines_of(in_windows))
         matches = [(entry, _about(entry, lines) or _about(entry, beside)) for entry in expected]
-        right = sum(any(is_right(row.answer, entry.answers) for row in rows) for entry, rows in matches)
+        right = sum(any(entry.accepts(row.answer) for row in rows) for entry, rows in matches)
         for entry, rows in matches:
             if not rows:
                 what = f"{entry.document}: {entry.question or entry.field}"
                 console.print(_cell(f"no answer to {what}", "red"), soft_wrap=True)
         share = f"{right} of {len(expected)} expected answers are right ({right / len(expected):.0%})"
         console.print(share, style="bold", highlight=False)
+        fields = counts_of(matches)
+        if fields.given or fields.wanted:
+            shares = f"precision {fields.precision:.0%}, recall {fields.recall:.0%}, F1 {fields.f1:.0%}"
+            console.print(f"fields: {shares}", highlight=False)
 
 
 def _about(entry: Expected, lines: Sequence[Line]) -> list[Line]:

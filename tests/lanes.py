@@ -50,10 +50,34 @@ LONG = (  # what takes seconds of computing
     "tests/test_project.py",
 )
 CHECK = (*STATIC, (*tests(COMPUTING, "check"), "-n", "2", *(f"--ignore={path}" for path in LONG)))
-LANES: dict[str, tuple[Sequence[str], ...]] = {
-    "computing": (*STATIC, tests(COMPUTING, "computing")),
-    "processes": ((*tests(PROCESSES, "processes"), "-n", "2", "--dist", "loadfile"),),
-}
+
+
+IN_TURN = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")  # a file is one worker's
+
+
+LONGEST = (  # minutes each: begun last, one of them would keep a worker while the other has nothing to do
+    "tests/docs/test_commands.py",
+    "tests/pipeline/infer/test_recovery.py",
+    "tests/jobs/test_submit.py",
+)
+
+
+def starters() -> list[str]:
+    """The files in which a test starts processes, in the order in which they are begun.
+
+    Its lane need not import the others, once a worker.
+    """
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    found = [str(path.relative_to(ROOT)) for path in files if "pytest.mark.processes" in path.read_text()]
+    return [*LONGEST, *(path for path in found if path not in LONGEST)]
+
+
+def lanes() -> dict[str, tuple[Sequence[str], ...]]:
+    """The commands of each lane."""
+    return {
+        "computing": (*STATIC, tests(COMPUTING, "computing")),
+        "processes": ((*tests(PROCESSES, "processes"), *IN_TURN, *starters()),),
+    }
 
 
 @dataclass
@@ -93,11 +117,11 @@ def main() -> int:
     """Runs all lanes, or the quick checks; returns 1 if one has failed."""
     parser = argparse.ArgumentParser(prog="python -m tests.lanes", description=__doc__)
     parser.add_argument("lane", nargs="?", choices=["check"], help="the quick checks alone")
-    lanes = {"check": CHECK} if parser.parse_args().lane else LANES
-    outcomes = {name: Outcome(failed=[]) for name in lanes}
+    chosen = {"check": CHECK} if parser.parse_args().lane else lanes()
+    outcomes = {name: Outcome(failed=[]) for name in chosen}
     with tempfile.TemporaryDirectory(prefix="quire-lanes-") as folder, ExitStack() as files:
         threads = {}
-        for name, commands in lanes.items():
+        for name, commands in chosen.items():
             output = files.enter_context(Path(folder, name).open("w"))
             threads[name] = Thread(target=run, args=(commands, output, outcomes[name]))
             threads[name].start()

@@ -7,7 +7,7 @@ import pytest
 from _pytest.mark.expression import Expression  # nothing public says what -m would choose
 
 from tests.conftest import COLLECTED
-from tests.lanes import COMPUTING, LONG, PROCESSES
+from tests.lanes import COMPUTING, LONG, LONGEST, PROCESSES, starters
 
 ROOT = Path(__file__).parents[1]
 STARTERS = {"one_cpu_ray", "head", "running_s3"}  # fixtures that start Ray, or a server
@@ -32,8 +32,16 @@ def test_what_starts_ray_or_a_server_is_in_the_lane_of_processes(pytestconfig: p
             assert chosen(item, "processes"), item.nodeid
 
 
-def test_what_the_quick_check_leaves_out_is_there() -> None:
-    assert [path for path in LONG if not (ROOT / path).exists()] == []
+def test_the_lane_of_processes_is_given_each_file_that_has_one_of_its_tests(
+    pytestconfig: pytest.Config,
+) -> None:
+    given = {ROOT / path for path in starters()}
+    for item in pytestconfig.stash[COLLECTED]:
+        assert not chosen(item, PROCESSES) or item.path in given, item.nodeid
+
+
+def test_files_that_are_named_are_there() -> None:
+    assert [path for path in (*LONG, *LONGEST) if not (ROOT / path).exists()] == []
 
 
 def test_ci_installs_every_program_that_a_test_needs(pytestconfig: pytest.Config) -> None:

@@ -6,15 +6,20 @@ form, and so may a data set of `jobs.evaluate`.
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from jobs.evaluation.scorers.fields import Counts, is_same
 from jobs.evaluation.scorers.texts import exact_match
+
+NULL: Final = "null"
+"""The text of a field without a value, in answers and in labels."""
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 class Expected(BaseModel):
@@ -30,6 +35,13 @@ class Expected(BaseModel):
     verdict: Literal["right", "wrong"] | None = None
     """A reviewer's, of the answer `said`: it says where the line comes from, and decides nothing."""
     said: str | None = None
+
+    def accepts(self, answer: str) -> bool:
+        """Whether an answer is right. A target's dates are YYYY-MM-DD, and may be written otherwise here."""
+        is_date = self.field is not None and _DAY.fullmatch(answer) is not None
+        return is_right(answer, self.answers) or (
+            is_date and any(is_same(answer, one, "date") for one in self.answers)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +70,18 @@ def is_right(answer: str, accepted: Sequence[str]) -> bool:
     return exact_match(answer, accepted) == 1.0 or (
         said is not None and said in [as_number(text) for text in accepted]
     )
+
+
+def counts_of(matches: Iterable[tuple[Expected, Sequence[Line]]]) -> Counts:
+    """Of the fields of targets among what is expected: right, given and wanted ones; null is no value."""
+    found = Counts()
+    for entry, lines in matches:
+        if entry.field is not None:
+            given = [line.answer for line in lines if line.answer != NULL]
+            found.wanted += entry.answers != [NULL]
+            found.given += bool(given)
+            found.right += any(map(entry.accepts, given))
+    return found
 
 
 def as_number(text: str) -> Decimal | None:

@@ -7,7 +7,7 @@ from itertools import islice
 from jobs.evaluation.asked import Asked, Picture, Turn
 from jobs.evaluation.datasets import generic
 from jobs.evaluation.datasets.finding import Found
-from jobs.evaluation.measures import JUDGE, check_machine_for, check_question
+from jobs.evaluation.measures import JUDGED, check_machine_for, check_question
 from jobs.evaluation.questions import resolve
 
 
@@ -25,8 +25,8 @@ def questions(
     """
     seen = set[str]()
     for row, one in islice(_all(found, style, measures), limit):
-        if not judged and JUDGE in one.measures:
-            others = tuple(name for name in one.measures if name != JUDGE)
+        if not judged and JUDGED & set(one.measures):
+            others = tuple(name for name in one.measures if name not in JUDGED)
             if not others:
                 raise ValueError(
                     f"{found.name} is graded by a judge: give --judge URL and --judge-model NAME"
@@ -94,7 +94,7 @@ def note(found: Found, count: int, judge: str | None = None) -> str | None:
         return None
     notes = [family.note] if family.note else []
     if family.judge is not None and judge is None:
-        notes.append("without a judge: the similarity with the reference answer is no grade")
+        notes.append(f"without a judge: {family.unjudged}")
     elif family.judge != judge and family.judge is not None:
         notes.append(f"graded by {judge}, published figures by {family.judge}")
     if count < family.rows:

@@ -9,12 +9,14 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
+from statistics import fmean
 from typing import Any, Final
 
 from jobs.evaluation.asked import Asked
 from jobs.evaluation.programs.running import check_machine
 from jobs.evaluation.scorers.anls import anls, anls_without_threshold, nested_anls
 from jobs.evaluation.scorers.docubench import docubench
+from jobs.evaluation.scorers.extractbench import extractbench
 from jobs.evaluation.scorers.extras import need
 from jobs.evaluation.scorers.facts import holds
 from jobs.evaluation.scorers.fields import field_f1, is_same, leaf_accuracy, value_f1
@@ -24,6 +26,7 @@ from jobs.evaluation.scorers.maths import math_equal
 from jobs.evaluation.scorers.mathvista import mathvista
 from jobs.evaluation.scorers.mmmu import GUESSING_SEED, mmmu_choice, mmmu_open
 from jobs.evaluation.scorers.omnidocbench import table_similarity, text_similarity
+from jobs.evaluation.scorers.omnidocbench_pages import page_order, page_tables, page_text, tables_of
 from jobs.evaluation.scorers.programs import pass_at_1
 from jobs.evaluation.scorers.relaxed import (
     anywhere_relaxed_accuracy,
@@ -60,6 +63,8 @@ class Measure:
     """The facts that a question must have, and their types."""
     is_tried: bool = False
     """Whether there are questions with all facts that it cannot score: each is tried with some answer."""
+    is_judged: bool = False
+    """Whether a judge's ratings are needed; the fact `ratings` has them by their names."""
     machine: Callable[[], object] | None = None
     """Raises ValueError where it cannot be computed: a package, or a part of the kernel, is missing."""
 
@@ -181,6 +186,17 @@ def _docubench(text: str, asked: Asked, guess: random.Random) -> float:
     return max(docubench(said, schema, _accepted(answer)) for answer in asked.answers)
 
 
+def _extractbench(figure: str, *, is_judged: bool = True) -> Measure:
+    """Before a judge was asked, all measures of an empty extraction can be tried: it has nothing to judge."""
+
+    def score(text: str, asked: Asked, guess: random.Random) -> float:
+        ratings = asked.facts.get("ratings", {}) if is_judged else None
+        found = extractbench(parsed(text), asked.facts["schema"], _accepted(asked.answers[0]), ratings)
+        return float(getattr(found, figure))
+
+    return Measure(score, needs={"schema": dict}, is_tried=True, is_judged=is_judged)
+
+
 def _share(*, loose: bool, whole: bool) -> Measure:
     """Of IF-Eval's instructions, the share that is followed; or 1.0 only if all of them are."""
 
@@ -201,17 +217,30 @@ def _passes(text: str, asked: Asked, guess: random.Random) -> float:
 
 
 def weight(name: str, asked: Asked) -> int:
-    """How often a question counts in an average: IF-Eval's measures of instructions count each of them."""
+    """How often a question counts in an average: for each of its instructions, for each table of its page."""
+    if name == "omnidocbench_page_teds":
+        return len(tables_of(asked.facts["blocks"]))
     return len(asked.facts["instructions"]) if name.startswith("ifeval_instruction") else 1
 
 
-def _nearest(score: Callable[[str, str], float], package: str, **options: Any) -> Measure:
-    """A similarity with the nearest accepted answer."""
+def _mean_teds(text: str, page: Any) -> float:
+    if not tables_of(page):
+        raise ValueError("there is no table on its page")
+    return fmean(page_tables(text, page))
+
+
+def _page(score: Callable[[str, Any], float]) -> Measure:
     return Measure(
-        lambda text, asked, guess: max(score(text, answer) for answer in asked.answers),
-        machine=partial(need, package),
-        **options,
+        lambda text, asked, guess: max(0.0, score(text, asked.facts["blocks"])),
+        needs={"blocks": list},
+        is_tried=True,
+        machine=partial(need, "pylatexenc"),
     )
+
+
+def _nearest(score: Callable[[str, str], float], **options: Any) -> Measure:
+    """A similarity with the nearest accepted answer."""
+    return Measure(lambda text, asked, guess: max(score(text, answer) for answer in asked.answers), **options)
 
 
 def _best(rate: Callable[[str, str], float]) -> Measure:
@@ -250,20 +279,29 @@ MEASURES: Final[Mapping[str, Measure]] = {
     "docubench": Measure(_docubench, needs={"schema": dict}, is_tried=True),
     "field_f1": _json(lambda said, wanted: field_f1(said, wanted).f1),
     "value_f1": _json(lambda said, wanted: value_f1(said, wanted).f1),
-    "teds": _nearest(teds, "apted", is_tried=True),
-    "omnidocbench_teds": _nearest(table_similarity, "apted", is_tried=True),
-    "omnidocbench_text": _nearest(text_similarity, "pylatexenc"),
+    "teds": _nearest(teds, is_tried=True),
+    "omnidocbench_teds": _nearest(table_similarity, is_tried=True),
+    "omnidocbench_page_text": _page(page_text),
+    "omnidocbench_page_order": _page(page_order),
+    "omnidocbench_page_teds": _page(_mean_teds),
+    "omnidocbench_text": _nearest(text_similarity, machine=partial(need, "pylatexenc")),
     "ifeval_prompt_strict": _share(loose=False, whole=True),
     "ifeval_prompt_loose": _share(loose=True, whole=True),
     "ifeval_instruction_strict": _share(loose=False, whole=False),
     "ifeval_instruction_loose": _share(loose=True, whole=False),
     "pass_at_1": Measure(_passes, needs=_PROBLEM, machine=check_machine),
-    JUDGE: Measure(lambda text, asked, guess: float(asked.facts["rating"]) / HIGHEST_RATING),
+    JUDGE: Measure(lambda text, asked, guess: asked.facts["ratings"][""] / HIGHEST_RATING, is_judged=True),
+    "extractbench_f1": _extractbench("f1"),
+    "extractbench_pass_rate": _extractbench("pass_rate"),
+    "extractbench_score": _extractbench("mean_score"),
+    "extractbench_unjudged_f1": _extractbench("f1", is_judged=False),
     "fact": Measure(
         lambda text, asked, guess: float(holds(asked.facts["fact"], text)),
         needs={"fact": dict},
         is_tried=True,
     ),
 }
+JUDGED: Final = frozenset(name for name, measure in MEASURES.items() if measure.is_judged)
+"""The measures for which a judge is asked."""
 NEEDED: Final = frozenset(name for measure in MEASURES.values() for name in measure.needs)
 """The names of all facts that some measure must have."""

@@ -14,7 +14,7 @@ from deltalake import write_deltalake
 
 from jobs.evaluation import questions
 from jobs.evaluation.asked import Asked
-from jobs.evaluation.measures import JUDGE, score_all
+from jobs.evaluation.measures import JUDGED, score_all
 from pipeline.commit.tables import read_table
 from pipeline.ingest.delta import storage_options
 from pipeline.ingest.storage import absolute
@@ -83,7 +83,7 @@ class Result:
         return self.scores[self.measure]
 
 
-Grade = Callable[[Mapping[str, str]], Mapping[str, float]]
+Grade = Callable[[Mapping[str, str]], Mapping[str, Mapping[str, float]]]
 
 
 def collect(output: str, settings_key: str, grade: Grade | None = None) -> list[Result]:
@@ -130,10 +130,10 @@ def _graded(
     kept = []
     for one, text in zip(stored, texts, strict=True):
         asked = one.asked
-        if JUDGE in asked.measures and text is not None:
+        if JUDGED & set(asked.measures) and text is not None:
             if asked.id not in ratings:
                 continue
-            asked = replace(asked, facts={**asked.facts, "rating": ratings[asked.id]})
+            asked = replace(asked, facts={**asked.facts, "ratings": ratings[asked.id]})
         kept.append((replace(one, asked=asked), text))
     return [one for one, _ in kept], [text for _, text in kept]
 

@@ -193,6 +193,7 @@ def can_run_python(user: int | None) -> bool:
         return False
 
 
+@pytest.mark.soak
 @pytest.mark.processes
 def test_a_job_runs_in_it_as_its_user(image: Path) -> None:
     """With the embedded model, and nothing of the repository but what the image has."""

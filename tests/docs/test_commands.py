@@ -27,6 +27,9 @@ MENTIONED = [block for page in PAGES for block in inline_commands(page)]
 OUTPUT = re.compile(r"(?<![\w/])out/(\w+)(?![\w.])")  # of a run that a block reads or writes
 WRITES = re.compile(r"(?:--output |output=\")out/(\w+)")
 SHOWN = {name for block in BLOCKS if block.prints for name in OUTPUT.findall(f"{block.code}\n{block.prints}")}
+SHORT = {name for block in BLOCKS if block.page == "README.md" for name in WRITES.findall(block.code)} | {
+    "demo"
+}
 CLOSE_SECONDS = 120
 Test = TypeVar("Test", bound=Callable[..., None])
 
@@ -146,8 +149,26 @@ def lines(text: str) -> list[list[str]]:
     return found
 
 
+def has_a_run(block: Block) -> bool:
+    """Whether it makes something of its own under `out`, or reads it: seconds each, and minutes together.
+
+    `make soak` runs these; `make test` runs those of README and the short ones, and parses the commands of
+    the others.
+    """
+    if block.needs is not None or block.page == "README.md":
+        return False
+    return not SHORT.issuperset(re.findall(r"\bout/(\w+)(?!\w|\.png)", block.code))
+
+
 @for_a_reader
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs is None and b.language != "json"], ids=str)
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, id=str(block), marks=[pytest.mark.soak] if has_a_run(block) else [])
+        for block in BLOCKS
+        if block.needs is None and block.language != "json"
+    ],
+)
 def test_a_block_does_what_it_says(block: Block, reader: Reader) -> None:
     assert block.language in ("sh", "python")
     said = lines(reader.type(block))
@@ -169,7 +190,7 @@ def test_a_block_of_json_is_a_part_of_the_file_that_it_names(block: Block) -> No
             assert line in rest, f"{block}: {line} is not in {named[-1]}, or not there"
 
 
-@pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs] + MENTIONED, ids=str)
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.needs or has_a_run(b)] + MENTIONED, ids=str)
 def test_a_command_that_is_not_run_is_one_that_parses(
     block: Block,
     tmp_path: Path,

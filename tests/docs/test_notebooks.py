@@ -54,6 +54,7 @@ def run(name: str, folder: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     return space
 
 
+@pytest.mark.soak
 @pytest.mark.processes
 def test_extract(
     tmp_path: Path,

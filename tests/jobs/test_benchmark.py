@@ -4,23 +4,34 @@ import json
 import os
 import shutil
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from jobs import benchmark
-from jobs.bench import keys
+from jobs import benchmark, extract
+from jobs.bench import documents as bench_documents
+from jobs.bench import job as bench_job
+from jobs.bench import keys, shapes
+from jobs.bench import memory as bench_memory
 from jobs.bench.job import write_checkpoint_apart
 from jobs.bench.memory import MEASURES
 from jobs.bench.models import PIXTRAL_12B
 from jobs.bench.page import Timing
+from jobs.bench.process_memory import Footprint
 from jobs.bench.workloads import WORKLOADS, operations_of
+from jobs.run.config_of_flags import config_of
 from model.checkpoint import save_model
 from model.checkpoint_files import check_checkpoint
+from pipeline.plan.limits import MIB
+from tests.jobs.parrot import save_parrot
 from tests.model.tiny import CONFIG, tiny_pixtral
 from tests.pipeline.drawn import corner_image, image_bytes, pdf_bytes
+from tests.pipeline.local import Machine
 
 
 @pytest.fixture
@@ -196,6 +207,27 @@ def test_a_shape_without_memory_for_it_is_one_sentence(
     assert "the weights need 23 GiB and 3 GiB are free" in capsys.readouterr().err
 
 
+def test_the_price_of_keys_has_a_row_for_each_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[str, int]] = []
+
+    def measure(part: str, folder: str, documents: int, environment: dict[str, str]) -> dict[str, float]:
+        assert bool(environment) == (part == "list_objects")
+        asked.append((part, documents))
+        return {"seconds": len(asked) / 10, "peak_MiB": 60.0}
+
+    monkeypatch.setattr(keys, "measure", measure)
+    monkeypatch.setattr(keys, "COMMITTED", 50)
+    assert benchmark.main(["keys", "--documents", "200"]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [row["part"] for row in rows] == [title for title in keys.PARTS.values() if title]
+    assert asked == [(part, 50 if part == "commit" else 200) for part in keys.PARTS]
+    assert {row["documents"] for row in rows} == {200, 50}
+    assert (rows[0]["ms_a_document"], rows[0]["peak_MiB"]) == (0.5, 60.0)
+
+
+@pytest.mark.soak
 def test_the_price_of_keys_counts_every_document(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["keys", "--documents", "200"]) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
@@ -204,6 +236,7 @@ def test_the_price_of_keys_counts_every_document(capsys: pytest.CaptureFixture[s
     assert all(row["ms_a_document"] > 0 and row["peak_MiB"] > 50 for row in rows)
 
 
+@pytest.mark.soak
 @pytest.mark.processes
 def test_the_job_is_compared_with_the_engine_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["job", "--share", "0.004"]) == 0
@@ -213,11 +246,35 @@ def test_the_job_is_compared_with_the_engine_alone(capsys: pytest.CaptureFixture
     assert 0 < job["computing_seconds"] + job["waiting_seconds"] < job["run_seconds"]
 
 
+def test_the_jobs_row_is_that_of_its_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands stand in for themselves: a line of the engine, and a run without Ray."""
+    said = {"pages_per_second": 4.0, "seconds": 2.0, "gpu_waited": None}
+
+    def output_of(command: list[str]) -> str:
+        if command[0] == "jobs.benchmark":
+            return f"a table\n{json.dumps({'rows': [said]})}\n"
+        config = config_of(extract.make_parser().parse_args(command[1:]))
+        machine = Machine(Path(config.model), config.output, monkeypatch)
+        record = machine.run(config.inputs[0], max_side=64, questions=config.questions)
+        assert record["counts"]["answered"] == 5
+        return ""
+
+    monkeypatch.setattr(bench_job, "_output_of", output_of)
+    engine, job = bench_job.compare(save_parrot(tmp_path / "parrot", "Red"), 0.02, tmp_path)
+    assert (engine["pages_per_second"], engine["computing_seconds"]) == (4.0, 2.0)
+    assert job["of_the_engine"] == pytest.approx(job["pages_per_second"] / 4, abs=0.001)
+    assert job["pages_per_second"] == pytest.approx(
+        5 / (job["computing_seconds"] + job["waiting_seconds"]), rel=0.1
+    )
+    assert 0 < job["computing_seconds"] < job["run_seconds"]
+
+
 def test_a_checkpoint_of_a_shape_has_the_tokenizers_vocabulary(tmp_path: Path) -> None:
     write_checkpoint_apart(CONFIG, Path("model/nano/tekken.json"), tmp_path / "model")
     assert check_checkpoint(tmp_path / "model") == replace(CONFIG, vocab_size=3048)
 
 
+@pytest.mark.soak
 @pytest.mark.processes
 def test_the_memory_of_runs_is_told_by_kind_of_process(capsys: pytest.CaptureFixture[str]) -> None:
     assert benchmark.main(["memory", "--pages", "12", "20"]) == 0
@@ -230,6 +287,50 @@ def test_the_memory_of_runs_is_told_by_kind_of_process(capsys: pytest.CaptureFix
         assert row["curve"][-1]["all"] == row["end"]["all"]
 
 
+def test_memory_is_told_at_each_tenth_of_a_run() -> None:
+    samples = [
+        bench_memory.Sample(
+            seconds=10.0 * number,
+            told=bench_memory.Progress(pages=number, store=number * MIB, objects=number, spilled=0),
+            seen=Footprint(own=Counter(driver=(30 - number) * MIB, replica=2 * MIB), everything=50 * MIB),
+            logs=MIB,
+        )
+        for number in range(1, 21)
+    ]
+    row = bench_memory._row(20, 6, samples)
+    assert (row["pages"], row["documents"], row["pages_per_second"], row["seconds"]) == (20, 6, 0.1, 200.0)
+    assert row["end"].keys() == row["peak"].keys() == set(MEASURES)
+    assert [tenth["of_run"] for tenth in row["curve"]] == [f"{10 * part}%" for part in range(1, 11)]
+    assert (row["peak"]["driver"], row["end"]["driver"]) == (29.0, 11.0)
+    assert (row["peak"]["store"], row["end"]["store"], row["peak"]["all"]) == (20.0, 19.0, 50.0)
+
+
+def test_the_time_of_documents_is_told_beside_that_of_another_checkout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[Path] = []
+
+    def measure(root: Path, documents: Path, output: Path, max_side: int) -> dict[str, float]:
+        assert len(list(documents.rglob("*.pdf"))) == 5
+        measured.append(output)
+        seconds = dict.fromkeys((*bench_documents.STAGES, "driver", "computed"), float(len(measured)))
+        return seconds | {"driver": 0.1}
+
+    monkeypatch.setattr(bench_documents, "measure", measure)
+    assert benchmark.main(["documents", "--documents", "5", "--rounds", "3", "--against", "."]) == 0
+    other, this = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [path.name for path in measured] == [
+        f"{one}-{turn}" for turn in range(3) for one in ("other", "this")
+    ]
+    assert (other["checkout"], this["checkout"]) == ("other", "this")
+    assert (other["run_seconds"], this["run_seconds"]) == (3.0, 4.0)  # medians of 1, 3, 5 and of 2, 4, 6
+    assert (other["documents_per_second"], this["documents_per_second"]) == (1.7, 1.2)
+    assert this["times_other"] == pytest.approx(1.2 / 1.7, abs=0.01)
+    assert this["computed_ms_a_document"] == 800.0
+    assert this["driver_ms_a_document"] == pytest.approx(20.0)
+
+
+@pytest.mark.soak
 @pytest.mark.processes
 def test_documents_a_second_are_compared_with_another_checkout(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--documents", "5", "--max-side", "64", "--against", "."]
@@ -267,6 +368,28 @@ def test_a_run_over_no_page_is_one_sentence(capsys: pytest.CaptureFixture[str]) 
     assert "--pages 0: it must be at least 1" in capsys.readouterr().err
 
 
+def test_the_memory_over_shapes_is_compared_with_that_over_one(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def measure(model: Path, pages: Sequence[shapes.Shape], bound: int, *_: Any) -> dict[str, Any]:
+        assert len(pages) == 3
+        return {"mib": 100 + (bound if len(set(pages)) == 3 else 0)}
+
+    monkeypatch.setattr(shapes, "measure", measure)
+    flags = ["--pages", "3", "--dtype", "float32", "--primitives", "10", "100"]
+    assert benchmark.main(["shapes", *flags]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert [(row["primitives"], row["shapes"], row["mib"], row["times_one_shape"]) for row in rows] == [
+        (10, "one", 100, 1.0),
+        (10, "many", 110, 1.1),
+        (100, "one", 100, 1.0),
+        (100, "many", 200, 2.0),
+    ]
+    assert benchmark.main(["shapes", "--pages", "0"]) == 2
+    assert "--pages 0: it must be 1 to 2401" in capsys.readouterr().err
+
+
+@pytest.mark.soak
 def test_the_memory_over_shapes_is_told_for_each_bound(capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--pages", "2", "--tokens", "1", "--dtype", "float32", "--primitives", "16"]
     assert benchmark.main(["shapes", *flags]) == 0
@@ -274,8 +397,6 @@ def test_the_memory_over_shapes_is_told_for_each_bound(capsys: pytest.CaptureFix
     assert [(row["primitives"], row["shapes"]) for row in rows] == [(16, "one"), (16, "many")]
     assert all(row["mib"] > 100 for row in rows)
     assert rows[0]["times_one_shape"] == 1
-    assert benchmark.main(["shapes", "--pages", "0"]) == 2
-    assert "--pages 0: it must be 1 to 2401" in capsys.readouterr().err
 
 
 @pytest.mark.processes

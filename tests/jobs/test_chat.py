@@ -198,7 +198,7 @@ def test_one_question_is_answered_on_stdout_and_nothing_else(nano: Chat) -> None
     answer = nano.reply([{"role": "user", "content": [QUESTION, Image.open(RECEIPT)]}]).text
     done = run("--prompt", QUESTION, "--image", RECEIPT)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{answer}\n", "")
-    cut = run("--prompt", QUESTION, "--image", RECEIPT, "--max-tokens", 1)
+    cut = run("--prompt", QUESTION, "--max-tokens", 1)
     assert cut.stderr == "[cut after 1 tokens: --max-tokens]\n"
 
 
@@ -227,12 +227,13 @@ def test_what_an_answer_holds_does_not_steer_the_terminal(
 
 
 @pytest.mark.processes
-def test_images_are_opened_in_the_sandbox_alone() -> None:
+def test_images_are_opened_in_the_sandbox_alone(tiny_checkpoint: Path) -> None:
     script = (
         "import sys; from jobs import chat; code = chat.main(sys.argv[1:]);"
         "print(code, [name for name in sys.modules if 'pymupdf' in name or 'ImagePlugin' in name])"
     )
-    flags = ["--prompt", QUESTION, "--image", RECEIPT, "--image", "samples/documents/invoice.pdf"]
+    flags = [tiny_checkpoint, "--prompt", QUESTION, "--image", RECEIPT]
+    flags += ["--image", Path("samples/documents/invoice.pdf")]
     done = subprocess.run(
         [sys.executable, "-c", script, *map(str, flags), "--max-tokens", "1"],
         cwd=ROOT,

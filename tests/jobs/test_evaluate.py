@@ -188,9 +188,6 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
         flags = ("--judge", judge.url, "--judge-model", "stub")
         monkeypatch.setattr(client, "WAIT_SECONDS", 0.01)
         assert run(data, tmp_path / "out", parrot, *flags) == 0
-        # Another model's first answers are others: the questions are the same.
-        other = save_parrot(tmp_path / "other", "Nothing")
-        assert run(data, tmp_path / "other out", other, *flags) == 0
     assert judge.keys == {"Bearer secret"}
     # Each turn is asked once, the second one behind the first answer.
     assert texts(tmp_path / "out") == dict.fromkeys(["81-1", "111-1", "81-2", "111-2"], "Forty-two")
@@ -213,8 +210,26 @@ def test_mt_bench_is_asked_in_two_turns_and_graded(
     printed = capsys.readouterr().out
     assert "1 not graded, and left out: HTTP 503" in printed
     assert "40.0%" in printed
+
+
+@pytest.mark.soak
+def test_two_models_are_compared_whose_second_turns_differ(
+    parrot: Path,
+    tmp_path: Path,
+    one_cpu_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Another model's first answers are others: the questions are the same."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    data = published.save(tmp_path / "data", "mt-bench")
+    other = save_parrot(tmp_path / "other", "Nothing")
+    with judging(lambda body: "Fine. Rating: [[4]]") as judge:
+        flags = ("--judge", judge.url, "--judge-model", "stub")
+        assert run(data, tmp_path / "out", parrot, *flags) == 0
+        assert run(data, tmp_path / "other out", other, *flags) == 0
     assert evaluate.main(["compare", str(tmp_path / "out"), str(tmp_path / "other out")]) == 0
-    assert "of 3 questions" in " ".join(capsys.readouterr().out.split())
+    assert "of 4 questions" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_judge_that_does_not_answer_is_no_mistake(capsys: pytest.CaptureFixture[str]) -> None:

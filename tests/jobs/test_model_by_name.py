@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from deltalake import DeltaTable
 
+from jobs.retry import _config, make_parser
 from tests.environment import without_ray
 from tests.hub import COMMIT, Hub, Repository, served
 from tests.pipeline.drawn import pdf_bytes
@@ -79,8 +80,11 @@ def test_rows_by_name_are_those_of_the_folder(
     )
     assert record_of(output)["plan"]["settings_key"] == record["plan"]["settings_key"]
     assert DeltaTable(output / "answers" / "text").to_pyarrow_table().num_rows == 2
+    retry = _config(make_parser().parse_args([str(output)]), record)
+    assert retry.model == f"{NAME}@{COMMIT}"
 
 
+@pytest.mark.soak
 def test_a_retry_takes_the_commit_of_the_run(hub: Hub, documents: Path, tmp_path: Path) -> None:
     (documents / "2.pdf").write_bytes(b"%PDF-1.7 no more")
     home, output = tmp_path / "home", tmp_path / "out"
@@ -117,6 +121,7 @@ def test_a_model_that_cannot_be_had_is_a_sentence(hub: Hub, documents: Path, tmp
     assert last.endswith("; the same command continues")
 
 
+@pytest.mark.soak
 def test_an_evaluation_and_a_benchmark_take_names(hub: Hub, tmp_path: Path, documents: Path) -> None:
     questions = tmp_path / "questions.jsonl"
     questions.write_text(
@@ -161,6 +166,7 @@ def cluster(environment: Mapping[str, str]) -> Iterator[dict[str, str]]:
             process.communicate()
 
 
+@pytest.mark.soak
 def test_each_machine_of_a_cluster_fetches_what_it_needs(hub: Hub, documents: Path, tmp_path: Path) -> None:
     """The driver's machine has a cache of its own, and none of the weights come there."""
     homes = {name: tmp_path / name for name in ("driver", "other")}

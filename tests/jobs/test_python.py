@@ -218,6 +218,7 @@ def test_a_run_and_its_tables(
     assert extract("in", question="Total?", output="text", model=model).merged is None
 
 
+@pytest.mark.soak
 @pytest.mark.processes
 def test_a_program_in_another_folder_has_a_ray_of_its_own_for_the_run(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()

@@ -11,7 +11,8 @@ import pytest
 from rich.console import Console
 
 from jobs import report
-from jobs.evaluation.gold import Expected, Line, conflicts_of, is_right, lines_of, load_expected
+from jobs.evaluation.gold import Expected, Line, conflicts_of, counts_of, is_right, lines_of, load_expected
+from jobs.evaluation.scorers.fields import Counts
 from pipeline.commit.manifest import write_record
 from pipeline.commit.tables import create_tables
 from schemas.arrow import to_table
@@ -61,6 +62,19 @@ def shown(**changes: Any) -> Line:
 def test_which_answer_an_expected_line_is_about(changes: dict[str, Any], matches: bool) -> None:
     values = {"document": "x.pdf", "page": 3, "question": "Total?", "answers": ["1"]}
     assert shown().is_about(Expected.model_validate(values | changes)) is matches
+
+
+def test_fields_have_precision_and_recall() -> None:
+    rows = {"total": "12.5", "date": "2024-05-01", "name": "null", "note": "x", "city": "null"}
+    right = {"total": "12.50", "date": "1 May 2024", "name": "Ann", "note": "null", "city": "null"}
+    matches = []
+    for field, answers in right.items():
+        entry = Expected(document="x.pdf", field=field, answers=[answers])
+        lines = [Line(uri="x.pdf", page_first=1, page_last=1, what=field, answer=rows[field], confidence=1.0)]
+        matches.append((entry, lines))
+    question = Expected(document="x.pdf", question="When?", answers=["1 May 2024"])
+    assert counts_of([*matches, (question, [])]) == Counts(right=2, given=3, wanted=3)
+    assert not question.accepts("2024-05-01")  # what was asked for as text
 
 
 def test_a_targets_answer_is_a_line_for_each_field() -> None:

@@ -394,6 +394,7 @@ def test_an_engine_that_is_killed_is_replaced_and_its_answers_are_written_again(
     assert server.engine().pid != engine.pid
 
 
+@pytest.mark.soak
 def test_two_ranks_answer_as_one(server: Server) -> None:
     asked = (card(), said("Write some words.", n=2, temperature=1, seed=3, max_tokens=12))
     flags = ("--max-side", str(SIDE), "--dtype", "float32", "--tensor-parallel", "2")
@@ -418,7 +419,7 @@ def test_a_server_with_a_key_finishes_what_runs_and_ends(tiny_checkpoint: Path) 
             status, _, reply = server.send("GET", path)
             assert (status, error_of(reply)["code"]) == (401, "invalid_api_key")
         with openai.OpenAI(base_url=server.url, api_key="secret", max_retries=0) as client:
-            asked = said("Go on.", model="org/tiny", max_tokens=1500, temperature=1, extra_body=ENDLESS, n=3)
+            asked = said("Go on.", model="org/tiny", max_tokens=800, temperature=1, extra_body=ENDLESS, n=3)
             with pytest.raises(openai.BadRequestError, match="4 answers, and the limit is 3"):
                 client.chat.completions.create(**asked | {"n": 4})
             with pytest.raises(openai.BadRequestError, match="context holds 2,000"):

@@ -86,6 +86,7 @@ def test_a_job_is_submitted(head: Head, environment: dict[str, str], tmp_path: P
     assert answers == ["# Red car"] * 4
 
 
+@pytest.mark.soak
 def test_an_evaluation_is_submitted(head: Head, environment: dict[str, str], tmp_path: Path) -> None:
     questions = tmp_path / "mine.jsonl"
     rows = [{"question": "Which car?", "answers": [answer]} for answer in ("red car", "Red cat")]
@@ -107,6 +108,7 @@ def test_a_job_joins_the_cluster_that_ray_address_names(
     assert "constructor arguments in the object store" not in printed
 
 
+@pytest.mark.soak
 def test_a_job_that_is_stopped_leaves_nothing_on_a_cluster_that_goes_on(
     head: Head, environment: dict[str, str], tiny_checkpoint: Path, tmp_path: Path
 ) -> None:

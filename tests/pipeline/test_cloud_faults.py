@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import obstore
 import pytest
 
+from jobs import extract
 from pipeline.commit.delta_log import Change
 from pipeline.commit.lease import Lease
 from pipeline.commit.maintenance import Upkeep, find_tables, maintain, size_of

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from jobs import extract
 from pipeline.commit import writer
 from pipeline.ingest import object_stores, outages
 from pipeline.ingest.reading import content_key
@@ -55,10 +56,16 @@ def test_a_run_that_was_killed_goes_on_on_s3(machine: Machine, monkeypatch: pyte
     assert machine.opened == []
 
 
-@pytest.mark.parametrize("fault", [500, 503, RESET, SLOW])
-@pytest.mark.parametrize(
-    ("method", "part"), [("GET", "in/a.pdf"), ("PUT", ".parquet"), ("GET", "_delta_log")]
-)
+FAULTS = (500, 503, RESET, SLOW)
+PLACES = (("GET", "in/a.pdf"), ("PUT", ".parquet"), ("GET", "_delta_log"))
+STRUCK = [  # each fault, and each place, comes once at least; all pairs do in `make soak`
+    pytest.param(fault, *place, marks=[] if (row + column) % len(PLACES) == 0 else pytest.mark.soak)
+    for row, fault in enumerate(FAULTS)
+    for column, place in enumerate(PLACES)
+]
+
+
+@pytest.mark.parametrize(("fault", "method", "part"), STRUCK)
 def test_a_fault_that_passes_costs_nothing(
     machine: Machine, s3: Server, fault: int | str, method: str, part: str
 ) -> None:

@@ -1,7 +1,9 @@
 """MM-MT-Bench (Mistral 2024) and MT-Bench (Zheng et al. 2023, arXiv 2306.05685): what a judge grades.
 
 MM-MT-Bench asks each of its user's messages behind the reference answers before it. MT-Bench asks its second
-question behind the model's own answer to the first: `follow` makes that question.
+question behind the model's own answer to the first: `follow` makes that question. FastChat shows its judge
+GPT-4's answers as references. The hub has the authors' own instead, and four questions lack one of two: these
+are graded without.
 """
 
 import json
@@ -44,21 +46,24 @@ def _plain(content: Any) -> str:
 
 
 def _hub(row: Row, name: str) -> Iterator[Asked]:
-    yield _first(str(row["prompt_id"]), row["category"], row["prompt"], row["reference"])
+    references = row["reference"] or ()
+    whole = len(references) >= len(row["prompt"]) and all(references)
+    yield _first(str(row["prompt_id"]), row["category"], row["prompt"], references if whole else ())
 
 
 def _fastchat(row: Row, name: str) -> Iterator[Asked]:
     """`examples` are GPT-4's answers, which the benchmark's judge is shown."""
     given = row.get("examples") or ()
-    references = given[0]["choices"][0]["turns"] if given else []
-    yield _first(str(row["question_id"]), row["category"], row["turns"], references)
+    references = given[0]["choices"][0]["turns"] if given else ()
+    id, category = str(row["question_id"]), str(row["category"])
+    if category in REFERRED and len(references) < len(row["turns"]):
+        raise ValueError(f"the question {id} ({category}) has no reference answer for the judge")
+    yield _first(id, category, row["turns"], references)
 
 
 def _first(id: str, category: Any, turns: Any, references: Any) -> Asked:
     category, both = str(category), [str(turn) for turn in turns]
-    shown = [str(one) for one in references or ()] if category in REFERRED else []
-    if category in REFERRED and len(shown) < len(both):
-        raise ValueError(f"the question {id} ({category}) has no reference answer for the judge")
+    shown = [str(one) for one in references] if category in REFERRED else []
     return Asked(
         id=f"{id}-1",
         turns=(Turn(role="user", parts=(both[0],)),),
@@ -89,6 +94,7 @@ def follow(one: Asked, answer: str) -> Asked | None:
 
 
 _GREEDY = "answers are the likeliest ones, where the benchmark draws some at random"
+_AUTHORS = "the judge sees the hub's references, in FastChat's folder GPT-4's"
 FAMILIES = (
     Family(
         name="mm-mt-bench",
@@ -99,6 +105,7 @@ FAMILIES = (
         max_new_tokens=4_096,
         rows=92,
         judge="gpt-4o-2024-05-13",
+        unjudged="the similarity with the reference answer is no grade",
     ),
     Family(
         name="mt-bench",
@@ -109,7 +116,7 @@ FAMILIES = (
         follow=follow,
         max_new_tokens=1_024,
         rows=80,
-        note=_GREEDY,
+        note=f"{_GREEDY}; {_AUTHORS}",
         judge="gpt-4",
     ),
     Family(

@@ -68,13 +68,21 @@ def _extractbench(row: Row, name: str) -> Iterator[Asked]:
     above = os.path.dirname(row["folder"])
     id = f"{os.path.basename(above)}/{path.name}"
     label = {key: value for key, value in row.items() if key != "folder"}
+    schema = _json(above, f"{os.path.basename(above)}-schema.json")
     yield extraction(
         id=id,
-        schema=_json(above, f"{os.path.basename(above)}-schema.json"),
+        schema=schema.get("schema_definition", schema),  # that of resumes lies in an object with a name
         label=label,
         pictures=document_pictures(row["folder"], f"{path.name}.pdf", PAGES),
         question=_ASK.format(id=path.name),
-        measures=("field_f1", "value_f1"),
+        measures=(
+            "extractbench_f1",
+            "extractbench_unjudged_f1",
+            "extractbench_pass_rate",
+            "extractbench_score",
+            "field_f1",
+            "value_f1",
+        ),
         document=id,
     )
 
@@ -111,6 +119,8 @@ FAMILIES = (
         ask=_extractbench,
         max_new_tokens=8_192,
         rows=35,
-        note="its own scorer asks a language model about texts and lists; only the first 20 pages are shown",
+        note="only the first 20 pages are shown",
+        judge="gemini-2.5-flash",
+        unjudged="the values that ExtractBench has judged, all lists and most texts, are left out",
     ),
 )

@@ -39,6 +39,8 @@ class Family:
     """The question that follows the model's answer to another one: both are asked and scored."""
     judge: str | None = None
     """The judge of published figures."""
+    unjudged: str = "there is no grade"
+    """What figures are without a judge."""
 
 
 def picture(value: Any) -> Picture:

@@ -55,6 +55,10 @@ OMNIDOCBENCH_TABLE: Final = "Please convert this cropped image directly into htm
 """That of its repository (523fd1d)."""
 OMNIDOCBENCH_TEXT: Final = """\
 Transcribe the text of this image. Write formulas in it as LaTeX between dollar signs. Answer with the text alone."""
+OMNIDOCBENCH_PAGE: Final = """\
+Transcribe this page as Markdown. Write all of its text, word for word, in the order in which it is read. \
+Write headings with #, lists with - or 1., tables as HTML, and formulas as LaTeX between $ or $$. \
+Leave out page headers, page footers and page numbers. Write the Markdown alone."""
 
 HUMANEVAL: Final = "Complete this function. Answer with its whole code in one block, and nothing else."
 

@@ -66,11 +66,12 @@ class Endpoint:
         except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise ValueError(f"--judge {self.url} does not answer: {why(error)}") from error
 
-    def ask(self, messages: Sequence[Mapping[str, Any]]) -> str:
+    def ask(self, messages: Sequence[Mapping[str, Any]], max_tokens: int | None = MAX_TOKENS) -> str:
         """What the judge says. Tries a few times. Raises JudgeError."""
-        body = json.dumps(
-            {"model": self.model, "messages": messages, "temperature": 0.0, "max_tokens": MAX_TOKENS}
-        ).encode()
+        asked: dict[str, Any] = {"model": self.model, "messages": messages, "temperature": 0.0}
+        if max_tokens is not None:
+            asked["max_tokens"] = max_tokens
+        body = json.dumps(asked).encode()
         reason = ""
         for number in range(TRIES):
             if number:

@@ -1,8 +1,8 @@
 """The answers of an evaluation are graded by a judge, a bounded number at a time, each once.
 
-In: OUT/questions, the answers, and an endpoint. Out: a rating from 1 to 10 of each answer. What the judge
-said is kept in OUT/judgements.jsonl: the same command asks only about what has no rating yet. An answer that
-the judge does not rate has none; how many there are, and why, is counted.
+In: OUT/questions, the answers, and an endpoint. Out: a rating of each answer, or of each of its values. What
+the judge said is kept in OUT/judgements.jsonl: the same command asks only about what has no rating yet. An
+answer that the judge does not rate wholly has none; how many requests failed, and why, is counted.
 """
 
 import base64
@@ -10,7 +10,7 @@ import hashlib
 import json
 import mimetypes
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -20,8 +20,8 @@ from jobs.evaluation import questions
 from jobs.evaluation.files import Folder
 from jobs.evaluation.judging.client import TRIES, Endpoint, JudgeError
 from jobs.evaluation.judging.prompts import VERSION
-from jobs.evaluation.judging.requests import Message, of_turns, rating, with_references
-from jobs.evaluation.measures import JUDGE
+from jobs.evaluation.judging.requests import Message, Request, of_answer, of_values
+from jobs.evaluation.measures import JUDGE, JUDGED
 from pipeline.ingest import storage
 
 NAME: Final = "judgements.jsonl"
@@ -38,24 +38,37 @@ class Grader:
         self.failures = Counter[str]()
         self.graded = 0
 
-    def __call__(self, answers: Mapping[str, str]) -> dict[str, float]:
-        """Ratings by the ids of questions, of those answers that are to be judged and could be."""
+    def __call__(self, answers: Mapping[str, str]) -> dict[str, dict[str, float]]:
+        """By the ids of questions, the ratings of those answers that are to be judged and could be.
+
+        Each has the names of what was rated: the empty one of an answer as a whole.
+        """
         known = self._known()
-        asked = dict(self._requests(answers))
-        keys = {id: self._key(messages) for id, messages in asked.items()}
-        open_ = [id for id in asked if keys[id] not in known]
+        found: dict[str, dict[str, float]] = {}
+        asked: list[tuple[str, Request]] = []
+        for id, requests in self._requests(answers):
+            found[id] = {}
+            asked += [(self._key(one), one) for one in requests]
+        open_ = [(key, one) for key, one in asked if key not in known]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
-                for id, said in zip(open_, pool.map(self._grade, [asked[id] for id in open_]), strict=True):
+                for (key, one), said in zip(
+                    open_, pool.map(self._grade, [one for _, one in open_]), strict=True
+                ):
                     if isinstance(said, JudgeError):
                         self.failures[str(said)] += 1
                     else:
-                        known[keys[id]] = {"id": id, "key": keys[id], "judge": self._endpoint.model} | said
+                        about = {"id": one.id, "key": key, "judge": self._endpoint.model}
+                        known[key] = about | ({"value": one.name} if one.name else {}) | said
             finally:
                 pool.shutdown(cancel_futures=True)
                 lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in known.values()]
                 self._folder.write(NAME, "".join(lines).encode())
-        found = {id: float(known[key]["rating"]) for id, key in keys.items() if key in known}
+        for key, one in asked:
+            if key not in known:
+                found.pop(one.id, None)
+            elif one.id in found:
+                found[one.id][one.name] = float(known[key]["rating"])
         self.graded = len(found)
         return found
 
@@ -69,34 +82,27 @@ class Grader:
             "ungraded": dict(self.failures.most_common()),
         }
 
-    def _grade(self, messages: Sequence[Message]) -> dict[str, Any] | JudgeError:
-        sent = [self._whole(message) for message in messages]
+    def _grade(self, request: Request) -> dict[str, Any] | JudgeError:
+        sent = [self._whole(message) for message in request.messages]
         try:
             for _ in range(TRIES):
-                judgement = self._endpoint.ask(sent)
-                if (found := rating(judgement)) is not None:
+                judgement = self._endpoint.ask(sent, request.max_tokens)
+                if (found := request.read(judgement)) is not None:
                     return {"rating": found, "judgement": judgement}
         except JudgeError as error:
             return error
         return JudgeError(NO_RATING)
 
-    def _requests(self, answers: Mapping[str, str]) -> list[tuple[str, list[Message]]]:
+    def _requests(self, answers: Mapping[str, str]) -> Iterator[tuple[str, list[Request]]]:
+        """Of each question that a judge grades, what it is asked."""
         columns = ["id", "messages", "measures", "facts", "answers"]
-        rows: list[dict[str, Any]] = []
         for parquet in questions.parquets_of(self._output):
             with storage.open_input(parquet) as file:
-                rows += pq.read_table(file, columns=columns).to_pylist()
-        found = []
-        for row in rows:
-            if JUDGE in row["measures"] and row["id"] in answers:
-                conversation = json.loads(row["messages"])
-                references = json.loads(row["facts"]).get("references")
-                if references is None:
-                    request = with_references(conversation, row["answers"][0], answers[row["id"]])
-                else:
-                    request = of_turns(conversation, references, answers[row["id"]])
-                found.append((row["id"], request))
-        return found
+                rows = pq.read_table(file, columns=columns).to_pylist()
+            for row in rows:
+                if row["id"] in answers and JUDGED & set(row["measures"]):
+                    ask = of_answer if JUDGE in row["measures"] else of_values
+                    yield row["id"], ask(row, json.loads(row["facts"]), answers[row["id"]])
 
     def _whole(self, message: Message) -> Message:
         """A message with its images' bytes in the place of their names, which are hashes of them."""
@@ -115,9 +121,9 @@ class Grader:
         url = f"data:{kind};base64,{base64.b64encode(data).decode()}"
         return {"type": "image_url", "image_url": {"url": url}}
 
-    def _key(self, messages: Sequence[Message]) -> str:
+    def _key(self, request: Request) -> str:
         """Of a judge and of what it is asked."""
-        asked = json.dumps([self._endpoint.model, messages], sort_keys=True)
+        asked = json.dumps([self._endpoint.model, request.messages], sort_keys=True)
         return hashlib.sha256(asked.encode()).hexdigest()
 
     def _known(self) -> dict[str, dict[str, Any]]:

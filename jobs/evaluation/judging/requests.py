@@ -5,16 +5,69 @@ of a chat completion. MM-MT-Bench shows the judge the reference answers of all t
 the model's own first answer, and references in math, reasoning and coding alone.
 """
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from jobs.evaluation.judging import prompts
+from jobs.evaluation.judging import extractbench, prompts
+from jobs.evaluation.judging.client import MAX_TOKENS
+from jobs.evaluation.measures import parsed
+from jobs.evaluation.scorers.extractbench import name_of
+from jobs.evaluation.scorers.extractbench_fields import UnfitError, fields_of
 
 Message = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request to a judge about the answer to one question."""
+
+    id: str
+    """Of the question."""
+    name: str
+    """Of a value of that answer; empty where it is graded as a whole."""
+    messages: Sequence[Message]
+    read: Callable[[str], float | None]
+    """The rating in what the judge says; None: there is none."""
+    max_tokens: int | None
+
+
 LOWEST, HIGHEST = 1.0, 10.0
 _RATING: Final = re.compile(r"\[\[(\d+\.?\d*)\]\]")
 _BACKUP: Final = re.compile(r"\[(\d+\.?\d*)\]")
+
+
+def of_answer(row: Mapping[str, Any], facts: Mapping[str, Any], answer: str) -> list[Request]:
+    """The request about an answer as a whole, out of a row of OUT/questions."""
+    conversation = json.loads(row["messages"])
+    references = facts.get("references")
+    if references is None:
+        messages = with_references(conversation, row["answers"][0], answer)
+    else:
+        messages = of_turns(conversation, references, answer)
+    return [Request(id=row["id"], name="", messages=messages, read=rating, max_tokens=MAX_TOKENS)]
+
+
+def of_values(row: Mapping[str, Any], facts: Mapping[str, Any], answer: str) -> list[Request]:
+    """ExtractBench's requests, one for each value that it has judged; none where the answer is of no use."""
+    try:
+        fields = fields_of(facts["schema"], json.loads(row["answers"][0]), parsed(answer))
+    except UnfitError:
+        return []
+    return [
+        Request(
+            id=row["id"],
+            name=name_of(field),
+            messages=extractbench.messages_of(field),
+            read=partial(extractbench.score_in, field=field),
+            max_tokens=None,  # a list may be long
+        )
+        for field in fields
+        if field.is_judged
+    ]
 
 
 def rating(judgement: str) -> float | None:

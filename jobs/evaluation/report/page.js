@@ -4,7 +4,7 @@ const items = JSON.parse(document.getElementById("data").textContent);
 const RIGHT = 0.5, ROWS = 200;
 const at = (id) => document.getElementById(id);
 const marks = new Map();
-let shown = [], current = -1, drawn = 0;
+let shown = [], current = -1, drawn = 0, unsaved = false;
 
 const lower = items.map((one) => `${one.q}\n${one.a ?? ""}\n${one.oa ?? ""}\n${one.d}\n${one.r ?? ""}`.toLowerCase());
 const isRight = (one) => one.s !== undefined && one.s >= RIGHT;
@@ -147,7 +147,7 @@ function marking(one) {
     const better = element("input");
     better.placeholder = "the right answer, if you know it";
     better.value = mark.better ?? "";
-    better.addEventListener("input", () => { mark.better = better.value; });
+    better.addEventListener("input", () => { mark.better = better.value; changed(); });
     group.append(better);
   }
   return group;
@@ -159,7 +159,14 @@ function set(right) {
   right === undefined ? marks.delete(one.id) : marks.set(one.id, { right });
   const tag = at("list").querySelector(`[data-place="${current}"] .tag`);
   if (tag) tag.textContent = tagOf(one);
+  changed();
   detail();
+}
+
+function changed() {
+  unsaved = marks.size > 0;
+  at("export").textContent = marks.size ? `Export ${marks.size.toLocaleString("en")} mark${marks.size > 1 ? "s" : ""}` : "Export marks";
+  at("export").disabled = !marks.size;
 }
 
 // The form of --expected: one object a line; of a wrong answer the right ones, if they are known.
@@ -173,11 +180,13 @@ function exported() {
 }
 
 function download() {
+  if (!marks.size) return;
   const link = element("a");
   link.href = URL.createObjectURL(new Blob([exported()], { type: "application/jsonl" }));
   link.download = "review.jsonl";
   link.click();
   URL.revokeObjectURL(link.href);
+  unsaved = false;
 }
 
 const keys = {
@@ -190,6 +199,7 @@ const keys = {
   "/": () => at("text").focus(),
 };
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") document.activeElement.blur();
   if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
   event.preventDefault();
   keys[event.key]();
@@ -203,6 +213,9 @@ if (!items.some((one) => one.os !== undefined)) at("show").querySelector("[value
 at("filters").addEventListener("input", filter);
 at("filters").addEventListener("submit", (event) => event.preventDefault());
 at("export").addEventListener("click", download);
+// Marks live in this page alone: whoever leaves it is asked first.
+window.addEventListener("beforeunload", (event) => unsaved && event.preventDefault());
+changed();
 filter();
 // Pictures in the file come after this script: the first one is shown once it is there.
 document.addEventListener("DOMContentLoaded", detail);

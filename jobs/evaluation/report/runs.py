@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from jobs.evaluation.gold import Expected, Line, is_right, lines_of
+from jobs.evaluation.gold import Expected, Line, lines_of
 from jobs.evaluation.report.items import Item
 from jobs.evaluation.report.writing import write_run
 from pipeline.commit.manifest import read_record
@@ -42,7 +42,7 @@ def _pages(row: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, int]]]:
 def _answered(row: Mapping[str, Any], expected: Sequence[Expected]) -> Item:
     lines = list(lines_of([row]))
     labels = [(line, [one for one in expected if line.is_about(one)]) for line in lines]
-    known = [(line, [text for one in some for text in one.answers]) for line, some in labels if some]
+    known = [(line, some) for line, some in labels if some]
     is_text = isinstance(row["answer"], str)
     boxes = {field["path"]: field["box"] for field in row["fields"]}
     return Item(
@@ -52,7 +52,10 @@ def _answered(row: Mapping[str, Any], expected: Sequence[Expected]) -> Item:
         question=row["question"],
         answer=row["answer"] if is_text else "\n".join(f"{line.what}: {line.answer}" for line in lines),
         accepted=tuple(
-            text if is_text else f"{line.what}: {text}" for line, texts in known for text in texts
+            text if is_text else f"{line.what}: {text}"
+            for line, some in known
+            for one in some
+            for text in one.answers
         ),
         confidence=row["confidence"],
         score=_score(known),
@@ -61,9 +64,9 @@ def _answered(row: Mapping[str, Any], expected: Sequence[Expected]) -> Item:
     )
 
 
-def _score(known: Sequence[tuple[Line, list[str]]]) -> float | None:
+def _score(known: Sequence[tuple[Line, list[Expected]]]) -> float | None:
     """The share of lines that are right, of those with a label."""
-    right = [is_right(line.answer, texts) for line, texts in known]
+    right = [any(one.accepts(line.answer) for one in some) for line, some in known]
     return sum(right) / len(right) if right else None
 
 

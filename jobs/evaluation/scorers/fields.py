@@ -36,12 +36,6 @@ class Counts:
     given: int = 0
     wanted: int = 0
 
-    def add(self, other: "Counts") -> None:
-        """Counts another document, too."""
-        self.right += other.right
-        self.given += other.given
-        self.wanted += other.wanted
-
     @property
     def precision(self) -> float:
         """Of the values that were given, how many are right; 1.0 where none was given."""
@@ -71,23 +65,6 @@ def is_same(said: str, wanted: str, kind: Kind = "exact", tolerance: float = 0.0
     if kind == "date" and (days := as_dates(said)) and (others := as_dates(wanted)):
         return bool(days & others)
     return folded(said) == folded(wanted)
-
-
-def score_fields(
-    said: Mapping[str, str | None],
-    wanted: Mapping[str, str | None],
-    kinds: Mapping[str, Kind] | None = None,
-    tolerance: float = 0.0,
-) -> Counts:
-    """Counts of one document's fields. `kinds` names those that are not compared as text."""
-    found = Counts()
-    for name in {*said, *wanted}:
-        a, b = said.get(name), wanted.get(name)
-        found.given += a is not None
-        found.wanted += b is not None
-        if a is not None and b is not None:
-            found.right += is_same(a, b, (kinds or {}).get(name, "exact"), tolerance)
-    return found
 
 
 def leaf_accuracy(said: Any, wanted: Any) -> float:

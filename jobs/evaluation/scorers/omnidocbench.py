@@ -30,7 +30,7 @@ def plain(text: str) -> str:
     for match in reversed(list(_INLINE.finditer(text))):
         formula = _ESCAPED.sub("", match[1] if match[1] is not None else match[2])
         if any(char in formula for char in "\\^_"):
-            said = _unicode(f"{formula} " if formula.endswith("\\") else formula)
+            said = unicode_of(f"{formula} " if formula.endswith("\\") else formula)
             if said is not None:
                 text = text[: match.start()] + said.strip() + text[match.end() :]
     for blank in _BLANKS:
@@ -38,8 +38,8 @@ def plain(text: str) -> str:
     return re.sub(r"[^\w\u4e00-\u9fff]", "", text)
 
 
-def _unicode(formula: str) -> str | None:
-    """None where it cannot be read."""
+def unicode_of(formula: str) -> str | None:
+    """A formula's Unicode; None where it cannot be read."""
     latex2text, latexwalker = need("pylatexenc.latex2text"), need("pylatexenc.latexwalker")
     logging.getLogger("pylatexenc").setLevel(logging.ERROR)  # it warns of each formula that is not whole
     try:

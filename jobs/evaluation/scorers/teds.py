@@ -2,18 +2,22 @@
 
 In: two tables in HTML, or two texts with Markdown tables. Out: a score from 0.0 to 1.0. The tree is the
 table's own (table, thead, tbody, tr, td); a cell's text counts by its own edit distance, unless structure
-alone is asked for. apted, of the [evaluate] extra, finds the least edits.
+alone is asked for.
 """
 
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from jobs.evaluation.scorers.extras import need
-from jobs.evaluation.scorers.texts import similarity
+import numpy as np
+from rapidfuzz.distance import Levenshtein
+from rapidfuzz.process import cdist
 
-MAX_CELLS = 2_000  # of one table: the time grows with the third power of the nodes, in Python
+from jobs.evaluation.scorers.tree_edits import Floats, Ints, edit_cost, steps
+
+MAX_CELLS = 2_000  # of one table: the time grows with the square of the nodes at least
 MOST_DIGITS = 9  # of a span: a model in a loop writes more than Python reads
 _TAGS = ("table", "thead", "tbody", "tfoot", "tr", "td", "th")
 
@@ -40,7 +44,7 @@ class Node:
 def teds(prediction: str, answer: str, *, structure_only: bool = False) -> float:
     """The similarity of the first table of each text; 0.0 where the prediction has none.
 
-    Raises ValueError: the right answer holds no table, or more than MAX_CELLS cells; apted is not installed.
+    Raises ValueError: the right answer holds no table, or more than MAX_CELLS cells.
     """
     wanted, said = first_table(answer), first_table(prediction)
     if wanted is None:
@@ -51,7 +55,7 @@ def teds(prediction: str, answer: str, *, structure_only: bool = False) -> float
 def similar_trees(said: Node | None, wanted: Node, *, structure_only: bool = False) -> float:
     """The similarity of two trees; 0.0 where none was said, or one of more than MAX_CELLS: a model in a loop.
 
-    Raises ValueError: the right one has; apted is not installed.
+    Raises ValueError: the right one has.
     """
     if wanted.count() > MAX_CELLS:
         raise ValueError(f"the right table has {wanted.count()} nodes, the limit of TEDS is {MAX_CELLS}")
@@ -61,10 +65,13 @@ def similar_trees(said: Node | None, wanted: Node, *, structure_only: bool = Fal
         if said.count() > MAX_CELLS:
             return 0.0
         longest = max(wanted.count(), said.count())
-        distance = need("apted").APTED(said, wanted, _config(structure_only)).compute_edit_distance()
     except RecursionError:  # a thousand tags, each in the one before
         return 0.0
-    return max(0.0, 1.0 - float(distance) / longest) if longest else 1.0
+    # Read from right to left, trees have the same edits: it is slow only where the deeper side comes last.
+    readings = [(_postorder(said, step), _postorder(wanted, step)) for step in (1, -1)]
+    (nodes, lefts), (others, other_lefts) = min(readings, key=lambda pair: steps(pair[0][1], pair[1][1]))
+    cost = edit_cost(lefts, other_lefts, _renames(nodes, others, structure_only=structure_only))
+    return max(0.0, 1.0 - cost / longest) if longest else 1.0
 
 
 def first_table(text: str) -> Node | None:
@@ -83,23 +90,42 @@ def html_tables(text: str) -> list[Node]:
     return parser.tables
 
 
-def _config(structure_only: bool) -> object:
-    base = need("apted").Config
+def _postorder(tree: Node, step: int) -> tuple[list[Node], Ints]:
+    """The nodes, children before their parent, and the first leaf below each; step -1: from right to left."""
+    nodes: list[Node] = []
+    lefts: list[int] = []
+    open_: list[tuple[Node, int]] = [(tree, -1)]
+    while open_:
+        node, left = open_.pop()
+        if left < 0 and node.children:
+            open_.append((node, len(nodes)))
+            open_.extend((child, -1) for child in node.children[::-step])
+        else:
+            lefts.append(left if node.children else len(nodes))
+            nodes.append(node)
+    return nodes, np.array(lefts)
 
-    class Costs(base):  # type: ignore[misc, valid-type] # a base that is imported where it is needed
-        """An edit costs 1; two cells that differ in their text alone cost what the texts do."""
 
-        def rename(self, a: Node, b: Node) -> float:
-            if (a.tag, a.colspan, a.rowspan) != (b.tag, b.colspan, b.rowspan):
-                return 1.0
-            if a.tag != "td" or structure_only or not (a.text or b.text):
-                return 0.0
-            return 1.0 - similarity(a.text, b.text)
-
-        def children(self, node: Node) -> list[Node]:
-            return node.children
-
-    return Costs()
+def _renames(said: Sequence[Node], wanted: Sequence[Node], *, structure_only: bool) -> Floats:
+    """What it costs to make one node of another: of cells that differ in their text alone, what that does."""
+    kinds: dict[tuple[str, int, int], int] = {}
+    numbers = [
+        np.array([kinds.setdefault((node.tag, node.colspan, node.rowspan), len(kinds)) for node in nodes])
+        for nodes in (said, wanted)
+    ]
+    costs: Floats = (numbers[0][:, None] != numbers[1]).astype(np.float64)
+    cells = [[place for place, node in enumerate(nodes) if node.tag == "td"] for nodes in (said, wanted)]
+    if structure_only or not all(cells):
+        return costs
+    texts = [
+        [nodes[place].text for place in places] for nodes, places in zip((said, wanted), cells, strict=True)
+    ]
+    edits = cdist(*texts, scorer=Levenshtein.distance, dtype=np.int32)
+    lengths = [np.array([len(text) for text in some]) for some in texts]
+    between = edits / np.maximum(1, np.maximum(lengths[0][:, None], lengths[1]))
+    here = np.ix_(*cells)
+    costs[here] = np.maximum(costs[here], between)
+    return costs
 
 
 class _Tables(HTMLParser):

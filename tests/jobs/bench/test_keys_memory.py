@@ -15,7 +15,12 @@ LISTED, BEGUN = 300, 400  # bytes a document: 4 GB are 10 million
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("part", "most"),
-    [("list_objects", LISTED), ("list_rows", LISTED), ("first_look", BEGUN), ("begin", BEGUN)],
+    [
+        pytest.param("list_objects", LISTED, marks=pytest.mark.soak),
+        ("list_rows", LISTED),
+        ("first_look", BEGUN),
+        pytest.param("begin", BEGUN, marks=pytest.mark.soak),
+    ],
 )
 def test_a_document_takes_at_most_so_many_bytes(part: str, most: int, tmp_path: Path) -> None:
     peaks = []

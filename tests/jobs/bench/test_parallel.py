@@ -37,6 +37,7 @@ def test_what_cannot_be_measured_is_one_sentence(
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.soak
 def test_random_weights_are_shared_out_like_a_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WORKLOADS, "W1", replace(WORKLOADS["W1"], width=256, height=256))
     setup = Setup(

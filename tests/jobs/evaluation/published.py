@@ -161,7 +161,7 @@ FILES = {
     "mmlu": "all/test-00000-of-00001.parquet",
     "ifeval": "data/ifeval.parquet",
     "humaneval": "openai_humaneval/test-00000-of-00001.parquet",
-    "mt-bench": "data/train-00000-of-00001.parquet",
+    "mt-bench": "data/train-00000-of-00001-67c6c9fef07685a3.parquet",
     "mm-mt-bench": "data/eval-00000-of-00001.parquet",
 }
 

@@ -15,7 +15,7 @@ from PIL import Image
 from jobs.evaluation import loading
 from jobs.evaluation.asked import Asked, Picture
 from jobs.evaluation.datasets.finding import FAMILIES, find
-from jobs.evaluation.measures import score_all
+from jobs.evaluation.measures import score_all, weight
 from tests.hub import COMMIT, Repository, served
 from tests.jobs.evaluation import kept, published
 from tests.pipeline.drawn import pdf_bytes
@@ -209,9 +209,30 @@ def omnidocbench(folder: Path, **changed: Any) -> Path:
     return folder
 
 
+def test_omnidocbench_is_asked_page_by_page(tmp_path: Path) -> None:
+    page, *_ = asked(omnidocbench(tmp_path / "a"))
+    assert page.id == "page_1"
+    picture, prompt = page.turns[0].parts
+    assert isinstance(picture, Picture)
+    assert str(picture.path).endswith("images/page_1.png")
+    assert "tables as HTML" in str(prompt)
+    assert page.measures == ("omnidocbench_page_text", "omnidocbench_page_order", "omnidocbench_page_teds")
+    assert weight("omnidocbench_page_teds", page) == 1
+    assert page.slices["block"] == "page"
+    written = "Total\n\n<table><tr><td>1</td></tr></table>\n\n$$x$$"
+    assert next(score_all([(page, written)])) == dict.fromkeys(page.measures, 1.0)
+    assert next(score_all([(page, "Tot")])) == {
+        "omnidocbench_page_text": 3 / 5,
+        "omnidocbench_page_order": 1.0,
+        "omnidocbench_page_teds": 0.0,
+    }
+    alone = {"category_type": "figure", "poly": [0] * 8, "anno_id": 1}
+    assert asked(omnidocbench(tmp_path / "b", layout_dets=[alone])) == []
+
+
 def test_omnidocbench_is_asked_block_by_block(tmp_path: Path) -> None:
     folder = omnidocbench(tmp_path / "a")
-    title, table = asked(folder)
+    _, title, table = asked(folder)
     assert [one.id for one in (title, table)] == ["page_1-0-text", "page_1-3-html"]
     assert parts(title)[0] == [40, 20]
     picture = title.turns[0].parts[0]
@@ -227,8 +248,13 @@ def test_omnidocbench_is_asked_block_by_block(tmp_path: Path) -> None:
     scores = score_all([(title, "TOTAL"), (table, table.answers[0])])
     assert list(scores) == [{"omnidocbench_text": pytest.approx(1 / 5)}, {"omnidocbench_teds": 1.0}]
     found = find(str(folder))
-    assert "without formulas and reading order" in str(loading.note(found, 10**6))
-    outside = {"category_type": "title", "text": "x", "poly": [900, 900, 950, 900, 950, 950, 900, 950]}
+    assert "in our words; without formulas" in str(loading.note(found, 10**6))
+    outside = {
+        "category_type": "title",
+        "text": "x",
+        "order": 1,
+        "poly": [900, 900, 950, 900, 950, 950, 900, 950],
+    }
     with pytest.raises(
         ValueError, match=r"row OmniDocBench-0 .*block lies outside the image images/page_1.png"
     ):
@@ -334,6 +360,31 @@ def test_a_wrong_or_partial_download_is_a_sentence(tmp_path: Path) -> None:
         find("docqva")
 
 
+def test_mt_bench_on_the_hub_lacks_references_of_four_questions(tmp_path: Path) -> None:
+    place = published.save(tmp_path, "mt-bench") / published.FILES["mt-bench"]
+    both = ["Why does he go there?", "Why is that funny?"]
+    lacking = [
+        {
+            "prompt": both,
+            "prompt_id": 15896981,
+            "category": "reasoning",
+            "reference": ["He works there.", ""],
+        },
+        {"prompt": both, "prompt_id": 51654912, "category": "coding", "reference": None},
+    ]
+    pq.write_table(pa.Table.from_pylist(published.ROWS["mt-bench"] + lacking), place)
+    questions = loading.questions(find(str(tmp_path)), style="short", measures=(), limit=None, judged=True)
+    assert [one.facts["references"] for one in questions] == [[], ["2", "4"], [], []]
+
+
+def mt_bench(folder: Path) -> Path:
+    """As its repository is: the rows as Parquet, and in raw/ the file that they were made of."""
+    published.save(folder, "mt-bench")
+    rows = [{"question_id": 81, **row, "prompt_id": None} for row in published.ROWS["mt-bench"]]
+    (folder / "raw").mkdir()
+    return jsonl(folder / "raw", *rows).parent.parent
+
+
 SCRIPT = """
 import sys
 from jobs.evaluation import loading
@@ -341,7 +392,8 @@ from jobs.evaluation.datasets.finding import find
 for name in sys.argv[1:]:
     try:
         found = find(name)
-        print(found.name, len(list(loading.questions(found, style="short", measures=("anls",), limit=None))))
+        some = loading.questions(found, style="short", measures=("anls",), limit=None, judged=True)
+        print(found.name, len(list(some)))
     except ValueError as error:
         print("error:", error)
 """
@@ -352,9 +404,11 @@ def test_a_name_is_downloaded_from_the_hub(tmp_path: Path) -> None:
     folder = published.save(tmp_path / "hub", "chartqa")
     (folder / "README.md").write_text("not asked for")
     command = [sys.executable, "-c", SCRIPT, "chartqa", "lmms-lab/ChartQA", "nobody/nothing", "omnidocbench"]
+    command += ["mt-bench"]
     served_sets = {
         "datasets/lmms-lab/ChartQA": Repository({COMMIT: folder}),
         "datasets/opendatalab/OmniDocBench": Repository({COMMIT: omnidocbench(tmp_path / "omni")}),
+        "datasets/HuggingFaceH4/mt_bench_prompts": Repository({COMMIT: mt_bench(tmp_path / "mt")}),
     }
     with served(served_sets) as hub:
         environment = hub.environment(tmp_path / "cache")
@@ -362,5 +416,6 @@ def test_a_name_is_downloaded_from_the_hub(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[:2] == ["chartqa 2", "chartqa 2"], done.stderr
     assert lines[2].startswith("error: the hub has no data set nobody/nothing")
-    assert lines[3] == "omnidocbench 2"  # with the images that its rows name
+    assert lines[3] == "omnidocbench 3"  # with the images that its rows name
+    assert lines[4] == "mt-bench 2"  # without those of raw/
     assert not list((tmp_path / "cache").rglob("README.md"))  # only the split's files

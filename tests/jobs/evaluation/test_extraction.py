@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from jobs.evaluation import loading
 from jobs.evaluation.asked import Asked, ask
+from jobs.evaluation.datasets.finding import find
 from jobs.evaluation.measures import parsed, score_all
 from jobs.evaluation.scorers.docubench import array_score, docubench
 from jobs.evaluation.scorers.fields import Counts, field_f1
@@ -142,9 +144,28 @@ def test_extractbench_is_read_as_it_is_published(tmp_path: Path) -> None:
     (folder / "pdf+gold" / "adp.fy2025.pdf").write_bytes(pdf_bytes([(100, 200)]))
     (folder / "pdf+gold" / "adp.fy2025.gold.json").write_text(json.dumps(LABEL))
     (one,) = asked(tmp_path / "dataset")
-    assert (one.id, one.measures) == ("10kq/adp.fy2025", ("field_f1", "value_f1"))
+    assert (one.id, one.measures[:2]) == ("10kq/adp.fy2025", ("extractbench_f1", "extractbench_unjudged_f1"))
     assert json.loads(one.answers[0]) == LABEL
-    assert next(score_all([(one, json.dumps(LABEL))])) == {"field_f1": 1.0, "value_f1": 1.0}
+    found = find(str(tmp_path / "dataset"))
+    (alone,) = loading.questions(found, style="short", measures=(), limit=None)
+    assert next(score_all([(alone, json.dumps(LABEL))])) == {
+        "extractbench_unjudged_f1": 1.0,
+        "field_f1": 1.0,
+        "value_f1": 1.0,
+    }
+    assert "without a judge: the values that ExtractBench has judged" in str(loading.note(found, 35))
+    assert "published figures by gemini-2.5-flash" in str(loading.note(found, 35, "another"))
+
+
+def test_the_schema_of_resumes_lies_in_an_object_with_a_name(tmp_path: Path) -> None:
+    folder = tmp_path / "resume"
+    (folder / "pdf+gold").mkdir(parents=True)
+    (folder / "resume-schema.json").write_text(json.dumps({"name": "Resume", "schema_definition": SCHEMA}))
+    (folder / "pdf+gold" / "a.pdf").write_bytes(pdf_bytes([(100, 200)]))
+    (folder / "pdf+gold" / "a.gold.json").write_text(json.dumps(LABEL))
+    (one,) = asked(tmp_path)
+    assert one.facts["schema"] == SCHEMA
+    assert "schema_definition" not in str(one.turns)
 
 
 def test_a_row_of_ones_own_may_bring_a_schema(tmp_path: Path) -> None:

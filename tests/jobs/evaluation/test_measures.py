@@ -14,12 +14,18 @@ from jobs.evaluation.measures import JUDGE, MEASURES, score_all
 from tests.jobs.evaluation.test_datasets import asked, jsonl
 
 SCHEMA: dict[str, Any] = {"type": "object", "properties": {"total": {"type": "number"}}}
+BLOCKS: list[dict[str, Any]] = [
+    {"category_type": "text_block", "text": "One, two.", "order": 1},
+    {"category_type": "table", "html": "<table><tr><td>1</td></tr></table>", "order": 2},
+]
 # What each measure needs beside question and answers, and the answers it can do with.
 WHOLE: dict[str, dict[str, Any]] = {
     "dude_anls": {"is_list": True, "answers": ["a", "b"]},
     "mmmu": {"options": ["x", "y"], "answers": ["B"]},
     "mathvista": {"form": {"answer_type": "integer"}, "answers": ["7"]},
     "docubench": {"schema": SCHEMA, "answers": [{"total": 1}]},
+    "extractbench_unjudged_f1": {"schema": SCHEMA, "answers": [{"total": 1}]},
+    "omnidocbench_page_teds": {"blocks": BLOCKS},
     "pass_at_1": {"prompt": "", "test": "def check(f): assert f() == 1\n", "entry_point": "one"},
     "fact": {"fact": {"type": "present", "text": "Total"}},
     "ifeval_prompt_strict": {"instructions": ["punctuation:no_comma"], "arguments": [{}]},
@@ -29,6 +35,8 @@ RIGHT = {
     "mmmu": "(B)",
     "mathvista": "7.0",
     "docubench": '{"total": 1}',
+    "extractbench_unjudged_f1": '{"total": 1}',
+    "omnidocbench_page_teds": BLOCKS[1]["html"],
     "pass_at_1": "def one():\n    return 1\n",
     "fact": "Total: 1",
     "ifeval_prompt_strict": "None here.",
@@ -39,7 +47,9 @@ NEEDS = [(name, need) for name, measure in MEASURES.items() for need in measure.
 
 def row(measure: str) -> dict[str, Any]:
     """A row of one's own with all that the measure needs."""
-    family = "ifeval_prompt_strict" if measure.startswith("ifeval") else measure
+    families = {"ifeval": "ifeval_prompt_strict", "extractbench": "extractbench_unjudged_f1"}
+    families |= {"omnidocbench": "omnidocbench_page_teds"}
+    family = families.get(measure.partition("_")[0], measure)
     return {"question": "Q?", "answers": ["1"], "metric": measure} | WHOLE.get(family, {})
 
 
@@ -91,6 +101,9 @@ def test_an_accepted_answer_that_is_no_json_is_found_before_the_model_runs(
         (row("number") | {"tolerance": "little"}, "could not convert"),
         (row("fact") | {"fact": {"type": "smell"}}, "a fact of the type 'smell'"),
         (row("docubench") | {"schema": {"type": "array"}}, "an array at its top"),
+        (row("extractbench_f1") | {"schema": {"type": "text"}}, "a part of the type 'text'"),
+        (row("omnidocbench_page_teds") | {"blocks": BLOCKS[:1]}, "there is no table on its page"),
+        (row("omnidocbench_page_text") | {"blocks": [{"text": "x"}]}, "category_type"),
         (row("ifeval_prompt_loose") | {"instructions": ["be:nice"]}, "'be:nice' is not one of IF-Eval's"),
         (row("mathvista") | {"form": {"unit": "m"}}, "unit"),
     ],

@@ -1,5 +1,6 @@
 """A private Ray is started and ended with the job and keeps little; a cluster gets the code alone."""
 
+import os
 import time
 import zipfile
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 import ray
 from ray._private.runtime_env.packaging import create_package
 
-from jobs.run.ray_session import EXCLUDES
+from jobs.run.ray_session import EXCLUDES, ROOT, _importable
 
 pytestmark = pytest.mark.processes
 
@@ -19,6 +20,18 @@ def test_a_private_ray_keeps_no_account_of_its_tasks(one_cpu_ray: None) -> None:
     ray.get([task.remote() for _ in range(3)])
     time.sleep(3)  # tasks are reported every second
     assert ray.timeline() == []
+
+
+@pytest.mark.parametrize("before", [None, "/mine"])
+def test_ray_s_processes_find_the_code_wherever_the_program_is(
+    monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if before is not None:
+        monkeypatch.setenv("PYTHONPATH", before)
+    with _importable():
+        assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(ROOT), *filter(None, [before])]
+    assert os.environ.get("PYTHONPATH") == before
 
 
 def test_a_cluster_gets_the_code_and_nothing_beside_it(tmp_path: Path) -> None:

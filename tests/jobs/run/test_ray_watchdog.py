@@ -55,7 +55,10 @@ print(f"{[thread for thread in threading.enumerate() if isinstance(thread, threa
 
 @pytest.mark.parametrize(
     ("victim", "said"),
-    [("raylet", "Ray's process on this machine, the raylet, has died"), ("gcs_server", "Ray's head at")],
+    [
+        pytest.param("raylet", "Ray's process on this machine, the raylet, has died", marks=pytest.mark.soak),
+        ("gcs_server", "Ray's head at"),
+    ],
 )
 def test_a_job_that_waits_for_a_dead_ray_is_woken(victim: str, said: str) -> None:
     command = [sys.executable, "-c", PROGRAM, victim]

@@ -134,4 +134,4 @@ EXAMPLES = settings().max_examples  # of the profile
 TestOutputMachine = OutputMachine.TestCase
 TestOutputMachine.settings = settings(max_examples=max(1, EXAMPLES // 16), stateful_step_count=20)
 TestMergingMachine = MergingMachine.TestCase
-TestMergingMachine.settings = TestOutputMachine.settings
+TestMergingMachine.settings = settings(max_examples=max(1, EXAMPLES // 25), stateful_step_count=20)

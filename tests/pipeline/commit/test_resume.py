@@ -35,8 +35,12 @@ DIFFERS = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
+    return write_three(tmp_path)
+
+
+def write_three(place: Path) -> Path:
     """Two documents of two and three pages, and one that cannot be opened."""
-    folder = tmp_path / "in"
+    folder = place / "in"
     folder.mkdir()
     (folder / "a.pdf").write_bytes(pdf_bytes([(100, 100)] * 2))
     (folder / "b.pdf").write_bytes(pdf_bytes([(100, 120)] * 3))
@@ -47,6 +51,16 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def machine(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(tiny_checkpoint, tmp_path / "out", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """The items of the three documents, of a run that nothing cuts."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        machine = Machine(tiny_checkpoint, place / "out", patch)
+        machine.run(write_three(place))
+        return machine.items()
 
 
 def dead(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +87,7 @@ def test_a_finished_output_is_done(machine: Machine, folder: Path) -> None:
 
 @pytest.mark.parametrize("batches", range(6))
 def test_a_run_that_was_killed_goes_on(
-    machine: Machine, folder: Path, batches: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, folder: Path, batches: int, undisturbed: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         dead(patch)
@@ -89,10 +103,7 @@ def test_a_run_that_was_killed_goes_on(
     assert [Path(uri).name for uri in machine.opened] == ["a.pdf", "b.pdf", "c.pdf"][
         (batches >= 2) + (batches >= 5) :
     ]
-    found = machine.items()
-    undisturbed = Machine(Path(machine._values["model"]), tmp_path / "other", monkeypatch)
-    undisturbed.run(folder)
-    assert undisturbed.items() == found
+    assert machine.items() == undisturbed
 
 
 def test_new_and_changed_documents_are_done_and_replace_their_old_rows(

@@ -43,14 +43,14 @@ def test_documents_in_a_parquet_file_stay_as_listed(tmp_path: Path, column: str 
     assert "".join(found["uri"].to_pylist()) == names
 
 
-FILES, PER_FILE = 16, 12
+FILES, PER_FILE = 8, 12
 
 
 @pytest.mark.parametrize("order", ["stored", "listed", "random"])
 def test_rows_in_any_order_are_replaced_file_by_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, order: str
 ) -> None:
-    """Before, each of 16 commits wrote each of the 16 files anew: 256 files, 8.6 times the table."""
+    """Before, each commit wrote each of the files anew: of 16 files 256, 8.6 times the table."""
     world = World(tmp_path / "out", monkeypatch)
     monkeypatch.setattr("pipeline.commit.rests.FILE_ROWS", 2 * PER_FILE)
     world.papers = [Paper(f"/in/{number}", 1) for number in range(FILES * PER_FILE)]
@@ -76,7 +76,7 @@ def test_rows_in_any_order_are_replaced_file_by_file(
 def test_of_a_large_file_only_what_is_replaced_later_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A table that was compacted: each of 16 commits would write most of it."""
+    """A table that was compacted: each commit would write most of it."""
     world = World(tmp_path / "out", monkeypatch)
     monkeypatch.setattr("pipeline.commit.rests.FILE_ROWS", 2 * PER_FILE)
     world.papers = [Paper(f"/in/{number:03}", 1) for number in range(2 * FILES * PER_FILE)]

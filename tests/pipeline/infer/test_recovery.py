@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from random import Random
-from signal import SIGKILL, SIGSTOP, Signals
+from signal import SIGKILL, SIGSTOP
 from threading import Event
 from unittest.mock import patch
 
@@ -45,6 +45,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_documents(tmp_path_factory.mktemp("documents") / "in", count=8, pages=3)
 
 
+@pytest.mark.soak
 def test_ranks_that_are_killed_are_replaced(
     tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,53 +78,53 @@ def test_a_rank_that_has_no_room_for_its_part_is_told_of_at_once(
         tp_group.TPGroup("cramped", config, Event())
 
 
-def test_a_rank_that_hangs_and_a_leader_that_is_killed(
+def test_ranks_that_are_killed_or_hang_and_a_leader_that_is_killed(
     tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strikes = Strikes(tmp_path / "gate", [(10, LOADED_RANK, SIGSTOP), (30, REPLICA, SIGKILL)])
+    moments = [(4, LOADED_RANK, SIGKILL), (14, LOADED_RANK, SIGSTOP), (30, REPLICA, SIGKILL)]
+    strikes = Strikes(tmp_path / "gate", moments)
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
     found = run_with(prepared, placement(), strikes, monkeypatch, step_seconds=30.0)
-    assert len(strikes.struck) == 2
+    assert len(strikes.struck) == 3
     assert found == undisturbed(prepared)
     assert len(found) == 48
 
 
-@pytest.mark.parametrize(
-    "moments",
-    [
-        [(6, LOADED_ENGINE, SIGKILL)],
-        pytest.param(
-            [(6, LOADED_ENGINE, SIGKILL), (18, LOADED_ENGINE, SIGSTOP), (30, REPLICA, SIGKILL)],
-            marks=pytest.mark.soak,
-        ),
-    ],
-)
+@pytest.mark.soak
 def test_the_process_of_one_rank_is_replaced(
-    moments: list[tuple[int, str, Signals]],
     tiny_checkpoint: Path,
     documents: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    moments = [(6, LOADED_ENGINE, SIGKILL), (18, LOADED_ENGINE, SIGSTOP), (30, REPLICA, SIGKILL)]
     strikes = Strikes(tmp_path / "gate", moments)
     prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=1)
     found = run_with(prepared, placement(ranks=1), strikes, monkeypatch, step_seconds=15.0)
-    assert len(strikes.struck) == len(moments)
+    assert len(strikes.struck) == 3
     assert found == undisturbed(prepared)
     assert len(found) == 48
 
 
+@pytest.mark.parametrize("ranks", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_two_replicas_on_one_node_share_the_pages(
-    tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ranks: int, tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Census(Disturbance):
+    """Also when one of those that are a process each is killed."""
+
+    class Census(Strikes):
         def disturb(self) -> None:
             # Busy or idle: the first Replica may have answered all but the held page before the other comes.
-            self.wait_until(lambda: len(processes(RANK)) == 4)
+            self.wait_until(lambda: len(processes(RANK if ranks > 1 else LOADED_ENGINE)) == 2 * ranks)
+            super().disturb()
 
-    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out")
-    found = run_with(prepared, placement(replicas=2), Census(tmp_path / "gate"), monkeypatch)
+    strikes = [(6, LOADED_ENGINE, SIGKILL)] if ranks == 1 else []
+    census = Census(tmp_path / "gate", strikes)
+    prepared = prepare_run(tiny_checkpoint, documents, tmp_path / "out", tensor_parallel=ranks)
+    found = run_with(prepared, placement(replicas=2, ranks=ranks), census, monkeypatch)
+    assert len(census.struck) == len(strikes)
     assert found == undisturbed(prepared)
+    assert len(found) == 48
 
 
 def test_answers_are_read_on_one_cpu_while_a_call_lasts(

@@ -244,6 +244,7 @@ def test_thousands_of_objects_are_documents(monkeypatch: pytest.MonkeyPatch) -> 
     assert said == ["listing: 2,500 documents so far"]
 
 
+@pytest.mark.processes  # it waits: seconds, in which the client tries again
 def test_a_server_that_does_not_answer_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -75,7 +75,7 @@ def test_the_judge_sees_question_image_and_references(tmp_path: Path) -> None:
     (first, second) = write(published.save(tmp_path / "data", "mm-mt-bench"), tmp_path / "out")
     with judging(lambda body: "Good. Rating: [[7]]") as judge:
         grade = Grader(str(tmp_path / "out"), endpoint(judge.url, key="secret"))
-        assert grade({first: "A plot.", second: "Of sales."}) == {first: 7.0, second: 7.0}
+        assert grade({first: "A plot.", second: "Of sales."}) == {first: {"": 7.0}, second: {"": 7.0}}
     assert judge.keys == {"Bearer secret"}
     body = max(judge.bodies, key=lambda body: len(json.dumps(body)))
     assert (body["model"], body["temperature"], body["max_tokens"]) == ("stub", 0.0, 2_048)
@@ -107,7 +107,7 @@ def test_each_answer_is_graded_once_and_failures_are_asked_again(tmp_path: Path)
         grade = Grader(str(tmp_path / "out"), endpoint(judge.url))
         found = grade(answers)
         assert set(ids) - set(found) == {"3", "4", "5", "6"}
-        assert set(found.values()) == {5.0}
+        assert {one[""] for one in found.values()} == {5.0}
         assert grade.failures == {"HTTP 500": 1, "no rating in what the judge said": 1, "HTTP 400": 1}
         assert grade.about()["graded"] == 16
         assert judge.most_at_once == AT_ONCE
@@ -116,7 +116,40 @@ def test_each_answer_is_graded_once_and_failures_are_asked_again(tmp_path: Path)
         judge.bodies.clear()
         again = Grader(str(tmp_path / "out"), endpoint(judge.url))(answers | {"0": "another answer"})
         assert len(judge.bodies) == 4
-    assert {id for id, value in again.items() if value == 9.0} == {"0", "3", "4", "5"}
+    assert {id for id, one in again.items() if one[""] == 9.0} == {"0", "3", "4", "5"}
+
+
+def test_each_value_of_an_extraction_is_judged(tmp_path: Path) -> None:
+    properties = {"name": {"type": "string"}, "city": {"type": "string"}, "year": {"type": "integer"}}
+    row = {
+        "question": "All?",
+        "answer": {"name": "Ann", "city": "Rome", "year": 1},
+        "metric": "extractbench_f1",
+    }
+    rows = [row | {"id": id, "schema": {"type": "object", "properties": properties}} for id in "abc"]
+    write(jsonl(tmp_path, *rows), tmp_path / "out")
+    answers = {"a": '{"name": "ANN", "city": "Oslo"}', "b": '{"name": "x", "year": 1}', "c": '{"year": "1"}'}
+
+    def reply(body: dict[str, Any]) -> str | int:
+        assert "max_tokens" not in body
+        text = body["messages"][1]["content"]
+        if '"x"' in text:
+            return "```json\n{}\n```"
+        return json.dumps({"score": 0.9 if "ANN" in text else 0.1, "reasoning": "As I see it."})
+
+    with judging(reply) as judge:
+        grade = Grader(str(tmp_path / "out"), endpoint(judge.url))
+        found = grade(answers)
+        # Of b one value has no rating; c is not of its schema, and nothing is asked about it.
+        assert found == {"a": {"$.name string_semantic": 0.9, "$.city string_semantic": 0.1}, "c": {}}
+        assert grade.failures == {"no rating in what the judge said": 1}
+        assert len(judge.bodies) == 2 + 3
+        judge.bodies.clear()
+        judge.reply = lambda body: '{"score": 1, "reasoning": ""}'
+        assert Grader(str(tmp_path / "out"), endpoint(judge.url))(answers)["b"] == {
+            "$.name string_semantic": 1.0
+        }
+        assert len(judge.bodies) == 1
 
 
 def test_a_judge_that_is_slow_or_talks_nonsense_has_a_reason() -> None:

@@ -33,6 +33,7 @@ def webp(width: int, height: int) -> bytes:
     return out.getvalue()
 
 
+LEAVE = "dispatchEvent(new Event('beforeunload', {cancelable: true}))"  # false: somebody would be asked
 BOX = {"x0": 0.1, "y0": 0.2, "x1": 0.5, "y1": 0.3}
 ITEMS = (
     Item(
@@ -183,19 +184,25 @@ def test_the_page_stands_beside_its_answer(seen: Seen, tmp_path: Path) -> None:
 def test_what_a_reviewer_marks_is_exported_as_labels(seen: Seen, tmp_path: Path) -> None:
     page = seen.page
     page.goto(write(tmp_path))
+    assert page.locator("#export").is_disabled()
+    assert page.evaluate(LEAVE) is True
     page.keyboard.press("r")
     page.keyboard.press("j")
     page.keyboard.press("w")
     page.fill(".marks input", "July")
-    page.locator("#detail h3").click()
+    page.keyboard.press("Escape")
     page.keyboard.press("j")
     page.keyboard.press("w")
+    assert page.locator("#export").inner_text() == "Export 3 marks"
     page.keyboard.press("u")
+    assert page.locator("#export").inner_text() == "Export 2 marks"
+    assert page.evaluate(LEAVE) is False  # the browser asks
     page.select_option("#show", "marked")
     assert questions(page) == ["What is the total?", "Which date?"]
     with page.expect_download() as started:
         page.click("#export")
     started.value.save_as(tmp_path / "review.jsonl")
+    assert page.evaluate(LEAVE) is True
     rows = [json.loads(line) for line in (tmp_path / "review.jsonl").read_text().splitlines()]
     assert [(row["answers"], row["verdict"], row["said"]) for row in rows] == [
         (["12"], "right", "12"),

@@ -69,6 +69,6 @@ def test_formulas_are_compared_as_mathematics(said: str, answers: list[str], sco
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "apted", None)
-    with pytest.raises(ValueError, match=r"apted.*\[evaluate\]"):
-        need("apted")
+    monkeypatch.setitem(sys.modules, "langdetect", None)
+    with pytest.raises(ValueError, match=r"langdetect.*\[evaluate\]"):
+        need("langdetect")
