@@ -66,6 +66,7 @@ class Cramped(TPWorker):
             super()._follow(model, world)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_a_rank_that_has_no_room_for_its_part_is_told_of_at_once(
     tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
