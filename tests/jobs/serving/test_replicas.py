@@ -52,9 +52,6 @@ class FakeServe:
         self.is_shut_down = False
         self._error = error
 
-    def status(self) -> Any:
-        return SimpleNamespace(proxies={})
-
     def deployment(self, application: type, **options: Any) -> Any:
         self.options = options
         return SimpleNamespace(bind=lambda *given: given)
@@ -82,6 +79,7 @@ def serve_two(fake: FakeServe, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(replicas, "serve", fake)
+    monkeypatch.setattr(replicas, "list_named_actors", lambda all_namespaces: [])
     monkeypatch.setattr(replicas, "say", say)
     limits: dict[str, Any] = {"images": 2, "body_bytes": 10_000, "places": 4}
     config = ServerConfig(model=str(checkpoint), host="", port=0, name="tiny", **limits)
