@@ -16,7 +16,7 @@ import struct
 import subprocess
 import sys
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -69,8 +69,8 @@ class Wire:
 class ChildProcess:
     """The parent's side."""
 
-    def __init__(self, module: str, *, seconds: float) -> None:
-        """Starts it. No message may take more than `seconds` to travel."""
+    def __init__(self, module: str, *, seconds: float, environment: Mapping[str, str] | None = None) -> None:
+        """Starts it. No message may take more than `seconds` to travel. `environment`: not the parent's."""
         self._connection, theirs = socket.socketpair()
         self._connection.settimeout(seconds)
         self._seconds = seconds
@@ -81,6 +81,7 @@ class ChildProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", module, str(theirs.fileno()), str(os.getpid())],
                 cwd=ROOT,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # Ctrl-C is for the driver, which may want to finish

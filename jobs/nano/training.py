@@ -14,6 +14,7 @@ import copy
 import json
 import logging
 import os
+import pickle
 import random
 import shutil
 import time
@@ -229,11 +230,18 @@ class Training:
         self.peak = CONTINUED_RATE if config.start else PEAK_RATE
         self.step, self.seconds, self.seen = 0, 0.0, 0
         if config.state.exists():
-            state = torch.load(config.state, map_location=self.device, weights_only=True)
+            self._go_on(config.state)
+
+    def _go_on(self, file: Path) -> None:
+        """Where the process before has stopped. Raises ValueError."""
+        try:
+            state = torch.load(file, map_location=self.device, weights_only=True)
             self.trainee.load_state_dict(state["trainee"])
             self.optimizer.load_state_dict(state["optimizer"])
             self.step, self.seconds, self.seen = state["step"], state["seconds"], state["seen"]
-            log.info("continuing at step %d, %.0f s", self.step, self.seconds)
+        except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError) as error:
+            raise ValueError(f"--state {file} does not fit this --shape and version: name another") from error
+        log.info("continuing at step %d, %.0f s", self.step, self.seconds)
 
     @property
     def finished(self) -> bool:
@@ -280,8 +288,7 @@ class Training:
                 prefetch_factor=2 if workers else None,
                 # A fork of this process would hold locks of threads that it lacks: it would abort at its end.
                 multiprocessing_context="forkserver" if workers else None,
-                in_order=source
-                is not None,  # a worker whose page is slow to draw must not hold up the others
+                in_order=source is not None,  # in training, a slow page holds up no other worker's
                 pin_memory=self.device.type == "cuda",
             )
         )
@@ -327,11 +334,8 @@ class Training:
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             sums += torch.stack([one.detach() for one in each])
-            self.step, self.seen, steps = (
-                self.step + 1,
-                self.seen + len(batch.lengths) * self.ranks,
-                steps + 1,
-            )
+            self.step, steps = self.step + 1, steps + 1
+            self.seen += len(batch.lengths) * self.ranks
             self.seconds = first + self._shared_time(time.monotonic() - began)
             elapsed = self.seconds - first
             if self.rank == 0 and (elapsed - reported >= REPORT_SECONDS or self.seconds >= end):

@@ -19,6 +19,7 @@ import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
+from ray.util import list_named_actors
 
 from jobs.run.terminal import say
 from jobs.serving.app import make_app
@@ -28,6 +29,10 @@ from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ray_internals import be_quiet
 
 NAME: Final = "quire"
+CONTROLLER: Final = {
+    "name": "SERVE_CONTROLLER_ACTOR",
+    "namespace": "serve",
+}  # of Ray Serve, one for a cluster
 HEAD: Final = "node:__internal_head__"  # among the resources of the head alone
 QUIET: Final = {"log_level": "ERROR", "enable_access_log": False}
 
@@ -78,7 +83,9 @@ def serve_replicas(
             "num_gpus": replica.gpus if replica.tensor_parallel == 1 else 0,  # several ranks have theirs
         },
     )
-    if serve.status().proxies:
+    # Its proxies come seconds later, and may be none: the server would take the other's place and address.
+    actors: list[Any] = list_named_actors(all_namespaces=True)
+    if CONTROLLER in actors:
         raise ValueError(
             "Ray Serve runs on this cluster already, and has one address for all that it serves: end it by "
             "`serve shutdown`, or serve on another cluster"

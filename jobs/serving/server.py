@@ -6,7 +6,7 @@ that. SIGTERM or Ctrl-C: nothing new is taken in, what runs is finished within a
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from socket import socket
@@ -129,7 +129,7 @@ def _serve_one(config: ServerConfig, service_config: ServiceConfig, plan: Plan, 
             ),
             _ready(service_config, url),
         )
-        with _signals_end_it():
+        with _signals_end_it(stop):
             server.run(sockets=[listener])
         if service.replica.broken is not None:
             raise EngineBrokenError(service.replica.broken)
@@ -256,12 +256,16 @@ def warn_of_strangers(host: str, config: ServiceConfig) -> None:
 
 
 @contextmanager
-def _signals_end_it() -> Iterator[None]:
-    """uvicorn ends at SIGINT and SIGTERM, and raises them again once it has: by then they mean nothing."""
+def _signals_end_it(stop: Callable[[], None]) -> Iterator[None]:
+    """uvicorn ends at SIGINT and SIGTERM, and raises them again once it has: by then `stop` means nothing.
 
-    def ignore(number: int, frame: object) -> None: ...
+    Before it listens to them, `stop` has it end.
+    """
 
-    before = {number: signal.signal(number, ignore) for number in (signal.SIGINT, signal.SIGTERM)}
+    def end(number: int, frame: object) -> None:
+        stop()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:

@@ -35,6 +35,7 @@ class TPGroup:
         self._name = name
         self._config = config
         self._ranks: list[Any] = []
+        self._reports: list[Any] = []
         self._watch = StepWatch(config.step_seconds)
         self._bundle = {"GPU": 1.0} if config.gpus else dict(config.bundle)
         bundles = [self._bundle] * config.tensor_parallel
@@ -66,16 +67,18 @@ class TPGroup:
         deadline = time.monotonic() + START_SECONDS
         address = self._await([self._ranks[0].address.remote()], deadline, closed)[0]
         starts = [rank.start.remote(index, address) for index, rank in enumerate(self._ranks)]
-        self._await(starts, deadline, closed)
+        # A rank that follows has an error while rank 0 starts, and rank 0 would wait for it in vain.
         self._reports = [rank.report.remote() for rank in self._ranks]
+        self._await(starts, deadline, closed)
 
     def _await(self, calls: list[Any], deadline: float, closed: Event) -> list[Any]:
-        """Waits for all of these calls; the results. The first that fails ends the waiting."""
+        """Waits for all of these calls; the results. The first that fails, or a report of one, ends it."""
         waiting = list(calls)
         while waiting:
             done, waiting = ray.wait(waiting, timeout=0.5)
             for call in done:
                 self._get(call)
+            self._reported(seconds=0)
             if closed.is_set() or time.monotonic() > deadline:
                 raise RanksLostError(f"not ready after {START_SECONDS:.0f} s, or called off")
         return [self._get(call) for call in calls]
@@ -96,15 +99,20 @@ class TPGroup:
 
     def take(self, seconds: float) -> Report | None:
         """A rank's next report, or None after so many seconds; for as long as something is asked."""
-        done, _ = ray.wait(self._reports, timeout=seconds)
-        report: Report | None = None
-        if done:
-            report = self._get(done[0])
-            assert report is not None, done
-            index = self._reports.index(done[0])
-            self._reports[index] = self._ranks[index].report.remote()
+        report = self._reported(seconds)
+        if report is not None:
             self._watch.saw(report.steps)
         self._watch.check()
+        return report
+
+    def _reported(self, seconds: float) -> Report | None:
+        """A rank's next report, or None after so many seconds. Raises RanksLostError with a rank's error."""
+        done, _ = ray.wait(self._reports, timeout=seconds) if self._reports else ([], [])
+        if not done:
+            return None
+        report: Report = self._get(done[0])
+        index = self._reports.index(done[0])
+        self._reports[index] = self._ranks[index].report.remote()
         return report
 
     def close(self) -> None:

@@ -69,9 +69,10 @@ class Feed:
 
     def left(self, files: Iterable[str]) -> None:
         """Rows of these files, or what is attached to them, could not be listed: they are still to come."""
-        left = set(files)
-        for key, position in self._new.items():
-            mine = {file for file in left if file.startswith(f"{position['table']}/")}
+        every = set(files)
+        left = set(every)
+        for key, position in self._new.items():  # two inputs may name the same table
+            mine = {file for file in every if file.startswith(f"{position['table']}/")}
             left -= mine
             if len(mine) > MOST_UNREAD:
                 left = mine

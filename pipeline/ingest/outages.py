@@ -1,8 +1,8 @@
 """An error in; whether a store, a catalog or a server is at fault, and not who named it, out.
 
 An outage passes, and the same command may be given again: a status of 5xx or 429, a connection that is
-refused or breaks off, no answer in time. A name that is not there, credentials that are refused, and a host
-that nobody knows are mistakes, which somebody has to mend.
+refused or breaks off, no answer in time. A name that is not there, credentials that are refused, a host that
+nobody knows, and one whose certificate is not trusted are mistakes, which somebody has to mend.
 """
 
 import errno
@@ -34,7 +34,12 @@ _CODES: Final = frozenset(
 )
 _CODE: Final = re.compile(r"AWS Error ([A-Z_]+)")
 _STATUS: Final = re.compile(r"status(?: code)?:? (\d{3})\b", re.IGNORECASE)
-_UNKNOWN_HOST: Final = re.compile("resolve host|name or service not known|no such host", re.IGNORECASE)
+# An unknown host, or one that is not trusted, in the words of curl, of Rust's libraries, and of Python.
+_MISTAKEN_HOST: Final = re.compile(
+    r"resolve host|name or service not known|no such host"
+    r"|curlCode: 60\b|InvalidCertificate|CERTIFICATE_VERIFY_FAILED",
+    re.IGNORECASE,
+)
 _BROKEN: Final = re.compile(
     "timed out|(?:read|connect) timeout|timeout (?:expired|was reached)|could(?: not|n't) connect"
     "|connection (?:refused|reset|aborted|closed)|error sending request|temporary failure in name resolution",
@@ -88,7 +93,7 @@ def _judged(error: BaseException) -> bool | None:
     text = str(error)
     if found := _STATUS.search(text):
         return is_passing(int(found[1]))
-    if _UNKNOWN_HOST.search(text):
+    if _MISTAKEN_HOST.search(text):
         return False
     if found := _CODE.search(text):
         return found[1] in _CODES

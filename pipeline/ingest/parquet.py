@@ -121,7 +121,9 @@ def _holds_uris(file: Any, column: str) -> bool:
     batches = file.iter_batches(_BATCH_ROWS, columns=[column], use_threads=False)
     batch = next(batches, None)
     values = () if batch is None else _values(batch.column(0), batch.schema.field(0).name, column)
-    return any(_ADDRESS.fullmatch(value) for value in values if value is not None)
+    given = [value for value in values if value]
+    # All of them: one short document among others may read like an address.
+    return bool(given) and all(map(_ADDRESS.fullmatch, given))
 
 
 def _may_be_text(file: Any, column: str) -> bool:

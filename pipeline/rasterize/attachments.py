@@ -196,14 +196,16 @@ def _look(row: dict[str, Any], data: bytes | DocumentError | None, *, plan: Plan
     """What is attached to a document, which is read here if it is not given."""
     if data is None:
         data = _fetched(row, plan)
-    if isinstance(data, DocumentError):
-        # Of other errors its own opening will tell.
-        return _Found(refused=data.message if data.reason == "unreadable" else None)
+    try:
+        if isinstance(data, DocumentError):
+            raise data
+        own = read_password(row)
+    except DocumentError as error:  # of others its own opening will tell
+        return _Found(refused=error.message if error.reason == "unreadable" else None)
     if not hasattr(_own, "sandbox"):
         _own.sandbox = Sandbox(plan.limits)
     sandbox: Sandbox = _own.sandbox
     try:
-        own = read_password(row)
         passwords = [*([] if own is None else [own]), *plan.passwords]
         return _Found(parts=sandbox.parts(data, row["uri"], passwords, in_pdfs=in_pdfs))
     except DocumentError as error:

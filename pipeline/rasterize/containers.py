@@ -100,7 +100,9 @@ class Container:
         if self._inner is None or self._inner[0] != number:
             self._inner = None  # its memory is free before the next one takes more
             file = self._files[number - 1]
-            is_pdf = self._in_pdfs and _is_pdf(file.read(START_BYTES), file.name)
+            start = file.read(START_BYTES)
+            is_mail = file.is_mail and mail.is_mail(start, ".eml")  # which may hold a PDF near its start
+            is_pdf = self._in_pdfs and not is_mail and _is_pdf(start, file.name)
             if not (is_pdf or file.is_mail):
                 return None
             data = file.read(MOST_INNER + 1)

@@ -495,6 +495,14 @@ def test_a_server_that_is_told_to_end_before_it_serves_says_so(
     assert capsys.readouterr().err == "stopped before it was done\n"
 
 
+def test_a_signal_right_before_the_server_listens_to_them_ends_it() -> None:
+    """It was ignored, and the server served on."""
+    told: list[bool] = []
+    with serving_module._signals_end_it(lambda: told.append(True)):
+        signal.raise_signal(signal.SIGTERM)
+    assert told
+
+
 def test_a_port_that_is_taken(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -112,6 +112,25 @@ def test_a_cut_run_goes_on_to_a_checkpoint(
     assert torch.equal(model.output.weight, weight.bfloat16().float())
 
 
+@pytest.mark.parametrize("kind", ["without a head", "no state"])
+def test_a_state_that_does_not_fit_is_one_sentence(
+    shape: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str
+) -> None:
+    """One of a version that lacked a loss, or of another shape, was a traceback of each tensor."""
+    state = tmp_path / "state.pt"
+    if kind == "no state":
+        state.write_bytes(b"weights")
+    else:
+        weights = Trainee(PixtralConfig.from_file(shape / "params.json")).state_dict()
+        kept = {name: one for name, one in weights.items() if not name.startswith("names.")}
+        torch.save({"trainee": kept, "optimizer": {}, "step": 1, "seconds": 1.0, "seen": 1}, state)
+    flags = {"--output": tmp_path / "out", "--state": state, "--shape": shape, "--device": "cpu"}
+    assert train.main([str(part) for flag in flags.items() for part in flag]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"jobs.train: --state {state} does not fit this --shape")
+    assert said.count("\n") == 1
+
+
 def test_a_trainee_computes_what_pixtral_does(shape: Path) -> None:
     torch.manual_seed(0)
     tokenizer = Tokenizer.from_file(shape / "tekken.json")

@@ -21,7 +21,12 @@ def nested(depth: int, **attached: bytes) -> EmailMessage:
     """An e-mail in an e-mail, so many of them in one another; the innermost one has the attachments."""
     message = mail("the innermost", **attached)
     for number in range(depth):
-        outer = mail(f"around it: {number}")
-        outer.add_attachment(message)
-        message = outer
+        message = around(message, f"around it: {number}")
     return message
+
+
+def around(message: EmailMessage, text: str = "around it") -> EmailMessage:
+    """An e-mail that another one is attached to."""
+    outer = mail(text)
+    outer.add_attachment(message)
+    return outer

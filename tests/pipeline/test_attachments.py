@@ -116,20 +116,23 @@ def test_a_run_that_was_killed_asks_no_attachment_twice(
     assert len(documents(machine)) == 3
 
 
+@pytest.mark.parametrize("reads", ["read_source", "read_password"])
 def test_an_e_mail_that_cannot_be_fetched_is_a_failure_and_loses_no_attachment(
-    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch
+    machine: Machine, folder: Path, monkeypatch: pytest.MonkeyPatch, reads: str
 ) -> None:
     (folder / "a.eml").write_bytes(bytes(mail(scan_pdf=PDF)))
     (folder / "b.eml").write_bytes(bytes(mail(scan_pdf=PDF)))
 
-    def down(source: dict[str, Any], *rest: Any) -> bytes:
+    read = getattr(attachments, reads)
+
+    def down(source: dict[str, Any], *rest: Any) -> Any:
         if source["uri"].endswith("a.eml"):
             raise DocumentError("unreadable", f"{source['uri']}: the store is down")
-        return read_source(source, *rest)
+        return read(source, *rest)
 
     monkeypatch.setattr(attachments, "PART_ROWS", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(attachments, "read_source", down)
+        patch.setattr(attachments, reads, down)
         machine.run(folder)
     failed = [(Path(row["uri"]).name, row["reason"]) for row in machine.rows("failures")]
     assert set(failed) == {("a.eml", "unreadable")}

@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import openai
 import psutil
 import pytest
 from ray import serve
+from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
 
 from jobs.serving import replicas
 from jobs.serving.server import ServerConfig, make_plan, make_replica_config
@@ -50,9 +52,6 @@ class FakeServe:
         self.is_shut_down = False
         self._error = error
 
-    def status(self) -> Any:
-        return SimpleNamespace(proxies={})
-
     def deployment(self, application: type, **options: Any) -> Any:
         self.options = options
         return SimpleNamespace(bind=lambda *given: given)
@@ -80,6 +79,7 @@ def serve_two(fake: FakeServe, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(replicas, "serve", fake)
+    monkeypatch.setattr(replicas, "list_named_actors", lambda all_namespaces: [])
     monkeypatch.setattr(replicas, "say", say)
     limits: dict[str, Any] = {"images": 2, "body_bytes": 10_000, "places": 4}
     config = ServerConfig(model=str(checkpoint), host="", port=0, name="tiny", **limits)
@@ -173,6 +173,17 @@ def test_what_runs_has_more_than_a_minute_if_the_grace_is_longer(monkeypatch: py
     waits = [TimeoutError(), TimeoutError()]
     replicas._finish(0)
     assert len(waits) == 1
+
+
+def test_ray_serve_that_only_just_starts_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it had no proxy yet, a second server replaced what the first served, and ended it."""
+    there = [{"name": SERVE_CONTROLLER_NAME, "namespace": SERVE_NAMESPACE}]
+    monkeypatch.setattr(replicas, "list_named_actors", lambda all_namespaces: there)
+    service, replica = Mock(places=1), Mock(gpus=0, tensor_parallel=1)
+    with pytest.raises(ValueError, match="Ray Serve runs on this cluster already"):
+        replicas.serve_replicas(
+            service, replica, replicas=2, host="127.0.0.1", port=0, grace_seconds=1, ready=""
+        )
 
 
 def test_a_port_that_the_head_of_ray_lacks_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

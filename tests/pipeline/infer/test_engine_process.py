@@ -1,5 +1,6 @@
 """The engine of a Replica of one rank may die in any way: its page fails, and the others are answered."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -38,6 +39,28 @@ def reports(ranks: EngineProcess) -> Iterator[str]:
         report = ranks.take(0.1)
         if report is not None:
             yield from (one.id for one in report.completions)
+
+
+@pytest.mark.parametrize(
+    ("given", "spins"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, None)]
+)
+@pytest.mark.usefixtures("dying")
+def test_a_thread_that_waits_for_another_one_soon_sleeps_unless_a_person_says_otherwise(
+    given: dict[str, str], spins: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    ranks = EngineProcess(CONFIG, Event())
+    try:
+        text = Path(f"/proc/{ranks._child._process.pid}/environ").read_text()
+    finally:
+        ranks.close()
+    variables = dict(line.split("=", 1) for line in text.split("\0") if line)
+    assert variables.get("GOMP_SPINCOUNT") == spins
+    assert variables.get("OMP_WAIT_POLICY") == given.get("OMP_WAIT_POLICY")
+    assert variables["PATH"] == os.environ["PATH"]
 
 
 @pytest.mark.parametrize(

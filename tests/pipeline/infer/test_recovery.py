@@ -3,11 +3,20 @@
 from pathlib import Path
 from random import Random
 from signal import SIGKILL, SIGSTOP
+from threading import Event
+from unittest.mock import patch
 
 import pytest
 
+from model.collectives.world import World
+from model.network.pixtral import Pixtral
 from pipeline import backpressure
 from pipeline.commit.tables import read_table
+from pipeline.config import make_plan
+from pipeline.infer import tp_group
+from pipeline.infer.ranks import RanksLostError
+from pipeline.infer.replica_config import ReplicaConfig
+from pipeline.infer.tp_worker import TPWorker
 from schemas.targets import Question
 from tests.pipeline import deadly
 from tests.pipeline.faults import (
@@ -47,6 +56,27 @@ def test_ranks_that_are_killed_are_replaced(
     assert len(strikes.struck) == 3
     assert found == undisturbed(prepared)
     assert len(found) == 48
+
+
+class Cramped(TPWorker):
+    """A rank that has no room for the cache, if it is not the first."""
+
+    def _follow(self, model: Pixtral, world: World) -> None:
+        with patch("model.parallel.lockstep.make_executor", side_effect=RuntimeError("out of memory")):
+            super()._follow(model, world)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_a_rank_that_has_no_room_for_its_part_is_told_of_at_once(
+    tiny_checkpoint: Path, documents: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 0 waited for it for half an hour, and nobody heard of its error."""
+    monkeypatch.setattr(tp_group, "TPWorker", Cramped)
+    plan = make_plan(prepare_run(tiny_checkpoint, documents, tmp_path / "out"))
+    config = ReplicaConfig(plan=plan, tensor_parallel=2, dtype="float32")
+    with pytest.raises(RanksLostError, match="RuntimeError: out of memory"):
+        tp_group.TPGroup("cramped", config, Event())
 
 
 def test_ranks_that_are_killed_or_hang_and_a_leader_that_is_killed(

@@ -206,6 +206,14 @@ def test_what_could_not_be_listed_is_noted_or_else_holds_the_position(
         assert (held["version"], held["was_cut"]) == (0, True)
 
 
+def test_a_file_of_a_table_that_two_inputs_name_is_noted_with_both() -> None:
+    feed = Feed((), asked="x", only_new=True, has_ids=False)
+    for given in ("/t", "/t/year=2026"):
+        feed.since(given, "/t", "an id", 1)
+    feed.left(["/t/year=2026/a.parquet"])
+    assert [position["unread"] for position in feed.finished()] == [["/t/year=2026/a.parquet"]] * 2
+
+
 def test_a_log_that_is_not_as_delta_has_it_is_one_sentence(tmp_path: Path) -> None:
     runs = Runs(table(tmp_path / "t", "a"))
     runs.list()

@@ -49,6 +49,14 @@ def test_every_type_of_bytes_is_read(tmp_path: Path, kind: Any) -> None:
     assert contents(path, column="page") == [b"abc", b"def"]
 
 
+def test_bytes_are_addresses_where_all_of_the_first_are(tmp_path: Path) -> None:
+    a = Path(write(tmp_path / "a.pdf")).as_uri().encode()
+    path = parquet(tmp_path / "x.parquet", page=pa.array([a, None, b"", a], pa.binary()))
+    assert uris(path, column="page")[0] == a.decode()
+    path = parquet(tmp_path / "y.parquet", page=pa.array([b"a note", a, b"<p>", b""], pa.binary()))
+    assert uris(path, column="page") == [f"{path}#{row}" for row in range(4)]
+
+
 def test_a_column_of_uris_leads_to_files(tmp_path: Path) -> None:
     a, b = write(tmp_path / "deep" / "a.pdf"), write(tmp_path / "b.png", PNG)
     for number, kind in enumerate([pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())]):

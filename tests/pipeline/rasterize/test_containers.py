@@ -12,7 +12,7 @@ from pipeline.rasterize.attached import MOST_DEPTH, MOST_PARTS, Kind
 from pipeline.rasterize.containers import Container
 from pipeline.rasterize.sandbox import Sandbox
 from tests.pipeline.drawn import pdf_bytes
-from tests.pipeline.mails import mail
+from tests.pipeline.mails import around, mail
 from tests.pipeline.office_files import docx
 from tests.pipeline.portfolios import locked, portfolio
 
@@ -45,6 +45,14 @@ def test_a_pdf_attached_to_an_e_mail_holds_others_where_that_is_asked_for() -> N
     assert [path for path, _ in kinds(data)] == [(1,), (1, 1)]
     assert [path for path, _ in kinds(data, in_pdfs=False)] == [(1,)]
     assert kinds(portfolio(b_pdf=PDF), in_pdfs=False) == []
+
+
+def test_an_attached_e_mail_that_shows_a_pdf_near_its_start_keeps_what_is_attached_to_it() -> None:
+    data = bytes(around(mail("%PDF-1.7\n1 0 obj", a_pdf=PDF)))
+    for in_pdfs in (False, True):
+        one = Container(data, "x.eml", in_pdfs=in_pdfs)
+        assert [found.path for found in one.parts()] == [(1,), (1, 1)]
+        assert one.part((1, 1)) == PDF
 
 
 def test_a_file_pinned_to_a_page_is_attached_and_one_that_two_places_name_is_one() -> None:
