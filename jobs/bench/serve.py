@@ -24,7 +24,6 @@ from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median, quantiles
-from threading import Thread
 from typing import Any
 
 from jobs.bench.flags import add_model, new_parser
@@ -33,6 +32,7 @@ from jobs.bench.models import SHAPES, this_device, tokenizer_file
 from jobs.bench.page_images import draw_page
 from jobs.bench.printing import machine, print_json, print_table
 from jobs.run.ray_session import ROOT
+from jobs.run.terminal import say
 from jobs.serving.prompts import Limits, Prompts
 from jobs.serving.requests import ChatRequest, parse
 from jobs.serving.server import ServerConfig, make_plan, make_replica_config
@@ -121,8 +121,8 @@ def compare(model: Path, arguments: argparse.Namespace) -> list[Row]:
 
 
 def _say(what: str | Row) -> None:
-    """Progress, on stderr: with a large model each step takes a minute or more."""
-    print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
+    """Progress: with a large model each step takes a minute or more."""
+    say(f"{time.strftime('%H:%M:%S')} {what}")
 
 
 def _row(
@@ -214,14 +214,14 @@ def serving(model: Path, side: int, clients: int) -> Iterator[int]:
         stderr=subprocess.PIPE,
         text=True,
     )
-    try:
-        port = port_of(process)
-        # The server must never wait for somebody to read what it says.
-        Thread(target=process.stderr.read, daemon=True).start()  # type: ignore[union-attr]  # a pipe
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
+    with process, ThreadPoolExecutor(1) as reader:
+        try:
+            port = port_of(process)
+            assert process.stderr
+            reader.submit(process.stderr.read)  # the server must never wait for somebody to read it
+            yield port
+        finally:
+            process.terminate()
 
 
 def port_of(server: subprocess.Popen[str]) -> int:

@@ -36,6 +36,7 @@ class TPGroup:
         self._config = config
         self._ranks: list[Any] = []
         self._reports: list[Any] = []
+        self._loaded = False
         self._watch = StepWatch(config.step_seconds)
         self._bundle = {"GPU": 1.0} if config.gpus else dict(config.bundle)
         bundles = [self._bundle] * config.tensor_parallel
@@ -68,8 +69,13 @@ class TPGroup:
         address = self._await([self._ranks[0].address.remote()], deadline, closed)[0]
         starts = [rank.start.remote(index, address) for index, rank in enumerate(self._ranks)]
         # A rank that follows has an error while rank 0 starts, and rank 0 would wait for it in vain.
-        self._reports = [rank.report.remote() for rank in self._ranks]
+        self._reports = [self._ask(rank) for rank in self._ranks]
         self._await(starts, deadline, closed)
+        self._loaded = True
+
+    def _ask(self, rank: Any) -> Any:
+        """Asks it for a report."""
+        return rank.report.remote() if self._loaded else rank.start_report.remote()
 
     def _await(self, calls: list[Any], deadline: float, closed: Event) -> list[Any]:
         """Waits for all of these calls; the results. The first that fails, or a report of one, ends it."""
@@ -112,7 +118,7 @@ class TPGroup:
             return None
         report: Report = self._get(done[0])
         index = self._reports.index(done[0])
-        self._reports[index] = self._ranks[index].report.remote()
+        self._reports[index] = self._ask(self._ranks[index])
         return report
 
     def close(self) -> None:

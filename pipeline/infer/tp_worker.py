@@ -69,6 +69,10 @@ class TPWorker:
         """The rank's news, once there is any; none after a second. Raises the error that ended the rank."""
         return self._outbox.take()
 
+    def start_report(self) -> Report:
+        """`report`, while the rank loads its part: Ray calls a process by the last method that was called."""
+        return self.report()
+
     def _follow(self, model: Pixtral, world: World) -> None:
         try:
             follow(model, world, engine_config(self._config).executor)
