@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -245,23 +245,22 @@ def clients(port: int, bodies: Sequence[bytes], count: int) -> tuple[float, list
 
 
 def _ask(port: int, body: bytes) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    started = time.perf_counter()
-    connection.request("POST", PATH, body, {"Content-Type": "application/json"})
-    reply = connection.getresponse()
-    if reply.status != 200:
-        raise ValueError(f"status {reply.status}: {reply.read().decode()}")
-    first = 0.0
-    reason = None
-    for line in reply:
-        if not first:
-            first = time.perf_counter() - started
-        if line.startswith(b'data: {"error"'):
-            raise ValueError(line.decode())
-        if line.startswith(b"data: {"):
-            choices = json.loads(line[6:])["choices"]
-            reason = choices[0]["finish_reason"] or reason
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        started = time.perf_counter()
+        connection.request("POST", PATH, body, {"Content-Type": "application/json"})
+        with connection.getresponse() as reply:
+            if reply.status != 200:
+                raise ValueError(f"status {reply.status}: {reply.read().decode()}")
+            first = 0.0
+            reason = None
+            for line in reply:
+                if not first:
+                    first = time.perf_counter() - started
+                if line.startswith(b'data: {"error"'):
+                    raise ValueError(line.decode())
+                if line.startswith(b"data: {"):
+                    choices = json.loads(line[6:])["choices"]
+                    reason = choices[0]["finish_reason"] or reason
     if reason != "length":
         raise ValueError(f"an answer ended with {reason}, and not at its full length")
     return first

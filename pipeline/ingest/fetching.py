@@ -153,14 +153,15 @@ def _get(address: str, rules: WebRules, deadline: float, ending: Ending) -> byte
         if place.query:
             target += "?" + quote(place.query, safe="%/:=&?~+!$,;'@()*[]")
         connection.request("GET", target, headers={"Accept-Encoding": "identity", "User-Agent": "quire"})
-        response = connection.getresponse()
-        location = response.headers.get("Location")
-        if response.status in (301, 302, 303, 307, 308) and location:
-            return location
-        if response.status != 200:
-            gone = response.status in (404, 410)
-            raise FetchError(f"the host answered {response.status}", "missing" if gone else "unreadable")
-        return _read(response, rules.max_bytes)
+        # Closed here: on its way out with an error it would hold the socket open until the next collection.
+        with connection.getresponse() as response:
+            location = response.headers.get("Location")
+            if response.status in (301, 302, 303, 307, 308) and location:
+                return location
+            if response.status != 200:
+                gone = response.status in (404, 410)
+                raise FetchError(f"the host answered {response.status}", "missing" if gone else "unreadable")
+            return _read(response, rules.max_bytes)
 
 
 def _split(address: str) -> tuple[SplitResult, str]:

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline.ingest import fetching
@@ -104,6 +105,18 @@ def test_an_allowed_host_is_asked_with_its_name(site: Any) -> None:
     )
     assert fetch(url.replace("http", "HTTP"), HERE).startswith(b"/|")
     assert [is_web(one) for one in ("HTTPS://a", "file:///a", "httpx://a")] == [True, False, False]
+
+
+@pytest.mark.parametrize("path", ["gone", "large", "to?/to"])
+def test_what_failed_leaves_no_connection_open(site: Any, path: str) -> None:
+    """The error's stack held the reply, and the reply the socket, until the next collection."""
+    with pytest.raises(FetchError) as held:
+        fetch(f"http://127.0.0.1:{site.server_port}/{path}", HERE)
+    ours = [
+        one for one in psutil.Process().net_connections() if one.raddr and one.raddr[1] == site.server_port
+    ]
+    assert [one for one in ours if one.fd != -1] == []
+    assert held.value is not None
 
 
 def test_nothing_is_asked_without_leave(site: Any) -> None:
