@@ -22,6 +22,7 @@ from jobs.run.endings import FAILED, INTERRUPTED, code_of, sentence_of
 from jobs.run.terminal import is_json, say, say_error, say_event
 from jobs.run.web_posts import open_alone, why
 from pipeline.ingest.object_uris import is_private
+from pipeline.ingest.outages import is_passing
 
 SECONDS: Final = 10.0  # for one try
 WAITS: Final = (1.0, 4.0)  # seconds before the second try and the third
@@ -122,7 +123,7 @@ def _send(url: str, body: bytes) -> str | None:
         except urllib.error.HTTPError as error:
             with error:
                 reason = f"it answers {error.code}"
-            if error.code < 500 and error.code != 429:
+            if not is_passing(error.code):
                 break  # a second try would meet the same
         except (OSError, http.client.HTTPException) as error:
             reason = why(error)

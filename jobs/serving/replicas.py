@@ -29,10 +29,7 @@ from pipeline.infer.replica_config import ReplicaConfig
 from pipeline.ray_internals import be_quiet
 
 NAME: Final = "quire"
-CONTROLLER: Final = {
-    "name": "SERVE_CONTROLLER_ACTOR",
-    "namespace": "serve",
-}  # of Ray Serve, one for a cluster
+CONTROLLER: Final = {"name": "SERVE_CONTROLLER_ACTOR", "namespace": "serve"}  # of a cluster's Ray Serve
 HEAD: Final = "node:__internal_head__"  # among the resources of the head alone
 QUIET: Final = {"log_level": "ERROR", "enable_access_log": False}
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import uvicorn
 
+from jobs.run.endings import FAILED
 from jobs.run.model_fetch import fetch
 from jobs.run.ray_address import cluster_address
 from jobs.run.ray_session import connected
@@ -96,7 +97,7 @@ def run(config: ServerConfig) -> int:
         return serve(config, service_config, plan, shape)
     except EngineBrokenError as error:
         say_error(f"error: {error}")
-        return 1
+        return FAILED
 
 
 def _serve_one(config: ServerConfig, service_config: ServiceConfig, plan: Plan, shape: PixtralConfig) -> int:

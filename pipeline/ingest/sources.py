@@ -31,10 +31,7 @@ SOURCES: Final = pa.schema(
         ("row", pa.int64()),  # in its row group
         ("password_column", pa.string()),  # of `parquet`: the password itself never travels
         ("part", pa.list_(pa.int32())),  # the numbers of an attachment of the document that this row is else
-        (
-            "refused",
-            pa.string(),
-        ),  # why this document, or all of this Parquet file, cannot be read
+        ("refused", pa.string()),  # why this document, or the whole Parquet file, cannot be read
         ("answered", pa.list_(pa.string())),  # keys of its items that have a row already: see `resume`
         ("failed", pa.list_(pa.string())),
     ]

@@ -35,9 +35,8 @@ BESIDE: Final = (
     "page_number",
 )
 FORMULA: Final = "equation_isolated"
-MAX_BLOCKS: Final = (
-    500  # that are read of a page: a model in a loop writes more, its scorer gives up after 30 s
-)
+# That are read of a page: a model in a loop writes more, and the benchmark's scorer gives up after 30 s.
+MAX_BLOCKS: Final = 500
 _CELL: Final = re.compile(r"<td[^>]*>(?:<[^/>]+>)*([^<]+)(?:</[^>]+>)*</td>")
 
 Annotated = Mapping[str, Any]
