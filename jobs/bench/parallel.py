@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
         overlap=arguments.overlap,
         split=arguments.split,
     )
+    _ = setup.engine  # a mistake in the flags is said before any process loads a model
     rows: list[dict[str, object]] = []
     first = None
     for copies, ranks in layouts(config, arguments.tensor_parallel, arguments.replicas):

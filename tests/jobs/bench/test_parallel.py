@@ -27,6 +27,8 @@ def test_each_size_is_measured_once_and_then_each_number_of_copies() -> None:
     [
         (["--tensor-parallel", "3"], "choose one of 1, 2"),
         (["--replicas", "0"], "--replicas 0: it must be at least 1"),
+        (["--overlap", "0"], "overlap is 0: it must be at least 1"),
+        (["--split", "-1"], "split is -1: it must be at least 1"),
         (["--share", "2"], "--share 2.0: it must be above 0, and 1 at most"),
     ],
 )
